@@ -1,0 +1,2 @@
+//! Two members and no network: the protocol crate alone.
+fn main() {}

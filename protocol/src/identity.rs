@@ -1,0 +1,139 @@
+//! Who somebody is: an Ed25519 identity key, and the card that it signs.
+//!
+//! The identity key is not the libp2p node key: a PeerId is seen by every hop, and the fingerprint
+//! that people compare must outlive it.
+
+use alloc::{string::String, vec::Vec};
+
+use minicbor::{Decode, Encode};
+
+use crate::{
+    codec,
+    ids::{MemberId, PrekeyId},
+    limits,
+    sign::{Context, Signature, SigningSecret, verify},
+};
+
+/// What a member says of itself. Of the cards that one identity signed, the highest `seq` wins.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(array)]
+pub struct Card {
+    /// Always 1.
+    #[n(0)]
+    pub version: u8,
+    /// The identity that signs.
+    #[n(1)]
+    pub member: MemberId,
+    /// The recovery key's public half, if one was made.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub recovery: Option<[u8; 32]>,
+    /// Grows with each new card.
+    #[n(3)]
+    pub seq: u64,
+    /// The name that the member chose: UTF-8, 1 to [`limits::NAME_BYTES`] bytes, no control
+    /// characters.
+    #[n(4)]
+    pub name: String,
+    /// The libp2p PeerIds under which this member's node may be met, at most 4 of at most 64 bytes.
+    #[n(5)]
+    pub nodes: Vec<minicbor::bytes::ByteVec>,
+    /// The X25519 recipient prekey to which slots are sealed until a bundle brings a newer one.
+    #[n(6)]
+    pub prekey: Prekey,
+}
+
+/// A recipient prekey, its public half.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(array)]
+pub struct Prekey {
+    /// Names it in slots.
+    #[n(0)]
+    pub id: PrekeyId,
+    /// The X25519 public key.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub public: [u8; 32],
+}
+
+/// A card, with the bytes and the signature that were checked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SignedCard {
+    card: Card,
+    bytes: Vec<u8>,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(array)]
+struct CardWire {
+    #[cbor(n(0), with = "minicbor::bytes")]
+    body: Vec<u8>,
+    #[n(1)]
+    signature: Signature,
+}
+
+/// Why a card was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CardError {
+    /// No card, too long, or of another version.
+    #[error("not a card")]
+    Malformed,
+    /// Not signed by the identity that it names.
+    #[error("the card's signature does not hold")]
+    Signature,
+}
+
+impl SignedCard {
+    /// Signs a card.
+    #[must_use]
+    pub fn sign(card: Card, identity: &SigningSecret) -> Self {
+        let body = codec::encode(&card);
+        let signature = identity.sign(Context::Card, &[&body]);
+        let bytes = codec::encode(&CardWire { body, signature });
+        Self { card, bytes }
+    }
+
+    /// Reads and checks a card.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, CardError> {
+        if bytes.len() > limits::CARD_BYTES {
+            return Err(CardError::Malformed);
+        }
+        let wire: CardWire = codec::decode(bytes).map_err(|_| CardError::Malformed)?;
+        let card: Card = codec::decode(&wire.body).map_err(|_| CardError::Malformed)?;
+        if !card.is_well_formed() {
+            return Err(CardError::Malformed);
+        }
+        verify(&card.member.0, Context::Card, &[&wire.body], &wire.signature)
+            .map_err(|_| CardError::Signature)?;
+        Ok(Self { card, bytes: bytes.into() })
+    }
+
+    /// What it says.
+    #[must_use]
+    pub fn card(&self) -> &Card {
+        &self.card
+    }
+
+    /// The signed bytes, as they came.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Card {
+    fn is_well_formed(&self) -> bool {
+        self.version == 1
+            && is_name(&self.name)
+            && self.nodes.len() <= 4
+            && self.nodes.iter().all(|node| node.len() <= 64)
+    }
+}
+
+/// Whether a name may stand on a card or a group: 1 to [`limits::NAME_BYTES`] bytes, no control
+/// characters, no white space at either end.
+#[must_use]
+pub fn is_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= limits::NAME_BYTES
+        && name.trim() == name
+        && !name.chars().any(char::is_control)
+}

@@ -1,0 +1,51 @@
+//! Every bound on what a peer can make this crate hold or read, in one place.
+
+/// Sizes that an envelope may have, in bytes: a power of two from 512 to 32,768.
+pub const BUCKETS: [usize; 7] = [512, 1024, 2048, 4096, 8192, 16384, 32768];
+
+/// The largest envelope, and so the largest entry of a relay log, in bytes.
+pub const ENVELOPE_MAX: usize = 32_768;
+
+/// The largest frame on a channel between members, before Noise, in bytes.
+pub const FRAME_MAX: usize = 65_000;
+
+/// Messages in one sender chain.
+pub const CHAIN_MESSAGES: u32 = 256;
+
+/// Age at which a sender chain is replaced, in milliseconds: 24 hours.
+pub const CHAIN_AGE_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// Live receive chains kept for one sender and incarnation.
+pub const CHAINS_PER_INCARNATION: usize = 4;
+
+/// Dependencies of one op; more heads are first joined by a Refresh.
+pub const OP_DEPS: usize = 16;
+
+/// The largest signed op, in bytes.
+pub const OP_BYTES: usize = 16_384;
+
+/// Ops of a group.
+pub const OPS: usize = 65_536;
+
+/// Ops kept while what they depend on is missing.
+pub const OPS_PENDING: usize = 1024;
+
+/// The largest signed card, in bytes.
+pub const CARD_BYTES: usize = 2048;
+
+/// A member's name, in bytes of UTF-8.
+pub const NAME_BYTES: usize = 64;
+
+/// Members of a group.
+pub const MEMBERS: usize = 1024;
+
+/// Envelopes parked for one group while their bundle is missing, and their bytes.
+pub const PARKED: usize = 4096;
+/// See [`PARKED`].
+pub const PARKED_BYTES: usize = 4 * 1024 * 1024;
+
+/// Clamp on a lamport clock's advance by one message.
+pub const LAMPORT_LEAP: u64 = 1 << 20;
+
+/// Causal heads carried by one message.
+pub const MESSAGE_HEADS: usize = 8;

@@ -1,0 +1,121 @@
+//! Ed25519 signatures (RFC 8032), each bound to one purpose by a prefix.
+
+use alloc::vec::Vec;
+
+use ed25519_dalek::{Signature as DalekSignature, Signer, SigningKey, VerifyingKey};
+use minicbor::{Decode, Encode};
+use rand_core::CryptoRng;
+
+use crate::ids::MemberId;
+
+/// What a signature is for: an ASCII prefix, ended by NUL, of the signed bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Context {
+    /// A member's card.
+    Card,
+    /// The certificate of a Noise static key.
+    NoiseKey,
+    /// A membership op.
+    Op,
+    /// A rotation bundle.
+    Bundle,
+    /// A message, by its chain's key.
+    Message,
+    /// The proof that a joiner holds an invite.
+    Join,
+    /// A control statement: receipts, presence, requests for repair.
+    Notice,
+    /// A checkpoint of the audit log.
+    Audit,
+    /// The proof of a capability for a relay log.
+    Log,
+}
+
+impl Context {
+    const fn prefix(self) -> &'static [u8] {
+        match self {
+            Self::Card => b"wt1/card\0",
+            Self::NoiseKey => b"wt1/dkcert\0",
+            Self::Op => b"wt1/op\0",
+            Self::Bundle => b"wt1/bundle\0",
+            Self::Message => b"wt1/msg\0",
+            Self::Join => b"wt1/join\0",
+            Self::Notice => b"wt1/notice\0",
+            Self::Audit => b"wt1/audit\0",
+            Self::Log => b"wt1/logproof\0",
+        }
+    }
+
+    fn message(self, parts: &[&[u8]]) -> Vec<u8> {
+        let mut message = Vec::from(self.prefix());
+        parts.iter().for_each(|part| message.extend_from_slice(part));
+        message
+    }
+}
+
+/// An Ed25519 signature.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+#[cbor(transparent)]
+pub struct Signature(#[cbor(n(0), with = "minicbor::bytes")] pub [u8; 64]);
+
+/// A signature that does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the signature does not hold")]
+pub struct BadSignature;
+
+/// An Ed25519 secret key: an identity, a chain's key, an invite's key. Wiped on drop.
+#[derive(Clone)]
+pub struct SigningSecret(SigningKey);
+
+impl SigningSecret {
+    /// Makes a new key.
+    pub fn generate(rng: &mut impl CryptoRng) -> Self {
+        let mut seed = zeroize::Zeroizing::new([0; 32]);
+        rng.fill_bytes(seed.as_mut());
+        Self::from_seed(&seed)
+    }
+
+    /// The key with this 32-byte seed (RFC 8032, 5.1.5).
+    #[must_use]
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        Self(SigningKey::from_bytes(seed))
+    }
+
+    /// The seed, to be stored.
+    #[must_use]
+    pub fn seed(&self) -> zeroize::Zeroizing<[u8; 32]> {
+        zeroize::Zeroizing::new(self.0.to_bytes())
+    }
+
+    /// The public half.
+    #[must_use]
+    pub fn public(&self) -> [u8; 32] {
+        self.0.verifying_key().to_bytes()
+    }
+
+    /// The public half, where this is somebody's identity key.
+    #[must_use]
+    pub fn id(&self) -> MemberId {
+        MemberId(self.public())
+    }
+
+    /// Signs the joined `parts` for one purpose.
+    #[must_use]
+    pub fn sign(&self, context: Context, parts: &[&[u8]]) -> Signature {
+        Signature(self.0.sign(&context.message(parts)).to_bytes())
+    }
+}
+
+/// Checks a signature strictly (`verify_strict`), so that all members agree on what holds.
+pub fn verify(
+    public: &[u8; 32],
+    context: Context,
+    parts: &[&[u8]],
+    signature: &Signature,
+) -> Result<(), BadSignature> {
+    VerifyingKey::from_bytes(public)
+        .and_then(|key| {
+            key.verify_strict(&context.message(parts), &DalekSignature::from_bytes(&signature.0))
+        })
+        .map_err(|_| BadSignature)
+}

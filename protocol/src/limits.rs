@@ -30,6 +30,11 @@ pub const OPS: usize = 65_536;
 /// Ops kept while what they depend on is missing.
 pub const OPS_PENDING: usize = 1024;
 
+/// Relays that a group's policy names, and the longest multiaddr of one, in bytes.
+pub const POLICY_RELAYS: usize = 8;
+/// See [`POLICY_RELAYS`].
+pub const RELAY_BYTES: usize = 256;
+
 /// The largest signed card, in bytes.
 pub const CARD_BYTES: usize = 2048;
 

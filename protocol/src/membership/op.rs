@@ -1,0 +1,211 @@
+//! A membership op: one signed statement in the group's DAG.
+//!
+//! ```text
+//! Op   = [ body bstr, sig64 ]                  id = BLAKE2b-256("wt1 op id", body)
+//! body = [1, gid32 | empty (Genesis), ik32, seq, [dep32…], cap32 | null, ts_ms, kind, args]
+//! ```
+//!
+//! > Ids and signatures are over the received bytes, and an op keeps the bytes that it came in.
+//!
+//! docs/spec/protocol.md 3.4.
+
+use alloc::{sync::Arc, vec::Vec};
+use core::fmt;
+
+use minicbor::{Decode, Encode};
+use zeroize::Zeroizing;
+
+pub use super::kind::{AdmitMode, Cut, InviteFields, Kind, Policy, RemoveReason};
+use crate::{
+    codec,
+    hash::{Label, hash32},
+    identity::SignedCard,
+    ids::{GroupId, MemberId, OpId, Timestamp},
+    limits,
+    sign::{Context, Signature, SigningSecret, verify},
+};
+
+/// A signed op whose signature holds. Clones share their bytes.
+#[derive(Clone)]
+pub struct Op {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    id: OpId,
+    body: Body,
+    bytes: Zeroizing<Vec<u8>>,
+    subject: Option<MemberId>,
+}
+
+/// What an op says.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Body {
+    /// The group; `None` in a Genesis, whose id becomes the group's.
+    pub group: Option<GroupId>,
+    /// Who signs.
+    pub author: MemberId,
+    /// The author's counter: two ops with one number are an equivocation.
+    pub seq: u32,
+    /// The heads that the author knew: sorted, without duplicates, at most [`limits::OP_DEPS`].
+    pub deps: Vec<OpId>,
+    /// The grant under which the author acts.
+    pub cap: Option<OpId>,
+    /// When, by the author's clock. Shown, never judged.
+    pub at: Timestamp,
+    /// What is done.
+    pub kind: Kind,
+}
+
+/// Why bytes are no op.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpError {
+    /// More than [`limits::OP_BYTES`].
+    #[error("an op of {bytes} bytes is longer than {}", limits::OP_BYTES)]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+    },
+    /// No canonical op of version 1, or one that breaks a bound of its kind.
+    #[error("not an op")]
+    Malformed,
+    /// The author's signature does not hold.
+    #[error("the op's signature does not hold")]
+    Signature,
+    /// The card inside is none, or is not the card of the person it should be.
+    #[error("the op's card is not valid")]
+    Card,
+    /// The first op of a set must be a Genesis, and no other may be.
+    #[error("not a Genesis")]
+    NotGenesis,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(array)]
+struct OpWire {
+    #[cbor(n(0), with = "minicbor::bytes")]
+    body: Vec<u8>,
+    #[n(1)]
+    signature: Signature,
+}
+
+impl Op {
+    /// Signs a body. `identity` must be the key of its author, or nobody accepts the op.
+    #[must_use]
+    pub fn sign(body: Body, identity: &SigningSecret) -> Self {
+        let bytes = codec::encode(&body);
+        let id = OpId(hash32(Label::Op, &[&bytes]));
+        let signature = identity.sign(Context::Op, &[&bytes]);
+        let subject = body.subject().unwrap_or_default();
+        let bytes = Zeroizing::new(codec::encode(&OpWire { body: bytes, signature }));
+        Self { inner: Arc::new(Inner { id, body, bytes, subject }) }
+    }
+
+    /// Reads and checks an op: its form, its bounds, its author's signature and the card inside.
+    /// Whether it has any effect is decided by the set that it is in.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, OpError> {
+        if bytes.len() > limits::OP_BYTES {
+            return Err(OpError::TooLong { bytes: bytes.len() });
+        }
+        let wire: OpWire = codec::decode(bytes).map_err(|_| OpError::Malformed)?;
+        let body: Body = codec::decode(&wire.body).map_err(|_| OpError::Malformed)?;
+        body.check()?;
+        verify(&body.author.0, Context::Op, &[&wire.body], &wire.signature)
+            .map_err(|_| OpError::Signature)?;
+        let subject = body.subject()?;
+        let id = OpId(hash32(Label::Op, &[&wire.body]));
+        let bytes = Zeroizing::new(Vec::from(bytes));
+        Ok(Self { inner: Arc::new(Inner { id, body, bytes, subject }) })
+    }
+
+    /// The op's name: a hash of its body.
+    #[must_use]
+    pub fn id(&self) -> OpId {
+        self.inner.id
+    }
+
+    /// The group: of a Genesis, the one that it founds.
+    #[must_use]
+    pub fn group(&self) -> GroupId {
+        self.inner.body.group.unwrap_or(GroupId(self.inner.id.0))
+    }
+
+    /// What it says.
+    #[must_use]
+    pub fn body(&self) -> &Body {
+        &self.inner.body
+    }
+
+    /// Who signed it.
+    #[must_use]
+    pub fn author(&self) -> MemberId {
+        self.inner.body.author
+    }
+
+    /// Whom it is about: the member granted, removed or demoted; of a Leave, its author.
+    #[must_use]
+    pub fn subject(&self) -> Option<MemberId> {
+        self.inner.subject
+    }
+
+    /// The signed bytes, as they came.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.inner.bytes
+    }
+}
+
+impl PartialEq for Op {
+    fn eq(&self, other: &Self) -> bool {
+        self.inner.id == other.inner.id && self.inner.bytes == other.inner.bytes
+    }
+}
+
+impl Eq for Op {}
+
+impl fmt::Debug for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Op")
+            .field("id", &self.inner.id)
+            .field("author", &self.inner.body.author)
+            .field("kind", &self.inner.body.kind.number())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Body {
+    /// Whether the body keeps every bound that [`Op::from_bytes`] checks, but for the signatures.
+    pub(super) fn check(&self) -> Result<(), OpError> {
+        let deps = self.deps.len() <= limits::OP_DEPS && self.deps.is_sorted_by(|a, b| a < b);
+        let root = matches!(self.kind, Kind::Genesis { .. });
+        let rooted = if root {
+            self.group.is_none() && self.deps.is_empty() && self.cap.is_none()
+        } else {
+            self.group.is_some() && !self.deps.is_empty()
+        };
+        if deps && rooted && self.kind.check() { Ok(()) } else { Err(OpError::Malformed) }
+    }
+
+    /// Whom the op is about, by its card where it has one.
+    pub(super) fn subject(&self) -> Result<Option<MemberId>, OpError> {
+        Ok(match &self.kind {
+            Kind::Genesis { card, .. } => {
+                let member = card_of(card)?;
+                if member != self.author {
+                    return Err(OpError::Card);
+                }
+                Some(member)
+            }
+            Kind::Admit { card, .. } => Some(card_of(card)?),
+            Kind::Remove { member, .. } | Kind::Promote { member } | Kind::Demote { member } => {
+                Some(*member)
+            }
+            Kind::Leave => Some(self.author),
+            _ => None,
+        })
+    }
+}
+
+fn card_of(bytes: &[u8]) -> Result<MemberId, OpError> {
+    SignedCard::from_bytes(bytes).map(|card| card.card().member).map_err(|_| OpError::Card)
+}

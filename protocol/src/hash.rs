@@ -59,10 +59,12 @@ labels! {
     InviteSeal = "wt1 inv enc";
     InviteWrite = "wt1 inv boxw";
     InviteRead = "wt1 inv boxr";
+    InviteMail = "wt1 inv mail";
     Fingerprint = "wt1 fp";
     Audit = "wt1 audit";
     Card = "wt1 card id";
     Session = "wt1 session";
+    NoiseRandom = "wt1 noise rnd";
     Entry = "wt1 entry id";
 }
 

@@ -1,1 +1,6 @@
-//! Node.
+//! Wattle's node: one process on one machine, in any number of groups.
+//!
+//! `core` decides, `driver` moves bytes, `store` keeps, `net` is libp2p, `api` is how people and
+//! programs reach all of it.
+
+pub mod api;

@@ -1,0 +1,3 @@
+//! The local API.
+
+pub mod types;

@@ -1,0 +1,437 @@
+//! What the local API says, in JSON: one set of types for the node, the command line, tests and
+//! bots. Ids are strings (lower-case hexadecimal), times RFC 3339 in UTC.
+
+use serde::{Deserialize, Serialize};
+
+/// The version of everything here, `"v"` in each line and body.
+pub const VERSION: u8 = 1;
+
+/// A member, as shown: never a name without the id behind it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberRef {
+    /// Identity key, 64 hexadecimal digits.
+    pub id: String,
+    /// The name on the member's card.
+    pub name: String,
+}
+
+/// A node, as `wattle status` shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// [`VERSION`].
+    pub v: u8,
+    /// This node's member.
+    pub me: MemberRef,
+    /// The program's version.
+    pub version: String,
+    /// When this process started.
+    pub started: String,
+    /// Addresses at which members may reach this node directly, with PeerId.
+    pub listen: Vec<String>,
+    /// Whether direct connections are made and taken at all.
+    pub direct: bool,
+    /// The relays in use.
+    pub relays: Vec<RelayStatus>,
+    /// The groups.
+    pub groups: Vec<GroupSummary>,
+    /// The members met in any group, and how each is reached.
+    pub paths: Vec<MemberPath>,
+}
+
+/// A relay, as this node sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayStatus {
+    /// Its addresses, with PeerId.
+    pub addresses: Vec<String>,
+    /// How it stands.
+    pub state: RelayState,
+    /// Why it is not up, in words; empty when up.
+    pub reason: String,
+    /// Milliseconds until the next try, where one is due.
+    pub retry_in_ms: Option<u64>,
+    /// Entries that wait to be stored there.
+    pub waiting: u64,
+}
+
+/// How a relay stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RelayState {
+    /// Connected; logs are followed.
+    Up,
+    /// Being tried.
+    Connecting,
+    /// Not reachable; tried again later.
+    Down,
+}
+
+/// How a member is reached, and why not better.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberPath {
+    /// Who.
+    pub member: MemberRef,
+    /// The best path that stands.
+    pub path: Path,
+    /// The address in use, for a direct path.
+    pub address: Option<String>,
+    /// Why the path is not better, in words; empty when direct.
+    pub reason: String,
+    /// Since when this path stands.
+    pub since: Option<String>,
+}
+
+/// The kinds of path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Path {
+    /// A Noise channel from node to node.
+    Direct,
+    /// Through the relay's log.
+    Relay,
+    /// Neither stands; what is sent waits.
+    None,
+}
+
+/// A group in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupSummary {
+    /// Group id, 64 hexadecimal digits.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// This node's standing in it.
+    pub state: GroupState,
+    /// How many members it has.
+    pub members: u64,
+    /// Messages written here that are not yet sealed.
+    pub queued: u64,
+    /// Why they wait, in words; empty when nothing does.
+    pub waiting_for: String,
+}
+
+/// This node's standing in a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GroupState {
+    /// A member.
+    Active,
+    /// Removed by somebody.
+    Removed,
+    /// Left.
+    Left,
+}
+
+/// A group, whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupView {
+    /// [`VERSION`].
+    pub v: u8,
+    /// What the list shows.
+    #[serde(flatten)]
+    pub summary: GroupSummary,
+    /// Its members.
+    pub people: Vec<Person>,
+    /// 40 digits that all members see alike when they hold the same view.
+    pub fingerprint: String,
+    /// The group's relays.
+    pub relays: Vec<String>,
+}
+
+/// One member of a group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Person {
+    /// Who.
+    #[serde(flatten)]
+    pub member: MemberRef,
+    /// With which rights.
+    pub role: Role,
+    /// Whether this is this node's own member.
+    pub me: bool,
+    /// How it is reached.
+    pub path: Path,
+}
+
+/// Rights in a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Made the group; nobody can remove the founder.
+    Founder,
+    /// May invite, and remove juniors.
+    Admin,
+    /// May read and write.
+    Member,
+}
+
+/// Body of `POST /v1/groups`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CreateGroup {
+    /// Its name.
+    pub name: String,
+}
+
+/// Body of `POST /v1/groups/{ref}/invites`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct CreateInvite {
+    /// How often it may be used; 1 where left out.
+    pub uses: Option<u32>,
+    /// Seconds until it expires; 48 hours where left out.
+    pub expires_in: Option<u64>,
+}
+
+/// An invite. The code is a secret: it is in the answer that makes it, and nowhere else.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct InviteView {
+    /// [`VERSION`].
+    pub v: u8,
+    /// Invite id, 32 hexadecimal digits.
+    pub id: String,
+    /// What one pastes; only in the answer to its creation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// How often it may be used.
+    pub uses: u32,
+    /// How often it has been used.
+    pub used: u32,
+    /// When it expires.
+    pub expires: String,
+    /// Whether it was revoked.
+    pub revoked: bool,
+}
+
+/// Body of `POST /v1/join`.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct JoinRequest {
+    /// The code.
+    pub code: String,
+}
+
+/// A join under way, or ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinView {
+    /// [`VERSION`].
+    pub v: u8,
+    /// Names this join.
+    pub id: String,
+    /// How far it is.
+    pub state: JoinState,
+    /// The group, once joined.
+    pub group: Option<GroupRef>,
+    /// What it waits for or why it failed, in words.
+    pub detail: String,
+    /// The exit code that the command line ends with, where it failed.
+    pub exit: Option<u8>,
+}
+
+/// The named states of joining.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum JoinState {
+    /// Looking for the inviter's relay or node.
+    Connecting,
+    /// The relay, or the inviter's address, answers.
+    RelayReached,
+    /// The inviter's node answered and proved itself.
+    InviterFound,
+    /// The end-to-end channel stands.
+    ChannelOpen,
+    /// The invite was shown.
+    InviteProven,
+    /// Keys received: a member.
+    Joined,
+    /// Ended without joining.
+    Failed,
+}
+
+/// A group by id and name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupRef {
+    /// Group id, 64 hexadecimal digits.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// Body of `POST /v1/groups/{ref}/messages`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SendMessage {
+    /// UTF-8 text.
+    pub text: String,
+}
+
+/// Body of `POST /v1/groups/{ref}/remove`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RemoveMember {
+    /// A member's name (with or without `@`), or an unambiguous id prefix.
+    pub member: String,
+}
+
+/// A message, as it stands in this node's history.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// [`VERSION`].
+    pub v: u8,
+    /// Local id, stable from the moment of queueing: 32 hexadecimal digits.
+    pub id: String,
+    /// Position in this node's history of all groups; grows.
+    pub seq: u64,
+    /// Where.
+    pub group: GroupRef,
+    /// Who wrote it.
+    pub from: MemberRef,
+    /// Whether this node wrote it.
+    pub mine: bool,
+    /// What it says.
+    pub text: String,
+    /// When its writer sent it, by the writer's clock.
+    pub at: String,
+    /// How trustworthy its place is.
+    pub class: Class,
+    /// For this node's own messages: how far each member's copy is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<Delivery>,
+}
+
+/// How late or doubtful a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Class {
+    /// Nothing to say.
+    Ok,
+    /// Its writer did not yet know that somebody was removed, who could read it.
+    StaleView,
+    /// Sent by a removed member after its removal; not to be trusted.
+    PostCut,
+}
+
+/// How far an own message is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivery {
+    /// Encrypted to the members of that moment; before that it is queued.
+    pub sealed: bool,
+    /// Kept by at least one relay.
+    pub stored: bool,
+    /// Whose node has it.
+    pub received: Vec<MemberRef>,
+    /// Whose node has not said so.
+    pub missing: Vec<MemberRef>,
+}
+
+/// What happened. One line of `wattle tail --json`, one SSE event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// [`VERSION`].
+    pub v: u8,
+    /// Grows by at least one with each event of this node; resume after it.
+    pub seq: u64,
+    /// When this node saw it.
+    pub at: String,
+    /// The group, where it is about one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupRef>,
+    /// What.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+/// The kinds of event: `"event"` names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum What {
+    /// A message was read or written here.
+    Message {
+        /// The message.
+        message: Box<Message>,
+    },
+    /// An own message got further.
+    Delivery {
+        /// Its local id.
+        message: String,
+        /// How far it is now.
+        delivery: Delivery,
+    },
+    /// A group was made or joined by this node.
+    GroupAdded,
+    /// Somebody was admitted.
+    MemberJoined {
+        /// Who.
+        member: MemberRef,
+        /// By whom.
+        by: MemberRef,
+    },
+    /// Somebody was removed.
+    MemberRemoved {
+        /// Who.
+        member: MemberRef,
+        /// By whom.
+        by: MemberRef,
+        /// Whether this was this node's own member.
+        me: bool,
+    },
+    /// Somebody left.
+    MemberLeft {
+        /// Who.
+        member: MemberRef,
+    },
+    /// Somebody's keys were made anew and sealed to each of these.
+    Rotated {
+        /// Whose.
+        sender: MemberRef,
+        /// To whom.
+        to: Vec<MemberRef>,
+    },
+    /// A message is known to exist and nobody has supplied it yet.
+    Gap {
+        /// Who wrote it.
+        from: MemberRef,
+        /// How many are missing from that writer.
+        missing: u64,
+    },
+    /// What was missing has come.
+    GapHealed {
+        /// Who wrote it.
+        from: MemberRef,
+    },
+    /// A relay's state changed.
+    Relay {
+        /// The relay.
+        relay: RelayStatus,
+    },
+    /// A member is reached differently now.
+    Path {
+        /// The member and its path.
+        path: MemberPath,
+    },
+    /// A join got further.
+    Join {
+        /// The join.
+        join: JoinView,
+    },
+    /// Something that a person should look at.
+    Alarm {
+        /// What, in words; no secrets.
+        text: String,
+    },
+}
+
+/// Body of every answer that is an error.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// [`VERSION`].
+    pub v: u8,
+    /// The error.
+    pub error: ApiError,
+}
+
+/// Why something was not done, and what to do next.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiError {
+    /// A short name, stable: `no-such-group`.
+    pub code: String,
+    /// One sentence.
+    pub message: String,
+    /// What to do next.
+    pub hint: String,
+    /// The exit code of the command line.
+    pub exit: u8,
+}

@@ -66,6 +66,7 @@ labels! {
     Session = "wt1 session";
     NoiseRandom = "wt1 noise rnd";
     Entry = "wt1 entry id";
+    RelayPeer = "wt1 relay peer";
 }
 
 macro_rules! output {

@@ -54,3 +54,15 @@ pub const LAMPORT_LEAP: u64 = 1 << 20;
 
 /// Causal heads carried by one message.
 pub const MESSAGE_HEADS: usize = 8;
+
+/// The largest frame from a client to a relay, in bytes: an entry and what is around it.
+pub const LOG_REQUEST_MAX: usize = ENVELOPE_MAX + 512;
+
+/// Entry bytes in one frame from a relay; a frame carries at least one entry.
+pub const LOG_BATCH_BYTES: usize = 65_536;
+
+/// The largest frame from a relay to a client, in bytes.
+pub const LOG_ANSWER_MAX: usize = LOG_BATCH_BYTES + 4096;
+
+/// Roles that one request proves for a log.
+pub const LOG_PROOFS: usize = 3;

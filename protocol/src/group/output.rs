@@ -1,0 +1,268 @@
+//! What a group asks of its node, and what it has to tell people.
+
+use alloc::vec::Vec;
+
+use crate::{
+    identity::SignedCard,
+    ids::{ChainId, LogId, MemberId, MessageId, Timestamp},
+    relay_log::LogKeys,
+};
+
+/// Work for the node, in order. None of it may be carried out before the state that made it is
+/// committed.
+pub enum Output {
+    /// Append an envelope to these logs, at each relay of the group. Gossip has it already.
+    Publish {
+        /// The padded envelope.
+        envelope: Vec<u8>,
+        /// The logs of the topics that this group writes to now.
+        logs: Vec<LogId>,
+        /// The own message inside, if it is one.
+        message: Option<MessageId>,
+    },
+    /// Hand a frame to one member's channel; it is lost if none stands, and sync mends that.
+    Frame {
+        /// To whom.
+        to: MemberId,
+        /// At most [`crate::limits::FRAME_MAX`] bytes.
+        frame: Vec<u8>,
+    },
+    /// Keep this envelope so that members who missed it can be served.
+    Archive {
+        /// The sender's chain.
+        chain: ChainId,
+        /// The index in it.
+        index: u32,
+        /// The envelope as it came.
+        envelope: Vec<u8>,
+    },
+    /// Read these from the archive and hand them to [`super::Group::serve`].
+    Serve {
+        /// Who lacks them.
+        to: MemberId,
+        /// The chain.
+        chain: ChainId,
+        /// The indexes, at most 256.
+        indexes: Vec<u32>,
+    },
+    /// Something happened.
+    Event(Event),
+}
+
+/// What happened in a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A message by another member was opened.
+    Message(Received),
+    /// Somebody was admitted.
+    Joined {
+        /// Who.
+        member: MemberId,
+        /// By whom.
+        by: MemberId,
+    },
+    /// Somebody was removed; perhaps this node's own member.
+    Removed {
+        /// Who.
+        member: MemberId,
+        /// By whom.
+        by: MemberId,
+    },
+    /// Somebody left.
+    Left {
+        /// Who.
+        member: MemberId,
+    },
+    /// The policy, and so perhaps the name or the relays, changed.
+    Policy,
+    /// A sender, perhaps this node, made a new chain and sealed it to these.
+    Rotated {
+        /// Whose chain.
+        sender: MemberId,
+        /// The chain.
+        chain: ChainId,
+        /// To whom it is sealed, the sender left out.
+        recipients: Vec<MemberId>,
+    },
+    /// A member's node says that it has these own messages.
+    Delivered {
+        /// Who has them.
+        to: MemberId,
+        /// The own chain.
+        chain: ChainId,
+        /// The indexes in it.
+        indexes: Vec<u32>,
+    },
+    /// A message that this member is entitled to is known to exist, and has not come.
+    Gap {
+        /// Who wrote it.
+        from: MemberId,
+        /// The chain.
+        chain: ChainId,
+        /// The index in it.
+        index: u32,
+    },
+    /// A reported gap is closed.
+    Healed {
+        /// Who wrote it.
+        from: MemberId,
+        /// The chain.
+        chain: ChainId,
+        /// The index in it.
+        index: u32,
+    },
+    /// The logs to follow or to write have changed: read [`super::Group::logs`] again.
+    Logs,
+    /// Members, their cards or addresses have changed: read [`super::Group::members`] again.
+    Members,
+    /// Sending may have become possible: try what is queued.
+    Ready,
+    /// Something that a person should look at.
+    Alarm(Alarm),
+}
+
+/// What a person should look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alarm {
+    /// A member signed two different ops with one number.
+    Equivocation(MemberId),
+    /// A member's keys could not be opened here; it was asked for new ones.
+    SlotFailed(MemberId),
+    /// Messages of an unknown chain wait for its keys for over a minute.
+    KeysMissing(ChainId),
+}
+
+/// A message by another member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Its id.
+    pub id: MessageId,
+    /// The sender's chain.
+    pub chain: ChainId,
+    /// The index in it.
+    pub index: u32,
+    /// Who wrote it.
+    pub from: MemberId,
+    /// Its kind; 0 is text.
+    pub kind: u8,
+    /// What it says.
+    pub payload: Vec<u8>,
+    /// When, by the sender's clock.
+    pub at: Timestamp,
+    /// The sender's logical clock.
+    pub lamport: u64,
+    /// How late or doubtful it is.
+    pub class: Class,
+}
+
+/// How late or doubtful a message is (docs/spec/protocol.md 3.9).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Nothing to say.
+    Ok,
+    /// Its sender did not know yet that these, who could read it, were removed.
+    StaleView(Vec<MemberId>),
+    /// Sent by a removed member beyond the cut: kept, never trusted.
+    PostCut,
+}
+
+/// What [`super::Group::send`] made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// The message's id.
+    pub id: MessageId,
+    /// The own chain.
+    pub chain: ChainId,
+    /// The index in it.
+    pub index: u32,
+    /// The logical clock.
+    pub lamport: u64,
+    /// When.
+    pub at: Timestamp,
+    /// To whom it is sealed, the sender left out.
+    pub recipients: Vec<MemberId>,
+}
+
+/// One member, as this group shows it.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// The identity.
+    pub id: MemberId,
+    /// Its newest card.
+    pub card: SignedCard,
+    /// Its rights.
+    pub role: Role,
+    /// Where it says that it may be reached: binary multiaddrs, at most 16.
+    pub addresses: Vec<Vec<u8>>,
+}
+
+/// Rights in a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Made the group.
+    Founder,
+    /// May admit, and remove juniors.
+    Admin,
+    /// May read and write.
+    Member,
+}
+
+/// This node's standing in a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupState {
+    /// A member.
+    Active,
+    /// Removed by somebody: nothing more is followed or sent.
+    Removed,
+    /// Left.
+    Left,
+}
+
+/// A relay log of a group: one for each topic epoch.
+pub struct GroupLog {
+    /// Its capabilities, from the topic secret.
+    pub keys: LogKeys,
+    /// Whether envelopes go there now; otherwise it is only followed.
+    pub write: bool,
+}
+
+/// Where an envelope came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A relay's log.
+    Log(LogId),
+    /// A member's channel.
+    Member(MemberId),
+}
+
+/// One record of a group's stored state: written together with everything else of its step.
+pub struct Change {
+    /// Its key: one kind byte, then ids.
+    pub key: Vec<u8>,
+    /// What to store, or `None` to delete. Secret: to be stored encrypted.
+    pub value: Option<zeroize::Zeroizing<Vec<u8>>>,
+}
+
+/// Terms of an invite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InviteTerms {
+    /// How often it may be used, at least once.
+    pub max_uses: u32,
+    /// Until when, judged by the admitting node's clock.
+    pub expires: Timestamp,
+}
+
+/// An invite as the group's ops know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invite {
+    /// Its id.
+    pub id: crate::ids::InviteId,
+    /// Who made it.
+    pub creator: MemberId,
+    /// Its terms.
+    pub terms: InviteTerms,
+    /// How often it has been used.
+    pub used: u32,
+    /// Whether it was revoked.
+    pub revoked: bool,
+}

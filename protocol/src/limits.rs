@@ -24,8 +24,11 @@ pub const OP_DEPS: usize = 16;
 /// The largest signed op, in bytes.
 pub const OP_BYTES: usize = 16_384;
 
-/// Ops of a group.
-pub const OPS: usize = 65_536;
+/// Ops of a group. Each keeps its past as a bit set, together at most 16 MiB.
+pub const OPS: usize = 16_384;
+
+/// All ops of a group, in bytes.
+pub const OPS_TOTAL_BYTES: usize = 32 * 1024 * 1024;
 
 /// Ops kept while what they depend on is missing.
 pub const OPS_PENDING: usize = 1024;
@@ -34,6 +37,15 @@ pub const OPS_PENDING: usize = 1024;
 pub const POLICY_RELAYS: usize = 8;
 /// See [`POLICY_RELAYS`].
 pub const RELAY_BYTES: usize = 256;
+
+/// Pending ops of authors who were never granted membership, as far as is known.
+pub const OPS_PENDING_STRANGE: usize = 256;
+
+/// Concurrent topic epochs that are read and written; further ones wait for a Refresh.
+pub const TOPICS: usize = 16;
+
+/// Ops in the proof that somebody is an admin: the Genesis and the promotions below it.
+pub const ADMIN_PATH: usize = 64;
 
 /// The largest signed card, in bytes.
 pub const CARD_BYTES: usize = 2048;

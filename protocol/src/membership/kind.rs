@@ -6,7 +6,7 @@ use core::fmt;
 use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use super::op::Body;
+use super::{node::Needs, op::Body};
 use crate::{
     identity::is_name,
     ids::{ChainId, GroupId, Incarnation, InviteId, MemberId, OpId, Timestamp},
@@ -206,6 +206,15 @@ impl Kind {
             }
             Self::Refresh { topic_commit } => *topic_commit,
             _ => None,
+        }
+    }
+
+    pub(super) fn needs(&self) -> Needs {
+        match self {
+            Self::Genesis { .. } | Self::Leave => Needs::Nothing,
+            Self::Refresh { .. } => Needs::Member,
+            Self::Other { .. } => Needs::Unknown,
+            _ => Needs::Admin,
         }
     }
 

@@ -1,6 +1,35 @@
 //! Who is in a group: a DAG of signed ops and the rule that reads it.
+//!
+//! An admin publishes ops; every member keeps all of them in an [`OpSet`] and reads the same
+//! [`Resolution`] out of the same ops, whatever the order in which they came. Authority is a strict
+//! total order: whoever promotes is senior to whom it promotes, and removals act only downward, so
+//! that two admins can't remove one another and back-dating gains nothing.
+//!
+//! ```text
+//! next (what may I do?) ── sign ──▶ Op ── insert ──▶ OpSet ── resolve ──▶ Resolution ── roster
+//! ```
+//!
+//! docs/spec/protocol.md 3.4.
 
+mod bits;
 mod kind;
+mod next;
+mod node;
 pub mod op;
+mod proof;
+mod resolution;
+mod resolve;
+mod roster;
+mod set;
+mod topics;
 
-pub use op::{AdmitMode, Body, Cut, InviteFields, Kind, Op, OpError, Policy, RemoveReason};
+pub use self::{
+    next::NotAllowed,
+    op::{AdmitMode, Body, Cut, InviteFields, Kind, Op, OpError, Policy, RemoveReason},
+    proof::{NotAdmin, admin_path, join_holds, proves_admin, sign_join},
+    resolution::{Ended, InviteState, Resolution, Standing},
+    resolve::Rank,
+    roster::Roster,
+    set::{InsertError, Inserted, Missing, OpSet},
+    topics::{Topic, Topics},
+};

@@ -1,0 +1,432 @@
+//! The ops of one group: a DAG that grows, and what it comes to.
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    vec::Vec,
+};
+use core::cell::{OnceCell, RefCell};
+
+use super::{
+    bits::Bits,
+    node::{Act, Needs, Node, path},
+    op::{Body, Kind, Op, OpError},
+    proof::join_holds,
+    resolution::Resolution,
+    resolve::resolve,
+    topics::Topics,
+};
+use crate::{
+    ids::{GroupId, MemberId, OpId},
+    limits,
+};
+
+/// The ops of one group.
+///
+/// > Every op of the set is formed and has its whole past in the set. What the set comes to depends
+/// > on the ops alone, not on the order in which they came.
+///
+/// An op that is not formed is refused, by everybody alike: whether it is depends on nothing but
+/// its past. So only those who were once granted membership can make the set grow.
+#[derive(Clone)]
+pub struct OpSet {
+    pub(super) ops: Vec<Op>,
+    pub(super) nodes: Vec<Node>,
+    numbers: BTreeMap<OpId, usize>,
+    heads: BTreeSet<OpId>,
+    granted: BTreeSet<MemberId>,
+    bytes: usize,
+    pending: Pending,
+    now: OnceCell<Resolution>,
+    then: RefCell<BTreeMap<Vec<OpId>, Arc<Resolution>>>,
+    rosters: RefCell<BTreeMap<usize, Vec<MemberId>>>,
+}
+
+/// Ops whose past is not complete, each waiting for one op that is missing.
+#[derive(Clone, Default)]
+struct Pending {
+    ops: BTreeMap<OpId, Op>,
+    waiting: BTreeMap<OpId, Vec<OpId>>,
+    strange: usize,
+}
+
+/// What became of an op.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Inserted {
+    /// It is in the set now, with the pending ops that it completed; parents first.
+    New(Vec<OpId>),
+    /// It was in the set already.
+    Known,
+    /// It waits for ops that it depends on.
+    Pending,
+}
+
+/// Why an op was refused. The set is as it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InsertError {
+    /// It belongs to another group.
+    #[error("an op of another group")]
+    OtherGroup,
+    /// Its grant is missing, not in its past, somebody else's or of the wrong class, or its join
+    /// proof does not hold. Everybody refuses it.
+    #[error("an op without a grant that allows it")]
+    NotFormed,
+    /// The set is full: [`limits::OPS`] or [`limits::OPS_TOTAL_BYTES`].
+    #[error("the group has {ops} ops, and no room for more")]
+    Full {
+        /// Ops in the set.
+        ops: usize,
+    },
+    /// Too many ops wait already. It may be offered again once `missing` is filled.
+    #[error("{ops} ops wait for others already")]
+    PendingFull {
+        /// Ops that wait.
+        ops: usize,
+    },
+}
+
+/// Heads that are not in the set.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{} ops are missing", .0.len())]
+pub struct Missing(pub Vec<OpId>);
+
+/// Resolutions of past heads that are kept.
+const MEMO: usize = 64;
+
+impl OpSet {
+    /// The set of a Genesis alone.
+    pub fn new(genesis: Op) -> Result<Self, OpError> {
+        let founder = match (&genesis.body().kind, genesis.subject()) {
+            (Kind::Genesis { .. }, Some(founder)) => founder,
+            _ => return Err(OpError::NotGenesis),
+        };
+        let root = Node {
+            id: genesis.id(),
+            author: founder,
+            height: 0,
+            past: Bits::default(),
+            cap: None,
+            act: Act::Genesis,
+        };
+        Ok(Self {
+            numbers: BTreeMap::from([(root.id, 0)]),
+            heads: BTreeSet::from([root.id]),
+            granted: BTreeSet::from([founder]),
+            bytes: genesis.as_bytes().len(),
+            nodes: Vec::from([root]),
+            ops: Vec::from([genesis]),
+            pending: Pending::default(),
+            now: OnceCell::new(),
+            then: RefCell::default(),
+            rosters: RefCell::default(),
+        })
+    }
+
+    /// Takes an op in, and whatever waited for it.
+    pub fn insert(&mut self, op: Op) -> Result<Inserted, InsertError> {
+        if op.group() != self.group() {
+            return Err(InsertError::OtherGroup);
+        }
+        if self.contains(&op.id()) {
+            return Ok(Inserted::Known);
+        }
+        if self.pending.ops.contains_key(&op.id()) {
+            return Ok(Inserted::Pending);
+        }
+        if let Some(missing) = self.first_missing(&op) {
+            self.check_pending(&op)?;
+            self.pending.put(op, missing, &self.granted);
+            return Ok(Inserted::Pending);
+        }
+        let mut new = Vec::from([op.id()]);
+        self.add(op)?;
+        let mut done = 0;
+        while let Some(id) = new.get(done).copied() {
+            done += 1;
+            for op in self.pending.take_waiting(&id, &self.granted) {
+                match self.first_missing(&op) {
+                    Some(missing) => self.pending.put(op, missing, &self.granted),
+                    // One that turns out not to be formed is dropped, as if it had come now.
+                    None => {
+                        let id = op.id();
+                        new.extend(self.add(op).is_ok().then_some(id));
+                    }
+                }
+            }
+        }
+        Ok(Inserted::New(new))
+    }
+
+    /// The group: the Genesis's id.
+    #[must_use]
+    pub fn group(&self) -> GroupId {
+        GroupId(self.nodes[0].id.0)
+    }
+
+    /// Whether an op is in the set. Pending ones are not.
+    #[must_use]
+    pub fn contains(&self, id: &OpId) -> bool {
+        self.numbers.contains_key(id)
+    }
+
+    /// An op of the set.
+    #[must_use]
+    pub fn op(&self, id: &OpId) -> Option<&Op> {
+        self.numbers.get(id).map(|at| &self.ops[*at])
+    }
+
+    /// All ops, parents first.
+    pub fn iter(&self) -> impl Iterator<Item = &Op> {
+        self.ops.iter()
+    }
+
+    /// The ops that no other op follows, sorted.
+    #[must_use]
+    pub fn heads(&self) -> Vec<OpId> {
+        self.heads.iter().copied().collect()
+    }
+
+    /// What pending ops depend on and nobody brought yet, sorted.
+    #[must_use]
+    pub fn missing(&self) -> Vec<OpId> {
+        let wanted: BTreeSet<OpId> = self
+            .pending
+            .ops
+            .values()
+            .flat_map(|op| op.body().deps.iter().copied())
+            .filter(|dep| !self.contains(dep) && !self.pending.ops.contains_key(dep))
+            .collect();
+        wanted.into_iter().collect()
+    }
+
+    /// The heads and everything before them.
+    pub fn past(&self, heads: &[OpId]) -> Result<BTreeSet<OpId>, Missing> {
+        Ok(self.within(heads)?.iter().map(|at| self.nodes[at].id).collect())
+    }
+
+    /// What somebody with these heads lacks, parents first. Heads not known here are ignored.
+    #[must_use]
+    pub fn not_in_past(&self, heads: &[OpId]) -> Vec<OpId> {
+        let known: Vec<OpId> = heads.iter().filter(|head| self.contains(head)).copied().collect();
+        let had = self.within(&known).unwrap_or_default();
+        self.nodes
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| !had.contains(*at))
+            .map(|(_, node)| node.id)
+            .collect()
+    }
+
+    /// What the whole set comes to. Computed at most once between insertions.
+    pub fn resolve(&self) -> &Resolution {
+        self.now.get_or_init(|| self.resolution(Bits::below(self.nodes.len())))
+    }
+
+    /// What the past of these heads, themselves included, comes to. The last few answers are kept.
+    pub fn resolve_at(&self, heads: &[OpId]) -> Result<Arc<Resolution>, Missing> {
+        let mut key = Vec::from(heads);
+        key.sort_unstable();
+        key.dedup();
+        if let Some(known) = self.then.borrow().get(&key) {
+            return Ok(known.clone());
+        }
+        let resolution = Arc::new(self.resolution(self.within(&key)?));
+        remember(&mut self.then.borrow_mut(), key, resolution.clone());
+        Ok(resolution)
+    }
+
+    /// Pairs of different ops of one author with one number: proof that an identity was cloned or
+    /// lies. All of them stay in the set and count as they would otherwise.
+    #[must_use]
+    pub fn equivocations(&self) -> Vec<(OpId, OpId)> {
+        let mut first: BTreeMap<(MemberId, u32), OpId> = BTreeMap::new();
+        let mut pairs = Vec::new();
+        for op in &self.ops {
+            let known = *first.entry((op.author(), op.body().seq)).or_insert(op.id());
+            if known != op.id() {
+                pairs.push((known.min(op.id()), known.max(op.id())));
+            }
+        }
+        pairs.sort_unstable();
+        pairs
+    }
+
+    /// The node of an op whose dependencies are all here, if it is formed.
+    pub(super) fn form(&self, id: OpId, body: &Body, subject: Option<MemberId>) -> Option<Node> {
+        let mut past = Bits::default();
+        let mut height = 0;
+        for dep in &body.deps {
+            let at = *self.numbers.get(dep)?;
+            past.union(&self.nodes[at].past);
+            past.insert(at);
+            height = height.max(self.nodes[at].height.saturating_add(1));
+        }
+        let cap = match &body.cap {
+            Some(cap) => Some(*self.numbers.get(cap)?),
+            None => None,
+        };
+        let act = self.act(body, subject, &past)?;
+        let node = Node { id, author: body.author, height, past, cap, act };
+        let known = matches!(node.act.needs(), Needs::Member | Needs::Admin)
+            || node.past.iter().any(|at| self.nodes[at].grants() == Some(node.author));
+        (known && node.is_formed(&self.nodes)).then_some(node)
+    }
+
+    fn act(&self, body: &Body, subject: Option<MemberId>, past: &Bits) -> Option<Act> {
+        Some(match &body.kind {
+            Kind::Genesis { .. } => return None,
+            Kind::InviteCreate { record, max_uses, .. } => {
+                Act::InviteCreate { id: record.id, max_uses: *max_uses }
+            }
+            Kind::InviteRevoke { invite } => Act::InviteRevoke { id: *invite },
+            Kind::Admit { invite: None, .. } => Act::Admit { member: subject?, invite: None },
+            Kind::Admit { .. } => {
+                let member = subject?;
+                Act::Admit { member, invite: Some(self.redeemed(body, member, past)?) }
+            }
+            Kind::Remove { member, .. } => Act::Remove { member: *member },
+            Kind::Leave => Act::Leave,
+            Kind::Promote { member } => Act::Promote { member: *member },
+            Kind::Demote { member } => Act::Demote { member: *member },
+            Kind::Refresh { .. } => Act::Refresh,
+            Kind::SetPolicy { .. } => Act::SetPolicy,
+            Kind::Other { .. } => Act::Other,
+        })
+    }
+
+    /// The InviteCreate in an Admit's past under whose key the join proof holds: of several that
+    /// share an id, the most senior; then the smallest height and id.
+    fn redeemed(&self, body: &Body, member: MemberId, past: &Bits) -> Option<usize> {
+        let Kind::Admit { card, invite: Some(invite), proof, handshake, .. } = &body.kind else {
+            return None;
+        };
+        let mut created: Vec<usize> = past
+            .iter()
+            .filter(
+                |at| matches!(&self.nodes[*at].act, Act::InviteCreate { id, .. } if id == invite),
+            )
+            .collect();
+        created.sort_by_cached_key(|at| {
+            let node = &self.nodes[*at];
+            (node.cap.map(|cap| path(&self.nodes, cap)), node.height, node.id)
+        });
+        let mut failed: BTreeSet<[u8; 32]> = BTreeSet::new();
+        created.into_iter().find(|at| match &self.ops[*at].body().kind {
+            Kind::InviteCreate { record, .. } => {
+                !failed.contains(&record.ipk)
+                    && (join_holds(
+                        &record.ipk,
+                        self.group(),
+                        *invite,
+                        member,
+                        card,
+                        handshake,
+                        proof,
+                    ) || !failed.insert(record.ipk))
+            }
+            _ => false,
+        })
+    }
+
+    fn add(&mut self, op: Op) -> Result<(), InsertError> {
+        let bytes = self.bytes.saturating_add(op.as_bytes().len());
+        if self.is_full() || bytes > limits::OPS_TOTAL_BYTES {
+            return Err(InsertError::Full { ops: self.ops.len() });
+        }
+        let node = self.form(op.id(), op.body(), op.subject()).ok_or(InsertError::NotFormed)?;
+        self.bytes = bytes;
+        self.numbers.insert(node.id, self.nodes.len());
+        op.body().deps.iter().for_each(|dep| {
+            self.heads.remove(dep);
+        });
+        self.heads.insert(node.id);
+        self.granted.extend(node.grants());
+        self.nodes.push(node);
+        self.ops.push(op);
+        self.now = OnceCell::new();
+        Ok(())
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.ops.len() >= limits::OPS
+    }
+
+    fn first_missing(&self, op: &Op) -> Option<OpId> {
+        op.body().deps.iter().find(|dep| !self.contains(dep)).copied()
+    }
+
+    fn check_pending(&self, op: &Op) -> Result<(), InsertError> {
+        let ops = self.pending.ops.len();
+        let strange = !self.granted.contains(&op.author());
+        if ops >= limits::OPS_PENDING
+            || strange && self.pending.strange >= limits::OPS_PENDING_STRANGE
+        {
+            return Err(InsertError::PendingFull { ops });
+        }
+        Ok(())
+    }
+
+    fn within(&self, heads: &[OpId]) -> Result<Bits, Missing> {
+        let missing: Vec<OpId> =
+            heads.iter().filter(|head| !self.contains(head)).copied().collect();
+        if !missing.is_empty() {
+            return Err(Missing(missing));
+        }
+        // The Genesis is in the past of everything, so no heads mean the Genesis alone.
+        let mut within = Bits::below(1);
+        for at in heads.iter().filter_map(|head| self.numbers.get(head)) {
+            within.union(&self.nodes[*at].past);
+            within.insert(*at);
+        }
+        Ok(within)
+    }
+
+    fn resolution(&self, within: Bits) -> Resolution {
+        let verdict = resolve(&self.nodes, within);
+        let topics = Topics::new(&self.ops, &self.nodes, &verdict, |at| self.roster_at(at));
+        Resolution::new(&self.ops, &self.nodes, &verdict, topics)
+    }
+
+    /// The members in the past of one op, itself included. It never changes.
+    fn roster_at(&self, at: usize) -> Vec<MemberId> {
+        if let Some(known) = self.rosters.borrow().get(&at) {
+            return known.clone();
+        }
+        let mut within = self.nodes[at].past.clone();
+        within.insert(at);
+        let verdict = resolve(&self.nodes, within);
+        let members: Vec<MemberId> = verdict
+            .valid()
+            .filter(|grant| verdict.stands(&self.nodes, *grant))
+            .filter_map(|grant| self.nodes[grant].grants())
+            .collect();
+        remember(&mut self.rosters.borrow_mut(), at, members.clone());
+        members
+    }
+}
+
+impl Pending {
+    fn put(&mut self, op: Op, missing: OpId, granted: &BTreeSet<MemberId>) {
+        self.waiting.entry(missing).or_default().push(op.id());
+        self.ops.insert(op.id(), op);
+        self.count(granted);
+    }
+
+    fn take_waiting(&mut self, arrived: &OpId, granted: &BTreeSet<MemberId>) -> Vec<Op> {
+        let ids = self.waiting.remove(arrived).unwrap_or_default();
+        let ops = ids.iter().filter_map(|id| self.ops.remove(id)).collect();
+        self.count(granted);
+        ops
+    }
+
+    fn count(&mut self, granted: &BTreeSet<MemberId>) {
+        self.strange = self.ops.values().filter(|op| !granted.contains(&op.author())).count();
+    }
+}
+
+fn remember<K: Ord, V>(memo: &mut BTreeMap<K, V>, key: K, value: V) {
+    if memo.len() >= MEMO {
+        memo.clear();
+    }
+    memo.insert(key, value);
+}

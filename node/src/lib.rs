@@ -4,3 +4,4 @@
 //! programs reach all of it.
 
 pub mod api;
+pub mod net;

@@ -1,0 +1,160 @@
+//! The gate: the first behaviour of the main swarm, which turns away whom the book doesn't name.
+//!
+//! > A PeerId that no member's card names gets no stream, no address and no answer. While an
+//! > invite may be redeemed here, at most [`STRANGERS`] unknown PeerIds are let in, for the join
+//! > protocol alone.
+
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    task::{Context, Poll},
+};
+
+use libp2p::{
+    Multiaddr, PeerId,
+    core::{Endpoint, transport::PortUse},
+    swarm::{
+        ConnectionClosed, ConnectionDenied, ConnectionId, FromSwarm, ListenFailure,
+        NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm, dummy,
+    },
+};
+
+use super::book::Book;
+
+/// Connections of unknown PeerIds at one time.
+pub(super) const STRANGERS: usize = 32;
+
+#[derive(Default)]
+pub(super) struct Gate {
+    book: Book,
+    joins: Joins,
+    strangers: BTreeMap<ConnectionId, PeerId>,
+}
+
+/// Whether unknown PeerIds are let in to redeem an invite.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Joins {
+    #[default]
+    Closed,
+    Open,
+}
+
+/// Why a connection was turned away. Stays here: the peer sees the connection close.
+#[derive(Debug, thiserror::Error)]
+#[error("no member's card names this peer")]
+struct Unknown;
+
+impl Gate {
+    pub(super) fn set_book(&mut self, book: Book) {
+        self.book = book;
+        self.strangers.retain(|_, peer| !self.book.knows(peer));
+    }
+
+    pub(super) fn set_joins(&mut self, joins: Joins) {
+        self.joins = joins;
+    }
+
+    pub(super) fn book(&self) -> &Book {
+        &self.book
+    }
+}
+
+impl NetworkBehaviour for Gate {
+    type ConnectionHandler = dummy::ConnectionHandler;
+    type ToSwarm = Infallible;
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        connection: ConnectionId,
+        peer: PeerId,
+        _: &Multiaddr,
+        _: &Multiaddr,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        if !self.book.knows(&peer) {
+            if self.joins == Joins::Closed || self.strangers.len() >= STRANGERS {
+                return Err(ConnectionDenied::new(Unknown));
+            }
+            self.strangers.insert(connection, peer);
+        }
+        Ok(dummy::ConnectionHandler)
+    }
+
+    /// Whom this node dials, it chose itself.
+    fn handle_established_outbound_connection(
+        &mut self,
+        _: ConnectionId,
+        _: PeerId,
+        _: &Multiaddr,
+        _: Endpoint,
+        _: PortUse,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        Ok(dummy::ConnectionHandler)
+    }
+
+    fn on_swarm_event(&mut self, event: FromSwarm) {
+        match event {
+            FromSwarm::ConnectionClosed(ConnectionClosed { connection_id, .. })
+            | FromSwarm::ListenFailure(ListenFailure { connection_id, .. }) => {
+                self.strangers.remove(&connection_id);
+            }
+            _ => {}
+        }
+    }
+
+    fn on_connection_handler_event(
+        &mut self,
+        _: PeerId,
+        _: ConnectionId,
+        event: THandlerOutEvent<Self>,
+    ) {
+        match event {}
+    }
+
+    fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::ids::MemberId;
+
+    use super::*;
+    use crate::net::BookEntry;
+
+    fn lets_in(gate: &mut Gate, n: usize, peer: PeerId) -> bool {
+        let any = Multiaddr::empty();
+        gate.handle_established_inbound_connection(ConnectionId::new_unchecked(n), peer, &any, &any)
+            .is_ok()
+    }
+
+    #[test]
+    fn strangers_come_in_only_while_joins_are_open_and_no_more_than_the_limit() {
+        let mut gate = Gate::default();
+        assert!(!lets_in(&mut gate, 0, PeerId::random()));
+        gate.set_joins(Joins::Open);
+        for n in 0..STRANGERS {
+            assert!(lets_in(&mut gate, n, PeerId::random()));
+        }
+        assert!(!lets_in(&mut gate, STRANGERS, PeerId::random()));
+        gate.strangers.remove(&ConnectionId::new_unchecked(3));
+        assert!(lets_in(&mut gate, STRANGERS, PeerId::random()));
+        gate.set_joins(Joins::Closed);
+        gate.strangers.clear();
+        assert!(!lets_in(&mut gate, 0, PeerId::random()));
+    }
+
+    #[test]
+    fn a_member_comes_in_whatever_the_number_of_strangers() {
+        let mut gate = Gate::default();
+        gate.set_joins(Joins::Open);
+        for n in 0..=STRANGERS {
+            lets_in(&mut gate, n, PeerId::random());
+        }
+        let ada = PeerId::random();
+        let peers = vec![ada.to_bytes()];
+        let entry = BookEntry { member: MemberId([1; 32]), peers, addresses: Vec::new() };
+        gate.set_book(Book::new(vec![entry]));
+        assert!(lets_in(&mut gate, 99, ada));
+    }
+}

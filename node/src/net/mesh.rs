@@ -1,0 +1,193 @@
+//! The main swarm: channels with members, and the streams on which invites are redeemed.
+//!
+//! One task owns the swarm; each stream has a task of its own, which shakes hands, seals and opens.
+//! The caller tells it what to do with [`MeshCommand`]s and learns what happened from
+//! [`MeshReport`]s. Commands are always taken, whatever becomes of the reports, so a caller may wait
+//! until a command is taken without looking after the reports meanwhile.
+//!
+//! > At most one channel stands with each member. What is sent to a member without a channel is
+//! > lost: the store, not the network, remembers.
+
+use std::{sync::Arc, time::Duration};
+
+use libp2p::{Multiaddr, identity::Keypair};
+use protocol::{
+    endpoint::Endpoint,
+    ids::{MemberId, Timestamp},
+    noise::Peer,
+};
+use tokio::{sync::mpsc, task::JoinHandle};
+
+use super::BookEntry;
+
+/// What the main swarm is made of.
+pub struct Config {
+    /// The node key: its PeerId is on this member's card.
+    pub key: Keypair,
+    /// Where to listen; with none given, everywhere on a port that the system chooses. TCP and QUIC
+    /// share its number where they can.
+    pub listen: Vec<Multiaddr>,
+    /// This member, to certify the channels' keys and show its card.
+    pub me: Arc<Endpoint>,
+    /// What time it is.
+    pub clock: fn() -> Timestamp,
+}
+
+/// What the swarm is asked to do.
+pub enum MeshCommand {
+    /// From now on these members and no others may connect and are dialled. Channels with others
+    /// are closed.
+    Book(Vec<BookEntry>),
+    /// Show this card in channels from now on.
+    Me(Arc<Endpoint>),
+    /// Whether unknown PeerIds may come in to redeem an invite.
+    OpenForJoins(bool),
+    /// Send a frame of at most 65,000 bytes over the member's channel; lost if there is none.
+    Channel {
+        /// To whom.
+        to: MemberId,
+        /// The frame.
+        frame: Vec<u8>,
+    },
+    /// Dial one of these addresses, all with a PeerId, and open a join stream there. Ends in
+    /// [`MeshReport::JoinOpened`] or [`MeshReport::JoinClosed`].
+    JoinDial {
+        /// The caller's number for the stream, below [`INBOUND`].
+        stream: u64,
+        /// Multiaddrs as bytes.
+        addresses: Vec<Vec<u8>>,
+    },
+    /// Send a frame of at most 65,535 bytes on a join stream.
+    JoinSend {
+        /// Which.
+        stream: u64,
+        /// The frame.
+        frame: Vec<u8>,
+    },
+    /// Close a join stream once what was sent is written.
+    JoinClose {
+        /// Which.
+        stream: u64,
+    },
+}
+
+/// Join streams that others opened have numbers from here up.
+pub const INBOUND: u64 = 1 << 63;
+
+/// What happened.
+#[derive(Debug)]
+pub enum MeshReport {
+    /// All addresses at which this node listens now, each with its PeerId; never empty twice.
+    Listening(Vec<Multiaddr>),
+    /// A channel stands. If one stood with this member already, it is replaced: frames that were
+    /// under way may be lost.
+    ChannelUp {
+        /// With whom, proven.
+        peer: Peer,
+        /// The address at the other end of the connection.
+        address: Multiaddr,
+    },
+    /// The channel with this member is gone.
+    ChannelDown {
+        /// With whom.
+        member: MemberId,
+        /// Why.
+        reason: ChannelEnd,
+    },
+    /// A frame came over the member's channel.
+    Frame {
+        /// From whom.
+        member: MemberId,
+        /// Its bytes.
+        frame: Vec<u8>,
+    },
+    /// A member could not be reached.
+    DialFailed {
+        /// Who.
+        member: MemberId,
+        /// Why.
+        reason: DialFailure,
+        /// When it is tried again.
+        retry_in: Duration,
+    },
+    /// A join stream is open.
+    JoinOpened {
+        /// Its number: from [`MeshCommand::JoinDial`], or from [`INBOUND`] up.
+        stream: u64,
+    },
+    /// A frame came on a join stream.
+    JoinFrame {
+        /// Which.
+        stream: u64,
+        /// Its bytes.
+        frame: Vec<u8>,
+    },
+    /// A join stream is gone, or could not be opened. Its number isn't used again.
+    JoinClosed {
+        /// Which.
+        stream: u64,
+    },
+}
+
+/// Why a channel ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChannelEnd {
+    /// The other side closed it, or the connection broke.
+    #[error("the connection was closed")]
+    Closed,
+    /// The other side took nothing for too long.
+    #[error("the other side was too slow")]
+    Slow,
+    /// The other side sent what is no frame of the channel.
+    #[error("the other side broke the protocol")]
+    Broken,
+    /// The member is no longer in the book.
+    #[error("no longer a member")]
+    Removed,
+    /// Another channel with the member took its place.
+    #[error("replaced by another channel")]
+    Replaced,
+}
+
+/// Why a member could not be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DialFailure {
+    /// No way leads there: no route, or no address that can be dialled.
+    #[error("no route to the address")]
+    Unreachable,
+    /// Nobody answered.
+    #[error("no answer")]
+    TimedOut,
+    /// Another node answered.
+    #[error("another node answers at the address")]
+    WrongPeer,
+    /// Nothing listens there, or whoever does turned this node away.
+    #[error("refused")]
+    Refused,
+}
+
+/// Why the swarm could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    /// A transport could not be made.
+    #[error("the transport could not be made")]
+    Transport,
+    /// Nothing can listen there.
+    #[error("cannot listen on {address}: {reason}")]
+    Listen {
+        /// Where.
+        address: Multiaddr,
+        /// Why.
+        reason: std::io::Error,
+    },
+}
+
+/// A running swarm. When the task ends, for whatever reason, the node must end.
+pub struct Mesh {
+    /// Takes what it shall do.
+    pub commands: mpsc::Sender<MeshCommand>,
+    /// Gives what happened.
+    pub reports: mpsc::Receiver<MeshReport>,
+    /// Ends when `commands` is dropped, and otherwise never.
+    pub task: JoinHandle<()>,
+}

@@ -1,0 +1,15 @@
+//! libp2p, and nothing above it: how bytes reach a member's node and come from it.
+//!
+//! > libp2p is named here and nowhere else in the node. What comes in from a peer is bounded before
+//! > it is allocated, and no queue that a peer can fill grows without end.
+//!
+//! [`mesh`] is the main swarm, which members alone may use.
+
+pub mod mesh;
+
+#[allow(dead_code, reason = "the swarm that uses it comes next")]
+mod book;
+#[allow(dead_code, reason = "the swarm that uses it comes next")]
+mod gate;
+
+pub use book::BookEntry;

@@ -4,4 +4,5 @@
 //! programs reach all of it.
 
 pub mod api;
+pub mod client;
 pub mod net;

@@ -1,3 +1,4 @@
 //! The local API.
 
+pub mod socket;
 pub mod types;

@@ -414,6 +414,95 @@ pub enum What {
     },
 }
 
+/// Answer of `GET /v1/groups`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Groups {
+    /// [`VERSION`].
+    pub v: u8,
+    /// The groups of this node.
+    pub groups: Vec<GroupSummary>,
+}
+
+/// Answer of `GET /v1/groups/{ref}/invites`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Invites {
+    /// [`VERSION`].
+    pub v: u8,
+    /// The group's invites, without their codes.
+    pub invites: Vec<InviteView>,
+}
+
+/// Query of `GET /v1/groups/{ref}/messages`. Without `after`, the newest are answered.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Page {
+    /// Only messages with a greater `seq`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
+    /// Only messages with a lesser `seq`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<u64>,
+    /// How many at most: 100 where left out, never more than [`PAGE_MAX`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
+/// The most messages in one answer.
+pub const PAGE_MAX: u32 = 1000;
+
+/// Answer of `GET /v1/groups/{ref}/messages`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Messages {
+    /// [`VERSION`].
+    pub v: u8,
+    /// In the order of `seq`, oldest first.
+    pub messages: Vec<Message>,
+}
+
+/// Answer of `GET /v1/joins`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Joins {
+    /// [`VERSION`].
+    pub v: u8,
+    /// The joins that this node began.
+    pub joins: Vec<JoinView>,
+}
+
+/// Answer of what has nothing more to say than that it is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {
+    /// [`VERSION`].
+    pub v: u8,
+}
+
+/// Query of `GET /v1/events`.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct EventsAfter {
+    /// Resume after this `seq`; from now on where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
+}
+
+/// The one line that `wattle up --json` prints when the node is ready.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ready {
+    /// [`VERSION`].
+    pub v: u8,
+    /// Always `ready`.
+    pub event: String,
+    /// This node's identity key, 64 hexadecimal digits.
+    pub member: String,
+    /// The name on its card.
+    pub name: String,
+    /// The local API's socket.
+    pub api: String,
+    /// The PeerId under which the node is met.
+    pub peer: String,
+    /// Addresses for direct connections, with PeerId.
+    pub listen: Vec<String>,
+    /// The relays in use, with PeerId.
+    pub relays: Vec<String>,
+}
+
 /// Body of every answer that is an error.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorBody {

@@ -1,0 +1,302 @@
+//! What programs use to speak with a running node: the command line, tests and bots alike.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), node::client::ClientError> {
+//! use node::{api::types::What, client::Client};
+//!
+//! let client = Client::connect("/home/ana/.local/share/wattle".as_ref()).await?;
+//! let mut events = client.events_from_now().await?;
+//! client.send("ops", "deployed").await?;
+//! let answer = events
+//!     .wait_for(|event| match &event.what {
+//!         What::Message { message } if !message.mine => Some(message.text.clone()),
+//!         _ => None,
+//!     })
+//!     .await?;
+//! # drop(answer);
+//! # Ok(())
+//! # }
+//! ```
+
+mod events;
+mod sse;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{Method, Request, Response, body::Incoming, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use serde::{Serialize, de::DeserializeOwned};
+use thiserror::Error;
+use tokio::net::UnixStream;
+
+pub use events::EventStream;
+
+use crate::api::{
+    socket,
+    types::{
+        ApiError, CreateGroup, CreateInvite, Done, ErrorBody, EventsAfter, GroupSummary, GroupView,
+        Groups, InviteView, Invites, JoinRequest, JoinView, Joins, Message, Messages, Page,
+        RemoveMember, SendMessage, Status,
+    },
+};
+
+/// Speaks with the node of one data directory. Each request has a connection of its own.
+#[derive(Clone, Debug)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+/// Why a node did not do what it was asked to.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// No node runs on that data directory.
+    #[error("no node is running here")]
+    NotRunning,
+    /// The socket is there and can't be used.
+    #[error("the node's socket can't be used: {0}")]
+    Socket(#[source] io::Error),
+    /// The node said no, and why.
+    #[error("{}", .0.message)]
+    Refused(ApiError),
+    /// The node ended in the middle.
+    #[error("the node has ended")]
+    Ended,
+    /// What came is no answer of a node of this version.
+    #[error("the node's answer can't be read; is it of another version?")]
+    Garbled,
+}
+
+/// The largest answer that is read, in bytes.
+const ANSWER_MAX: usize = 64 << 20;
+
+impl Client {
+    /// Finds the node that runs on a data directory, and sees that it answers.
+    pub async fn connect(data_dir: &Path) -> Result<Self, ClientError> {
+        let client = Self { socket: socket::find(data_dir) };
+        client.open().await?;
+        Ok(client)
+    }
+
+    /// How the node stands.
+    pub async fn status(&self) -> Result<Status, ClientError> {
+        self.get("/v1/status").await
+    }
+
+    /// Makes a group.
+    pub async fn create_group(&self, name: &str) -> Result<GroupView, ClientError> {
+        self.post("/v1/groups", &CreateGroup { name: name.into() }).await
+    }
+
+    /// The groups of this node.
+    pub async fn groups(&self) -> Result<Vec<GroupSummary>, ClientError> {
+        Ok(self.get::<Groups>("/v1/groups").await?.groups)
+    }
+
+    /// One group, by its exact name or an unambiguous prefix of its id, as everywhere here.
+    pub async fn group(&self, group: &str) -> Result<GroupView, ClientError> {
+        self.get(&at(group, "")).await
+    }
+
+    /// Makes an invite; the answer has its code.
+    pub async fn invite(
+        &self,
+        group: &str,
+        terms: &CreateInvite,
+    ) -> Result<InviteView, ClientError> {
+        self.post(&at(group, "/invites"), terms).await
+    }
+
+    /// A group's invites, without their codes.
+    pub async fn invites(&self, group: &str) -> Result<Vec<InviteView>, ClientError> {
+        Ok(self.get::<Invites>(&at(group, "/invites")).await?.invites)
+    }
+
+    /// Ends an invite: its code opens nothing from now on.
+    pub async fn revoke(&self, group: &str, id: &str) -> Result<(), ClientError> {
+        let path = at(group, &format!("/invites/{}", escaped(id)));
+        self.ask::<Done>(Method::DELETE, &path, Bytes::new()).await.map(drop)
+    }
+
+    /// Queues a text for a group. The answer is the message as it stands, with its local id.
+    pub async fn send(&self, group: &str, text: &str) -> Result<Message, ClientError> {
+        self.post(&at(group, "/messages"), &SendMessage { text: text.into() }).await
+    }
+
+    /// A page of a group's history, oldest first; the newest messages where `page` says nothing.
+    pub async fn history(&self, group: &str, page: Page) -> Result<Vec<Message>, ClientError> {
+        let fields = [("after", page.after), ("before", page.before)];
+        let fields = fields.into_iter().chain([("limit", page.limit.map(u64::from))]);
+        let query: Vec<String> =
+            fields.filter_map(|(name, value)| Some(format!("{name}={}", value?))).collect();
+        let path = at(group, &format!("/messages?{}", query.join("&")));
+        Ok(self.get::<Messages>(&path).await?.messages)
+    }
+
+    /// One message, by its local id.
+    pub async fn message(&self, id: &str) -> Result<Message, ClientError> {
+        self.get(&format!("/v1/messages/{}", escaped(id))).await
+    }
+
+    /// Removes a member, by name or an unambiguous prefix of its id. The answer is the group as it
+    /// is then.
+    pub async fn remove(&self, group: &str, member: &str) -> Result<GroupView, ClientError> {
+        self.post(&at(group, "/remove"), &RemoveMember { member: member.into() }).await
+    }
+
+    /// Leaves a group.
+    pub async fn leave(&self, group: &str) -> Result<(), ClientError> {
+        self.post::<Done>(&at(group, "/leave"), &()).await.map(drop)
+    }
+
+    /// Makes this node's sending keys anew.
+    pub async fn rotate(&self, group: &str) -> Result<(), ClientError> {
+        self.post::<Done>(&at(group, "/rotate"), &()).await.map(drop)
+    }
+
+    /// Begins to join by an invite code. The node goes on with it, also after a restart.
+    pub async fn join(&self, code: &str) -> Result<JoinView, ClientError> {
+        self.post("/v1/join", &JoinRequest { code: code.into() }).await
+    }
+
+    /// The joins that this node began.
+    pub async fn joins(&self) -> Result<Vec<JoinView>, ClientError> {
+        Ok(self.get::<Joins>("/v1/joins").await?.joins)
+    }
+
+    /// How far a join is.
+    pub async fn join_state(&self, id: &str) -> Result<JoinView, ClientError> {
+        self.get(&format!("/v1/joins/{}", escaped(id))).await
+    }
+
+    /// The events after `after`, those to come included; 0 for all that the node has kept.
+    pub async fn events(&self, after: u64) -> Result<EventStream, ClientError> {
+        self.stream(EventsAfter { after: Some(after) }).await
+    }
+
+    /// The events from now on: whatever is asked of the node after this call is among them.
+    pub async fn events_from_now(&self) -> Result<EventStream, ClientError> {
+        self.stream(EventsAfter { after: None }).await
+    }
+
+    /// Ends the node, and waits until its database is closed.
+    pub async fn down(&self) -> Result<(), ClientError> {
+        let mut events = self.events_from_now().await?;
+        self.post::<Done>("/v1/down", &()).await?;
+        while events.next().await.is_ok() {}
+        Ok(())
+    }
+
+    async fn stream(&self, from: EventsAfter) -> Result<EventStream, ClientError> {
+        let query = from.after.map_or_else(String::new, |after| format!("?after={after}"));
+        let path = format!("/v1/events{query}");
+        EventStream::open(self.request(Method::GET, &path, Bytes::new()).await?.into_body()).await
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.ask(Method::GET, path, Bytes::new()).await
+    }
+
+    async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let body = serde_json::to_vec(body).map_err(|_| ClientError::Garbled)?;
+        self.ask(Method::POST, path, body.into()).await
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<T, ClientError> {
+        let answer = self.request(method, path, body).await?;
+        serde_json::from_slice(&read(answer).await?).map_err(|_| ClientError::Garbled)
+    }
+
+    /// An answer that is not an error.
+    async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, ClientError> {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "wattle")
+            .header("content-type", "application/json")
+            .body(Full::new(body))
+            .map_err(|_| ClientError::Garbled)?;
+        let answer = self.open().await?.send_request(request).await;
+        let answer = answer.map_err(|_| ClientError::Ended)?;
+        if answer.status().is_success() {
+            return Ok(answer);
+        }
+        let body: ErrorBody =
+            serde_json::from_slice(&read(answer).await?).map_err(|_| ClientError::Garbled)?;
+        Err(ClientError::Refused(body.error))
+    }
+
+    async fn open(&self) -> Result<http1::SendRequest<Full<Bytes>>, ClientError> {
+        let stream =
+            UnixStream::connect(&self.socket).await.map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                    ClientError::NotRunning
+                }
+                _ => ClientError::Socket(error),
+            })?;
+        let (sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|_| ClientError::Ended)?;
+        tokio::spawn(connection);
+        Ok(sender)
+    }
+}
+
+/// The whole body.
+async fn read(answer: Response<Incoming>) -> Result<Bytes, ClientError> {
+    let body = Limited::new(answer.into_body(), ANSWER_MAX).collect().await;
+    Ok(body.map_err(|_| ClientError::Ended)?.to_bytes())
+}
+
+fn at(group: &str, rest: &str) -> String {
+    format!("/v1/groups/{}{rest}", escaped(group))
+}
+
+/// One segment of a path (RFC 3986, 2.1).
+fn escaped(segment: &str) -> String {
+    segment.bytes().fold(String::with_capacity(segment.len()), |mut path, byte| {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' => path.push(byte.into()),
+            _ => path.push_str(&format!("%{byte:02X}")),
+        }
+        path
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_stays_one_segment_of_a_path() {
+        assert_eq!(at("ops", "/leave"), "/v1/groups/ops/leave");
+        assert_eq!(at("../a b/ü?#", ""), "/v1/groups/%2E%2E%2Fa%20b%2F%C3%BC%3F%23");
+    }
+
+    #[tokio::test]
+    async fn without_a_node_it_says_that_none_is_running() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = Client::connect(dir.path()).await.unwrap_err();
+        assert!(matches!(error, ClientError::NotRunning));
+        drop(std::os::unix::net::UnixListener::bind(dir.path().join("api.sock")).unwrap());
+        let error = Client::connect(dir.path()).await.unwrap_err();
+        assert!(matches!(error, ClientError::NotRunning), "{error}");
+    }
+}

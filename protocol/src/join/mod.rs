@@ -2,7 +2,8 @@
 //! (docs/spec/protocol.md 3.11).
 //!
 //! > The joiner says who it is to nobody but an admin of the group that its code names. The host
-//! > says who it is to nobody but a holder of the code. Neither explains a refusal of bytes.
+//! > says who it is to nobody who doesn't know the invite: holders of the code, and members, to whom
+//! > its record is published. Neither explains a refusal of bytes.
 //!
 //! ```text
 //! joiner                                                           host, an admin's node

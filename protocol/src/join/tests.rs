@@ -4,6 +4,7 @@ use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 
 use super::*;
 use crate::{
+    codec,
     endpoint::Endpoint,
     identity::SignedCard,
     ids::{GroupId, InviteId, MemberId, Timestamp},
@@ -391,4 +392,16 @@ fn the_same_seed_gives_the_same_join() {
         (one, two)
     };
     assert_eq!(run(), run());
+}
+
+#[test]
+fn answers_have_these_bytes() {
+    let vectors: [(Answer, &[u8]); 3] = [
+        (Answer::Pending, &[0x82, 0, 0x80]),
+        (Answer::Page { left: 2, bytes: vec![7, 8] }, &[0x82, 1, 0x82, 2, 0x42, 7, 8]),
+        (Answer::Refused { reason: RefusedReason::Unavailable }, &[0x82, 2, 0x81, 6]),
+    ];
+    for (answer, bytes) in vectors {
+        assert_eq!(codec::encode(&answer), bytes);
+    }
 }

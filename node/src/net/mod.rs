@@ -3,9 +3,10 @@
 //! > libp2p is named here and nowhere else in the node. What comes in from a peer is bounded before
 //! > it is allocated, and no queue that a peer can fill grows without end.
 //!
-//! [`mesh`] is the main swarm, which members alone may use.
+//! [`mesh`] is the main swarm, which members alone may use; [`relay`] the client of a relay's logs.
 
 pub mod mesh;
+pub mod relay;
 
 #[allow(dead_code, reason = "the swarm that uses it comes next")]
 mod book;

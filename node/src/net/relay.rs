@@ -1,0 +1,197 @@
+//! The client of a relay's log service: one task per relay, told a plan, reporting what comes.
+//!
+//! Each connection is a throw-away swarm with a fresh PeerId, so that a relay can't tell that two
+//! connections are one node's (docs/spec/protocol.md 3.12).
+//!
+//! > After a reconnect a log is followed from the last cursor that was *reported*, and appends
+//! > without an answer are sent again: nothing is skipped, and a repeated append is the same entry.
+
+use std::{str::FromStr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
+use protocol::{
+    ids::LogId,
+    relay_log::{Cursor, LogKeys, Refusal},
+};
+use tokio::{sync::mpsc, task::JoinHandle};
+
+/// A relay's key: its libp2p PeerId.
+pub type RelayKey = PeerId;
+
+/// A relay and where it may be met.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RelayPeer {
+    /// The key that it must prove.
+    pub peer_id: RelayKey,
+    /// Where to dial, without `/p2p`.
+    pub addrs: Vec<Multiaddr>,
+}
+
+/// What the client is asked to do.
+#[derive(Clone, Debug)]
+pub enum RelayCommand {
+    /// The whole set of logs wanted from now on: new ones are opened and followed, those that are
+    /// missing are closed.
+    Plan(Vec<LogPlan>),
+    /// Appends an entry; answered by one [`RelayReport::Appended`] or [`RelayReport::Refused`],
+    /// however many connections that takes. Waits while its log is in no plan yet.
+    Append {
+        /// The log.
+        log: LogId,
+        /// Chosen by the caller, repeated in the answer.
+        tag: u64,
+        /// One of [`protocol::limits::BUCKETS`] bytes.
+        entry: Bytes,
+    },
+    /// Ends the task, as closing the channel does.
+    Stop,
+}
+
+/// A log that is wanted: followed if its read key is held, open for appends if its write key is.
+#[derive(Clone, Debug)]
+pub struct LogPlan {
+    /// Its capabilities.
+    pub keys: Arc<LogKeys>,
+    /// Where to follow from when the log is new to the plan; later plans don't move it.
+    pub after: Option<Cursor>,
+}
+
+/// What happened at a relay. The channel is bounded and waited for: a reader that stops reading
+/// stops the relay's sending.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RelayReport {
+    /// Connected, and the relay said hello.
+    Up,
+    /// Not connected.
+    Down {
+        /// Why.
+        reason: DownReason,
+        /// When the next attempt is made.
+        retry_in: Duration,
+    },
+    /// Entries of a log, in order.
+    Entries {
+        /// The log.
+        log: LogId,
+        /// At least one.
+        entries: Vec<Bytes>,
+        /// The place after the last: to be kept in the same transaction as what they carried.
+        cursor: Cursor,
+    },
+    /// Everything that the relay had of this log has been reported.
+    CaughtUp {
+        /// The log.
+        log: LogId,
+        /// Its end.
+        cursor: Cursor,
+    },
+    /// The entry is on the relay's disk.
+    Appended {
+        /// Of the command.
+        tag: u64,
+    },
+    /// The entry was not appended, and the client tries no more.
+    Refused {
+        /// Of the command.
+        tag: u64,
+        /// Why.
+        reason: Refusal,
+    },
+    /// The log could not be opened or followed on this connection.
+    LogRefused {
+        /// The log.
+        log: LogId,
+        /// Why.
+        reason: Refusal,
+    },
+    /// The relay no longer knows the cursor; the log is now read from its start.
+    CursorGone {
+        /// The log.
+        log: LogId,
+    },
+}
+
+/// Why there is no connection, for people.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum DownReason {
+    /// No address answers.
+    #[error("the relay can't be reached")]
+    Unreachable,
+    /// Something answers within no useful time.
+    #[error("the relay did not answer in time")]
+    TimedOut,
+    /// Who answers at the relay's address has another key.
+    #[error("the relay at this address has another key than the one expected")]
+    WrongKey,
+    /// Who answers is no relay of a version that this node speaks to, or takes no more connections.
+    #[error("the relay refused the connection")]
+    Refused,
+    /// A connection that stood broke.
+    #[error("the connection to the relay was lost")]
+    Lost,
+    /// The relay broke the rules of the wire.
+    #[error("the relay does not follow the protocol")]
+    Misbehaved,
+}
+
+/// An address that names no relay.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum RelayAddrError {
+    /// No multiaddr.
+    #[error("not a multiaddr; one looks like /ip4/192.0.2.1/tcp/4407/p2p/12D3…")]
+    Malformed,
+    /// The part after `/p2p/` is missing.
+    #[error("the relay's key is missing: the address must end in /p2p/ and its PeerId")]
+    NoKey,
+    /// Addresses that were given together name different relays.
+    #[error("the addresses name different relays")]
+    Several,
+}
+
+impl RelayPeer {
+    /// One relay from its addresses, each ending in the same `/p2p/…`.
+    pub fn from_addrs<'a>(
+        addrs: impl IntoIterator<Item = &'a Multiaddr>,
+    ) -> Result<Self, RelayAddrError> {
+        let mut relay: Option<Self> = None;
+        for addr in addrs {
+            let mut addr = addr.clone();
+            let Some(Protocol::P2p(peer_id)) = addr.pop() else {
+                return Err(RelayAddrError::NoKey);
+            };
+            let relay = relay.get_or_insert(Self { peer_id, addrs: Vec::new() });
+            if relay.peer_id != peer_id {
+                return Err(RelayAddrError::Several);
+            }
+            relay.addrs.push(addr);
+        }
+        relay.ok_or(RelayAddrError::NoKey)
+    }
+}
+
+/// Reads one address as a relay prints it: `/ip4/192.0.2.1/tcp/4407/p2p/12D3…`.
+impl FromStr for RelayPeer {
+    type Err = RelayAddrError;
+
+    fn from_str(text: &str) -> Result<Self, RelayAddrError> {
+        let addr: Multiaddr = text.parse().map_err(|_| RelayAddrError::Malformed)?;
+        Self::from_addrs([&addr])
+    }
+}
+
+/// Starts the client of one relay. It ends on [`RelayCommand::Stop`], or when either channel is
+/// closed.
+pub fn spawn(
+    relay: RelayPeer,
+    mut commands: mpsc::Receiver<RelayCommand>,
+    reports: mpsc::Sender<(RelayKey, RelayReport)>,
+) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let down =
+            RelayReport::Down { reason: DownReason::Unreachable, retry_in: Duration::from_mins(1) };
+        if reports.send((relay.peer_id, down)).await.is_ok() {
+            while !matches!(commands.recv().await, None | Some(RelayCommand::Stop)) {}
+        }
+    })
+}

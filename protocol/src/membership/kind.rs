@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// What an op does.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Kind {
     /// 0: founds the group. Its author is the founder: an admin whom nobody can remove.
     Genesis {

@@ -12,6 +12,8 @@
 //! docs/spec/protocol.md 3.4.
 
 mod bits;
+#[cfg(test)]
+mod fixture;
 mod kind;
 mod next;
 mod node;
@@ -21,6 +23,8 @@ mod resolution;
 mod resolve;
 mod roster;
 mod set;
+#[cfg(test)]
+mod stories;
 mod topics;
 
 pub use self::{

@@ -39,7 +39,7 @@ struct Inner {
 }
 
 /// What an op says.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Body {
     /// The group; `None` in a Genesis, whose id becomes the group's.
     pub group: Option<GroupId>,

@@ -1,0 +1,315 @@
+//! Messages: history, what waits to be sealed, and who has what.
+
+use protocol::ids::{ChainId, GroupId, MemberId, MessageId, Timestamp};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::{
+    StoreError, Tx,
+    groups::{int, uint},
+    text::{hex, rfc3339},
+};
+use crate::api::types::{Class, Delivery, GroupRef, MemberRef, Message, VERSION};
+
+/// A message that was received, as it enters the history.
+pub struct NewMessage<'a> {
+    /// Where.
+    pub group: GroupId,
+    /// Its local id.
+    pub id: [u8; 16],
+    /// Who wrote it.
+    pub from: MemberId,
+    /// What it says.
+    pub text: &'a str,
+    /// When, by its writer's clock.
+    pub at: Timestamp,
+    /// How trustworthy its place is.
+    pub class: Class,
+    /// Its chain.
+    pub chain: ChainId,
+    /// Its index there.
+    pub index: u32,
+    /// Its id in the group.
+    pub message: MessageId,
+}
+
+/// What sealing made of a queued message.
+pub struct Sealing<'a> {
+    /// Its place in the history.
+    pub seq: u64,
+    /// Its chain.
+    pub chain: ChainId,
+    /// Its index there.
+    pub index: u32,
+    /// Its id in the group.
+    pub message: MessageId,
+    /// When it was sealed.
+    pub at: Timestamp,
+    /// To whom, without this node's own member.
+    pub recipients: &'a [MemberId],
+}
+
+/// A message that waits to be sealed.
+pub struct Queued {
+    /// Its place in the history.
+    pub seq: u64,
+    /// What it says.
+    pub text: String,
+}
+
+/// What a message's row and its names say, before its delivery is looked up.
+const COLUMNS: &str = "
+SELECT m.seq, m.id, m.grp, g.name, m.sender, coalesce(n.name, ''), m.mine, m.text, m.at, m.class,
+       m.chain IS NOT NULL, m.stored
+FROM messages m JOIN groups g ON g.id = m.grp LEFT JOIN names n ON n.member = m.sender ";
+
+impl Tx<'_> {
+    /// Queues an own message; gives its place in the history.
+    pub fn queue_message(
+        &self,
+        group: GroupId,
+        id: [u8; 16],
+        me: MemberId,
+        text: &str,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        self.sql.execute(
+            "INSERT INTO messages(id, grp, sender, mine, text, at, class)
+             VALUES (?1, ?2, ?3, 1, ?4, ?5, 0)",
+            params![id, group.0, me.0, text, int(now.0)],
+        )?;
+        let seq = self.sql.last_insert_rowid();
+        self.sql.execute("INSERT INTO queue(seq, grp) VALUES (?1, ?2)", params![seq, group.0])?;
+        Ok(uint(seq))
+    }
+
+    /// The oldest message of a group that waits to be sealed.
+    pub fn next_queued(&self, group: GroupId) -> Result<Option<Queued>, StoreError> {
+        let queued = self.sql.query_row(
+            "SELECT q.seq, m.text FROM queue q JOIN messages m ON m.seq = q.seq
+             WHERE q.grp = ?1 ORDER BY q.seq LIMIT 1",
+            [group.0],
+            |row| Ok(Queued { seq: uint(row.get(0)?), text: row.get(1)? }),
+        );
+        Ok(queued.optional()?)
+    }
+
+    /// How many messages of a group wait to be sealed.
+    pub fn queued(&self, group: GroupId) -> Result<u64, StoreError> {
+        let count = "SELECT count(*) FROM queue WHERE grp = ?1";
+        Ok(uint(self.sql.query_row(count, [group.0], |row| row.get(0))?))
+    }
+
+    /// Moves a message from the queue to its place in a chain.
+    pub fn seal_message(&self, sealing: &Sealing<'_>) -> Result<(), StoreError> {
+        let seq = int(sealing.seq);
+        self.sql.execute(
+            "UPDATE messages SET chain = ?2, idx = ?3, msg = ?4, at = ?5 WHERE seq = ?1",
+            params![
+                seq,
+                sealing.chain.0,
+                sealing.index,
+                sealing.message.0,
+                int(sealing.at.0)
+            ],
+        )?;
+        self.sql.execute("DELETE FROM queue WHERE seq = ?1", [seq])?;
+        for member in sealing.recipients {
+            self.sql.execute(
+                "INSERT OR IGNORE INTO recipients(seq, member) VALUES (?1, ?2)",
+                params![seq, member.0],
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Enters a received message; `None` where its place in the chain is taken already.
+    pub fn put_message(&self, new: &NewMessage<'_>) -> Result<Option<u64>, StoreError> {
+        let rows = self.sql.execute(
+            "INSERT OR IGNORE INTO messages(id, grp, sender, mine, text, at, class, chain, idx, msg)
+             VALUES (?1, ?2, ?3, 0, ?4, ?5, ?6, ?7, ?8, ?9)",
+            params![
+                new.id,
+                new.group.0,
+                new.from.0,
+                new.text,
+                int(new.at.0),
+                class_number(new.class),
+                new.chain.0,
+                new.index,
+                new.message.0
+            ],
+        )?;
+        Ok((rows == 1).then(|| uint(self.sql.last_insert_rowid())))
+    }
+
+    /// Judges a message anew; `None` where there is none.
+    pub fn classify(
+        &self,
+        group: GroupId,
+        message: MessageId,
+        class: Class,
+    ) -> Result<Option<u64>, StoreError> {
+        let seq = self.sql.query_row(
+            "UPDATE messages SET class = ?3 WHERE grp = ?1 AND msg = ?2 RETURNING seq",
+            params![group.0, message.0, class_number(class)],
+            |row| row.get(0),
+        );
+        Ok(seq.optional()?.map(uint))
+    }
+
+    /// The place in the history of an own message, by its id in the group.
+    pub fn own_message(&self, group: GroupId, id: MessageId) -> Result<Option<u64>, StoreError> {
+        let seq = self.sql.query_row(
+            "SELECT seq FROM messages WHERE grp = ?1 AND msg = ?2 AND mine = 1",
+            params![group.0, id.0],
+            |row| row.get(0),
+        );
+        Ok(seq.optional()?.map(uint))
+    }
+
+    /// Notes that a relay keeps the message; false where that was known.
+    pub fn mark_stored(&self, seq: u64) -> Result<bool, StoreError> {
+        let update = "UPDATE messages SET stored = 1 WHERE seq = ?1 AND stored = 0";
+        Ok(self.sql.execute(update, [int(seq)])? == 1)
+    }
+
+    /// Notes that a member's node has an own message; its place in the history, where that is news.
+    pub fn mark_received(
+        &self,
+        group: GroupId,
+        chain: ChainId,
+        index: u32,
+        member: MemberId,
+    ) -> Result<Option<u64>, StoreError> {
+        let seq = self.sql.query_row(
+            "UPDATE recipients SET received = 1 WHERE member = ?4 AND received = 0 AND seq =
+               (SELECT seq FROM messages WHERE grp = ?1 AND chain = ?2 AND idx = ?3 AND mine = 1)
+             RETURNING seq",
+            params![group.0, chain.0, index, member.0],
+            |row| row.get(0),
+        );
+        Ok(seq.optional()?.map(uint))
+    }
+
+    /// A message, as the API shows it.
+    pub fn message(&self, seq: u64) -> Result<Option<Message>, StoreError> {
+        message_by_seq(&self.sql, seq)
+    }
+}
+
+pub(super) fn message_by_seq(sql: &Connection, seq: u64) -> Result<Option<Message>, StoreError> {
+    let query = format!("{COLUMNS} WHERE m.seq = ?1");
+    let raw = sql.query_row(&query, [int(seq)], raw).optional()?;
+    raw.map(|raw| raw.complete(sql)).transpose()
+}
+
+pub(super) fn message_by_id(sql: &Connection, id: &[u8]) -> Result<Option<Message>, StoreError> {
+    let query = format!("{COLUMNS} WHERE m.id = ?1");
+    let raw = sql.query_row(&query, [id], raw).optional()?;
+    raw.map(|raw| raw.complete(sql)).transpose()
+}
+
+/// Messages in the order of the history: the first `limit` after `after`; without it, the last
+/// `limit` before `before`.
+pub(super) fn page(
+    sql: &Connection,
+    group: Option<GroupId>,
+    after: Option<u64>,
+    before: Option<u64>,
+    limit: u32,
+) -> Result<Vec<Message>, StoreError> {
+    let order = if after.is_some() { "ASC" } else { "DESC" };
+    let place = if group.is_some() { "m.grp = ?1" } else { "?1 IS NULL" };
+    let query = format!(
+        "{COLUMNS} WHERE {place} AND m.seq > ?2 AND m.seq < ?3 ORDER BY m.seq {order} LIMIT ?4"
+    );
+    let mut rows = sql.prepare(&query)?;
+    let raws = rows.query_map(
+        params![
+            group.map(|group| group.0),
+            after.map_or(-1, int),
+            before.map_or(i64::MAX, int),
+            limit
+        ],
+        raw,
+    )?;
+    let mut page = raws.map(|raw| raw?.complete(sql)).collect::<Result<Vec<_>, StoreError>>()?;
+    if after.is_none() {
+        page.reverse();
+    }
+    Ok(page)
+}
+
+struct Raw {
+    message: Message,
+    sealed: bool,
+    stored: bool,
+}
+
+fn raw(row: &Row<'_>) -> rusqlite::Result<Raw> {
+    let (id, group, sender): ([u8; 16], [u8; 32], [u8; 32]) =
+        (row.get(1)?, row.get(2)?, row.get(4)?);
+    let at: i64 = row.get(8)?;
+    Ok(Raw {
+        message: Message {
+            v: VERSION,
+            id: hex(&id),
+            seq: uint(row.get(0)?),
+            group: GroupRef { id: hex(&group), name: row.get(3)? },
+            from: MemberRef { id: hex(&sender), name: row.get(5)? },
+            mine: row.get(6)?,
+            text: row.get(7)?,
+            at: rfc3339(Timestamp(uint(at))),
+            class: class_of(row.get(9)?),
+            delivery: None,
+        },
+        sealed: row.get(10)?,
+        stored: row.get(11)?,
+    })
+}
+
+impl Raw {
+    fn complete(self, sql: &Connection) -> Result<Message, StoreError> {
+        let mut message = self.message;
+        if message.mine {
+            let mut delivery = Delivery {
+                sealed: self.sealed,
+                stored: self.stored,
+                received: Vec::new(),
+                missing: Vec::new(),
+            };
+            let mut rows = sql.prepare(
+                "SELECT r.member, coalesce(n.name, ''), r.received FROM recipients r
+                 LEFT JOIN names n ON n.member = r.member WHERE r.seq = ?1 ORDER BY r.member",
+            )?;
+            let recipients = rows.query_map([int(message.seq)], |row| {
+                let member: [u8; 32] = row.get(0)?;
+                Ok((MemberRef { id: hex(&member), name: row.get(1)? }, row.get(2)?))
+            })?;
+            for recipient in recipients {
+                match recipient? {
+                    (member, true) => delivery.received.push(member),
+                    (member, false) => delivery.missing.push(member),
+                }
+            }
+            message.delivery = Some(delivery);
+        }
+        Ok(message)
+    }
+}
+
+fn class_number(class: Class) -> u8 {
+    match class {
+        Class::Ok => 0,
+        Class::StaleView => 1,
+        Class::PostCut => 2,
+    }
+}
+
+fn class_of(number: u8) -> Class {
+    match number {
+        0 => Class::Ok,
+        1 => Class::StaleView,
+        _ => Class::PostCut,
+    }
+}

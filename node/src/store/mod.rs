@@ -1,0 +1,204 @@
+//! What a node keeps: one SQLCipher database in the data directory, and its key.
+//!
+//! > One step of the node is one transaction. What the step sends leaves after the commit; what it
+//! > acknowledges is acknowledged after the commit; a step that fails leaves no trace.
+//!
+//! The database runs in WAL mode with `synchronous=FULL`: a commit costs one sync, and the API's
+//! readers never hold up the node's writes, nor the other way round, as they would with a rollback
+//! journal. `secure_delete=ON` overwrites used-up keys in the database; the log's older copies of
+//! them go at the checkpoint of each start and end. Everything on disk is encrypted either way.
+
+mod events;
+mod groups;
+mod invites;
+mod key;
+mod messages;
+mod outbox;
+mod reader;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions, Permissions},
+    io,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use zeroize::Zeroizing;
+
+pub use self::{
+    invites::{InviteRow, JoinRow},
+    key::Unlock,
+    messages::{NewMessage, Queued, Sealing},
+    outbox::OutboxRow,
+    reader::Reader,
+    text::{hex, rfc3339, unhex},
+};
+
+/// The node's database, open for writing: there is one of it for a data directory.
+pub struct Store {
+    sql: Connection,
+    path: PathBuf,
+    key: key::DatabaseKey,
+    _lock: File,
+}
+
+/// One transaction: what is written through it is kept together or not at all.
+pub struct Tx<'a> {
+    sql: rusqlite::Transaction<'a>,
+}
+
+/// Why the store can't be opened, read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A newer program wrote it; nothing was touched.
+    #[error(
+        "the data directory is of a newer version of Wattle (format {found}, this one knows \
+         {known}): update this program"
+    )]
+    NewerVersion {
+        /// The database's format.
+        found: i64,
+        /// The newest that this program knows.
+        known: i64,
+    },
+    /// The key or the passphrase doesn't open it.
+    #[error("the key or passphrase does not open this data directory")]
+    WrongKey,
+    /// There is a database, and no key for it.
+    #[error("the file `key` of the data directory is missing; without it nothing here can be read")]
+    KeyMissing,
+    /// The database is locked with a passphrase, and none was given.
+    #[error("this data directory needs its passphrase: give --passphrase-file FILE")]
+    PassphraseNeeded,
+    /// The database has a key file, and a passphrase was given.
+    #[error("this data directory was made without a passphrase: leave --passphrase-file out")]
+    PassphraseUnknown,
+    /// Another process has it open.
+    #[error(
+        "another `wattle up` runs on this data directory: stop it with `wattle down`, or name \
+         another directory with --data-dir"
+    )]
+    Locked,
+    /// What is on the disk can't be what was written.
+    #[error("the database is damaged")]
+    Damaged,
+    /// No room.
+    #[error("the disk is full")]
+    DiskFull,
+    /// The file system refuses.
+    #[error("the data directory can't be used: {0}")]
+    Io(#[from] io::Error),
+    /// The database refuses.
+    #[error("the database refuses: {0}")]
+    Sql(rusqlite::Error),
+}
+
+/// The database's file in the data directory.
+const FILE: &str = "wattle.db";
+
+/// The file whose lock says that the directory is in use.
+const LOCK: &str = "lock";
+
+impl Store {
+    /// Opens the data directory; makes it, its key and its database where they aren't there yet.
+    ///
+    /// A directory of an older version is brought forward in one transaction; one of a newer
+    /// version is refused and left as it is.
+    pub fn open(dir: &Path, unlock: &Unlock) -> Result<Self, StoreError> {
+        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        fs::set_permissions(dir, Permissions::from_mode(0o700))?;
+        let lock = lock(dir)?;
+        let path = dir.join(FILE);
+        let exists = path.try_exists()?;
+        let key = key::obtain(dir, unlock, exists)?;
+        if exists {
+            let looking = connect(&path, &key, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+            schema::check_version(&looking, schema::MIGRATIONS)?;
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+        let mut sql = connect(&path, &key, flags)?;
+        sql.execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;
+             PRAGMA foreign_keys = ON; PRAGMA wal_checkpoint(TRUNCATE);",
+        )?;
+        schema::migrate(&mut sql, schema::MIGRATIONS)?;
+        Ok(Self { sql, path, key, _lock: lock })
+    }
+
+    /// Runs one transaction: commits where `step` gives `Ok`, and keeps nothing of it where it
+    /// gives `Err` or the commit fails.
+    pub fn transaction<T, E: From<StoreError>>(
+        &mut self,
+        step: impl FnOnce(&Tx<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let sql = self
+            .sql
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(StoreError::from)?;
+        let tx = Tx { sql };
+        let value = step(&tx)?;
+        tx.sql.commit().map_err(StoreError::from)?;
+        Ok(value)
+    }
+
+    /// Opens a read-only connection of its own.
+    pub fn reader(&self) -> Result<Reader, StoreError> {
+        Reader::open(&self.path, &self.key)
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        // Best effort: the next start does the same.
+        let _ = self.sql.execute_batch("PRAGMA wal_checkpoint(TRUNCATE);");
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase) => Self::WrongKey,
+            Some(ErrorCode::DatabaseCorrupt) => Self::Damaged,
+            Some(ErrorCode::DiskFull) => Self::DiskFull,
+            _ => Self::Sql(error),
+        }
+    }
+}
+
+/// Takes the directory for this process, until the file is dropped.
+fn lock(dir: &Path) -> Result<File, StoreError> {
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(dir.join(LOCK))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(StoreError::Locked),
+        Err(fs::TryLockError::Error(error)) => Err(error.into()),
+    }
+}
+
+/// Connects, and proves that the key fits.
+fn connect(
+    path: &Path,
+    key: &key::DatabaseKey,
+    flags: OpenFlags,
+) -> Result<Connection, StoreError> {
+    let sql = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let pragma = Zeroizing::new(format!("PRAGMA key = \"x'{}'\";", &*hex_secret(key)));
+    sql.execute_batch(&pragma)?;
+    sql.busy_timeout(std::time::Duration::from_secs(5))?;
+    sql.query_row("SELECT count(*) FROM sqlite_master", [], |_| Ok(()))?;
+    Ok(sql)
+}
+
+fn hex_secret(key: &key::DatabaseKey) -> Zeroizing<String> {
+    Zeroizing::new(hex(key.as_slice()))
+}

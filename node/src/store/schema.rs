@@ -1,0 +1,100 @@
+//! The tables, and how an older database becomes a newer one.
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::StoreError;
+
+/// `MIGRATIONS[n]` brings a database of format n (0: empty) to format n + 1. Never changed once
+/// released; only added to.
+pub(super) const MIGRATIONS: &[&str] = &[V1];
+
+const V1: &str = "
+CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
+
+CREATE TABLE groups(
+    id BLOB PRIMARY KEY, name TEXT NOT NULL, added INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE records(
+    grp BLOB NOT NULL REFERENCES groups(id), key BLOB NOT NULL, value BLOB NOT NULL,
+    PRIMARY KEY (grp, key)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE names(member BLOB PRIMARY KEY, name TEXT NOT NULL) STRICT, WITHOUT ROWID;
+
+CREATE TABLE messages(
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL UNIQUE,
+    grp BLOB NOT NULL REFERENCES groups(id), sender BLOB NOT NULL, mine INTEGER NOT NULL,
+    text TEXT NOT NULL, at INTEGER NOT NULL, class INTEGER NOT NULL,
+    chain BLOB, idx INTEGER, msg BLOB, stored INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE UNIQUE INDEX messages_place ON messages(grp, chain, idx);
+CREATE INDEX messages_group ON messages(grp, seq);
+CREATE INDEX messages_msg ON messages(grp, msg);
+
+CREATE TABLE queue(
+    seq INTEGER PRIMARY KEY REFERENCES messages(seq), grp BLOB NOT NULL REFERENCES groups(id)
+) STRICT;
+CREATE INDEX queue_group ON queue(grp, seq);
+
+CREATE TABLE recipients(
+    seq INTEGER NOT NULL REFERENCES messages(seq), member BLOB NOT NULL,
+    received INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (seq, member)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE outbox(
+    tag INTEGER PRIMARY KEY AUTOINCREMENT, grp BLOB NOT NULL REFERENCES groups(id),
+    relay BLOB NOT NULL, log BLOB NOT NULL, entry BLOB NOT NULL,
+    seq INTEGER REFERENCES messages(seq)
+) STRICT;
+CREATE INDEX outbox_relay ON outbox(relay, tag);
+CREATE INDEX outbox_message ON outbox(seq);
+
+CREATE TABLE archive(
+    grp BLOB NOT NULL REFERENCES groups(id), chain BLOB NOT NULL, idx INTEGER NOT NULL,
+    at INTEGER NOT NULL, envelope BLOB NOT NULL, PRIMARY KEY (grp, chain, idx)
+) STRICT;
+CREATE INDEX archive_age ON archive(grp, at);
+
+CREATE TABLE cursors(
+    relay BLOB NOT NULL, log BLOB NOT NULL, cursor BLOB NOT NULL, PRIMARY KEY (relay, log)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE invites(
+    id BLOB PRIMARY KEY, grp BLOB NOT NULL REFERENCES groups(id), record BLOB NOT NULL,
+    uses INTEGER NOT NULL, used INTEGER NOT NULL, made INTEGER NOT NULL, expires INTEGER NOT NULL,
+    revoked INTEGER NOT NULL, ended INTEGER
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE joins(
+    id BLOB PRIMARY KEY, code TEXT, state INTEGER NOT NULL, detail TEXT NOT NULL, exit INTEGER,
+    grp BLOB, started INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE events(
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, event TEXT NOT NULL
+) STRICT;
+";
+
+/// Refuses a database of a newer format; changes nothing.
+pub(super) fn check_version(sql: &Connection, migrations: &[&str]) -> Result<usize, StoreError> {
+    let found: i64 = sql.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let known = i64::try_from(migrations.len()).unwrap_or(i64::MAX);
+    match usize::try_from(found) {
+        Ok(version) if found <= known => Ok(version),
+        Ok(_) => Err(StoreError::NewerVersion { found, known }),
+        Err(_) => Err(StoreError::Damaged),
+    }
+}
+
+/// Brings the database to the newest format, in one transaction.
+pub(super) fn migrate(sql: &mut Connection, migrations: &[&str]) -> Result<(), StoreError> {
+    let tx = sql.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let version = check_version(&tx, migrations)?;
+    for (step, number) in migrations.iter().zip(1i64..).skip(version) {
+        tx.execute_batch(step)?;
+        tx.pragma_update(None, "user_version", number)?;
+    }
+    tx.commit()?;
+    Ok(())
+}

@@ -5,4 +5,6 @@
 
 pub mod api;
 pub mod client;
+pub mod core;
 pub mod net;
+pub mod store;

@@ -138,10 +138,8 @@ impl Tx<'_> {
 
     /// Forgets the joins that ended before `before`.
     pub fn trim_joins(&self, before: Timestamp) -> Result<(), StoreError> {
-        self.sql.execute(
-            "DELETE FROM joins WHERE code IS NULL AND started < ?1",
-            [int(before.0)],
-        )?;
+        self.sql
+            .execute("DELETE FROM joins WHERE code IS NULL AND started < ?1", [int(before.0)])?;
         Ok(())
     }
 }

@@ -104,13 +104,7 @@ impl Tx<'_> {
         let seq = int(sealing.seq);
         self.sql.execute(
             "UPDATE messages SET chain = ?2, idx = ?3, msg = ?4, at = ?5 WHERE seq = ?1",
-            params![
-                seq,
-                sealing.chain.0,
-                sealing.index,
-                sealing.message.0,
-                int(sealing.at.0)
-            ],
+            params![seq, sealing.chain.0, sealing.index, sealing.message.0, int(sealing.at.0)],
         )?;
         self.sql.execute("DELETE FROM queue WHERE seq = ?1", [seq])?;
         for member in sealing.recipients {

@@ -16,8 +16,6 @@ mod messages;
 mod outbox;
 mod reader;
 mod schema;
-#[cfg(test)]
-mod tests;
 mod text;
 
 use std::{

@@ -150,9 +150,10 @@ impl Tx<'_> {
                  ON CONFLICT(relay, log) DO UPDATE SET cursor = excluded.cursor",
                 params![relay, log.0, cursor.to_bytes()],
             ),
-            None => self
-                .sql
-                .execute("DELETE FROM cursors WHERE relay = ?1 AND log = ?2", params![relay, log.0]),
+            None => self.sql.execute(
+                "DELETE FROM cursors WHERE relay = ?1 AND log = ?2",
+                params![relay, log.0],
+            ),
         }?;
         Ok(())
     }

@@ -1,0 +1,292 @@
+//! Why something was not done, said to a person: what happened, what to do next, and with which
+//! exit code the command line ends.
+
+use protocol::{endpoint, group, invite::CodeError, limits, snapshot::SnapshotError};
+
+use crate::{api::types::ApiError, store::StoreError};
+
+/// A verb that was not carried out. Nothing has changed.
+#[derive(Debug, thiserror::Error)]
+pub enum VerbError {
+    /// No group of that name or id.
+    #[error("there is no group \"{asked}\"")]
+    NoSuchGroup {
+        /// What was asked for.
+        asked: String,
+    },
+    /// Several groups fit.
+    #[error("\"{asked}\" could be any of these groups: {}", .candidates.join(", "))]
+    AmbiguousGroup {
+        /// What was asked for.
+        asked: String,
+        /// Name and short id of each.
+        candidates: Vec<String>,
+    },
+    /// No member of that name or id.
+    #[error("there is no member \"{asked}\" in the group")]
+    NoSuchMember {
+        /// What was asked for.
+        asked: String,
+    },
+    /// Several members fit.
+    #[error("\"{asked}\" could be any of these members: {}", .candidates.join(", "))]
+    AmbiguousMember {
+        /// What was asked for.
+        asked: String,
+        /// Name and short id of each.
+        candidates: Vec<String>,
+    },
+    /// No invite of that id, made by this node.
+    #[error("there is no such invite")]
+    NoSuchInvite,
+    /// No join of that id.
+    #[error("there is no such join")]
+    NoSuchJoin,
+    /// Out of the group.
+    #[error("you are no longer a member of this group")]
+    NotAMember,
+    /// Only admins may.
+    #[error("only an admin of the group may do this")]
+    NotAnAdmin,
+    /// The target is as senior, or more.
+    #[error("only a more senior admin may remove that member")]
+    TargetIsSenior,
+    /// Removing oneself.
+    #[error("nobody removes themselves")]
+    RemoveSelf,
+    /// A name that can't be.
+    #[error(
+        "a name has 1 to {} bytes, no control characters and no space at its ends",
+        limits::NAME_BYTES
+    )]
+    BadName,
+    /// A group of this name is there already.
+    #[error("there is a group \"{name}\" here already")]
+    NameTaken {
+        /// The name.
+        name: String,
+    },
+    /// Nothing to send.
+    #[error("the message is empty")]
+    EmptyMessage,
+    /// Too long a message.
+    #[error("the message has {bytes} bytes, {limit} at most")]
+    MessageTooLong {
+        /// Its length.
+        bytes: usize,
+        /// The most.
+        limit: usize,
+    },
+    /// As many messages wait as may wait.
+    #[error("{waiting} messages wait to be sent already")]
+    QueueFull {
+        /// How many.
+        waiting: u64,
+    },
+    /// A number of uses that can't be.
+    #[error("an invite is for 1 to {limit} uses")]
+    BadUses {
+        /// The most.
+        limit: u32,
+    },
+    /// A time that can't be.
+    #[error("an invite lasts from 1 second to {days} days")]
+    BadExpiry {
+        /// The most.
+        days: u64,
+    },
+    /// No text of an invite.
+    #[error(transparent)]
+    Code(#[from] CodeError),
+    /// The code's time is over.
+    #[error("the invite has expired")]
+    Expired,
+    /// Joined that group before, and still in it.
+    #[error("you are a member of \"{group}\" already")]
+    AlreadyMember {
+        /// Its name.
+        group: String,
+    },
+    /// A code without any address.
+    #[error("neither this node nor the invite names a relay or an address")]
+    NoWay,
+    /// The group is full.
+    #[error("the group is full")]
+    Full,
+    /// Its newest keys are missing.
+    #[error("this node still waits for the group's newest keys")]
+    NoTopic,
+    /// The invite would not fit into a code.
+    #[error("the relays' addresses are too long for an invite code")]
+    CodeTooLong,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a node can't start from its store.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Never initialised.
+    #[error("there is no identity here yet: run `wattle init`")]
+    NoIdentity,
+    /// The identity is there, and unreadable.
+    #[error("the stored identity can't be read: {0}")]
+    Identity(#[from] endpoint::LoadError),
+    /// A group is there, and unreadable.
+    #[error("a stored group can't be read: {0}")]
+    Group(#[from] SnapshotError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why no identity was made.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// There is one.
+    #[error("there is an identity here already")]
+    Exists,
+    /// A name that can't be.
+    #[error(transparent)]
+    Name(#[from] endpoint::BadName),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<group::VerbError> for VerbError {
+    fn from(error: group::VerbError) -> Self {
+        match error {
+            group::VerbError::NotAMember => Self::NotAMember,
+            group::VerbError::NotAnAdmin => Self::NotAnAdmin,
+            group::VerbError::TargetIsSenior(_) => Self::TargetIsSenior,
+            group::VerbError::NoSuchMember(who) => Self::NoSuchMember { asked: who.to_string() },
+            group::VerbError::NoSuchInvite => Self::NoSuchInvite,
+            group::VerbError::BadPolicy => Self::BadName,
+            group::VerbError::Full => Self::Full,
+            group::VerbError::NoTopic => Self::NoTopic,
+        }
+    }
+}
+
+impl VerbError {
+    /// A short name, stable.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NoSuchGroup { .. } => "no-such-group",
+            Self::AmbiguousGroup { .. } => "ambiguous-group",
+            Self::NoSuchMember { .. } => "no-such-member",
+            Self::AmbiguousMember { .. } => "ambiguous-member",
+            Self::NoSuchInvite => "no-such-invite",
+            Self::NoSuchJoin => "no-such-join",
+            Self::NotAMember => "not-a-member",
+            Self::NotAnAdmin => "not-an-admin",
+            Self::TargetIsSenior => "target-is-senior",
+            Self::RemoveSelf => "remove-self",
+            Self::BadName => "bad-name",
+            Self::NameTaken { .. } => "name-taken",
+            Self::EmptyMessage => "empty-message",
+            Self::MessageTooLong { .. } => "message-too-long",
+            Self::QueueFull { .. } => "queue-full",
+            Self::BadUses { .. } => "bad-uses",
+            Self::BadExpiry { .. } => "bad-expiry",
+            Self::Code(CodeError::NotACode) => "not-a-code",
+            Self::Code(CodeError::Truncated { .. }) => "truncated-code",
+            Self::Code(CodeError::Mistyped) => "mistyped-code",
+            Self::Code(CodeError::Newer { .. }) => "newer-code",
+            Self::Code(CodeError::Malformed) => "malformed-code",
+            Self::Expired => "invite-expired",
+            Self::AlreadyMember { .. } => "already-a-member",
+            Self::NoWay => "no-way",
+            Self::Full => "group-full",
+            Self::NoTopic => "no-keys-yet",
+            Self::CodeTooLong => "code-too-long",
+            Self::Store(_) => "store",
+        }
+    }
+
+    /// What to do next, in words.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::NoSuchGroup { .. } => "`wattle group list` shows the groups.",
+            Self::AmbiguousGroup { .. } | Self::AmbiguousMember { .. } => {
+                "Give the id, or more of it."
+            }
+            Self::NoSuchMember { .. } => "`wattle group show GROUP` shows its members.",
+            Self::NoSuchInvite => "Only invites that this node made can be revoked here.",
+            Self::NoSuchJoin => "`wattle join` begins one.",
+            Self::NotAMember => "To come back, ask a member for a new invite.",
+            Self::NotAnAdmin => "Ask an admin: `wattle group show GROUP` says who is one.",
+            Self::TargetIsSenior => "Ask a more senior admin, or found a new group.",
+            Self::RemoveSelf => "`wattle group leave GROUP` leaves it.",
+            Self::BadName | Self::NameTaken { .. } => "Choose another name.",
+            Self::EmptyMessage => "Write something after the group's name.",
+            Self::MessageTooLong { .. } => "Send it in parts.",
+            Self::QueueFull { .. } => "`wattle status` says what they wait for.",
+            Self::BadUses { .. } => "Choose another number for --uses.",
+            Self::BadExpiry { .. } => "Choose another time for --expires.",
+            Self::Code(CodeError::Newer { .. }) => "Update this program.",
+            Self::Code(CodeError::NotACode | CodeError::Truncated { .. }) => {
+                "Copy the whole code, from \"wattle1\" to its end."
+            }
+            Self::Code(CodeError::Mistyped) => "Copy the code again; don't type it.",
+            Self::Code(CodeError::Malformed) | Self::Expired => "Ask for a new invite.",
+            Self::AlreadyMember { .. } => "Nothing to do: `wattle send GROUP` writes to it.",
+            Self::NoWay => "Give `wattle up` a relay with --relay ADDR.",
+            Self::Full => "Remove somebody, or found a new group.",
+            Self::NoTopic => "Wait until a member of the group is reached.",
+            Self::CodeTooLong => "Use fewer relays.",
+            Self::Store(_) => "Look at the data directory's disk; nothing was changed.",
+        }
+    }
+
+    /// The exit code of the command line.
+    #[must_use]
+    pub fn exit(&self) -> u8 {
+        match self {
+            Self::NoSuchGroup { .. }
+            | Self::AmbiguousGroup { .. }
+            | Self::NoSuchMember { .. }
+            | Self::AmbiguousMember { .. }
+            | Self::NoSuchInvite
+            | Self::NoSuchJoin => 6,
+            Self::BadName
+            | Self::NameTaken { .. }
+            | Self::EmptyMessage
+            | Self::MessageTooLong { .. }
+            | Self::BadUses { .. }
+            | Self::BadExpiry { .. }
+            | Self::RemoveSelf
+            | Self::Code(_)
+            | Self::CodeTooLong => 2,
+            Self::NotAMember
+            | Self::NotAnAdmin
+            | Self::TargetIsSenior
+            | Self::Expired
+            | Self::AlreadyMember { .. } => 5,
+            Self::NoWay | Self::NoTopic => 4,
+            Self::QueueFull { .. } | Self::Full => 9,
+            Self::Store(_) => 1,
+        }
+    }
+}
+
+impl From<&VerbError> for ApiError {
+    fn from(error: &VerbError) -> Self {
+        Self {
+            code: error.code().into(),
+            message: error.to_string(),
+            hint: error.hint().into(),
+            exit: error.exit(),
+        }
+    }
+}
+
+impl From<VerbError> for ApiError {
+    fn from(error: VerbError) -> Self {
+        (&error).into()
+    }
+}

@@ -1,0 +1,104 @@
+//! A relay: `wattle-rendezvous run` as a process.
+
+use std::{path::PathBuf, process::Command, sync::Arc};
+
+use crate::{binaries, memory, process::Process, world::Shared};
+
+/// A relay of this world. Its address stays the same over restarts.
+pub struct Relay {
+    name: String,
+    shared: Arc<Shared>,
+    process: Option<Process>,
+    address: String,
+}
+
+impl Relay {
+    pub(crate) fn start(shared: Arc<Shared>, name: &str) -> Self {
+        let mut relay = Self { name: name.into(), shared, process: None, address: String::new() };
+        relay.run("127.0.0.1:0");
+        relay
+    }
+
+    /// The TCP multiaddr that nodes are given, with the relay's `/p2p`.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The port that it listens on.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        port_of(&self.address)
+    }
+
+    /// Where it keeps its key and its entries.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        self.shared.data_dir(&self.name)
+    }
+
+    /// What it has logged so far.
+    #[must_use]
+    pub fn log_file(&self) -> PathBuf {
+        self.shared.log_file(&self.name)
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn process_id(&self) -> u32 {
+        self.process.as_ref().expect("the relay runs").id()
+    }
+
+    /// Everything that its process holds in memory that can be written to.
+    #[must_use]
+    pub fn memory(&self) -> Vec<u8> {
+        memory::of(self.process_id())
+    }
+
+    /// Ends it without a word.
+    pub fn kill9(&mut self) {
+        self.process.take().expect("the relay runs").kill9();
+    }
+
+    /// Whether its process is still there.
+    pub fn is_running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(Process::is_running)
+    }
+
+    /// Starts it again with the same data, key and port.
+    pub fn restart(&mut self) {
+        assert!(self.process.is_none(), "kill it first");
+        let before = self.address.clone();
+        self.run(&format!("127.0.0.1:{}", self.port()));
+        assert_eq!(self.address, before, "a relay keeps its key and its port");
+    }
+
+    fn run(&mut self, listen: &str) {
+        let mut command = Command::new(binaries::rendezvous());
+        command.arg("run").arg("--data-dir").arg(self.data_dir()).arg("--listen").arg(listen);
+        let process = Process::start(&self.name, &mut command, &self.log_file());
+        self.address = process.line("the relay's address", tcp_address);
+        self.process = Some(process);
+    }
+}
+
+/// The first TCP multiaddr with a PeerId in `line`.
+fn tcp_address(line: &str) -> Option<String> {
+    let rest = &line[line.find("/ip4/127.0.0.1/tcp/")?..];
+    let end = rest
+        .find(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '/' | '.' | '-'))
+        .unwrap_or(rest.len());
+    let address = &rest[..end];
+    address.contains("/p2p/").then(|| address.to_owned())
+}
+
+/// The TCP port in a multiaddr.
+#[must_use]
+pub fn port_of(address: &str) -> u16 {
+    address
+        .split('/')
+        .skip_while(|part| *part != "tcp")
+        .nth(1)
+        .and_then(|port| port.parse().ok())
+        .unwrap_or_else(|| panic!("no TCP port in {address}"))
+}

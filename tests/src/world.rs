@@ -1,0 +1,107 @@
+//! One temporary directory and everything that runs in it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
+
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use crate::{Link, NodeSetup, Relay};
+
+/// A story's world. Its processes end with their own values; its directory ends with it.
+pub struct World {
+    shared: Arc<Shared>,
+}
+
+/// What every process of a world holds on to.
+pub(crate) struct Shared {
+    dir: TempDir,
+    pub(crate) runtime: Runtime,
+    logs: Mutex<Vec<PathBuf>>,
+}
+
+impl World {
+    /// An empty world.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "it makes a directory and threads")]
+    pub fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let dir = tempfile::Builder::new().prefix("wattle-").tempdir().expect("a directory");
+        Self { shared: Arc::new(Shared { dir, runtime, logs: Mutex::default() }) }
+    }
+
+    /// A relay on a port of its own, ready.
+    #[must_use]
+    pub fn relay(&self) -> Relay {
+        self.relay_named("relay")
+    }
+
+    /// A relay with a name of its own, for worlds with several.
+    #[must_use]
+    pub fn relay_named(&self, name: &str) -> Relay {
+        Relay::start(self.shared.clone(), name)
+    }
+
+    /// A node to be set up and started.
+    #[must_use]
+    pub fn node(&self, name: &str) -> NodeSetup {
+        NodeSetup::new(self.shared.clone(), name)
+    }
+
+    /// A proxy in front of `relay`.
+    #[must_use]
+    pub fn link(&self, relay: &Relay) -> Link {
+        Link::to(relay.address())
+    }
+
+    /// The world's directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.shared.dir.path()
+    }
+}
+
+impl Shared {
+    /// The data directory of the process `name`.
+    pub(crate) fn data_dir(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// A log file for the process `name`; printed when the story fails.
+    pub(crate) fn log_file(&self, name: &str) -> PathBuf {
+        let path = self.dir.path().join(format!("{name}.log"));
+        let mut logs = self.logs.lock().expect("logs");
+        if !logs.contains(&path) {
+            logs.push(path.clone());
+        }
+        path
+    }
+}
+
+/// Lines of each log that a failed story prints.
+const LOG_LINES: usize = 80;
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        for path in self.shared.logs.lock().iter().flat_map(|logs| logs.iter()) {
+            let text = fs::read(path).unwrap_or_default();
+            let text = String::from_utf8_lossy(&text);
+            let lines: Vec<&str> = text.lines().collect();
+            let start = lines.len().saturating_sub(LOG_LINES);
+            eprintln!("---- {} (last {} lines)", path.display(), lines.len() - start);
+            for line in &lines[start..] {
+                eprintln!("{line}");
+            }
+        }
+    }
+}

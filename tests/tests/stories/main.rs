@@ -1,2 +1,20 @@
-//! Stories.
-fn main() {}
+//! Stories: what people do with Wattle, told with real processes. One file each.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a story fails by panicking"
+)]
+
+mod bad_codes;
+mod bad_input;
+mod blindness;
+mod cli_pipes;
+mod direct_only;
+mod join_and_converse;
+mod leave;
+mod node_killed;
+mod offline_catch_up;
+mod relay_killed;
+mod relay_only;
+mod removed_member;

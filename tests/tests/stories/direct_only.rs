@@ -1,0 +1,46 @@
+//! Two machines that reach each other, and no relay anywhere.
+
+use harness::World;
+use node::api::types::Path;
+
+#[test]
+fn two_nodes_without_a_relay_join_and_talk_directly() {
+    let world = World::new();
+    let ana = world.node("ana").no_relay().start();
+    let ben = world.node("ben").no_relay().start();
+    ana.create_group("tea");
+    ben.join(&ana.invite("tea"));
+    ana.send("tea", "just us");
+    ben.hears("tea", "just us");
+    ben.send("tea", "nobody between");
+    ana.hears("tea", "nobody between");
+    let status = ben.status();
+    assert!(status.relays.is_empty(), "{status:#?}");
+    let [path] = &status.paths[..] else { panic!("one other member: {status:#?}") };
+    assert_eq!(path.path, Path::Direct);
+    assert!(path.address.is_some());
+}
+
+#[test]
+fn without_a_relay_a_node_that_was_away_gets_what_it_missed_from_the_others() {
+    let world = World::new();
+    let ana = world.node("ana").no_relay().start();
+    let mut ben = world.node("ben").no_relay().start();
+    let cleo = world.node("cleo").no_relay().start();
+    ana.create_group("tea");
+    ben.join(&ana.invite("tea"));
+    cleo.join(&ana.invite("tea"));
+    for node in [&ana, &ben, &cleo] {
+        node.until_people("tea", &["ana", "ben", "cleo"]);
+    }
+    ben.stop();
+    for turn in 0..5 {
+        ana.send("tea", &format!("missed {turn}"));
+        cleo.hears("tea", &format!("missed {turn}"));
+    }
+    ben.start_again();
+    for turn in 0..5 {
+        ben.hears("tea", &format!("missed {turn}"));
+    }
+    assert_eq!(ben.texts("tea").len(), 5);
+}

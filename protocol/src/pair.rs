@@ -1,1 +1,293 @@
-//! To come.
+//! The one-way ratchet between two members under the slots of bundles.
+//!
+//! > Once a slot is opened, the key that opened it is gone: the recipient's prekey alone opens no
+//! > earlier slot.
+//!
+//! Direction s → r has *epochs*. An epoch begins with an *init* slot, which the prekey alone opens,
+//! and each bundle begins another until r has shown that it holds one ([`SendState::confirm`]);
+//! from then on slots are *ratchet* slots under that epoch. Both directions are independent.
+//! docs/spec/protocol.md 3.5.
+
+use alloc::vec::Vec;
+
+use minicbor::{Decode, Encode};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::{
+    codec,
+    hash::{Label, kdf32},
+    snapshot::SnapshotError,
+};
+
+/// Epochs kept by either side.
+pub const EPOCHS: usize = 4;
+/// Steps that a lost bundle may make the receiver skip.
+pub const SKIP: u16 = 1024;
+/// Keys of skipped steps kept.
+pub const SKIPPED: usize = 64;
+
+/// What a slot is sealed under.
+pub struct Step {
+    /// The epoch.
+    pub epoch: u16,
+    /// The step in it; 0 and meaningless in an init slot.
+    pub counter: u16,
+    /// The pre-shared key; all zeros in an init slot.
+    pub psk: Zeroizing<[u8; 32]>,
+    /// Whether this is an init slot.
+    pub init: bool,
+}
+
+/// A receiver without the key of that step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no key for epoch {epoch}, step {counter}")]
+pub struct NoKey {
+    /// The epoch asked for.
+    pub epoch: u16,
+    /// The step asked for.
+    pub counter: u16,
+}
+
+/// The sender's side of one direction.
+#[derive(Clone, Default, Encode, Decode)]
+#[cbor(array)]
+pub struct SendState {
+    #[n(0)]
+    latest: u16,
+    #[n(1)]
+    confirmed: Option<Epoch>,
+    #[n(2)]
+    pending: Vec<Epoch>,
+}
+
+/// The receiver's side of one direction.
+#[derive(Clone, Default, Encode, Decode)]
+#[cbor(array)]
+pub struct ReceiveState {
+    #[n(0)]
+    epochs: Vec<Epoch>,
+    #[n(1)]
+    skipped: Vec<Epoch>,
+}
+
+/// A key at a step of an epoch.
+#[derive(Clone, Encode, Decode)]
+#[cbor(array)]
+struct Epoch {
+    #[n(0)]
+    epoch: u16,
+    #[n(1)]
+    counter: u16,
+    #[cbor(n(2), with = "minicbor::bytes")]
+    key: [u8; 32],
+}
+
+impl Drop for Epoch {
+    fn drop(&mut self) {
+        self.key.zeroize();
+    }
+}
+
+impl Epoch {
+    fn psk(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(kdf32(&self.key, Label::PairKey, &[&self.counter.to_be_bytes()]))
+    }
+
+    fn step(&self) -> Self {
+        let key = kdf32(&self.key, Label::PairStep, &[]);
+        Self { epoch: self.epoch, counter: self.counter.wrapping_add(1), key }
+    }
+}
+
+impl SendState {
+    /// Takes the next step: what the next slot is sealed under.
+    pub fn next(&mut self) -> Step {
+        if let Some(epoch) = self.confirmed.take_if(|epoch| epoch.counter < u16::MAX) {
+            let step =
+                Step { epoch: epoch.epoch, counter: epoch.counter, psk: epoch.psk(), init: false };
+            self.confirmed = Some(epoch.step());
+            return step;
+        }
+        self.confirmed = None;
+        self.latest = self.latest.wrapping_add(1);
+        Step { epoch: self.latest, counter: 0, psk: Zeroizing::new([0; 32]), init: true }
+    }
+
+    /// An init slot was sealed under `slot_key`: its epoch may be confirmed later.
+    pub fn begin(&mut self, epoch: u16, slot_key: &[u8; 32], context: &[u8; 32]) {
+        if self.pending.len() == EPOCHS {
+            self.pending.remove(0);
+        }
+        self.pending.push(first(epoch, slot_key, context));
+    }
+
+    /// The other side has shown that it holds this epoch: ratchet slots follow. Whether anything
+    /// changed.
+    pub fn confirm(&mut self, epoch: u16) -> bool {
+        let Some(at) = self.pending.iter().position(|pending| pending.epoch == epoch) else {
+            return false;
+        };
+        self.confirmed = Some(self.pending.remove(at));
+        self.pending.drain(..at);
+        true
+    }
+
+    /// The other side could not open a slot: begin anew.
+    pub fn reset(&mut self) {
+        self.confirmed = None;
+        self.pending.clear();
+    }
+
+    /// Its secrets, to be stored.
+    #[must_use]
+    pub fn save(&self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(codec::encode(self))
+    }
+
+    /// Takes up what [`Self::save`] wrote.
+    pub fn load(bytes: &[u8]) -> Result<Self, SnapshotError> {
+        codec::decode(bytes).map_err(|_| SnapshotError::Damaged)
+    }
+}
+
+impl ReceiveState {
+    /// The key of a ratchet slot, and the state once that slot is opened.
+    pub fn psk(&self, epoch: u16, counter: u16) -> Result<(Zeroizing<[u8; 32]>, Self), NoKey> {
+        let mut next = self.clone();
+        let skipped =
+            next.skipped.iter().position(|kept| kept.epoch == epoch && kept.counter == counter);
+        if let Some(at) = skipped {
+            let kept = next.skipped.remove(at);
+            return Ok((kept.psk(), next));
+        }
+        let no_key = NoKey { epoch, counter };
+        let kept = next.epochs.iter_mut().find(|kept| kept.epoch == epoch).ok_or(no_key)?;
+        if counter < kept.counter || counter - kept.counter > SKIP {
+            return Err(no_key);
+        }
+        while kept.counter < counter {
+            let step = kept.step();
+            next.skipped.push(core::mem::replace(kept, step));
+        }
+        let psk = kept.psk();
+        *kept = kept.step();
+        let excess = next.skipped.len().saturating_sub(SKIPPED);
+        next.skipped.drain(..excess);
+        Ok((psk, next))
+    }
+
+    /// The state once an init slot under `slot_key` is opened.
+    #[must_use]
+    pub fn begun(&self, epoch: u16, slot_key: &[u8; 32], context: &[u8; 32]) -> Self {
+        let mut next = self.clone();
+        next.epochs.retain(|kept| kept.epoch != epoch);
+        next.skipped.retain(|kept| kept.epoch != epoch);
+        if next.epochs.len() == EPOCHS {
+            next.epochs.remove(0);
+        }
+        next.epochs.push(first(epoch, slot_key, context));
+        next
+    }
+
+    /// Its secrets, to be stored.
+    #[must_use]
+    pub fn save(&self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(codec::encode(self))
+    }
+
+    /// Takes up what [`Self::save`] wrote.
+    pub fn load(bytes: &[u8]) -> Result<Self, SnapshotError> {
+        codec::decode(bytes).map_err(|_| SnapshotError::Damaged)
+    }
+}
+
+fn first(epoch: u16, slot_key: &[u8; 32], context: &[u8; 32]) -> Epoch {
+    Epoch { epoch, counter: 0, key: kdf32(slot_key, Label::PairInit, &[context]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn confirmed() -> (SendState, ReceiveState) {
+        let (mut send, receive) = (SendState::default(), ReceiveState::default());
+        let step = send.next();
+        assert!(step.init);
+        send.begin(step.epoch, &[3; 32], &[4; 32]);
+        let receive = receive.begun(step.epoch, &[3; 32], &[4; 32]);
+        assert!(send.confirm(step.epoch));
+        (send, receive)
+    }
+
+    #[test]
+    fn both_sides_step_alike() {
+        let (mut send, mut receive) = confirmed();
+        for _ in 0..5 {
+            let step = send.next();
+            assert!(!step.init);
+            let (psk, next) = receive.psk(step.epoch, step.counter).unwrap();
+            assert_eq!(psk, step.psk);
+            receive = next;
+        }
+    }
+
+    #[test]
+    fn an_opened_step_is_gone() {
+        let (mut send, receive) = confirmed();
+        let step = send.next();
+        let (_, receive) = receive.psk(step.epoch, step.counter).unwrap();
+        assert!(receive.psk(step.epoch, step.counter).is_err());
+    }
+
+    #[test]
+    fn lost_bundles_are_skipped_and_may_come_late() {
+        let (mut send, receive) = confirmed();
+        let (lost, next) = (send.next(), send.next());
+        let (_, receive) = receive.psk(next.epoch, next.counter).unwrap();
+        let (psk, receive) = receive.psk(lost.epoch, lost.counter).unwrap();
+        assert_eq!(psk, lost.psk);
+        assert!(receive.psk(lost.epoch, lost.counter).is_err());
+    }
+
+    #[test]
+    fn a_leap_is_refused_and_kept_keys_are_bounded() {
+        let (_, receive) = confirmed();
+        assert!(receive.psk(1, SKIP + 1).is_err());
+        let (_, receive) = receive.psk(1, SKIP).unwrap();
+        assert_eq!(receive.skipped.len(), SKIPPED);
+    }
+
+    #[test]
+    fn until_confirmed_each_bundle_begins_another_epoch() {
+        let mut send = SendState::default();
+        for expected in 1..=6 {
+            let step = send.next();
+            assert!(step.init);
+            assert_eq!(step.epoch, expected);
+            send.begin(step.epoch, &[3; 32], &[4; 32]);
+        }
+        assert!(!send.confirm(1), "the oldest are forgotten");
+        assert!(send.confirm(5));
+        assert!(!send.next().init);
+        assert!(send.confirm(6), "a newer epoch may be confirmed later");
+    }
+
+    #[test]
+    fn a_reset_begins_anew() {
+        let (mut send, _) = confirmed();
+        send.reset();
+        let step = send.next();
+        assert!(step.init);
+        assert_eq!(step.epoch, 2);
+    }
+
+    #[test]
+    fn stored_state_goes_on_where_it_was() {
+        let (mut send, receive) = confirmed();
+        send.next();
+        let mut again = SendState::load(&send.save()).unwrap();
+        let step = again.next();
+        let receive = ReceiveState::load(&receive.save()).unwrap();
+        assert_eq!(receive.psk(step.epoch, step.counter).unwrap().0, step.psk);
+    }
+}

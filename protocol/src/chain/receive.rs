@@ -1,0 +1,180 @@
+//! The receiving side of a chain.
+//!
+//! > A forgery never advances it: what an envelope would change is made on a copy, and the copy is
+//! > handed out only once decryption and signature hold.
+
+use alloc::{collections::BTreeMap, vec::Vec};
+
+use minicbor::{Decode, Encode};
+use zeroize::Zeroizing;
+
+use super::{ChainKey, Content, message_id, signed};
+use crate::{
+    codec,
+    envelope::{self, BodyKey},
+    ids::{ChainId, GroupId, MessageId},
+    limits::{CHAIN_MESSAGES, MESSAGE_HEADS},
+    sign::{Context, Signature, verify},
+    snapshot::SnapshotError,
+};
+
+/// Somebody else's chain, as far as it was read.
+#[derive(Clone)]
+pub struct ReceiveChain {
+    context: [u8; 32],
+    public: [u8; 32],
+    key: ChainKey,
+    next: u32,
+    skipped: BTreeMap<u32, Zeroizing<[u8; 32]>>,
+}
+
+/// A message that was opened.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Opened {
+    /// Its id.
+    pub id: MessageId,
+    /// What it says.
+    pub content: Content,
+}
+
+/// A message that was not opened; the chain has not moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReceiveError {
+    /// Opened before.
+    #[error("opened before")]
+    Replay,
+    /// An index that no chain reaches.
+    #[error("index {0} is beyond a chain's end")]
+    BeyondEnd(u32),
+    /// Decryption, signature or form does not hold.
+    #[error("forged or damaged")]
+    Forged,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(array)]
+struct Stored {
+    #[cbor(n(0), with = "minicbor::bytes")]
+    context: [u8; 32],
+    #[cbor(n(1), with = "minicbor::bytes")]
+    public: [u8; 32],
+    #[cbor(n(2), with = "minicbor::bytes")]
+    key: [u8; 32],
+    #[n(3)]
+    next: u32,
+    #[n(4)]
+    skipped: Vec<StoredKey>,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(array)]
+struct StoredKey {
+    #[n(0)]
+    index: u32,
+    #[cbor(n(1), with = "minicbor::bytes")]
+    key: [u8; 32],
+}
+
+impl ReceiveChain {
+    /// The chain that grows from `seed`; `public` is the key that signs its messages.
+    pub(crate) fn new(seed: &[u8; 32], context: [u8; 32], public: [u8; 32]) -> Self {
+        let key = ChainKey::first(seed, &context);
+        Self { context, public, key, next: 0, skipped: BTreeMap::new() }
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> ChainId {
+        super::super::bundle::chain_id(&self.context)
+    }
+
+    /// One more than the highest index that was opened.
+    #[must_use]
+    pub fn next(&self) -> u32 {
+        self.next
+    }
+
+    /// The indexes below [`Self::next`] that were not opened yet.
+    pub fn missing(&self) -> impl Iterator<Item = u32> + '_ {
+        self.skipped.keys().copied()
+    }
+
+    /// Whether the message at this index was opened.
+    #[must_use]
+    pub fn has(&self, index: u32) -> bool {
+        index < self.next && !self.skipped.contains_key(&index)
+    }
+
+    /// Opens the message at `index`, as the envelope's header says: what it says, and the chain
+    /// once it is read.
+    pub fn open(
+        &self,
+        group: &GroupId,
+        index: u32,
+        bytes: &[u8],
+    ) -> Result<(Opened, Self), ReceiveError> {
+        if index >= CHAIN_MESSAGES {
+            return Err(ReceiveError::BeyondEnd(index));
+        }
+        let mut after = self.clone();
+        let key = after.take(index).ok_or(ReceiveError::Replay)?;
+        let carried =
+            envelope::open(bytes, &BodyKey::new(*key)).map_err(|_| ReceiveError::Forged)?;
+        let (content, signature) = carried.split_last_chunk::<64>().ok_or(ReceiveError::Forged)?;
+        let statement = signed(group, &self.context, index, content);
+        verify(&self.public, Context::Message, &[&statement], &Signature(*signature))
+            .map_err(|_| ReceiveError::Forged)?;
+        let id = message_id(group, &self.id(), index, content);
+        let content: Content = codec::decode(content).map_err(|_| ReceiveError::Forged)?;
+        if content.heads.len() > MESSAGE_HEADS {
+            return Err(ReceiveError::Forged);
+        }
+        Ok((Opened { id, content }, after))
+    }
+
+    /// Its secrets, to be stored.
+    #[must_use]
+    pub fn save(&self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(codec::encode(&Stored {
+            context: self.context,
+            public: self.public,
+            key: self.key.0,
+            next: self.next,
+            skipped: self
+                .skipped
+                .iter()
+                .map(|(index, key)| StoredKey { index: *index, key: **key })
+                .collect(),
+        }))
+    }
+
+    /// Takes up what [`Self::save`] wrote.
+    pub fn load(bytes: &[u8]) -> Result<Self, SnapshotError> {
+        let stored: Stored = codec::decode(bytes).map_err(|_| SnapshotError::Damaged)?;
+        let skipped =
+            stored.skipped.into_iter().map(|kept| (kept.index, Zeroizing::new(kept.key))).collect();
+        Ok(Self {
+            context: stored.context,
+            public: stored.public,
+            key: ChainKey(stored.key),
+            next: stored.next,
+            skipped,
+        })
+    }
+
+    /// The key at `index`, used up; keys on the way to it are kept.
+    fn take(&mut self, index: u32) -> Option<Zeroizing<[u8; 32]>> {
+        if index < self.next {
+            return self.skipped.remove(&index);
+        }
+        loop {
+            let (key, next) = self.key.step(self.next);
+            self.key = next;
+            self.next += 1;
+            if self.next > index {
+                return Some(key);
+            }
+            self.skipped.insert(self.next - 1, key);
+        }
+    }
+}

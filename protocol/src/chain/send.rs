@@ -1,0 +1,131 @@
+//! The sending side of a chain. It lives in memory only: each process start begins another.
+
+use alloc::vec::Vec;
+
+use rand_core::CryptoRng;
+
+use super::{ChainKey, Content, HeadRef, message_id, signed};
+use crate::{
+    codec,
+    envelope::{self, BodyKey, CARRIED_MAX, Header, HeaderKey},
+    ids::{ChainId, GroupId, MessageId, RosterHash, Timestamp},
+    limits::CHAIN_MESSAGES,
+    sign::{Context, SigningSecret},
+};
+
+/// One's own chain.
+pub struct SendChain {
+    pub(crate) context: [u8; 32],
+    pub(crate) signing: SigningSecret,
+    pub(crate) key: ChainKey,
+    pub(crate) count: u32,
+    pub(crate) last: Option<MessageId>,
+    pub(crate) roster: RosterHash,
+    pub(crate) born: Timestamp,
+}
+
+/// A message to be sealed.
+pub struct Draft<'a> {
+    /// Its kind.
+    pub kind: u8,
+    /// The latest messages of others.
+    pub heads: Vec<HeadRef>,
+    /// Logical clock.
+    pub lamport: u64,
+    /// When.
+    pub at: Timestamp,
+    /// What it says.
+    pub payload: &'a [u8],
+}
+
+/// A sealed message.
+pub struct SealedMessage {
+    /// The padded envelope.
+    pub envelope: Vec<u8>,
+    /// Its id.
+    pub id: MessageId,
+    /// Its index in the chain.
+    pub index: u32,
+}
+
+/// A message that was not sealed; the chain has not moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SealError {
+    /// The chain holds [`CHAIN_MESSAGES`]: a new one is due.
+    #[error("the chain is full")]
+    ChainFull,
+    /// Too long for one envelope.
+    #[error("a message has at most {limit} bytes")]
+    TooLong {
+        /// The most that fits beside these heads.
+        limit: usize,
+    },
+}
+
+impl SendChain {
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> ChainId {
+        super::super::bundle::chain_id(&self.context)
+    }
+
+    /// To whom it is sealed.
+    #[must_use]
+    pub fn roster(&self) -> RosterHash {
+        self.roster
+    }
+
+    /// How many messages it has carried.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Its latest message, or where it has none the one before it.
+    #[must_use]
+    pub fn last(&self) -> Option<MessageId> {
+        self.last
+    }
+
+    /// When it was made.
+    #[must_use]
+    pub fn born(&self) -> Timestamp {
+        self.born
+    }
+
+    /// Seals the next message.
+    pub fn seal(
+        &mut self,
+        group: &GroupId,
+        header_key: &HeaderKey,
+        draft: Draft<'_>,
+        rng: &mut impl CryptoRng,
+    ) -> Result<SealedMessage, SealError> {
+        if self.count >= CHAIN_MESSAGES {
+            return Err(SealError::ChainFull);
+        }
+        let (index, chain) = (self.count, self.id());
+        let asked = draft.payload.len();
+        let content = codec::encode(&Content {
+            kind: draft.kind,
+            prev: self.last,
+            heads: draft.heads,
+            lamport: draft.lamport,
+            at: draft.at,
+            payload: draft.payload.into(),
+        });
+        let id = message_id(group, &chain, index, &content);
+        let signature =
+            self.signing.sign(Context::Message, &[&signed(group, &self.context, index, &content)]);
+        let around = content.len() - asked + signature.0.len();
+        let carried = zeroize::Zeroizing::new([content.as_slice(), &signature.0].concat());
+        let (key, next) = self.key.step(index);
+        let envelope =
+            envelope::seal(Header { chain, index }, header_key, &BodyKey::new(*key), &carried, rng)
+                .map_err(|_| SealError::TooLong { limit: CARRIED_MAX - around })?;
+        self.key = next;
+        self.count += 1;
+        self.last = Some(id);
+        Ok(SealedMessage { envelope, id, index })
+    }
+}

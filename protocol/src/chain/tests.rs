@@ -1,0 +1,147 @@
+use alloc::vec;
+
+use proptest::prelude::*;
+use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
+
+use super::*;
+use crate::{envelope::HeaderKey, ids::RosterHash, sign::SigningSecret};
+
+const GROUP: GroupId = GroupId([1; 32]);
+
+fn rng() -> ChaCha20Rng {
+    ChaCha20Rng::seed_from_u64(5)
+}
+
+fn chains() -> (SendChain, ReceiveChain) {
+    let signing = SigningSecret::from_seed(&[2; 32]);
+    let (seed, context) = ([3; 32], [4; 32]);
+    let receive = ReceiveChain::new(&seed, context, signing.public());
+    let send = SendChain {
+        context,
+        signing,
+        key: ChainKey::first(&seed, &context),
+        count: 0,
+        last: None,
+        roster: RosterHash([0; 32]),
+        born: Timestamp(0),
+    };
+    (send, receive)
+}
+
+fn seal(chain: &mut SendChain, text: &[u8]) -> SealedMessage {
+    let draft = Draft { kind: 0, heads: vec![], lamport: 1, at: Timestamp(9), payload: text };
+    chain.seal(&GROUP, &HeaderKey::new([6; 32]), draft, &mut rng()).unwrap()
+}
+
+#[test]
+fn messages_open_in_order_and_name_the_one_before() {
+    let (mut send, mut receive) = chains();
+    let mut last = None;
+    for text in [b"one".as_slice(), b"two", b"three"] {
+        let sealed = seal(&mut send, text);
+        let (opened, next) = receive.open(&GROUP, sealed.index, &sealed.envelope).unwrap();
+        assert_eq!(opened.content.payload, text);
+        assert_eq!(opened.content.prev, last);
+        assert_eq!(opened.id, sealed.id);
+        last = Some(opened.id);
+        receive = next;
+    }
+}
+
+#[test]
+fn a_replay_is_refused() {
+    let (mut send, receive) = chains();
+    let sealed = seal(&mut send, b"one");
+    let (_, receive) = receive.open(&GROUP, 0, &sealed.envelope).unwrap();
+    assert!(matches!(receive.open(&GROUP, 0, &sealed.envelope), Err(ReceiveError::Replay)));
+}
+
+#[test]
+fn messages_may_come_in_any_order_once_each() {
+    let (mut send, mut receive) = chains();
+    let sealed: Vec<_> = (0u8..4).map(|n| seal(&mut send, &[n])).collect();
+    for n in [3usize, 0, 2, 1] {
+        let (opened, next) = receive.open(&GROUP, n as u32, &sealed[n].envelope).unwrap();
+        assert_eq!(opened.content.payload, [n as u8]);
+        receive = next;
+    }
+    assert_eq!(receive.missing().count(), 0);
+    for n in 0..4 {
+        assert!(receive.open(&GROUP, n as u32, &sealed[n].envelope).is_err());
+    }
+}
+
+#[test]
+fn a_forgery_does_not_move_the_chain() {
+    let (mut send, receive) = chains();
+    let before = receive.save();
+    let mut sealed = seal(&mut send, b"one");
+    let at = sealed.envelope.len() - 1;
+    sealed.envelope[at] ^= 1;
+    assert!(matches!(receive.open(&GROUP, 0, &sealed.envelope), Err(ReceiveError::Forged)));
+    assert_eq!(*receive.save(), *before);
+}
+
+#[test]
+fn a_holder_of_the_chain_can_not_sign_for_its_sender() {
+    let (mut send, receive) = chains();
+    send.signing = SigningSecret::from_seed(&[9; 32]);
+    let sealed = seal(&mut send, b"one");
+    assert!(matches!(receive.open(&GROUP, 0, &sealed.envelope), Err(ReceiveError::Forged)));
+}
+
+#[test]
+fn a_message_belongs_to_its_group() {
+    let (mut send, receive) = chains();
+    let sealed = seal(&mut send, b"one");
+    assert!(receive.open(&GroupId([2; 32]), 0, &sealed.envelope).is_err());
+}
+
+#[test]
+fn a_full_chain_seals_nothing_more() {
+    let (mut send, receive) = chains();
+    let mut last = seal(&mut send, b"first");
+    for _ in 1..crate::limits::CHAIN_MESSAGES {
+        last = seal(&mut send, b"more");
+    }
+    let draft = Draft { kind: 0, heads: vec![], lamport: 1, at: Timestamp(9), payload: b"x" };
+    let sealed = send.seal(&GROUP, &HeaderKey::new([6; 32]), draft, &mut rng());
+    assert!(matches!(sealed, Err(SealError::ChainFull)));
+    let (_, receive) = receive.open(&GROUP, last.index, &last.envelope).unwrap();
+    assert_eq!(receive.missing().count(), 255);
+    assert!(matches!(receive.open(&GROUP, 256, &last.envelope), Err(ReceiveError::BeyondEnd(256))));
+}
+
+#[test]
+fn too_long_a_message_says_how_long_it_may_be() {
+    let (mut send, _) = chains();
+    let header_key = HeaderKey::new([6; 32]);
+    let long = vec![0; 40_000];
+    let draft = |payload| Draft { kind: 0, heads: vec![], lamport: 1, at: Timestamp(9), payload };
+    let Err(SealError::TooLong { limit }) =
+        send.seal(&GROUP, &header_key, draft(&long), &mut rng())
+    else {
+        panic!("sealed")
+    };
+    assert_eq!(send.count(), 0);
+    assert!(send.seal(&GROUP, &header_key, draft(&long[..limit]), &mut rng()).is_ok());
+}
+
+#[test]
+fn stored_state_goes_on_where_it_was() {
+    let (mut send, receive) = chains();
+    let (one, two) = (seal(&mut send, b"one"), seal(&mut send, b"two"));
+    let (_, receive) = receive.open(&GROUP, 1, &two.envelope).unwrap();
+    let receive = ReceiveChain::load(&receive.save()).unwrap();
+    assert!(receive.has(1) && !receive.has(0));
+    assert!(receive.open(&GROUP, 0, &one.envelope).is_ok());
+}
+
+proptest! {
+    #[test]
+    fn garbage_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+        let (_, receive) = chains();
+        prop_assert!(receive.open(&GROUP, 0, &bytes).is_err());
+        prop_assert!(ReceiveChain::load(&bytes).is_err());
+    }
+}

@@ -193,7 +193,7 @@ pub struct Recipient<'a> {
 pub struct Terms<'a> {
     /// The group.
     pub group: GroupId,
-    /// The heads of the sender's ops.
+    /// The heads of the sender's ops, in any order, at most [`limits::OP_DEPS`].
     pub heads: Vec<OpId>,
     /// What they resolve to.
     pub roster: RosterHash,
@@ -252,11 +252,14 @@ pub fn seal(
     let public = PublicKey::from(&ephemeral).to_bytes();
     let signing = SigningSecret::generate(rng);
     let last = terms.closing.and_then(|closing| closing.last);
+    let mut heads = terms.heads;
+    heads.sort_unstable();
+    heads.dedup();
     let head = Head {
         version: VERSION,
         group: terms.group,
         sender: me.member(),
-        heads: terms.heads,
+        heads,
         roster: terms.roster,
         ephemeral: public,
         commit: commitment(&seed, &terms.group, &me.member(), &public),
@@ -399,6 +402,17 @@ impl SignedHead {
         self.pages.iter().position(|known| *known == hash)
     }
 
+    /// Whether `page` is this bundle's page of that number, and it has room for exactly the slots
+    /// of a roster with this many others: a sender can't hide one more recipient on it.
+    #[must_use]
+    pub fn has_page(&self, number: usize, page: &[u8], recipients: usize) -> bool {
+        let before = number.saturating_mul(SLOTS_PER_PAGE);
+        let slots = recipients.saturating_sub(before).min(SLOTS_PER_PAGE);
+        self.pages.len() == pages(recipients)
+            && self.pages.get(number) == Some(&PageHash::of(page))
+            && page.len() == slots * SLOT
+    }
+
     /// The signed bytes, as they came.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
@@ -441,7 +455,7 @@ fn slot(
     if !shared.was_contributory() {
         return None;
     }
-    let step = pair.next();
+    let step = pair.advance();
     let keys = to.keys(&step.psk, shared.as_bytes(), &prekey.public);
     let mut slot = [0; SLOT];
     slot[0] = if step.init { INIT } else { RATCHET };

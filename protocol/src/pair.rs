@@ -15,7 +15,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
     codec,
-    hash::{Label, kdf32},
+    hash::{Label, kdf16, kdf32},
     snapshot::SnapshotError,
 };
 
@@ -64,10 +64,21 @@ pub struct SendState {
 #[derive(Clone, Default, Encode, Decode)]
 #[cbor(array)]
 pub struct ReceiveState {
+    /// The one used least recently comes first.
     #[n(0)]
-    epochs: Vec<Epoch>,
+    epochs: Vec<Known>,
     #[n(1)]
     skipped: Vec<Epoch>,
+}
+
+/// An epoch that the receiver holds, with what names its first key.
+#[derive(Clone, Encode, Decode)]
+#[cbor(array)]
+struct Known {
+    #[n(0)]
+    at: Epoch,
+    #[cbor(n(1), with = "minicbor::bytes")]
+    tag: [u8; 16],
 }
 
 /// A key at a step of an epoch.
@@ -101,7 +112,7 @@ impl Epoch {
 
 impl SendState {
     /// Takes the next step: what the next slot is sealed under.
-    pub fn next(&mut self) -> Step {
+    pub fn advance(&mut self) -> Step {
         if let Some(epoch) = self.confirmed.take_if(|epoch| epoch.counter < u16::MAX) {
             let step =
                 Step { epoch: epoch.epoch, counter: epoch.counter, psk: epoch.psk(), init: false };
@@ -161,32 +172,44 @@ impl ReceiveState {
             return Ok((kept.psk(), next));
         }
         let no_key = NoKey { epoch, counter };
-        let kept = next.epochs.iter_mut().find(|kept| kept.epoch == epoch).ok_or(no_key)?;
-        if counter < kept.counter || counter - kept.counter > SKIP {
+        let known = next.epochs.iter().position(|known| known.at.epoch == epoch).ok_or(no_key)?;
+        let mut known = next.epochs.remove(known);
+        if counter < known.at.counter || counter - known.at.counter > SKIP {
             return Err(no_key);
         }
-        while kept.counter < counter {
-            let step = kept.step();
-            next.skipped.push(core::mem::replace(kept, step));
+        while known.at.counter < counter {
+            let step = known.at.step();
+            next.skipped.push(core::mem::replace(&mut known.at, step));
         }
-        let psk = kept.psk();
-        *kept = kept.step();
+        let psk = known.at.psk();
+        known.at = known.at.step();
+        next.epochs.push(known);
         let excess = next.skipped.len().saturating_sub(SKIPPED);
         next.skipped.drain(..excess);
         Ok((psk, next))
     }
 
-    /// The state once an init slot under `slot_key` is opened.
+    /// The state once an init slot under `slot_key` is opened. One that was opened before winds
+    /// nothing back: whoever holds the prekey and an old bundle gets no used step again.
     #[must_use]
     pub fn begun(&self, epoch: u16, slot_key: &[u8; 32], context: &[u8; 32]) -> Self {
+        let at = first(epoch, slot_key, context);
+        let tag = kdf16(&at.key, Label::PairInit, &[]);
         let mut next = self.clone();
-        next.epochs.retain(|kept| kept.epoch != epoch);
-        next.skipped.retain(|kept| kept.epoch != epoch);
-        if next.epochs.len() == EPOCHS {
-            next.epochs.remove(0);
+        if next.epochs.iter().any(|known| known.at.epoch == epoch && known.tag == tag) {
+            return next;
         }
-        next.epochs.push(first(epoch, slot_key, context));
+        next.forget(epoch);
+        if next.epochs.len() >= EPOCHS {
+            next.forget(next.epochs[0].at.epoch);
+        }
+        next.epochs.push(Known { at, tag });
         next
+    }
+
+    fn forget(&mut self, epoch: u16) {
+        self.epochs.retain(|known| known.at.epoch != epoch);
+        self.skipped.retain(|kept| kept.epoch != epoch);
     }
 
     /// Its secrets, to be stored.
@@ -211,7 +234,7 @@ mod tests {
 
     fn confirmed() -> (SendState, ReceiveState) {
         let (mut send, receive) = (SendState::default(), ReceiveState::default());
-        let step = send.next();
+        let step = send.advance();
         assert!(step.init);
         send.begin(step.epoch, &[3; 32], &[4; 32]);
         let receive = receive.begun(step.epoch, &[3; 32], &[4; 32]);
@@ -223,7 +246,7 @@ mod tests {
     fn both_sides_step_alike() {
         let (mut send, mut receive) = confirmed();
         for _ in 0..5 {
-            let step = send.next();
+            let step = send.advance();
             assert!(!step.init);
             let (psk, next) = receive.psk(step.epoch, step.counter).unwrap();
             assert_eq!(psk, step.psk);
@@ -234,7 +257,7 @@ mod tests {
     #[test]
     fn an_opened_step_is_gone() {
         let (mut send, receive) = confirmed();
-        let step = send.next();
+        let step = send.advance();
         let (_, receive) = receive.psk(step.epoch, step.counter).unwrap();
         assert!(receive.psk(step.epoch, step.counter).is_err());
     }
@@ -242,7 +265,7 @@ mod tests {
     #[test]
     fn lost_bundles_are_skipped_and_may_come_late() {
         let (mut send, receive) = confirmed();
-        let (lost, next) = (send.next(), send.next());
+        let (lost, next) = (send.advance(), send.advance());
         let (_, receive) = receive.psk(next.epoch, next.counter).unwrap();
         let (psk, receive) = receive.psk(lost.epoch, lost.counter).unwrap();
         assert_eq!(psk, lost.psk);
@@ -261,22 +284,54 @@ mod tests {
     fn until_confirmed_each_bundle_begins_another_epoch() {
         let mut send = SendState::default();
         for expected in 1..=6 {
-            let step = send.next();
+            let step = send.advance();
             assert!(step.init);
             assert_eq!(step.epoch, expected);
             send.begin(step.epoch, &[3; 32], &[4; 32]);
         }
         assert!(!send.confirm(1), "the oldest are forgotten");
         assert!(send.confirm(5));
-        assert!(!send.next().init);
+        assert!(!send.advance().init);
         assert!(send.confirm(6), "a newer epoch may be confirmed later");
+    }
+
+    #[test]
+    fn an_init_slot_seen_again_winds_nothing_back() {
+        let (mut send, receive) = confirmed();
+        let step = send.advance();
+        let (_, receive) = receive.psk(step.epoch, step.counter).unwrap();
+        let again = receive.begun(step.epoch, &[3; 32], &[4; 32]);
+        assert!(again.psk(step.epoch, step.counter).is_err());
+        let next = send.advance();
+        assert_eq!(again.psk(next.epoch, next.counter).unwrap().0, next.psk);
+    }
+
+    #[test]
+    fn another_first_contact_under_a_known_epoch_takes_its_place() {
+        let (_, receive) = confirmed();
+        let lost_its_state = receive.begun(1, &[8; 32], &[4; 32]);
+        assert_ne!(lost_its_state.psk(1, 0).unwrap().0, receive.psk(1, 0).unwrap().0);
+        assert_eq!(lost_its_state.epochs.len(), 1);
+    }
+
+    #[test]
+    fn the_epoch_in_use_outlives_older_ones() {
+        let mut receive = ReceiveState::default();
+        for epoch in 1..=4 {
+            receive = receive.begun(epoch, &[3; 32], &[4; 32]);
+        }
+        let (_, used) = receive.psk(1, 1).unwrap();
+        let later = used.begun(5, &[3; 32], &[4; 32]);
+        assert!(later.psk(1, 2).is_ok() && later.psk(1, 0).is_ok());
+        assert!(later.psk(2, 0).is_err());
+        assert_eq!(later.epochs.len(), EPOCHS);
     }
 
     #[test]
     fn a_reset_begins_anew() {
         let (mut send, _) = confirmed();
         send.reset();
-        let step = send.next();
+        let step = send.advance();
         assert!(step.init);
         assert_eq!(step.epoch, 2);
     }
@@ -284,9 +339,9 @@ mod tests {
     #[test]
     fn stored_state_goes_on_where_it_was() {
         let (mut send, receive) = confirmed();
-        send.next();
+        send.advance();
         let mut again = SendState::load(&send.save()).unwrap();
-        let step = again.next();
+        let step = again.advance();
         let receive = ReceiveState::load(&receive.save()).unwrap();
         assert_eq!(receive.psk(step.epoch, step.counter).unwrap().0, step.psk);
     }

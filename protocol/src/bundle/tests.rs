@@ -49,6 +49,11 @@ fn open_as(person: &Person, bundle: &Bundle, position: usize) -> Result<Opened, 
     open(&bundle.head, page, position, &person.me, &person.pair_from)
 }
 
+/// The only page is given, wherever the slot should be.
+fn open_as_is(person: &Person, bundle: &Bundle, position: usize) -> Result<Opened, OpenError> {
+    open(&bundle.head, &bundle.pages[0], position, &person.me, &person.pair_from)
+}
+
 fn say(sealed: &mut Sealed, text: &[u8]) -> Vec<u8> {
     let draft =
         crate::chain::Draft { kind: 0, heads: vec![], lamport: 0, at: Timestamp(0), payload: text };
@@ -98,6 +103,132 @@ fn a_changed_slot_page_or_head_is_refused() {
         bytes[at] ^= 1;
         assert!(SignedHead::from_bytes(&bytes).is_err(), "byte {at}");
     }
+}
+
+/// The bundle of `people[0]`, changed by `change` and signed again: what only a sender can do.
+fn resigned(
+    people: &[Person],
+    bundle: &Bundle,
+    change: impl FnOnce(&mut Head, &mut Vec<Vec<u8>>),
+) -> Bundle {
+    let (mut head, mut pages) = (bundle.head.head.clone(), bundle.pages.clone());
+    change(&mut head, &mut pages);
+    let core = codec::encode(&head);
+    let context = hash32(Label::BundleContext, &[&core]);
+    let hashes: Vec<_> = pages.iter().map(|page| PageHash::of(page)).collect();
+    let signature =
+        people[0].me.identity().sign(Context::Bundle, &[&context, &PageHash::all(&hashes)]);
+    let bytes = codec::encode(&HeadWire { core, pages: hashes, signature });
+    Bundle { head: SignedHead::from_bytes(&bytes).unwrap(), pages }
+}
+
+#[test]
+fn a_slot_more_or_less_than_the_roster_is_noticed() {
+    let mut people = people(4);
+    let bundle = seal_to_all(&mut people, None, 9).bundle;
+    assert!(bundle.head.has_page(0, &bundle.pages[0], 3));
+    assert!(!bundle.head.has_page(0, &bundle.pages[0], 2));
+    assert!(!bundle.head.has_page(1, &bundle.pages[0], 3));
+    let hidden = resigned(&people, &bundle, |_, pages| pages[0].extend([0; SLOT]));
+    assert!(!hidden.head.has_page(0, &hidden.pages[0], 3));
+    let paged = resigned(&people, &bundle, |_, pages| pages.push(vec![0; SLOT]));
+    assert!(!paged.head.has_page(0, &paged.pages[0], 3));
+}
+
+#[test]
+fn a_second_page_has_what_the_first_had_no_room_for() {
+    let mut people = people(502);
+    let bundle = seal_to_all(&mut people, None, 9).bundle;
+    assert!((0..2).all(|n| bundle.head.has_page(n, &bundle.pages[n], 501)));
+    assert_eq!(bundle.pages[1].len(), SLOT);
+}
+
+#[test]
+fn slots_of_types_to_come_are_named_and_refused() {
+    let mut people = people(2);
+    let bundle = seal_to_all(&mut people, None, 9).bundle;
+    for kind in [2, 3, 200] {
+        let other = resigned(&people, &bundle, |_, pages| pages[0][0] = kind);
+        assert_eq!(open_as(&people[1], &other, 0).err(), Some(OpenError::Type(kind)));
+    }
+}
+
+/// The seed in a slot, to somebody who knows that the Diffie-Hellman came out as zeros.
+fn known_to_all(head: &SignedHead, slot: &[u8], to: &Person) -> Option<Zeroizing<[u8; 32]>> {
+    let member = to.me.member();
+    let to =
+        SlotContext { ephemeral: &head.head.ephemeral, context: &head.context, member: &member };
+    decrypt(&to.keys(&[0; 32], &[0; 32], &[0; 32]), &head.context, &slot[9..])
+}
+
+#[test]
+fn an_ephemeral_key_of_small_order_is_refused() {
+    let mut people = people(2);
+    let bundle = seal_to_all(&mut people, None, 9).bundle;
+    let (seed, member, ephemeral) = ([7; 32], people[1].me.member(), [0; 32]);
+    let prekey = people[1].me.prekey().public;
+    let weak = |head: &mut Head| {
+        head.ephemeral = ephemeral;
+        head.commit = commitment(&seed, &head.group, &head.sender, &ephemeral);
+    };
+    let context = resigned(&people, &bundle, |head, _| weak(head)).head.context;
+    let to = SlotContext { ephemeral: &ephemeral, context: &context, member: &member };
+    let sealed = encrypt(&to.keys(&[0; 32], &[0; 32], &prekey), &context, &seed);
+    let weak = resigned(&people, &bundle, |head, pages| {
+        weak(head);
+        pages[0][9..].copy_from_slice(&sealed);
+    });
+    assert_eq!(weak.head.context, context);
+    assert_eq!(open_as(&people[1], &weak, 0).err(), Some(OpenError::Forged));
+}
+
+#[test]
+fn an_honest_slot_under_another_head_is_refused() {
+    let mut people = people(2);
+    let bundle = seal_to_all(&mut people, None, 9).bundle;
+    let moved = resigned(&people, &bundle, |head, _| head.roster = RosterHash([9; 32]));
+    assert_eq!(open_as(&people[1], &moved, 0).err(), Some(OpenError::Forged));
+}
+
+#[test]
+fn heads_may_be_given_in_any_order() {
+    let people = people(1);
+    let terms = Terms {
+        group: GroupId([1; 32]),
+        heads: vec![OpId([3; 32]), OpId([2; 32]), OpId([3; 32])],
+        roster: RosterHash([3; 32]),
+        closing: None,
+        topic: None,
+        now: Timestamp(4),
+    };
+    let sealed = seal(&people[0].me, terms, &mut [], &mut ChaCha20Rng::seed_from_u64(1));
+    let head = SignedHead::from_bytes(sealed.bundle.head.as_bytes()).unwrap();
+    assert_eq!(head.head().heads, [OpId([2; 32]), OpId([3; 32])]);
+}
+
+#[test]
+fn a_first_contact_opened_again_does_not_open_later_slots_again() {
+    let mut people = people(2);
+    let first = seal_to_all(&mut people, None, 9);
+    people[1].pair_from = open_as(&people[1], &first.bundle, 0).unwrap().pair;
+    assert!(people[1].pair_to.confirm(first.inits[0].1));
+    let second = seal_to_all(&mut people, None, 10);
+    people[1].pair_from = open_as(&people[1], &second.bundle, 0).unwrap().pair;
+    people[1].pair_from = open_as(&people[1], &first.bundle, 0).unwrap().pair;
+    assert_eq!(open_as(&people[1], &second.bundle, 0).err(), Some(OpenError::NoKey));
+}
+
+#[test]
+fn bundles_lost_before_any_receipt_cost_nothing() {
+    let mut people = people(2);
+    let sealed: Vec<_> = (0..6).map(|n| seal_to_all(&mut people, None, n)).collect();
+    let last = &sealed[5];
+    people[1].pair_from = open_as(&people[1], &last.bundle, 0).unwrap().pair;
+    assert!(people[1].pair_to.confirm(last.inits[0].1));
+    let next = seal_to_all(&mut people, None, 9);
+    assert!(next.inits.is_empty());
+    assert!(open_as(&people[1], &next.bundle, 0).is_ok());
+    assert!(open_as(&people[1], &sealed[0].bundle, 0).is_ok(), "and may come late");
 }
 
 /// What only the sender itself can do: another seed for one recipient under an honest signature.
@@ -189,9 +320,21 @@ fn a_prekey_of_small_order_harms_its_owner_only() {
     let mut rng = ChaCha20Rng::seed_from_u64(1);
     let sealed = seal(&sender.me, terms, &mut recipients, &mut rng);
     assert!(open_as(&people[2], &sealed.bundle, 1).is_ok());
+    let bad = &sealed.bundle.pages[0][..SLOT];
+    assert!(known_to_all(&sealed.bundle.head, bad, &people[1]).is_none());
 }
 
 proptest! {
+    #[test]
+    fn a_page_of_garbage_never_panics(
+        page in proptest::collection::vec(any::<u8>(), 0..200), position in 0usize..1100,
+    ) {
+        let mut people = people(2);
+        let bundle = seal_to_all(&mut people, None, 9).bundle;
+        let signed = resigned(&people, &bundle, |_, pages| *pages = vec![page]);
+        prop_assert!(open_as_is(&people[1], &signed, position).is_err());
+    }
+
     #[test]
     fn garbage_is_no_head(bytes in proptest::collection::vec(any::<u8>(), 0..700)) {
         prop_assert!(SignedHead::from_bytes(&bytes).is_err());

@@ -6,7 +6,7 @@
 use alloc::{collections::BTreeMap, vec::Vec};
 
 use minicbor::{Decode, Encode};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::{ChainKey, Content, message_id, signed};
 use crate::{
@@ -73,6 +73,13 @@ struct StoredKey {
     index: u32,
     #[cbor(n(1), with = "minicbor::bytes")]
     key: [u8; 32],
+}
+
+impl Drop for Stored {
+    fn drop(&mut self) {
+        self.key.zeroize();
+        self.skipped.iter_mut().for_each(|kept| kept.key.zeroize());
+    }
 }
 
 impl ReceiveChain {
@@ -152,7 +159,7 @@ impl ReceiveChain {
     pub fn load(bytes: &[u8]) -> Result<Self, SnapshotError> {
         let stored: Stored = codec::decode(bytes).map_err(|_| SnapshotError::Damaged)?;
         let skipped =
-            stored.skipped.into_iter().map(|kept| (kept.index, Zeroizing::new(kept.key))).collect();
+            stored.skipped.iter().map(|kept| (kept.index, Zeroizing::new(kept.key))).collect();
         Ok(Self {
             context: stored.context,
             public: stored.public,

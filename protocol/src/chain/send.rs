@@ -9,7 +9,7 @@ use crate::{
     codec,
     envelope::{self, BodyKey, CARRIED_MAX, Header, HeaderKey},
     ids::{ChainId, GroupId, MessageId, RosterHash, Timestamp},
-    limits::CHAIN_MESSAGES,
+    limits::{CHAIN_MESSAGES, MESSAGE_HEADS},
     sign::{Context, SigningSecret},
 };
 
@@ -54,6 +54,9 @@ pub enum SealError {
     /// The chain holds [`CHAIN_MESSAGES`]: a new one is due.
     #[error("the chain is full")]
     ChainFull,
+    /// More heads than a receiver takes.
+    #[error("a message names at most {MESSAGE_HEADS} heads")]
+    Heads,
     /// Too long for one envelope.
     #[error("a message has at most {limit} bytes")]
     TooLong {
@@ -103,6 +106,9 @@ impl SendChain {
     ) -> Result<SealedMessage, SealError> {
         if self.count >= CHAIN_MESSAGES {
             return Err(SealError::ChainFull);
+        }
+        if draft.heads.len() > MESSAGE_HEADS {
+            return Err(SealError::Heads);
         }
         let (index, chain) = (self.count, self.id());
         let asked = draft.payload.len();

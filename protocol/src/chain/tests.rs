@@ -66,8 +66,8 @@ fn messages_may_come_in_any_order_once_each() {
         receive = next;
     }
     assert_eq!(receive.missing().count(), 0);
-    for n in 0..4 {
-        assert!(receive.open(&GROUP, n as u32, &sealed[n].envelope).is_err());
+    for again in sealed {
+        assert!(receive.open(&GROUP, again.index, &again.envelope).is_err());
     }
 }
 
@@ -125,6 +125,19 @@ fn too_long_a_message_says_how_long_it_may_be() {
     };
     assert_eq!(send.count(), 0);
     assert!(send.seal(&GROUP, &header_key, draft(&long[..limit]), &mut rng()).is_ok());
+}
+
+#[test]
+fn a_ninth_head_is_not_sealed() {
+    let (mut send, _) = chains();
+    let head = HeadRef { chain: ChainId([1; 16]), index: 0, id: MessageId([2; 16]) };
+    let mut try_heads = |count| {
+        let heads = vec![head; count];
+        let draft = Draft { kind: 0, heads, lamport: 1, at: Timestamp(9), payload: b"x" };
+        send.seal(&GROUP, &HeaderKey::new([6; 32]), draft, &mut rng()).map(|sealed| sealed.index)
+    };
+    assert_eq!(try_heads(9), Err(SealError::Heads));
+    assert_eq!(try_heads(8), Ok(0));
 }
 
 #[test]

@@ -1,2 +1,184 @@
-//! Two members and no network: the protocol crate alone.
-fn main() {}
+//! Two members and no network: the protocol crate alone. Ana makes a group and an invite, Ben joins
+//! by it, and each envelope that one group publishes is handed to the other by a `for` loop.
+//!
+//! ```sh
+//! cargo run -p examples --example two_members
+//! ```
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result, bail};
+use protocol::{
+    endpoint::Endpoint,
+    group::{Admission, Cx, Event, Group, InviteTerms, Output, Source},
+    ids::Timestamp,
+    invite::{InviteCode, InviteSecret},
+    join::{Host, JoinStep, Joiner, Offer},
+    membership::Policy,
+    noise::NoiseKey,
+};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+
+/// One person: secrets, randomness, and the group once there is one.
+struct Person {
+    name: &'static str,
+    me: Endpoint,
+    rng: ChaCha20Rng,
+}
+
+impl Person {
+    fn new(name: &'static str, seed: [u8; 32]) -> Result<Self> {
+        // A real node seeds this from the operating system. The same seed gives the same bytes.
+        let mut rng = ChaCha20Rng::from_seed(seed);
+        Ok(Self { name, me: Endpoint::generate(name, Vec::new(), &mut rng)?, rng })
+    }
+
+    fn cx(&mut self) -> Cx<'_, ChaCha20Rng> {
+        Cx { me: &self.me, now: now(), rng: &mut self.rng }
+    }
+}
+
+fn main() -> Result<()> {
+    let mut ana = Person::new("ana", [1; 32])?;
+    let mut ben = Person::new("ben", [2; 32])?;
+
+    let policy = Policy { name: "tea".into(), relays: Vec::new() };
+    let mut anas = Group::create(ana.cx(), policy)?;
+    let code = invite(&mut ana, &mut anas)?;
+    println!("ana invites with {} characters", code.to_text()?.len());
+    let mut bens = join(&mut ana, &mut anas, &mut ben, &code)?;
+    println!("ben is in: both see {}", anas.fingerprint());
+
+    say(&mut ana, &mut anas, &mut ben, &mut bens, "the kettle is on")?;
+    say(&mut ben, &mut bens, &mut ana, &mut anas, "on my way")?;
+
+    anas.remove(ana.cx(), ben.me.member())?;
+    settle(&mut ana, &mut anas, &mut ben, &mut bens)?;
+    println!("ben's own state: {:?}", bens.state());
+    anas.send(ana.cx(), 0, b"now he can't read this")?;
+    let heard = settle(&mut ana, &mut anas, &mut ben, &mut bens)?;
+    if !heard.is_empty() {
+        bail!("a removed member read {heard:?}");
+    }
+    println!("what ana says next opens nowhere");
+    Ok(())
+}
+
+/// Publishes an invite in the group, and makes the code that is passed on.
+fn invite(ana: &mut Person, group: &mut Group) -> Result<InviteCode> {
+    let secret = InviteSecret::generate(&mut ana.rng);
+    let expires = now().plus_ms(60_000);
+    group.invite(ana.cx(), &secret.record(), InviteTerms { max_uses: 1, expires })?;
+    Ok(InviteCode {
+        group_prefix: *group.id().0.first_chunk().context("ids are longer")?,
+        secret,
+        relays: Vec::new(),
+        direct: Vec::new(),
+        expires: Some(expires),
+    })
+}
+
+/// The three messages of the handshake, the admission, and the welcome, from hand to hand.
+fn join(ana: &mut Person, anas: &mut Group, ben: &mut Person, code: &InviteCode) -> Result<Group> {
+    let session = [7; 16];
+    let (joiner, first) = Joiner::start(code, &ben.me, &session, now(), &mut ben.rng)?;
+
+    let key = NoiseKey::generate(&ana.me, now(), &mut ana.rng);
+    let offer = Offer {
+        invite: &code.secret.record(),
+        group: anas.id(),
+        ops: &anas.admin_path(),
+        key: &key,
+        me: &ana.me,
+    };
+    let (host, second) = Host::accept(offer, &session, &first, &mut ana.rng)?;
+    let JoinStep::Proceed { joiner, send, .. } = joiner.on_frame(&second, now())? else {
+        bail!("expected to proceed");
+    };
+    let third = send.first().context("a third message")?;
+    let (channel, request) = host.on_frame(third, now())?;
+
+    let admission = Admission {
+        invite: code.secret.id(),
+        card: &request.card,
+        proof: request.proof,
+        handshake: request.handshake,
+    };
+    let welcome = anas.admit(ana.cx(), &admission)?;
+    let mut joiner = joiner;
+    for page in channel.welcome(&welcome)? {
+        match joiner.on_frame(&page, now())? {
+            JoinStep::Waiting { joiner: next, .. } => joiner = next,
+            JoinStep::Welcomed { welcome, host, .. } => {
+                return Ok(Group::join(ben.cx(), &welcome, host.member)?);
+            }
+            _ => bail!("expected the welcome"),
+        }
+    }
+    bail!("the welcome ended early")
+}
+
+/// `from` sends `text`; `to` must read it.
+fn say(
+    from: &mut Person,
+    froms: &mut Group,
+    to: &mut Person,
+    tos: &mut Group,
+    text: &str,
+) -> Result<()> {
+    settle(from, froms, to, tos)?;
+    froms.send(from.cx(), 0, text.as_bytes())?;
+    let heard = settle(from, froms, to, tos)?;
+    if !heard.iter().any(|heard| heard == text) {
+        bail!("{} did not read {text:?}", to.name);
+    }
+    println!("{} reads what {} says: {text}", to.name, from.name);
+    Ok(())
+}
+
+/// Carries every envelope both ways until neither side has more to say; gives what was read. A real
+/// node commits [`Group::changes`] before it carries anything.
+fn settle(
+    one: &mut Person,
+    ones: &mut Group,
+    other: &mut Person,
+    others: &mut Group,
+) -> Result<Vec<String>> {
+    let mut heard = Vec::new();
+    loop {
+        let there = outputs(ones, &mut heard);
+        let back = outputs(others, &mut heard);
+        if there.is_empty() && back.is_empty() {
+            return Ok(heard);
+        }
+        for envelope in there {
+            // Bytes that don't open here are no error of the carrier's.
+            let _ = others.on_envelope(other.cx(), Source::Member(one.me.member()), &envelope);
+        }
+        for envelope in back {
+            let _ = ones.on_envelope(one.cx(), Source::Member(other.me.member()), &envelope);
+        }
+    }
+}
+
+/// The envelopes that a group publishes; what it reads goes to `heard`.
+fn outputs(group: &mut Group, heard: &mut Vec<String>) -> Vec<Vec<u8>> {
+    let mut envelopes = Vec::new();
+    while let Some(output) = group.poll() {
+        match output {
+            Output::Publish { envelope, .. } => envelopes.push(envelope),
+            Output::Event(Event::Message(message)) => {
+                heard.push(String::from_utf8_lossy(&message.payload).into_owned());
+            }
+            _ => {}
+        }
+    }
+    drop(group.changes());
+    envelopes
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}

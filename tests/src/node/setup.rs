@@ -1,0 +1,90 @@
+//! How a node is to be started.
+
+use std::{path::PathBuf, process::Command, sync::Arc};
+
+use super::Node;
+use crate::{Link, Relay, binaries, world::Shared};
+
+/// A node to be started.
+pub struct NodeSetup {
+    pub(super) shared: Arc<Shared>,
+    pub(super) name: String,
+    pub(super) data_dir: PathBuf,
+    args: Vec<String>,
+    relays: Vec<String>,
+}
+
+impl NodeSetup {
+    pub(crate) fn new(shared: Arc<Shared>, name: &str) -> Self {
+        let data_dir = shared.data_dir(name);
+        Self { shared, name: name.into(), data_dir, args: Vec::new(), relays: Vec::new() }
+    }
+
+    /// Uses `relay`.
+    #[must_use]
+    pub fn relay(self, relay: &Relay) -> Self {
+        self.relay_at(relay.address())
+    }
+
+    /// Uses a relay by way of `link`.
+    #[must_use]
+    pub fn relay_over(self, link: &Link) -> Self {
+        self.relay_at(link.address())
+    }
+
+    /// Uses the relay at this multiaddr.
+    #[must_use]
+    pub fn relay_at(mut self, address: &str) -> Self {
+        self.relays.push(address.into());
+        self
+    }
+
+    /// Neither makes nor takes direct connections.
+    #[must_use]
+    pub fn no_direct(self) -> Self {
+        self.arg(NO_DIRECT)
+    }
+
+    /// Uses no relay and runs none.
+    #[must_use]
+    pub fn no_relay(self) -> Self {
+        self.arg("--no-relay")
+    }
+
+    /// One more argument of `wattle up`.
+    #[must_use]
+    pub fn arg(mut self, arg: &str) -> Self {
+        self.args.push(arg.into());
+        self
+    }
+
+    /// Lives in `data_dir` rather than in one of its own.
+    #[must_use]
+    pub fn living_in(mut self, data_dir: PathBuf) -> Self {
+        self.data_dir = data_dir;
+        self
+    }
+
+    /// Starts it; returns when it is ready.
+    #[must_use]
+    pub fn start(self) -> Node {
+        Node::first_start(self)
+    }
+
+    /// `wattle up` with these settings.
+    pub(super) fn command(&self) -> Command {
+        let mut command = Command::new(binaries::wattle());
+        command.arg("--data-dir").arg(&self.data_dir).args(["--json", "up", "--name", &self.name]);
+        if !self.args.iter().any(|arg| arg == NO_DIRECT) {
+            command.args(["--listen", "/ip4/127.0.0.1/tcp/0"]);
+        }
+        command.args(&self.args);
+        for relay in &self.relays {
+            command.arg("--relay").arg(relay);
+        }
+        command.env("RUST_BACKTRACE", "1");
+        command
+    }
+}
+
+const NO_DIRECT: &str = "--no-direct";

@@ -1,0 +1,208 @@
+//! What a person sees of a node, and waits for.
+
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use node::api::types::{
+    Delivery, Event, GroupState, GroupView, Message, PAGE_MAX, Page, Ready, Status, What,
+};
+
+use super::Node;
+use crate::PATIENCE;
+
+/// What a person sees, and waits for.
+impl Node {
+    /// The name on its card.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.setup.name
+    }
+
+    /// Its identity key, in hexadecimal.
+    #[must_use]
+    pub fn member(&self) -> &str {
+        &self.ready().member
+    }
+
+    /// Where members may reach it directly.
+    #[must_use]
+    pub fn listen(&self) -> &[String] {
+        &self.ready().listen
+    }
+
+    /// What it said of itself when it last became ready.
+    #[must_use]
+    pub fn ready(&self) -> &Ready {
+        self.ready.as_ref().expect("it has been started")
+    }
+
+    /// Where it keeps everything.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        self.setup.data_dir.clone()
+    }
+
+    /// Where its process writes what it says.
+    #[must_use]
+    pub fn log_file(&self) -> PathBuf {
+        self.setup.shared.log_file(&self.setup.name)
+    }
+
+    /// The node as `wattle status` shows it.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.ask("status", |client| async move { client.status().await })
+    }
+
+    /// The group as `wattle group show` shows it.
+    #[must_use]
+    pub fn group(&self, group: &str) -> GroupView {
+        self.ask("show a group", |client| async move { client.group(group).await })
+    }
+
+    /// Names of the group's members, sorted.
+    #[must_use]
+    pub fn people(&self, group: &str) -> Vec<String> {
+        let people = self.group(group).people;
+        let mut names: Vec<String> = people.into_iter().map(|person| person.member.name).collect();
+        names.sort();
+        names
+    }
+
+    /// The group's history, oldest first, whole.
+    #[must_use]
+    pub fn history(&self, group: &str) -> Vec<Message> {
+        let mut all: Vec<Message> = Vec::new();
+        loop {
+            let after = Some(all.last().map_or(0, |message| message.seq));
+            let page = Page { after, before: None, limit: Some(PAGE_MAX) };
+            let more =
+                self.ask("history", |client| async move { client.history(group, page).await });
+            if more.is_empty() {
+                return all;
+            }
+            all.extend(more);
+        }
+    }
+
+    /// The texts of the group's history, oldest first.
+    #[must_use]
+    pub fn texts(&self, group: &str) -> Vec<String> {
+        self.history(group).into_iter().map(|message| message.text).collect()
+    }
+
+    /// Every event so far, over all starts of this node that the story has seen.
+    #[must_use]
+    pub fn events(&self) -> Vec<Event> {
+        self.watch.all()
+    }
+
+    /// The number of its latest event: what [`Node::until_after`] counts from.
+    #[must_use]
+    pub fn latest_event(&self) -> u64 {
+        self.watch.latest()
+    }
+
+    /// Waits for an event that `pick` takes, among those that were and those that come.
+    pub fn until<T>(&self, what: &str, pick: impl FnMut(&Event) -> Option<T>) -> T {
+        self.until_after(0, what, pick)
+    }
+
+    /// Waits for an event after number `after` that `pick` takes.
+    pub fn until_after<T>(
+        &self,
+        after: u64,
+        what: &str,
+        pick: impl FnMut(&Event) -> Option<T>,
+    ) -> T {
+        self.watch.until(self.name(), what, after, pick)
+    }
+
+    /// Waits until `holds` is true of the group; looks again at each event.
+    pub fn until_group(&self, group: &str, what: &str, holds: impl Fn(&GroupView) -> bool) {
+        let start = Instant::now();
+        loop {
+            let seen = self.watch.latest();
+            let view = self.group(group);
+            if holds(&view) {
+                return;
+            }
+            assert!(
+                start.elapsed() < PATIENCE,
+                "{}: waited for {what}; the group is {view:#?}",
+                self.name()
+            );
+            self.watch.next(seen, LOOK_AGAIN);
+        }
+    }
+
+    /// Waits until the group has just these members.
+    pub fn until_people(&self, group: &str, names: &[&str]) {
+        let mut names: Vec<&str> = names.to_vec();
+        names.sort_unstable();
+        self.until_group(group, &format!("the members {names:?}"), |view| {
+            let mut now: Vec<&str> =
+                view.people.iter().map(|person| person.member.name.as_str()).collect();
+            now.sort_unstable();
+            now == names
+        });
+    }
+
+    /// Waits until this node knows that it is no longer a member.
+    pub fn until_out(&self, group: &str, state: GroupState) {
+        self.until_group(group, &format!("to be {state:?}"), |view| view.summary.state == state);
+    }
+
+    /// Waits for a message with this text from somebody else.
+    pub fn hears(&self, group: &str, text: &str) -> Message {
+        self.until(&format!("{text:?} in {group}"), |event| match &event.what {
+            What::Message { message }
+                if !message.mine && message.group.name == group && message.text == text =>
+            {
+                Some(message.as_ref().clone())
+            }
+            _ => None,
+        })
+    }
+
+    /// Waits until an own message is as far as `far` asks.
+    pub fn until_delivery(&self, id: &str, what: &str, far: impl Fn(&Delivery) -> bool) {
+        let start = Instant::now();
+        loop {
+            let seen = self.watch.latest();
+            let message = self.message(id);
+            if message.delivery.as_ref().is_some_and(&far) {
+                return;
+            }
+            assert!(
+                start.elapsed() < PATIENCE,
+                "{}: waited for {what} of {message:#?}",
+                self.name()
+            );
+            self.watch.next(seen, LOOK_AGAIN);
+        }
+    }
+
+    /// Waits until a relay keeps the message.
+    pub fn until_stored(&self, id: &str) {
+        self.until_delivery(id, "a relay to keep it", |delivery| delivery.stored);
+    }
+
+    /// Waits until every member's node has said that it has the message.
+    pub fn until_received(&self, id: &str) {
+        self.until_delivery(id, "everybody to have it", |delivery| {
+            delivery.sealed && delivery.missing.is_empty()
+        });
+    }
+
+    /// One message by its local id.
+    #[must_use]
+    pub fn message(&self, id: &str) -> Message {
+        self.ask("a message", |client| async move { client.message(id).await })
+    }
+}
+
+/// How soon a condition is looked at again when no event comes.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);

@@ -1,14 +1,14 @@
 //! The rotation: a signed bundle that seals a new chain's seed to each other member of a roster.
 //!
 //! ```text
-//! Head    = CBOR [core bstr, [page hash32…], signature64]
+//! Head    = CBOR [core bstr, page hashes bstr of 32·n, signature64]
 //! core    = CBOR [1, group, sender, [op id…], roster32, E32, commit32, chain key32, prekey,
 //!                 closing | null, topic box | null, incarnation8, audit head16]
 //! ctx     = BLAKE2b-256("wt1 bundle ctx", core)            chain id = ctx[..16]
-//! sig     = Ed25519(identity, "wt1/bundle\0" ‖ ctx ‖ H(page hashes))
+//! sig     = Ed25519(identity, "wt1/bundle\0" ‖ ctx ‖ H("wt1 bundle pages", page hashes))
 //! commit  = KDF32(seed, "wt1 seed commit", group ‖ sender ‖ E)
 //! tsbox   = AEAD(KDF64(seed, "wt1 ts box", topic commit), topic secret)
-//! page    = slots in roster order, the sender left out, at most 500
+//! page    = slots in roster order, the sender left out, at most 512
 //! slot    = type u8 ‖ prekey id4 ‖ epoch u16be ‖ counter u16be ‖ ct48                 57 bytes
 //! K ‖ N   = KDF64(psk, "wt1 slot key", DH(e, RP) ‖ E ‖ RP ‖ recipient ‖ ctx);  ct = AEAD(K, N, ad = ctx, seed)
 //! ```
@@ -45,7 +45,7 @@ use crate::{
 };
 
 /// Slots on one page: a page and its frame fit one envelope.
-pub const SLOTS_PER_PAGE: usize = 500;
+pub const SLOTS_PER_PAGE: usize = 512;
 
 const VERSION: u8 = 1;
 const SLOT: usize = 57;
@@ -129,15 +129,14 @@ pub struct TopicBox {
 struct HeadWire {
     #[cbor(n(0), with = "minicbor::bytes")]
     core: Vec<u8>,
-    #[n(1)]
-    pages: Vec<PageHash>,
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pages: Vec<u8>,
     #[n(2)]
     signature: Signature,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Encode, Decode)]
-#[cbor(transparent)]
-struct PageHash(#[cbor(n(0), with = "minicbor::bytes")] [u8; 32]);
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct PageHash([u8; 32]);
 
 /// A head whose signature holds, with the bytes that it came in.
 #[derive(Clone)]
@@ -292,8 +291,9 @@ pub fn seal(
     }
     let pages: Vec<Vec<u8>> = slots.chunks(SLOTS_PER_PAGE * SLOT).map(Vec::from).collect();
     let hashes: Vec<_> = pages.iter().map(|page| PageHash::of(page)).collect();
-    let signature = me.identity().sign(Context::Bundle, &[&context, &PageHash::all(&hashes)]);
-    let bytes = codec::encode(&HeadWire { core, pages: hashes.clone(), signature });
+    let joined = PageHash::join(&hashes);
+    let signature = me.identity().sign(Context::Bundle, &[&context, &PageHash::all(&joined)]);
+    let bytes = codec::encode(&HeadWire { core, pages: joined, signature });
     let chain = SendChain {
         context,
         signing,
@@ -364,17 +364,20 @@ impl SignedHead {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, BadHead> {
         let wire: HeadWire = codec::decode(bytes).map_err(|_| BadHead)?;
         let head: Head = codec::decode(&wire.core).map_err(|_| BadHead)?;
+        let (hashes, rest) = wire.pages.as_chunks::<32>();
         let bounded = head.version == VERSION
             && head.heads.len() <= limits::OP_DEPS
             && head.heads.is_sorted_by(|a, b| a < b)
-            && wire.pages.len() <= pages(limits::MEMBERS);
+            && rest.is_empty()
+            && hashes.len() <= pages(limits::MEMBERS);
         if !bounded {
             return Err(BadHead);
         }
         let context = hash32(Label::BundleContext, &[&wire.core]);
         let signed: [&[u8]; 2] = [&context, &PageHash::all(&wire.pages)];
         verify(&head.sender.0, Context::Bundle, &signed, &wire.signature).map_err(|_| BadHead)?;
-        Ok(Self { head, context, pages: wire.pages, bytes: bytes.into() })
+        let pages = hashes.iter().copied().map(PageHash).collect();
+        Ok(Self { head, context, pages, bytes: bytes.into() })
     }
 
     /// What it says.
@@ -425,9 +428,12 @@ impl PageHash {
         Self(hash32(Label::BundlePage, &[page]))
     }
 
-    fn all(pages: &[Self]) -> [u8; 32] {
-        let joined: Vec<u8> = pages.iter().flat_map(|page| page.0).collect();
-        hash32(Label::BundlePage, &[&joined])
+    fn join(pages: &[Self]) -> Vec<u8> {
+        pages.iter().flat_map(|page| page.0).collect()
+    }
+
+    fn all(joined: &[u8]) -> [u8; 32] {
+        hash32(Label::BundlePages, &[joined])
     }
 }
 

@@ -30,6 +30,7 @@ labels! {
     Roster = "wt1 roster";
     BundleContext = "wt1 bundle ctx";
     BundlePage = "wt1 bundle page";
+    BundlePages = "wt1 bundle pages";
     SeedCommit = "wt1 seed commit";
     ChainInit = "wt1 chain init";
     ChainStep = "wt1 chain step";

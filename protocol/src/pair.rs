@@ -101,7 +101,7 @@ impl Drop for Epoch {
 
 impl Epoch {
     fn psk(&self) -> Zeroizing<[u8; 32]> {
-        Zeroizing::new(kdf32(&self.key, Label::PairKey, &[&self.counter.to_be_bytes()]))
+        Zeroizing::new(kdf32(&self.key, Label::PairKey, &[]))
     }
 
     fn step(&self) -> Self {

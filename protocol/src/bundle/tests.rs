@@ -64,14 +64,14 @@ fn say(sealed: &mut Sealed, text: &[u8]) -> Vec<u8> {
 
 #[test]
 fn every_recipient_opens_its_slot_and_reads_the_sender() {
-    for n in [1, 2, 10, 502] {
+    for n in [1, 2, 10, 514] {
         let mut people = people(n);
         let mut sealed = seal_to_all(&mut people, None, 9);
         assert_eq!(sealed.bundle.pages.len(), pages(n - 1));
         let head = SignedHead::from_bytes(sealed.bundle.head.as_bytes()).unwrap();
         assert_eq!(head.chain(), sealed.chain.id());
         let envelope = say(&mut sealed, b"hello");
-        for at in [0, 1, 8, 499, 500].into_iter().filter(|at| at + 1 < n) {
+        for at in [0, 1, 8, 511, 512].into_iter().filter(|at| at + 1 < n) {
             let opened = open_as(&people[at + 1], &sealed.bundle, at).unwrap();
             let (message, _) = opened.chain.open(&GroupId([1; 32]), 0, &envelope).unwrap();
             assert_eq!(message.content.payload, b"hello");
@@ -116,9 +116,10 @@ fn resigned(
     let core = codec::encode(&head);
     let context = hash32(Label::BundleContext, &[&core]);
     let hashes: Vec<_> = pages.iter().map(|page| PageHash::of(page)).collect();
+    let joined = PageHash::join(&hashes);
     let signature =
-        people[0].me.identity().sign(Context::Bundle, &[&context, &PageHash::all(&hashes)]);
-    let bytes = codec::encode(&HeadWire { core, pages: hashes, signature });
+        people[0].me.identity().sign(Context::Bundle, &[&context, &PageHash::all(&joined)]);
+    let bytes = codec::encode(&HeadWire { core, pages: joined, signature });
     Bundle { head: SignedHead::from_bytes(&bytes).unwrap(), pages }
 }
 
@@ -137,10 +138,17 @@ fn a_slot_more_or_less_than_the_roster_is_noticed() {
 
 #[test]
 fn a_second_page_has_what_the_first_had_no_room_for() {
-    let mut people = people(502);
+    let mut people = people(514);
     let bundle = seal_to_all(&mut people, None, 9).bundle;
-    assert!((0..2).all(|n| bundle.head.has_page(n, &bundle.pages[n], 501)));
+    assert!((0..2).all(|n| bundle.head.has_page(n, &bundle.pages[n], 513)));
     assert_eq!(bundle.pages[1].len(), SLOT);
+}
+
+#[test]
+fn the_fullest_page_fits_an_envelope_with_its_head() {
+    let limit = crate::envelope::CARRIED_MAX;
+    assert!(SLOTS_PER_PAGE * SLOT + 2048 <= limit);
+    assert_eq!(pages(limits::MEMBERS - 1), 2);
 }
 
 #[test]
@@ -253,7 +261,7 @@ fn a_seed_that_does_not_match_its_commitment_is_refused() {
     let prekey = people[1].me.prekey();
     let (one, _) = slot(&to, &[8; 32], &ephemeral, prekey, &mut SendState::default()).unwrap();
     let page = [one.as_slice(), &one].concat();
-    let pages = vec![PageHash::of(&page)];
+    let pages = PageHash::join(&[PageHash::of(&page)]);
     let signature =
         people[0].me.identity().sign(Context::Bundle, &[&context, &PageHash::all(&pages)]);
     let head =

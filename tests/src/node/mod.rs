@@ -60,6 +60,11 @@ impl Node {
         self.running = Some(Running { process, client, _events: events });
     }
 
+    /// From the next start on, it is started with this argument too.
+    pub fn add_arg(&mut self, arg: &str) {
+        self.setup.args.push(arg.into());
+    }
+
     /// Ends it in order, as `wattle down` does.
     pub fn stop(&mut self) {
         self.cli(&["down"]).ok();

@@ -10,7 +10,7 @@ pub struct NodeSetup {
     pub(super) shared: Arc<Shared>,
     pub(super) name: String,
     pub(super) data_dir: PathBuf,
-    args: Vec<String>,
+    pub(super) args: Vec<String>,
     relays: Vec<String>,
 }
 

@@ -15,6 +15,7 @@ mod join_and_converse;
 mod leave;
 mod node_killed;
 mod offline_catch_up;
+mod paths;
 mod relay_killed;
 mod relay_only;
 mod removed_member;

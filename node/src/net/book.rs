@@ -53,6 +53,12 @@ impl Book {
         self.members.get(member).is_some_and(|known| known.peers.contains(peer))
     }
 
+    /// The members whose cards name it.
+    pub(super) fn members_of(&self, peer: &PeerId) -> BTreeSet<MemberId> {
+        let named = self.members.iter().filter(|(_, known)| known.peers.contains(peer));
+        named.map(|(member, _)| *member).collect()
+    }
+
     pub(super) fn members(&self) -> &BTreeMap<MemberId, Whereabouts> {
         &self.members
     }

@@ -45,13 +45,18 @@ pub(super) enum Joins {
 struct Unknown;
 
 impl Gate {
-    pub(super) fn set_book(&mut self, book: Book) {
-        self.book = book;
-        self.strangers.retain(|_, peer| !self.book.knows(peer));
+    /// Takes over a book; gives the one before it.
+    pub(super) fn set_book(&mut self, book: Book) -> Book {
+        self.strangers.retain(|_, peer| !book.knows(peer));
+        std::mem::replace(&mut self.book, book)
     }
 
     pub(super) fn set_joins(&mut self, joins: Joins) {
         self.joins = joins;
+    }
+
+    pub(super) fn joins(&self) -> Joins {
+        self.joins
     }
 
     pub(super) fn book(&self) -> &Book {

@@ -8,6 +8,10 @@
 //! > At most one channel stands with each member. What is sent to a member without a channel is
 //! > lost: the store, not the network, remembers.
 
+mod joins;
+mod members;
+mod run;
+
 use std::{sync::Arc, time::Duration};
 
 use libp2p::{Multiaddr, identity::Keypair};
@@ -77,7 +81,7 @@ pub const INBOUND: u64 = 1 << 63;
 /// What happened.
 #[derive(Debug)]
 pub enum MeshReport {
-    /// All addresses at which this node listens now, each with its PeerId; never empty twice.
+    /// All addresses at which this node may be reached now, each with its PeerId.
     Listening(Vec<Multiaddr>),
     /// A channel stands. If one stood with this member already, it is replaced: frames that were
     /// under way may be lost.
@@ -149,8 +153,8 @@ pub enum ChannelEnd {
     Replaced,
 }
 
-/// Why a member could not be reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why a member could not be reached: of several ways, what the one that came furthest met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum DialFailure {
     /// No way leads there: no route, or no address that can be dialled.
     #[error("no route to the address")]
@@ -158,12 +162,12 @@ pub enum DialFailure {
     /// Nobody answered.
     #[error("no answer")]
     TimedOut,
-    /// Another node answered.
-    #[error("another node answers at the address")]
-    WrongPeer,
     /// Nothing listens there, or whoever does turned this node away.
     #[error("refused")]
     Refused,
+    /// Another node answered.
+    #[error("another node answers at the address")]
+    WrongPeer,
 }
 
 /// Why the swarm could not be started.
@@ -191,3 +195,11 @@ pub struct Mesh {
     /// Ends when `commands` is dropped, and otherwise never.
     pub task: JoinHandle<()>,
 }
+
+/// Starts listening, and the task. Must be called inside a tokio runtime.
+pub fn spawn(config: Config) -> Result<Mesh, SpawnError> {
+    run::spawn(config)
+}
+
+#[cfg(test)]
+mod tests;

@@ -8,9 +8,16 @@
 pub mod mesh;
 pub mod relay;
 
-#[allow(dead_code, reason = "the swarm that uses it comes next")]
+mod behaviour;
 mod book;
-#[allow(dead_code, reason = "the swarm that uses it comes next")]
+mod channel;
+mod dial;
+mod frames;
 mod gate;
+mod join;
+mod listen;
+mod queue;
+mod streams;
 
 pub use book::BookEntry;
+pub use listen::{ListenSyntax, listen_addresses};

@@ -1,0 +1,354 @@
+//! Channels with members: dialled, accepted, chosen between, ended.
+//!
+//! Both sides may open a channel at the same time. Of two, the one that the smaller MemberId opened
+//! is kept; but a channel that has stood for a while gives way to a new one, because who opens a
+//! second channel has lost the first.
+
+use std::{collections::BTreeMap, error::Error, io, time::Duration};
+
+use libp2p::{
+    Stream, TransportError,
+    swarm::{
+        ConnectionId, DialError,
+        dial_opts::{DialOpts, PeerCondition},
+    },
+};
+use protocol::{ids::MemberId, noise::Peer};
+use tokio::{sync::oneshot, time::Instant};
+
+use super::{
+    ChannelEnd, DialFailure, MeshReport,
+    run::{Dial, Run, Wanted},
+};
+use crate::net::{
+    book::{Book, Whereabouts},
+    channel::{self, ChannelEvent, Side},
+    queue,
+};
+
+/// A channel in its handshake.
+pub(super) struct Shaking {
+    side: Side,
+    connection: ConnectionId,
+    /// For whom it was dialled, on the opener's side.
+    member: Option<MemberId>,
+    outbound: queue::Sender,
+    stop: oneshot::Sender<()>,
+}
+
+/// A channel that stands. Its task ends when this is dropped.
+pub(super) struct Channel {
+    task: u64,
+    opener: MemberId,
+    connection: ConnectionId,
+    since: Instant,
+    outbound: queue::Sender,
+    _stop: oneshot::Sender<()>,
+}
+
+/// Channel streams on one connection, dead ones that are not yet noticed among them.
+const STREAMS: u32 = 4;
+/// A dial that fails only after this had no answer: QUIC waits 5 s, TCP 10 s.
+const SILENT: Duration = Duration::from_millis(4_900);
+/// A channel that has stood this long gives way to a new one.
+const STALE: Duration = Duration::from_secs(10);
+
+impl Run {
+    pub(super) fn set_book(&mut self, book: Book) {
+        self.dialer.set_book(&book, Instant::now());
+        let gate = &mut self.swarm.behaviour_mut().gate;
+        let before = gate.set_book(book);
+        let book = gate.book();
+        let mut gone = Vec::new();
+        for (member, channel) in &self.channels {
+            let peer = self.connections.get(&channel.connection).map(|known| known.peer);
+            if !peer.is_some_and(|peer| book.is_of(member, &peer)) {
+                gone.push(*member);
+            }
+        }
+        let mut strange = Vec::new();
+        for (id, connection) in &self.connections {
+            if before.knows(&connection.peer) && !book.knows(&connection.peer) {
+                strange.push(*id);
+            }
+        }
+        for member in gone {
+            self.end(member, ChannelEnd::Removed);
+        }
+        for connection in strange {
+            self.swarm.close_connection(connection);
+        }
+    }
+
+    /// Sends a frame; a member that takes none loses its channel.
+    pub(super) fn send(&mut self, to: MemberId, frame: Vec<u8>) {
+        if let Some(channel) = self.channels.get(&to)
+            && channel.outbound.push(frame).is_err()
+        {
+            self.end(to, ChannelEnd::Slow);
+        }
+    }
+
+    /// Tries all ways to a member: a connection that stands, or all addresses at once.
+    pub(super) fn dial(&mut self, member: MemberId, whereabouts: Whereabouts) {
+        let standing = self.connections.iter().find(|(_, c)| whereabouts.peers.contains(&c.peer));
+        if let Some((id, connection)) = standing {
+            let (id, peer) = (*id, connection.peer);
+            self.dialer.trying(&member, 1);
+            self.open(id, peer, Wanted::Channel(member));
+            return;
+        }
+        self.dialer.trying(&member, whereabouts.addresses.len());
+        for (peer, addresses) in whereabouts.addresses {
+            self.start_dial(Dial::new(Wanted::Channel(member), peer, addresses));
+        }
+    }
+
+    /// Dials from a port of its own: two that dial each other from their listening ports would
+    /// meet in the middle, each a dialler.
+    pub(super) fn start_dial(&mut self, dial: Dial) {
+        let options = DialOpts::peer_id(dial.peer)
+            .condition(PeerCondition::Always)
+            .addresses(dial.addresses.clone())
+            .allocate_new_port()
+            .build();
+        let id = options.connection_id();
+        self.dials.insert(id, dial);
+        if let Err(error) = self.swarm.dial(options) {
+            self.on_dial_error(id, &error);
+        }
+    }
+
+    pub(super) fn on_dial_error(&mut self, id: ConnectionId, error: &DialError) {
+        let Some(mut dial) = self.dials.remove(&id) else { return };
+        // An address of another network may lead to another node here: go on without it.
+        if let DialError::WrongPeerId { address, .. } | DialError::LocalPeerId { address } = error {
+            let (wrong, _) = crate::net::book::split(address.clone());
+            let before = dial.addresses.len();
+            dial.addresses.retain(|address| *address != wrong);
+            if !dial.addresses.is_empty() && dial.addresses.len() < before {
+                return self.start_dial(dial);
+            }
+        }
+        match dial.wanted {
+            Wanted::Channel(member) => {
+                self.way_failed(&member, failure(error, dial.since.elapsed()))
+            }
+            Wanted::Join(number) => self.join_lost(number),
+        }
+    }
+
+    fn way_failed(&mut self, member: &MemberId, reason: DialFailure) {
+        if let Some(gave_up) = self.dialer.failed(member, reason, Instant::now()) {
+            self.report(MeshReport::DialFailed {
+                member: gave_up.member,
+                reason: gave_up.reason,
+                retry_in: gave_up.retry_in,
+            });
+        }
+    }
+
+    /// A stream for a channel is open, or can't be.
+    pub(super) fn on_channel_stream(
+        &mut self,
+        connection: ConnectionId,
+        member: MemberId,
+        stream: Option<Stream>,
+    ) {
+        let stream = stream.filter(|_| !self.channels.contains_key(&member));
+        let begun =
+            stream.and_then(|stream| self.begin(connection, stream, Side::Opener, Some(member)));
+        if begun.is_none() {
+            // Whatever is wrong with this connection, the next try makes another.
+            self.close_if_unused(connection);
+            self.way_failed(&member, DialFailure::Refused);
+        }
+    }
+
+    /// A peer opened a stream for a channel.
+    pub(super) fn accept_channel(&mut self, connection: ConnectionId, stream: Stream) {
+        if self.begin(connection, stream, Side::Accepter, None).is_none() {
+            self.close_if_strange(connection);
+        }
+    }
+
+    fn close_if_unused(&mut self, id: ConnectionId) {
+        if self.connections.get(&id).is_some_and(|connection| connection.streams == 0) {
+            self.swarm.close_connection(id);
+        }
+    }
+
+    pub(super) fn close_if_strange(&mut self, id: ConnectionId) {
+        let book = self.swarm.behaviour().gate.book();
+        if !self.connections.get(&id).is_some_and(|connection| book.knows(&connection.peer)) {
+            self.swarm.close_connection(id);
+        }
+    }
+
+    fn begin(
+        &mut self,
+        connection: ConnectionId,
+        stream: Stream,
+        side: Side,
+        member: Option<MemberId>,
+    ) -> Option<()> {
+        let known = self.connections.get_mut(&connection)?;
+        let allowed = self.swarm.behaviour().gate.book().members_of(&known.peer);
+        if allowed.is_empty() || known.streams >= STREAMS {
+            return None;
+        }
+        known.streams += 1;
+        let (outbound, taken) = queue::queue();
+        let (stop, stopped) = oneshot::channel();
+        let task = self.number();
+        let local = self.local();
+        self.tasks.insert(task, connection);
+        self.shaking.insert(task, Shaking { side, connection, member, outbound, stop });
+        tokio::spawn(channel::run(channel::Opening {
+            task,
+            stream,
+            side,
+            local,
+            allowed,
+            outbound: taken,
+            stop: stopped,
+            reports: self.reports.clone(),
+            events: self.channel_events.clone(),
+        }));
+        Some(())
+    }
+
+    pub(super) fn on_channel(&mut self, event: ChannelEvent) {
+        self.touched = true;
+        match event {
+            ChannelEvent::Proven { task, peer, go } => self.on_proven(task, *peer, go),
+            ChannelEvent::Ended { task, end } => self.on_ended(task, end),
+        }
+    }
+
+    /// Both sides are who they say: take the channel, or drop `go` and so refuse it.
+    fn on_proven(&mut self, task: u64, peer: Peer, go: oneshot::Sender<()>) {
+        let Some(shaking) = self.shaking.get(&task) else { return };
+        let (id, side) = (shaking.connection, shaking.side);
+        let Some(connection) = self.connections.get(&id) else { return };
+        let book = self.swarm.behaviour().gate.book();
+        if !book.is_of(&peer.member, &connection.peer) || !self.is_wanted(side, &peer.member) {
+            return;
+        }
+        let address = connection.address.clone();
+        if let Some(Shaking { member: Some(dialled), .. }) = self.shaking.get(&task)
+            && *dialled != peer.member
+        {
+            let dialled = *dialled;
+            self.way_failed(&dialled, DialFailure::WrongPeer);
+        }
+        let Some(shaking) = self.shaking.remove(&task) else { return };
+        if self.channels.contains_key(&peer.member) {
+            self.end(peer.member, ChannelEnd::Replaced);
+        }
+        let now = Instant::now();
+        self.dialer.up(&peer.member, now);
+        let channel = Channel {
+            task,
+            opener: self.opener(side, peer.member),
+            connection: id,
+            since: now,
+            outbound: shaking.outbound,
+            _stop: shaking.stop,
+        };
+        self.channels.insert(peer.member, channel);
+        self.report_and_go(MeshReport::ChannelUp { peer, address }, go);
+    }
+
+    /// Of two channels with one member, whether to take the new one.
+    fn is_wanted(&self, side: Side, member: &MemberId) -> bool {
+        let me = self.local.endpoint.member();
+        let opener = self.opener(side, *member);
+        match self.channels.get(member) {
+            Some(old) => {
+                old.opener == opener || old.since.elapsed() >= STALE || opener < old.opener
+            }
+            None => side == Side::Opener || *member < me || !self.is_opening(member),
+        }
+    }
+
+    fn opener(&self, side: Side, member: MemberId) -> MemberId {
+        match side {
+            Side::Opener => self.local.endpoint.member(),
+            Side::Accepter => member,
+        }
+    }
+
+    /// Whether this node is about to have a channel of its own with the member, on a connection
+    /// that stands.
+    fn is_opening(&self, member: &MemberId) -> bool {
+        self.shaking.values().any(|shaking| shaking.member == Some(*member))
+            || self.tickets.values().any(|(_, wanted)| *wanted == Wanted::Channel(*member))
+    }
+
+    fn on_ended(&mut self, task: u64, end: ChannelEnd) {
+        if let Some(connection) = self.tasks.remove(&task) {
+            self.release(connection);
+        }
+        if let Some(Shaking { member, connection, .. }) = self.shaking.remove(&task) {
+            if let Some(member) = member {
+                let reason = match end {
+                    ChannelEnd::Slow => DialFailure::TimedOut,
+                    ChannelEnd::Broken => DialFailure::WrongPeer,
+                    _ => DialFailure::Refused,
+                };
+                self.way_failed(&member, reason);
+            }
+            self.close_if_strange(connection);
+            return;
+        }
+        let of = |channels: &BTreeMap<MemberId, Channel>| {
+            channels.iter().find(|(_, channel)| channel.task == task).map(|(member, _)| *member)
+        };
+        if let Some(member) = of(&self.channels) {
+            self.end(member, end);
+        }
+    }
+
+    /// Ends a channel that stands; dropping it stops its task.
+    fn end(&mut self, member: MemberId, reason: ChannelEnd) {
+        if self.channels.remove(&member).is_some() {
+            self.touched = true;
+            self.dialer.down(&member, Instant::now());
+            self.report(MeshReport::ChannelDown { member, reason });
+        }
+    }
+}
+
+/// What a dial that took so long tells when it fails: of several addresses, what came furthest.
+fn failure(error: &DialError, took: Duration) -> DialFailure {
+    match error {
+        DialError::WrongPeerId { .. } | DialError::LocalPeerId { .. } => DialFailure::WrongPeer,
+        DialError::Transport(errors) => {
+            let furthest = errors.iter().map(|(_, error)| way(error)).max();
+            let silent =
+                if took >= SILENT { DialFailure::TimedOut } else { DialFailure::Unreachable };
+            furthest.unwrap_or(DialFailure::Unreachable).max(silent)
+        }
+        DialError::NoAddresses => DialFailure::Unreachable,
+        _ => DialFailure::Refused,
+    }
+}
+
+fn way(error: &TransportError<io::Error>) -> DialFailure {
+    let TransportError::Other(error) = error else { return DialFailure::Unreachable };
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let io = error.downcast_ref::<io::Error>();
+        match io.map(io::Error::kind) {
+            Some(io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset) => {
+                return DialFailure::Refused;
+            }
+            Some(io::ErrorKind::TimedOut) => return DialFailure::TimedOut,
+            _ => {}
+        }
+        let inner = io.and_then(io::Error::get_ref).map(|inner| inner as &(dyn Error + 'static));
+        cause = inner.or_else(|| error.source());
+    }
+    DialFailure::Unreachable
+}

@@ -1,0 +1,365 @@
+//! The swarm's task: one loop, which waits for commands, the swarm, the streams' tasks and time.
+//!
+//! > Nothing in the loop waits for anything else: reports that the caller has not yet taken stand
+//! > in a queue, and while it is not empty the loop takes commands only.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::StreamExt;
+use libp2p::{
+    Multiaddr, PeerId, Swarm,
+    swarm::{ConnectionId, SwarmEvent},
+};
+use protocol::{ids::MemberId, noise::NoiseKey};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep_until, timeout},
+};
+
+use super::{Config, Mesh, MeshCommand, MeshReport, SpawnError};
+use crate::net::{
+    behaviour::{self, Behaviour, BehaviourEvent},
+    book::{self, Book},
+    channel::{self, ChannelEvent, Local},
+    dial::Dialer,
+    gate::Joins,
+    join::JoinEnded,
+    listen,
+    streams::{Purpose, StreamEvent},
+};
+
+/// The swarm and all that is known of its connections.
+pub(super) struct Run {
+    pub(super) swarm: Swarm<Behaviour>,
+    pub(super) local: Arc<Local>,
+    pub(super) dialer: Dialer,
+    pub(super) connections: BTreeMap<ConnectionId, Connection>,
+    /// What the dials under way are for.
+    pub(super) dials: BTreeMap<ConnectionId, Dial>,
+    /// What the streams being opened are for, and on which connection.
+    pub(super) tickets: BTreeMap<u64, (ConnectionId, Wanted)>,
+    /// Channels in their handshake, by task.
+    pub(super) shaking: BTreeMap<u64, super::members::Shaking>,
+    /// Channels that stand.
+    pub(super) channels: BTreeMap<MemberId, super::members::Channel>,
+    /// On which connection the tasks of ended or standing channels run.
+    pub(super) tasks: BTreeMap<u64, ConnectionId>,
+    pub(super) joins: BTreeMap<u64, super::joins::Join>,
+    pub(super) reports: mpsc::Sender<MeshReport>,
+    pub(super) channel_events: mpsc::Sender<ChannelEvent>,
+    pub(super) join_events: mpsc::Sender<JoinEnded>,
+    waiting: VecDeque<(MeshReport, Option<oneshot::Sender<()>>)>,
+    listening: BTreeSet<Multiaddr>,
+    /// When the addresses have stood still for long enough to be told.
+    settled: Option<Instant>,
+    numbers: u64,
+    /// Whether what is to be done for the time's sake may have changed.
+    pub(super) touched: bool,
+}
+
+/// A connection that stands.
+pub(super) struct Connection {
+    pub(super) peer: PeerId,
+    pub(super) address: Multiaddr,
+    /// Streams on it that have a task.
+    pub(super) streams: u32,
+    /// When a peer that no card names has to be gone.
+    expires: Option<Instant>,
+}
+
+/// A dial under way.
+pub(super) struct Dial {
+    pub(super) wanted: Wanted,
+    pub(super) peer: PeerId,
+    pub(super) addresses: Vec<Multiaddr>,
+    pub(super) since: Instant,
+}
+
+/// What a connection or stream is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    Channel(MemberId),
+    Join(u64),
+}
+
+/// Commands and reports that may wait.
+const QUEUE: usize = 256;
+/// How long a peer that no card names may stay.
+const STRANGER: Duration = Duration::from_secs(60);
+/// How long the listening addresses must stand still before they are told.
+const SETTLE: Duration = Duration::from_millis(100);
+/// How long the end may take.
+const LEAVE: Duration = Duration::from_millis(500);
+/// A key is replaced this long before its certificate ends.
+const RENEW_MS: u64 = 24 * 60 * 60 * 1000;
+
+pub(super) fn spawn(config: Config) -> Result<Mesh, SpawnError> {
+    let Config { key, listen, me, clock } = config;
+    let mut rng = channel::rng().ok_or(SpawnError::Transport)?;
+    let mut swarm = behaviour::swarm(key)?;
+    listen::listen(&mut swarm, &listen)?;
+    let noise = NoiseKey::generate(&me, clock(), &mut rng);
+    let (commands, taken) = mpsc::channel(QUEUE);
+    let (reports, given) = mpsc::channel(QUEUE);
+    let (channel_events, channel_inbox) = mpsc::channel(QUEUE);
+    let (join_events, join_inbox) = mpsc::channel(QUEUE);
+    let run = Run {
+        swarm,
+        local: Arc::new(Local { endpoint: me, key: noise, clock }),
+        dialer: Dialer::new(rng),
+        connections: BTreeMap::new(),
+        dials: BTreeMap::new(),
+        tickets: BTreeMap::new(),
+        shaking: BTreeMap::new(),
+        channels: BTreeMap::new(),
+        tasks: BTreeMap::new(),
+        joins: BTreeMap::new(),
+        reports,
+        channel_events,
+        join_events,
+        waiting: VecDeque::new(),
+        listening: BTreeSet::new(),
+        settled: None,
+        numbers: 0,
+        touched: true,
+    };
+    let task = tokio::spawn(run.run(taken, channel_inbox, join_inbox));
+    Ok(Mesh { commands, reports: given, task })
+}
+
+impl Dial {
+    pub(super) fn new(wanted: Wanted, peer: PeerId, addresses: Vec<Multiaddr>) -> Self {
+        Self { wanted, peer, addresses, since: Instant::now() }
+    }
+}
+
+impl Run {
+    async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<MeshCommand>,
+        mut channels: mpsc::Receiver<ChannelEvent>,
+        mut joins: mpsc::Receiver<JoinEnded>,
+    ) {
+        let mut next = None;
+        loop {
+            if std::mem::take(&mut self.touched) {
+                self.on_time(Instant::now());
+                next = self.next();
+            }
+            let reports = self.reports.clone();
+            let free = self.waiting.is_empty();
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(command) => self.command(command),
+                    None => return self.leave().await,
+                },
+                permit = reports.reserve(), if !free => match permit {
+                    Ok(permit) => self.give(permit),
+                    Err(_) => return,
+                },
+                event = self.swarm.select_next_some(), if free => self.on_swarm(event),
+                Some(event) = channels.recv(), if free => self.on_channel(event),
+                Some(JoinEnded(number)) = joins.recv(), if free => self.on_join_ended(number),
+                () = sleep_until(next.unwrap_or_else(Instant::now)), if free && next.is_some() => {
+                    self.touched = true;
+                }
+            }
+        }
+    }
+
+    /// Takes leave of everybody, so that they know at once.
+    async fn leave(mut self) {
+        for id in self.connections.keys() {
+            self.swarm.close_connection(*id);
+        }
+        let left = async {
+            while !self.connections.is_empty() {
+                if let SwarmEvent::ConnectionClosed { connection_id, .. } =
+                    self.swarm.select_next_some().await
+                {
+                    self.connections.remove(&connection_id);
+                }
+            }
+        };
+        let _ = timeout(LEAVE, left).await;
+    }
+
+    fn give(&mut self, permit: mpsc::Permit<'_, MeshReport>) {
+        if let Some((report, go)) = self.waiting.pop_front() {
+            permit.send(report);
+            // Where the task is gone already, its end follows.
+            let _ = go.map(|go| go.send(()));
+        }
+    }
+
+    pub(super) fn report(&mut self, report: MeshReport) {
+        self.waiting.push_back((report, None));
+    }
+
+    /// Reports, and lets a stream's task go on once the report has been handed over.
+    pub(super) fn report_and_go(&mut self, report: MeshReport, go: oneshot::Sender<()>) {
+        self.waiting.push_back((report, Some(go)));
+    }
+
+    fn command(&mut self, command: MeshCommand) {
+        self.touched |= !matches!(command, MeshCommand::Channel { .. });
+        match command {
+            MeshCommand::Book(mut entries) => {
+                entries.retain(|entry| entry.member != self.local.endpoint.member());
+                self.set_book(Book::new(entries));
+            }
+            MeshCommand::Me(me) => self.local = self.fresh(me),
+            MeshCommand::OpenForJoins(open) => {
+                let joins = if open { Joins::Open } else { Joins::Closed };
+                self.swarm.behaviour_mut().gate.set_joins(joins);
+            }
+            MeshCommand::Channel { to, frame } => self.send(to, frame),
+            MeshCommand::JoinDial { stream, addresses } => self.join_dial(stream, addresses),
+            MeshCommand::JoinSend { stream, frame } => self.join_send(stream, frame),
+            MeshCommand::JoinClose { stream } => self.join_close(stream),
+        }
+    }
+
+    fn on_swarm(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        self.touched = true;
+        match event {
+            SwarmEvent::Behaviour(BehaviourEvent::Streams(event)) => self.on_stream(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Ping(ping)) if ping.result.is_err() => {
+                self.swarm.close_connection(ping.connection);
+            }
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
+                let (address, _) = book::split(endpoint.get_remote_address().clone());
+                self.on_connected(connection_id, peer_id, address);
+            }
+            SwarmEvent::ConnectionClosed { connection_id, .. } => self.on_closed(connection_id),
+            SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
+                self.on_dial_error(connection_id, &error);
+            }
+            SwarmEvent::NewListenAddr { address, .. } => {
+                self.listening.insert(address);
+                self.settled = Some(Instant::now() + SETTLE);
+            }
+            SwarmEvent::ExpiredListenAddr { address, .. } => {
+                self.listening.remove(&address);
+                self.settled = Some(Instant::now() + SETTLE);
+            }
+            _ => {}
+        }
+    }
+
+    fn on_connected(&mut self, id: ConnectionId, peer: PeerId, address: Multiaddr) {
+        let dial = self.dials.remove(&id);
+        let stranger = dial.is_none() && !self.swarm.behaviour().gate.book().knows(&peer);
+        let expires = stranger.then(|| Instant::now() + STRANGER);
+        self.connections.insert(id, Connection { peer, address, streams: 0, expires });
+        match dial.map(|dial| dial.wanted) {
+            Some(Wanted::Channel(member)) if self.channels.contains_key(&member) => {
+                self.swarm.close_connection(id);
+            }
+            Some(wanted) => self.open(id, peer, wanted),
+            None => {}
+        }
+    }
+
+    fn on_closed(&mut self, id: ConnectionId) {
+        self.connections.remove(&id);
+        let lost: Vec<u64> =
+            self.tickets.iter().filter(|(_, (on, _))| *on == id).map(|(n, _)| *n).collect();
+        for ticket in lost {
+            self.on_opened(ticket, None);
+        }
+    }
+
+    fn on_stream(&mut self, event: StreamEvent) {
+        match event {
+            StreamEvent::Opened { ticket, stream } => self.on_opened(ticket, stream),
+            StreamEvent::Inbound { connection, purpose, stream } => match purpose {
+                Purpose::Channel => self.accept_channel(connection, stream),
+                Purpose::Join => self.accept_join(connection, stream),
+            },
+        }
+    }
+
+    /// Opens a stream on a connection that stands; ends in [`Self::on_opened`].
+    pub(super) fn open(&mut self, connection: ConnectionId, peer: PeerId, wanted: Wanted) {
+        let purpose = match wanted {
+            Wanted::Channel(_) => Purpose::Channel,
+            Wanted::Join(_) => Purpose::Join,
+        };
+        let ticket = self.number();
+        self.tickets.insert(ticket, (connection, wanted));
+        self.swarm.behaviour_mut().streams.open(peer, connection, purpose, ticket);
+    }
+
+    fn on_opened(&mut self, ticket: u64, stream: Option<libp2p::Stream>) {
+        match self.tickets.remove(&ticket) {
+            Some((on, Wanted::Channel(member))) => self.on_channel_stream(on, member, stream),
+            Some((on, Wanted::Join(number))) => self.on_join_stream(on, number, stream),
+            None => {}
+        }
+    }
+
+    /// One stream less on a connection. A peer that no card names has nothing more to do here; a
+    /// member's connection may idle for a while.
+    pub(super) fn release(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        connection.streams = connection.streams.saturating_sub(1);
+        if connection.streams == 0 && !self.swarm.behaviour().gate.book().knows(&connection.peer) {
+            self.swarm.close_connection(id);
+        }
+    }
+
+    /// When something is to be done next for the time's sake.
+    fn next(&self) -> Option<Instant> {
+        let strangers = self.connections.values().filter_map(|connection| connection.expires);
+        strangers.chain(self.settled).chain(self.dialer.next()).min()
+    }
+
+    fn on_time(&mut self, now: Instant) {
+        if self.settled.is_some_and(|at| at <= now) {
+            self.settled = None;
+            let addresses = listen::announced(&self.listening, *self.swarm.local_peer_id());
+            self.report(MeshReport::Listening(addresses));
+        }
+        for (id, connection) in &mut self.connections {
+            if connection.expires.is_some_and(|at| at <= now) {
+                connection.expires = None;
+                if !self.swarm.behaviour().gate.book().knows(&connection.peer) {
+                    self.swarm.close_connection(*id);
+                }
+            }
+        }
+        for (member, whereabouts) in self.dialer.due(now) {
+            self.dial(member, whereabouts);
+        }
+    }
+
+    /// This member's channel keys, renewed where their certificate ends soon.
+    pub(super) fn local(&mut self) -> Arc<Local> {
+        if self.local.key.not_after() < (self.local.clock)().plus_ms(RENEW_MS) {
+            self.local = self.fresh(Arc::clone(&self.local.endpoint));
+        }
+        Arc::clone(&self.local)
+    }
+
+    fn fresh(&self, endpoint: Arc<protocol::endpoint::Endpoint>) -> Arc<Local> {
+        let clock = self.local.clock;
+        match channel::rng() {
+            Some(mut rng) => {
+                let key = NoiseKey::generate(&endpoint, clock(), &mut rng);
+                Arc::new(Local { endpoint, key, clock })
+            }
+            None => Arc::clone(&self.local),
+        }
+    }
+
+    /// A number that was not used before.
+    pub(super) fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+}

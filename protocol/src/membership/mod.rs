@@ -13,6 +13,8 @@
 
 mod bits;
 #[cfg(test)]
+mod evidence;
+#[cfg(test)]
 mod fixture;
 mod kind;
 mod next;

@@ -14,8 +14,10 @@
 //! > solution, it is a function of the set of ops alone, and a junior changes nothing for a senior.
 //!
 //! That order is also how it is computed: grants from the most senior down, once each. Admits need
-//! no place in it, because no admin acts under one. Two rules about invites come after it:
+//! no place in it, because no admin acts under one. Three rules about invites come after it: an
+//! Admit by an invite also lives by the invite.
 //!
+//! * an Admit by a void invite is void: what an admin did beside its removal brings nobody in;
 //! * a valid InviteRevoke, by a grant not junior to the invite's, voids the Admits that it does not
 //!   follow;
 //! * of the Admits by one invite that are left, the first `max_uses` count, by seniority of the
@@ -187,7 +189,7 @@ impl Verdict {
         })
     }
 
-    /// Voids Admits by invites that were taken back or used up.
+    /// Voids Admits by invites that are void, taken back or used up.
     fn judge_invites(&mut self, nodes: &[Node]) {
         let mut revokes: BTreeMap<InviteId, Vec<usize>> = BTreeMap::new();
         let mut admits: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
@@ -202,6 +204,10 @@ impl Verdict {
         }
         for (invite, mut admits) in admits {
             let Act::InviteCreate { id, max_uses } = nodes[invite].act else { continue };
+            if !self.valid[invite] {
+                admits.iter().for_each(|at| self.valid[*at] = false);
+                continue;
+            }
             for revoke in revokes.get(&id).into_iter().flatten() {
                 if self.rank_of_cap(nodes, *revoke) <= self.rank_of_cap(nodes, invite) {
                     for admit in admits.extract_if(.., |at| !nodes[*revoke].past.contains(*at)) {

@@ -1,0 +1,177 @@
+//! What must hold of any DAG: docs/spec/protocol.md 3.19, I7 to I10.
+
+use alloc::vec::Vec;
+
+use super::{
+    dag::{Dag, Do, FOUNDER, PEOPLE},
+    oracle::{Oracle, Rule},
+};
+use crate::membership::{bits::Bits, resolve::resolve};
+
+/// A law that a DAG breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Broken {
+    /// The validity of an op depends on itself.
+    Cycle,
+    /// The founder is no admin, though it never left.
+    Founder,
+    /// I8: a junior's op changes something for its seniors.
+    JuniorHarm,
+    /// A Leave changes something for somebody else.
+    LeaveHarm,
+    /// I9: what a removed member did beside its removal changes something for others.
+    Retaliation,
+    /// I10: a removed member came back by itself or by a junior of whoever removed it.
+    Reentry,
+    /// An act of an admin who knows everything does not count, or does not last.
+    NoWayBack,
+}
+
+/// I7: ops that come in another order come to the same; and the rule that ships and its second
+/// reading agree on every op.
+pub(super) fn assert_one_outcome(dag: &Dag, oracle: &Oracle<'_>, orders: &[Vec<usize>]) {
+    for order in orders {
+        let nodes = dag.reordered(order).nodes();
+        let verdict = resolve(&nodes, Bits::below(nodes.len()));
+        for (at, old) in order.iter().copied().enumerate() {
+            let stands = verdict.stands(&nodes, at);
+            let admin = stands
+                && nodes[at].act.is_admin_grant()
+                && verdict.revokers(&nodes, at).next().is_none();
+            let grant = dag.grants(old).is_some();
+            let same = verdict.valid[at] == oracle.is_valid(old)
+                && (!grant || stands == oracle.stands(old))
+                && (!grant || admin == oracle.stands_as_admin(old));
+            assert!(same, "{old} in {order:?}: {:?}", dag.steps());
+        }
+        let by_rank = |a: &usize, b: &usize| verdict.rank[*a].cmp(&verdict.rank[*b]);
+        let mut grants: Vec<usize> =
+            (0..nodes.len()).filter(|at| verdict.rank[*at].is_some()).collect();
+        grants.sort_by(by_rank);
+        let ranks = grants.iter().map(|at| oracle.rank(order[*at]));
+        assert!(ranks.is_sorted_by(|a, b| a < b), "{order:?}: {:?}", dag.steps());
+    }
+}
+
+/// Checks every law but I7.
+pub(super) fn check<'a>(dag: &'a Dag, rule: Rule) -> Result<Oracle<'a>, Broken> {
+    let oracle = Oracle::of(dag, rule).map_err(|_| Broken::Cycle)?;
+    founder(dag, &oracle)?;
+    for op in 1..dag.steps().len() {
+        let other = dag.without(1 << op);
+        let without = Oracle::of(&other, rule).map_err(|_| Broken::Cycle)?;
+        if dag.steps()[op].act == Do::Leave {
+            leave(dag, &oracle, op, &without)?;
+        } else {
+            junior(dag, &oracle, op, &without)?;
+        }
+        reentry(dag, &oracle, op, &without)?;
+    }
+    retaliation(dag, &oracle, rule)?;
+    way_back(dag, &oracle)?;
+    Ok(oracle)
+}
+
+fn founder(dag: &Dag, oracle: &Oracle<'_>) -> Result<(), Broken> {
+    let left = dag.steps().iter().any(|step| step.author == FOUNDER && step.act == Do::Leave);
+    if left || oracle.is_admin(FOUNDER) { Ok(()) } else { Err(Broken::Founder) }
+}
+
+/// Whether a grant comes to the same in both.
+fn same(a: &Oracle<'_>, b: &Oracle<'_>, grant: usize) -> bool {
+    a.stands(grant) == b.stands(grant) && a.stands_as_admin(grant) == b.stands_as_admin(grant)
+}
+
+fn leave(dag: &Dag, oracle: &Oracle<'_>, op: usize, without: &Oracle<'_>) -> Result<(), Broken> {
+    let own = Some(dag.steps()[op].author);
+    let unharmed = (0..dag.steps().len()).filter(|at| *at != op).all(|at| {
+        let grants = dag.grants(at);
+        oracle.is_valid(at) == without.is_valid(at)
+            && (grants.is_none() || grants == own || same(oracle, without, at))
+    });
+    if unharmed { Ok(()) } else { Err(Broken::LeaveHarm) }
+}
+
+fn junior(dag: &Dag, oracle: &Oracle<'_>, op: usize, without: &Oracle<'_>) -> Result<(), Broken> {
+    let rank = oracle.rank_of_cap(op);
+    let unharmed = (0..dag.steps().len()).filter(|at| *at != op).all(|at| {
+        // An Admit by an invite also lives by whoever may revoke the invite, or use it first.
+        let by_invite = matches!(dag.steps()[at].act, Do::Redeem(..));
+        let senior = oracle.rank_of_cap(at) <= rank;
+        let senior_grant = dag.grants(at).is_some() && oracle.rank(at) <= rank;
+        (by_invite || !senior || oracle.is_valid(at) == without.is_valid(at))
+            && (by_invite || !senior_grant || same(oracle, without, at))
+    });
+    if unharmed { Ok(()) } else { Err(Broken::JuniorHarm) }
+}
+
+/// The valid removals, with whom they are about.
+fn removals<'a>(dag: &'a Dag, oracle: &'a Oracle<'_>) -> impl Iterator<Item = (usize, u8)> + 'a {
+    dag.steps().iter().enumerate().filter_map(|(at, step)| match step.act {
+        Do::Remove(who) if oracle.is_valid(at) => Some((at, who)),
+        _ => None,
+    })
+}
+
+fn retaliation(dag: &Dag, oracle: &Oracle<'_>, rule: Rule) -> Result<(), Broken> {
+    for (removal, whom) in removals(dag, oracle) {
+        let all = 0..dag.steps().len();
+        let out = all.clone().filter(|g| dag.grants(*g) == Some(whom)).all(|g| {
+            !oracle.is_formed(g) || oracle.revokes(removal, g) && !oracle.is_past(removal, g)
+        });
+        let beside = all
+            .clone()
+            .filter(|at| dag.steps()[*at].author == whom && !oracle.is_past(*at, removal))
+            .fold(0_u16, |ops, at| ops | 1 << at);
+        if !out || beside == 0 {
+            continue;
+        }
+        let other = dag.without(beside);
+        let without = Oracle::of(&other, rule).map_err(|_| Broken::Cycle)?;
+        let unharmed = all.filter(|at| beside >> at & 1 == 0).all(|at| {
+            let grants = dag.grants(at);
+            oracle.is_valid(at) == without.is_valid(at)
+                && (grants.is_none() || grants == Some(whom) || same(oracle, &without, at))
+        });
+        let nobody_else = (0..PEOPLE).filter(|who| *who != whom).all(|who| {
+            oracle.is_member(who) == without.is_member(who)
+                && oracle.is_admin(who) == without.is_admin(who)
+        });
+        if !unharmed || !nobody_else {
+            return Err(Broken::Retaliation);
+        }
+    }
+    Ok(())
+}
+
+/// Where one op makes somebody a member again whom a removal keeps out without it, there is a grant
+/// that follows the removal, or the op is by a senior of whoever removed them.
+fn reentry(dag: &Dag, oracle: &Oracle<'_>, op: usize, without: &Oracle<'_>) -> Result<(), Broken> {
+    for (removal, whom) in removals(dag, without) {
+        if without.is_member(whom) || !oracle.is_member(whom) {
+            continue;
+        }
+        let grants = || (0..dag.steps().len()).filter(|g| dag.grants(*g) == Some(whom));
+        let kept_out = grants().any(|g| without.is_valid(g) && without.revokes(removal, g));
+        let granted = grants().any(|g| oracle.stands(g) && oracle.is_past(removal, g));
+        let by_senior = oracle.rank_of_cap(op) < oracle.rank_of_cap(removal);
+        if kept_out && !granted && !by_senior {
+            return Err(Broken::Reentry);
+        }
+    }
+    Ok(())
+}
+
+/// What follows all other ops counts if its grant stands, and stands if it is a grant itself.
+fn way_back(dag: &Dag, oracle: &Oracle<'_>) -> Result<(), Broken> {
+    let last = dag.steps().len() - 1;
+    let step = &dag.steps()[last];
+    let acts = step.cap.map(usize::from).is_some_and(|cap| oracle.stands_as_admin(cap));
+    let follows_all = step.past == (1 << last) - 1;
+    let redeems = matches!(step.act, Do::Redeem(..));
+    let counts = oracle.is_valid(last) && (dag.grants(last).is_none() || oracle.stands(last));
+    if follows_all && acts && !redeems && step.act != Do::Inert && !counts {
+        return Err(Broken::NoWayBack);
+    }
+    Ok(())
+}

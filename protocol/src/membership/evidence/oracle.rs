@@ -1,0 +1,254 @@
+//! The rule read a second time: by recursion, word for word, so that a cycle would show.
+
+use super::dag::{Dag, Do, MOST};
+
+/// The rule as it is, or with one part switched off, to show that the checks notice.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Rule {
+    AsItIs,
+    /// Any admin removes any, itself included.
+    Rankless,
+    /// Any admin removes any other but the founder.
+    Sideways,
+    /// Any admin removes any other.
+    Upward,
+    /// A removal voids only what its target did after it.
+    BesideCounts,
+    /// A removal voids whatever its target does, even by a later grant.
+    RevokedForEver,
+    /// A Leave voids what its author did beside it.
+    LeaveVoids,
+    /// A removal ends grants that came after it too.
+    RemovedForEver,
+    /// A removal doesn't end grants that were made beside it.
+    BesideSurvives,
+}
+
+/// What the rule says of every op.
+#[derive(Clone, Copy)]
+pub(super) struct Oracle<'a> {
+    dag: &'a Dag,
+    rule: Rule,
+    rank: [u64; MOST],
+    judged: [Judged; MOST],
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Judged {
+    NotYet,
+    Open,
+    Valid,
+    Void,
+}
+
+/// The validity of an op depends on itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cycle;
+
+/// The rank of what is no formed grant.
+const NONE: u64 = u64::MAX;
+
+impl<'a> Oracle<'a> {
+    pub(super) fn of(dag: &'a Dag, rule: Rule) -> Result<Self, Cycle> {
+        let mut oracle = Self { dag, rule, rank: [NONE; MOST], judged: [Judged::NotYet; MOST] };
+        for at in 0..dag.steps().len() {
+            oracle.rank[at] = oracle.rank_of(at);
+        }
+        for at in 0..dag.steps().len() {
+            oracle.judge(at)?;
+        }
+        Ok(oracle)
+    }
+
+    /// The path below the founder as a number: four bits a step, from the left, so that numbers
+    /// compare as paths do; the class above it.
+    fn rank_of(&self, at: usize) -> u64 {
+        const CLASS: u64 = 1 << 60;
+        let step = &self.dag.steps()[at];
+        if !self.is_formed(at) || self.dag.grants(at).is_none() {
+            return NONE;
+        }
+        let Some(cap) = step.cap.map(usize::from) else { return 0 };
+        let before = self.rank[cap];
+        if before == NONE {
+            return NONE;
+        }
+        let depth = (0..14).find(|depth| before >> (52 - 4 * depth) & 15 == 0).unwrap();
+        let class = if self.dag.is_admin_grant(at) { 0 } else { CLASS };
+        before + (u64::from(step.order) << (52 - 4 * depth)) + class
+    }
+
+    pub(super) fn is_formed(&self, at: usize) -> bool {
+        let step = &self.dag.steps()[at];
+        let grant = step
+            .cap
+            .map(usize::from)
+            .filter(|cap| step.past >> cap & 1 == 1 && self.dag.grants(*cap) == Some(step.author));
+        match step.act {
+            Do::Genesis | Do::Leave => step.cap.is_none(),
+            Do::Refresh => grant.is_some(),
+            Do::Inert => true,
+            _ => grant.is_some_and(|cap| self.dag.is_admin_grant(cap)),
+        }
+    }
+
+    fn judge(&mut self, at: usize) -> Result<bool, Cycle> {
+        match self.judged[at] {
+            Judged::Valid => return Ok(true),
+            Judged::Void => return Ok(false),
+            Judged::Open => return Err(Cycle),
+            Judged::NotYet => self.judged[at] = Judged::Open,
+        }
+        let valid = self.is_valid_afresh(at)?;
+        self.judged[at] = if valid { Judged::Valid } else { Judged::Void };
+        Ok(valid)
+    }
+
+    fn is_valid_afresh(&mut self, at: usize) -> Result<bool, Cycle> {
+        let step = self.dag.steps()[at];
+        if !self.is_formed(at) || step.act == Do::Inert {
+            return Ok(false);
+        }
+        let Some(cap) = step.cap.map(usize::from) else { return Ok(true) };
+        if !self.has_authority(at, cap)? {
+            return Ok(false);
+        }
+        match step.act {
+            Do::Redeem(_, invite) => self.is_redeemed(at, invite.into()),
+            _ => Ok(true),
+        }
+    }
+
+    /// valid(o.cap) ∧ ¬∃ r: revokes(r,o.cap) ∧ valid(r) ∧ r∉past(o.cap) ∧ o∉past(r)
+    fn has_authority(&mut self, at: usize, cap: usize) -> Result<bool, Cycle> {
+        if !self.judge(cap)? {
+            return Ok(false);
+        }
+        for r in 0..self.dag.steps().len() {
+            let voids = match self.rule {
+                Rule::BesideCounts => self.revokes(r, cap) && self.is_past(r, at),
+                Rule::LeaveVoids => self.revokes(r, cap) || self.is_leave_of(r, cap),
+                _ => self.revokes(r, cap),
+            };
+            let spared = self.rule != Rule::RevokedForEver && self.is_past(r, cap);
+            if voids && !spared && !self.is_past(at, r) && self.judge(r)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn is_redeemed(&mut self, at: usize, invite: usize) -> Result<bool, Cycle> {
+        let Do::Invite(max_uses) = self.dag.steps()[invite].act else { return Ok(false) };
+        if !self.judge(invite)? || self.is_taken_back(at, invite)? {
+            return Ok(false);
+        }
+        let mut before = 0;
+        for other in 0..self.dag.steps().len() {
+            let rival = matches!(self.dag.steps()[other].act, Do::Redeem(_, i) if usize::from(i) == invite)
+                && self.is_formed(other)
+                && self.admit_order(other) < self.admit_order(at);
+            if rival {
+                let cap = usize::from(self.dag.steps()[other].cap.unwrap());
+                let counts =
+                    self.has_authority(other, cap)? && !self.is_taken_back(other, invite)?;
+                before += u8::from(counts);
+            }
+        }
+        Ok(before < max_uses)
+    }
+
+    fn is_taken_back(&mut self, at: usize, invite: usize) -> Result<bool, Cycle> {
+        for r in 0..self.dag.steps().len() {
+            let taken = self.dag.steps()[r].act == Do::Revoke
+                && self.is_formed(r)
+                && self.rank_of_cap(r) <= self.rank_of_cap(invite)
+                && !self.is_past(at, r);
+            if taken && self.judge(r)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn admit_order(&self, at: usize) -> (u64, u8, u8) {
+        let step = &self.dag.steps()[at];
+        (self.rank_of_cap(at), step.height, step.id)
+    }
+
+    /// Whether one op is before another.
+    pub(super) fn is_past(&self, at: usize, of: usize) -> bool {
+        self.dag.steps()[of].past >> at & 1 == 1
+    }
+
+    pub(super) fn is_leave_of(&self, r: usize, grant: usize) -> bool {
+        let step = &self.dag.steps()[r];
+        step.act == Do::Leave && self.dag.grants(grant) == Some(step.author)
+    }
+
+    /// revokes(r,g) of the rule; r formed is presumed, its validity not.
+    pub(super) fn revokes(&self, r: usize, grant: usize) -> bool {
+        let about = match self.dag.steps()[r].act {
+            Do::Remove(who) => Some(who),
+            Do::Demote(who) if matches!(self.dag.steps()[grant].act, Do::Promote(_)) => Some(who),
+            _ => None,
+        };
+        about.is_some()
+            && about == self.dag.grants(grant)
+            && self.is_formed(r)
+            && self.is_senior(self.rank_of_cap(r), self.rank[grant])
+    }
+
+    fn is_senior(&self, author: u64, target: u64) -> bool {
+        match self.rule {
+            Rule::Rankless => true,
+            Rule::Sideways => author != target && target != 0,
+            Rule::Upward => author != target,
+            _ => author < target,
+        }
+    }
+
+    pub(super) fn rank(&self, grant: usize) -> u64 {
+        self.rank[grant]
+    }
+
+    pub(super) fn rank_of_cap(&self, at: usize) -> u64 {
+        self.dag.steps()[at].cap.map_or(NONE, |cap| self.rank[usize::from(cap)])
+    }
+
+    pub(super) fn is_valid(&self, at: usize) -> bool {
+        self.judged[at] == Judged::Valid
+    }
+
+    /// Whether a grant makes its member a member.
+    pub(super) fn stands(&self, grant: usize) -> bool {
+        self.holds(grant, |r| !matches!(self.dag.steps()[r].act, Do::Demote(_)))
+    }
+
+    /// Whether a grant makes its member an admin.
+    pub(super) fn stands_as_admin(&self, grant: usize) -> bool {
+        self.dag.is_admin_grant(grant) && self.holds(grant, |_| true)
+    }
+
+    fn holds(&self, grant: usize, counts: impl Fn(usize) -> bool) -> bool {
+        let ends = |r: usize| {
+            let beside = self.rule == Rule::BesideSurvives && !self.is_past(grant, r);
+            counts(r)
+                && self.is_valid(r)
+                && (self.is_leave_of(r, grant) || self.revokes(r, grant) && !beside)
+                && (self.rule == Rule::RemovedForEver || !self.is_past(r, grant))
+        };
+        self.is_valid(grant)
+            && self.dag.grants(grant).is_some()
+            && !(0..self.dag.steps().len()).any(ends)
+    }
+
+    pub(super) fn is_member(&self, who: u8) -> bool {
+        (0..self.dag.steps().len()).any(|g| self.dag.grants(g) == Some(who) && self.stands(g))
+    }
+
+    pub(super) fn is_admin(&self, who: u8) -> bool {
+        (0..self.dag.steps().len())
+            .any(|g| self.dag.grants(g) == Some(who) && self.stands_as_admin(g))
+    }
+}

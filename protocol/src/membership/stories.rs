@@ -319,6 +319,65 @@ fn ops_come_in_any_order_and_pending_ones_complete() {
 }
 
 #[test]
+fn any_order_and_any_repetition_of_ops_comes_to_the_same() {
+    let (a, b, c, d) = (person(1), person(2), person(3), person(4));
+    let mut set = group(&a);
+    act(&mut set, &a, admit(&b));
+    act(&mut set, &a, promote(&b));
+    act(&mut set, &b, invite(1, 1));
+    let mut other = set.clone();
+    let kind = redeem(&set, 1, &c);
+    act(&mut set, &b, kind);
+    let kind = redeem(&other, 1, &d);
+    act(&mut other, &a, kind);
+    act(&mut other, &a, remove(b.id(), 1));
+    act(&mut set, &b, refresh(Some(2)));
+    merge(&mut set, &other);
+    act(&mut set, &d, refresh(Some(3)));
+    let ops: Vec<Op> = set.iter().skip(1).cloned().collect();
+    let mut random = 1_u64;
+    for _ in 0..100 {
+        let mut again = group(&a);
+        let mut left: Vec<&Op> = ops.iter().chain(&ops[2..5]).collect();
+        while !left.is_empty() {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let op = left.swap_remove((random >> 33) as usize % left.len());
+            again.insert(op.clone()).unwrap();
+            let _ = again.resolve();
+        }
+        assert_eq!((again.resolve(), again.heads()), (set.resolve(), set.heads()));
+    }
+}
+
+#[test]
+fn a_full_set_refuses_more_and_stays_as_it_is() {
+    let a = person(1);
+    let mut set = group(&a);
+    let mut body = set.next(a.id(), refresh(None), NOW).unwrap();
+    let mut args = vec![0x59, 0x3e, 0x80];
+    args.resize(3 + 16_000, 0);
+    body.kind = Kind::Other { kind: 99, args };
+    let mut bytes = set.iter().next().unwrap().as_bytes().len();
+    loop {
+        body.seq += 1;
+        let op = Op::sign(body.clone(), &a);
+        bytes += op.as_bytes().len();
+        let ops = set.iter().count();
+        let heads = set.heads();
+        match set.insert(op) {
+            Ok(_) => assert!(bytes <= limits::OPS_TOTAL_BYTES),
+            Err(error) => {
+                assert_eq!(error, InsertError::Full { ops });
+                assert!(bytes > limits::OPS_TOTAL_BYTES);
+                assert_eq!((set.iter().count(), set.heads()), (ops, heads));
+                break;
+            }
+        }
+        body.deps = set.heads();
+    }
+}
+
+#[test]
 fn pending_ops_are_bounded_and_strangers_have_the_smaller_share() {
     let (a, stranger) = (person(1), person(66));
     let mut set = group(&a);

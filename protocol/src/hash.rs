@@ -68,6 +68,7 @@ labels! {
     NoiseRandom = "wt1 noise rnd";
     Entry = "wt1 entry id";
     RelayPeer = "wt1 relay peer";
+    EntrySum = "wt1 entry sum";
 }
 
 macro_rules! output {

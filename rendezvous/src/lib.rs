@@ -1,1 +1,31 @@
-//! Relay.
+//! Wattle's blind relay: append-only logs of padded envelopes, for members who can't meet
+//! directly or are not there at the same time.
+//!
+//! > A relay can decrypt nothing: it is built without `protocol`'s feature `endpoint`. It logs no
+//! > PeerIds, log ids or addresses, and acknowledges nothing before it is on disk.
+//!
+//! The binary `wattle-rendezvous` is this library with a command line; a node embeds it too.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "a test fails by panicking"
+    )
+)]
+
+pub mod config;
+pub mod limits;
+pub mod store;
+
+mod data_dir;
+mod log_service;
+mod net;
+mod relay;
+
+pub use config::{Config, Storage};
+pub use data_dir::DataDirError;
+pub use limits::Limits;
+pub use net::ListenError;
+pub use relay::{Relay, StartError};

@@ -1,0 +1,98 @@
+//! Every bound on what clients can make a relay hold or do, in one place.
+
+use std::time::Duration;
+
+use crate::store::Quota;
+
+/// What a relay grants. [`Limits::default`] suits a small machine.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Connections that stand.
+    pub connections: u32,
+    /// Connections that are being made: handshakes under way.
+    pub handshakes: u32,
+    /// Connections of one PeerId.
+    pub per_peer: u32,
+    /// Connections from one IPv4 address or one IPv6 /64, made or being made.
+    pub per_ip: u32,
+    /// Logs open at once on one stream.
+    pub logs: u32,
+    /// Appends without an answer on one stream; then the stream is read no further.
+    pub appends_waiting: usize,
+    /// Requests per second on one stream, in the long run; faster ones wait.
+    pub requests_per_s: u32,
+    /// Requests that a stream may make at once after a rest.
+    pub requests_burst: u32,
+    /// Bytes per second on one stream, in the long run.
+    pub bytes_per_s: u32,
+    /// Bytes that a stream may send at once after a rest.
+    pub bytes_burst: u32,
+    /// How long an entry is kept.
+    pub ttl: Duration,
+    /// How much is kept.
+    pub quota: Quota,
+    /// Appends of all clients that wait for the disk; beyond it they are refused for a moment.
+    pub append_queue: usize,
+    /// Reads of the store at once.
+    pub reads: usize,
+    /// A connection on which no stream was opened is closed after this time.
+    pub idle: Duration,
+    /// How often a connection is tried.
+    pub ping_interval: Duration,
+    /// How long it may take to answer; then the connection is closed.
+    pub ping_timeout: Duration,
+}
+
+/// Answers waiting to be written on one stream, beyond which it is read no further.
+pub const ANSWERS_WAITING: usize = 64;
+
+/// Entries and bytes that one commit takes from the queue of appends.
+pub const COMMIT_ENTRIES: usize = 512;
+/// See [`COMMIT_ENTRIES`].
+pub const COMMIT_BYTES: usize = 4 << 20;
+
+/// Entries that one step of expiry deletes.
+pub const EXPIRY_STEP: usize = 1024;
+
+/// How long an append is to wait that found the queue full.
+pub const RETRY: Duration = Duration::from_millis(250);
+
+/// Pending TCP connections that the kernel holds for a relay that is busy.
+pub const BACKLOG: u32 = 4096;
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 5000,
+            handshakes: 256,
+            per_peer: 2,
+            per_ip: 512,
+            logs: 256,
+            appends_waiting: 64,
+            requests_per_s: 500,
+            requests_burst: 4000,
+            bytes_per_s: 4 << 20,
+            bytes_burst: 32 << 20,
+            ttl: Duration::from_hours(30 * 24),
+            quota: Quota { log_entries: 65_536, log_bytes: 64 << 20, total_bytes: 16 << 30 },
+            append_queue: 1024,
+            reads: 16,
+            idle: Duration::from_secs(30),
+            ping_interval: Duration::from_secs(15),
+            ping_timeout: Duration::from_secs(20),
+        }
+    }
+}
+
+impl Limits {
+    /// The default, for a relay that keeps entries in memory only and briefly.
+    #[must_use]
+    pub fn live() -> Self {
+        let default = Self::default();
+        Self {
+            ttl: Duration::from_mins(2),
+            quota: Quota { total_bytes: 256 << 20, ..default.quota },
+            ..default
+        }
+    }
+}

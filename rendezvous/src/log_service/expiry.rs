@@ -1,0 +1,35 @@
+//! Deletes entries at the end of their time.
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use super::{LogService, now};
+use crate::{limits::EXPIRY_STEP, store::StoreError};
+
+/// Deletes what has become too old, every minute or ten times in a lifetime, whichever is oftener.
+pub(super) async fn run(service: Weak<LogService>) {
+    loop {
+        let pause = {
+            let Some(service) = service.upgrade() else { return };
+            if let Err(error) = sweep(&service).await {
+                tracing::error!(%error, "could not delete old entries");
+            }
+            (service.limits.ttl / 10).clamp(Duration::from_millis(10), Duration::from_mins(1))
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+async fn sweep(service: &LogService) -> Result<(), StoreError> {
+    let ttl = u64::try_from(service.limits.ttl.as_millis()).unwrap_or(u64::MAX);
+    loop {
+        let before = protocol::ids::Timestamp(now().0.saturating_sub(ttl));
+        let store = Arc::clone(&service.store);
+        let gone = service.blocking(move || store.expire(before, EXPIRY_STEP)).await?;
+        if gone < EXPIRY_STEP {
+            return Ok(());
+        }
+    }
+}

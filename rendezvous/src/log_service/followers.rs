@@ -1,0 +1,122 @@
+//! Who is to be told when a log grows. Bells, not queues: a bell that rings twice is rung.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use protocol::ids::LogId;
+use tokio::sync::Notify;
+
+/// All who follow, by log.
+#[derive(Default)]
+pub(super) struct Followers {
+    logs: Mutex<BTreeMap<LogId, BTreeMap<u64, Follower>>>,
+    next: AtomicU64,
+}
+
+struct Follower {
+    handle: u32,
+    bell: Arc<Bell>,
+}
+
+/// Rung for a session, with the handles of the logs that grew.
+#[derive(Default)]
+pub(super) struct Bell {
+    rung: Mutex<BTreeSet<u32>>,
+    notify: Notify,
+}
+
+/// Being told, until dropped.
+pub(super) struct Following {
+    followers: Arc<Followers>,
+    log: LogId,
+    key: u64,
+}
+
+impl Followers {
+    /// Rings `bell` with `handle` from now on whenever `log` grows.
+    pub(super) fn follow(self: &Arc<Self>, log: LogId, handle: u32, bell: &Arc<Bell>) -> Following {
+        let key = self.next.fetch_add(1, Ordering::Relaxed);
+        let follower = Follower { handle, bell: Arc::clone(bell) };
+        lock(&self.logs).entry(log).or_default().insert(key, follower);
+        Following { followers: Arc::clone(self), log, key }
+    }
+
+    /// Rings for all who follow `log`.
+    pub(super) fn ring(&self, log: LogId) {
+        if let Some(followers) = lock(&self.logs).get(&log) {
+            followers.values().for_each(|follower| follower.bell.ring(follower.handle));
+        }
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let mut logs = lock(&self.followers.logs);
+        if let Some(followers) = logs.get_mut(&self.log) {
+            followers.remove(&self.key);
+            if followers.is_empty() {
+                logs.remove(&self.log);
+            }
+        }
+    }
+}
+
+impl Bell {
+    fn ring(&self, handle: u32) {
+        lock(&self.rung).insert(handle);
+        self.notify.notify_one();
+    }
+
+    /// Waits until it is rung; answers for which handles. Dropping the wait loses nothing.
+    pub(super) async fn rung(&self) -> BTreeSet<u32> {
+        loop {
+            self.notify.notified().await;
+            let rung = std::mem::take(&mut *lock(&self.rung));
+            if !rung.is_empty() {
+                return rung;
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    const LOG: LogId = LogId([1; 20]);
+
+    #[test]
+    fn a_bell_remembers_which_logs_grew_and_forgets_when_dropped() {
+        let followers = Arc::new(Followers::default());
+        let bell = Arc::new(Bell::default());
+        let one = followers.follow(LOG, 1, &bell);
+        let _two = followers.follow(LOG, 2, &bell);
+        followers.ring(LogId([2; 20]));
+        assert_eq!(bell.rung().now_or_never(), None);
+        followers.ring(LOG);
+        followers.ring(LOG);
+        assert_eq!(bell.rung().now_or_never(), Some([1, 2].into()));
+        assert_eq!(bell.rung().now_or_never(), None);
+        drop(one);
+        followers.ring(LOG);
+        assert_eq!(bell.rung().now_or_never(), Some([2].into()));
+    }
+
+    #[test]
+    fn nothing_is_kept_of_a_log_that_nobody_follows() {
+        let followers = Arc::new(Followers::default());
+        drop(followers.follow(LOG, 1, &Arc::new(Bell::default())));
+        assert!(lock(&followers.logs).is_empty());
+    }
+}

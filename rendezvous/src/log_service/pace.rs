@@ -1,0 +1,53 @@
+//! How fast a stream may ask: a bucket of tokens that may be overdrawn once.
+
+use std::time::{Duration, Instant};
+
+/// Tokens that come back at a steady rate. What is too fast waits; nothing is refused for it.
+pub(super) struct Pace {
+    rate: f64,
+    burst: f64,
+    tokens: f64,
+    at: Instant,
+}
+
+impl Pace {
+    /// A full bucket of `burst` tokens that gains `per_s` of them each second.
+    pub(super) fn new(per_s: u32, burst: u32, now: Instant) -> Self {
+        let burst = f64::from(burst);
+        Self { rate: f64::from(per_s.max(1)), burst, tokens: burst, at: now }
+    }
+
+    /// Takes `cost` tokens; answers how long to wait before the next.
+    pub(super) fn take(&mut self, cost: u32, now: Instant) -> Duration {
+        let gained = now.saturating_duration_since(self.at).as_secs_f64() * self.rate;
+        self.tokens = (self.tokens + gained).min(self.burst) - f64::from(cost);
+        self.at = now;
+        Duration::from_secs_f64((-self.tokens / self.rate).max(0.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_is_free_and_what_follows_comes_at_the_rate() {
+        let start = Instant::now();
+        let mut pace = Pace::new(10, 3, start);
+        for _ in 0..3 {
+            assert_eq!(pace.take(1, start), Duration::ZERO);
+        }
+        assert_eq!(pace.take(1, start), Duration::from_millis(100));
+        let later = start + Duration::from_millis(200);
+        assert_eq!(pace.take(1, later), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_long_rest_fills_the_bucket_and_no_more() {
+        let start = Instant::now();
+        let mut pace = Pace::new(10, 2, start);
+        let later = start + Duration::from_hours(1);
+        assert_eq!(pace.take(2, later), Duration::ZERO);
+        assert_eq!(pace.take(1, later), Duration::from_millis(100));
+    }
+}

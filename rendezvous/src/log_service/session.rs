@@ -1,0 +1,354 @@
+//! One client's stream: requests in, answers and pages of logs out, in one loop.
+//!
+//! Memory held for a client is bounded: one frame being read, [`ANSWERS_WAITING`] small answers,
+//! one page being read and one being written. A client that breaks the rules of the wire is
+//! dropped without a word.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    io,
+    sync::Arc,
+    time::Instant,
+};
+
+use bytes::Bytes;
+use futures::{
+    FutureExt as _, Sink, SinkExt as _, StreamExt as _,
+    future::{BoxFuture, poll_fn},
+};
+use protocol::{
+    codec,
+    ids::LogId,
+    limits::{ENVELOPE_MAX, LOG_PROOFS, LOG_REQUEST_MAX},
+    relay_log::{Answer, Challenge, Cursor, LogPublics, Proof, Refusal, Request, Role, is_bucket},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::mpsc,
+};
+use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
+
+use super::{
+    LogService,
+    followers::{Bell, Following},
+    now,
+    pace::Pace,
+    writer::Job,
+};
+use crate::{
+    limits::{ANSWERS_WAITING, RETRY},
+    store::{NewEntry, Page, StoreError},
+};
+
+/// Why a stream ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Ended {
+    /// The client closed it.
+    #[error("closed by the client")]
+    Closed,
+    /// The client broke the rules of the wire.
+    #[error("the client broke the protocol")]
+    Broken,
+    /// The connection failed.
+    #[error("the connection failed")]
+    Io(#[from] io::Error),
+}
+
+/// Serves one client until its stream ends.
+pub(crate) async fn serve(
+    service: Arc<LogService>,
+    io: impl AsyncRead + AsyncWrite,
+) -> Result<(), Ended> {
+    let mut nonce = [0; 32];
+    getrandom::fill(&mut nonce).map_err(|_| io::Error::other("no randomness"))?;
+    let (reader, writer) = tokio::io::split(io);
+    let reader = FramedRead::new(reader, frames(LOG_REQUEST_MAX));
+    let writer = FramedWrite::new(writer, frames(usize::MAX));
+    tokio::pin!(reader, writer);
+    let (replies, mut done) = mpsc::channel(service.limits.appends_waiting.max(1));
+    let bell = Arc::new(Bell::default());
+    let mut session = Session::new(Arc::clone(&service), nonce, replies, Arc::clone(&bell));
+    let mut unflushed = false;
+
+    loop {
+        session.read_on();
+        tokio::select! {
+            written = write(&mut writer, !session.answers.is_empty()), if unflushed || !session.answers.is_empty() => {
+                written?;
+                unflushed = match session.answers.pop_front() {
+                    Some(answer) => {
+                        writer.start_send_unpin(Bytes::from(codec::encode(&answer)))?;
+                        true
+                    }
+                    None => false,
+                };
+            }
+            Some((req, result)) = done.recv() => session.appended(req, result),
+            (handle, round, page) = page(&mut session.reading) => session.page(handle, round, page),
+            handles = bell.rung() => session.grown(handles),
+            () = pause(session.paused_until) => session.paused_until = None,
+            frame = reader.next(), if session.has_room() => match frame {
+                Some(Ok(frame)) => session.request(&frame, Instant::now())?,
+                Some(Err(error)) if error.kind() == io::ErrorKind::InvalidData => return Err(Ended::Broken),
+                Some(Err(error)) => return Err(error.into()),
+                None => return Err(Ended::Closed),
+            },
+        }
+    }
+}
+
+/// Waits until a frame can be taken, or, if there is none, until all are flushed.
+async fn write<S: Sink<Bytes, Error = io::Error> + Unpin>(
+    sink: &mut S,
+    has_more: bool,
+) -> io::Result<()> {
+    poll_fn(|cx| if has_more { sink.poll_ready_unpin(cx) } else { sink.poll_flush_unpin(cx) }).await
+}
+
+type Read = (u32, u64, Result<Page, StoreError>);
+
+async fn page(reading: &mut Option<BoxFuture<'static, Read>>) -> Read {
+    match reading {
+        Some(read) => {
+            let result = read.await;
+            *reading = None;
+            result
+        }
+        None => std::future::pending().await,
+    }
+}
+
+async fn pause(until: Option<Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn frames(max: usize) -> LengthDelimitedCodec {
+    LengthDelimitedCodec::builder().max_frame_length(max.min(u32::MAX as usize)).new_codec()
+}
+
+/// What a relay knows of one stream.
+struct Session {
+    service: Arc<LogService>,
+    challenge: Challenge,
+    logs: BTreeMap<u32, OpenLog>,
+    bell: Arc<Bell>,
+    replies: mpsc::Sender<(u32, Result<Cursor, Refusal>)>,
+    appends_waiting: usize,
+    answers: VecDeque<Answer>,
+    /// Handles with something to read, in the order of their turns.
+    due: VecDeque<u32>,
+    reading: Option<BoxFuture<'static, Read>>,
+    rounds: u64,
+    requests: Pace,
+    bytes: Pace,
+    paused_until: Option<Instant>,
+}
+
+struct OpenLog {
+    id: LogId,
+    roles: BTreeSet<Role>,
+    follow: Option<Follow>,
+}
+
+struct Follow {
+    after: u64,
+    has_caught_up: bool,
+    /// Tells the page of an earlier `Follow` from one of this.
+    round: u64,
+    _following: Following,
+}
+
+impl Session {
+    fn new(
+        service: Arc<LogService>,
+        nonce: [u8; 32],
+        replies: mpsc::Sender<(u32, Result<Cursor, Refusal>)>,
+        bell: Arc<Bell>,
+    ) -> Self {
+        let limits = &service.limits;
+        let hello = Answer::Hello {
+            nonce,
+            max_logs: limits.logs,
+            ttl_ms: u64::try_from(limits.ttl.as_millis()).unwrap_or(u64::MAX),
+            now_ms: now().0,
+        };
+        let start = Instant::now();
+        Self {
+            challenge: Challenge::new(&service.relay, nonce),
+            logs: BTreeMap::new(),
+            bell,
+            replies,
+            appends_waiting: 0,
+            answers: VecDeque::from([hello]),
+            due: VecDeque::new(),
+            reading: None,
+            rounds: 0,
+            requests: Pace::new(limits.requests_per_s, limits.requests_burst, start),
+            bytes: Pace::new(limits.bytes_per_s, limits.bytes_burst, start),
+            paused_until: None,
+            service,
+        }
+    }
+
+    /// Takes a request from the wire.
+    fn request(&mut self, frame: &[u8], now: Instant) -> Result<(), Ended> {
+        let len = u32::try_from(frame.len()).unwrap_or(u32::MAX);
+        let wait = self.requests.take(1, now).max(self.bytes.take(len, now));
+        self.paused_until = (!wait.is_zero()).then(|| now + wait);
+        match codec::decode(frame).map_err(|_| Ended::Broken)? {
+            Request::Open { handle, publics, proofs } => self.open(handle, publics, &proofs)?,
+            Request::Append { req, handle, entry } => self.append(req, handle, entry),
+            Request::Follow { handle, after } => self.follow(handle, after),
+            Request::Close { handle } => drop(self.logs.remove(&handle)),
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, handle: u32, publics: LogPublics, proofs: &[Proof]) -> Result<(), Ended> {
+        if self.logs.contains_key(&handle) || proofs.len() > LOG_PROOFS {
+            return Err(Ended::Broken);
+        }
+        let roles: Result<BTreeSet<_>, _> =
+            proofs.iter().map(|proof| publics.check(proof, &self.challenge)).collect();
+        let reason = match roles {
+            _ if self.logs.len() >= self.service.limits.logs as usize => Refusal::TooManyLogs,
+            Ok(roles) if !roles.is_empty() => {
+                self.logs.insert(handle, OpenLog { id: publics.id(), roles, follow: None });
+                self.answers.push_back(Answer::Opened { handle });
+                return Ok(());
+            }
+            _ => Refusal::BadProof,
+        };
+        self.answers.push_back(Answer::OpenRefused { handle, reason });
+        Ok(())
+    }
+
+    fn append(&mut self, req: u32, handle: u32, entry: Vec<u8>) {
+        if let Err(reason) = self.try_append(req, handle, entry) {
+            self.answers.push_back(Answer::AppendRefused { req, reason });
+        }
+    }
+
+    fn try_append(&mut self, req: u32, handle: u32, bytes: Vec<u8>) -> Result<(), Refusal> {
+        let log = self.logs.get(&handle).ok_or(Refusal::NoSuchHandle)?;
+        if !log.roles.contains(&Role::Write) {
+            return Err(Refusal::BadProof);
+        }
+        if bytes.len() > ENVELOPE_MAX {
+            return Err(Refusal::TooLarge);
+        }
+        if !is_bucket(bytes.len()) {
+            return Err(Refusal::NotBucket);
+        }
+        let entry = NewEntry { log: log.id, bytes };
+        let retry_ms = u64::try_from(RETRY.as_millis()).unwrap_or(u64::MAX);
+        let job = Job { entry, req, reply: self.replies.clone() };
+        self.service.jobs.try_send(job).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Refusal::RateLimited { retry_ms },
+            mpsc::error::TrySendError::Closed(_) => Refusal::Unavailable,
+        })?;
+        self.appends_waiting += 1;
+        Ok(())
+    }
+
+    fn follow(&mut self, handle: u32, after: Option<Cursor>) {
+        let reason = match self.logs.get_mut(&handle) {
+            None => Refusal::NoSuchHandle,
+            Some(log) if !log.roles.contains(&Role::Read) => Refusal::BadProof,
+            Some(log) => {
+                log.follow = None;
+                if after.is_some_and(|it| it.generation != self.service.store.generation()) {
+                    self.answers.push_back(Answer::CursorGone { handle });
+                    return;
+                }
+                self.rounds += 1;
+                log.follow = Some(Follow {
+                    after: after.map_or(0, |cursor| cursor.seq),
+                    has_caught_up: false,
+                    round: self.rounds,
+                    _following: self.service.followers.follow(log.id, handle, &self.bell),
+                });
+                self.grown([handle].into());
+                return;
+            }
+        };
+        self.answers.push_back(Answer::FollowRefused { handle, reason });
+    }
+
+    /// Takes the writer's answer to an append.
+    fn appended(&mut self, req: u32, result: Result<Cursor, Refusal>) {
+        self.appends_waiting -= 1;
+        self.answers.push_back(match result {
+            Ok(cursor) => Answer::Appended { req, cursor },
+            Err(reason) => Answer::AppendRefused { req, reason },
+        });
+    }
+
+    /// These logs may have something to read.
+    fn grown(&mut self, handles: BTreeSet<u32>) {
+        for handle in handles {
+            if !self.due.contains(&handle) {
+                self.due.push_back(handle);
+            }
+        }
+    }
+
+    /// Takes what was read of a log.
+    fn page(&mut self, handle: u32, round: u64, page: Result<Page, StoreError>) {
+        let Some(log) = self.logs.get_mut(&handle) else { return };
+        let Some(follow) = log.follow.as_mut().filter(|follow| follow.round == round) else {
+            return;
+        };
+        let generation = self.service.store.generation();
+        let place = |seq| Cursor { generation, seq };
+        match page {
+            Err(error) => {
+                tracing::error!(%error, "could not read a log");
+                log.follow = None;
+                let reason = Refusal::Unavailable;
+                self.answers.push_back(Answer::FollowRefused { handle, reason });
+            }
+            Ok(page) if page.head < follow.after => {
+                log.follow = None;
+                self.answers.push_back(Answer::CursorGone { handle });
+            }
+            Ok(page) => {
+                follow.after = page.read_to;
+                if !page.entries.is_empty() {
+                    let cursor = place(page.read_to);
+                    let entries = page.entries;
+                    self.answers.push_back(Answer::Entries { handle, entries, cursor });
+                }
+                if page.read_to < page.head {
+                    self.grown([handle].into());
+                } else if !follow.has_caught_up {
+                    follow.has_caught_up = true;
+                    let cursor = place(page.head);
+                    self.answers.push_back(Answer::CaughtUp { handle, cursor });
+                }
+            }
+        }
+    }
+
+    /// Starts to read the next log that has something, if nothing waits to be written.
+    fn read_on(&mut self) {
+        while self.reading.is_none() && self.answers.is_empty() {
+            let Some(handle) = self.due.pop_front() else { return };
+            let Some(log) = self.logs.get(&handle) else { continue };
+            let Some(follow) = &log.follow else { continue };
+            let (id, after, round) = (log.id, follow.after, follow.round);
+            let service = Arc::clone(&self.service);
+            let read = async move { (handle, round, service.read(id, after).await) };
+            self.reading = Some(read.boxed());
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.answers.len() < ANSWERS_WAITING
+            && self.appends_waiting < self.service.limits.appends_waiting
+            && self.paused_until.is_none()
+    }
+}

@@ -1,0 +1,266 @@
+//! What a relay speaks on a connection: Identify, Ping, and the log service's stream.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    convert::Infallible,
+    net::{IpAddr, Ipv6Addr},
+    task::{Context, Poll},
+};
+
+use libp2p::{
+    Multiaddr, PeerId, Stream, StreamProtocol,
+    connection_limits::{self, ConnectionLimits},
+    core::{Endpoint, transport::PortUse, upgrade::ReadyUpgrade},
+    identify,
+    identity::PublicKey,
+    multiaddr::Protocol,
+    ping,
+    swarm::{
+        ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId, FromSwarm,
+        NetworkBehaviour, SubstreamProtocol, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
+        handler::{ConnectionEvent, FullyNegotiatedInbound},
+    },
+};
+use protocol::relay_log::PROTOCOL;
+
+use crate::limits::Limits;
+
+/// All of it. The limits come first: what they refuse costs nothing more.
+#[derive(NetworkBehaviour)]
+pub(super) struct Behaviour {
+    limits: connection_limits::Behaviour,
+    pub(super) front: Front,
+    identify: identify::Behaviour,
+    ping: ping::Behaviour,
+}
+
+impl Behaviour {
+    pub(super) fn new(key: PublicKey, limits: &Limits) -> Self {
+        let connections = ConnectionLimits::default()
+            .with_max_pending_incoming(Some(limits.handshakes))
+            .with_max_established_incoming(Some(limits.connections))
+            .with_max_established_per_peer(Some(limits.per_peer))
+            .with_max_pending_outgoing(Some(0));
+        let identify = identify::Config::new("/wattle/1".into(), key)
+            .with_agent_version("wattle-relay".into())
+            .with_hide_listen_addrs(true)
+            .with_push_listen_addr_updates(false)
+            .with_cache_size(0);
+        let ping = ping::Config::new()
+            .with_interval(limits.ping_interval)
+            .with_timeout(limits.ping_timeout);
+        Self {
+            limits: connection_limits::Behaviour::new(connections),
+            front: Front::new(limits.per_ip),
+            identify: identify::Behaviour::new(identify),
+            ping: ping::Behaviour::new(ping),
+        }
+    }
+}
+
+/// Counts connections by address, and hands out the one stream of each connection.
+pub(super) struct Front {
+    per_ip: u32,
+    connections: HashMap<ConnectionId, IpAddr>,
+    counts: HashMap<IpAddr, u32>,
+    streams: VecDeque<Opened>,
+}
+
+/// A client opened its stream.
+#[derive(Debug)]
+pub(super) struct Opened {
+    /// To be closed when the stream has ended.
+    pub(super) connection: ConnectionId,
+    /// The stream.
+    pub(super) stream: Stream,
+}
+
+/// As many connections from one address as may be.
+#[derive(Debug, thiserror::Error)]
+#[error("too many connections from this address")]
+struct TooMany;
+
+impl Front {
+    fn new(per_ip: u32) -> Self {
+        Self {
+            per_ip,
+            connections: HashMap::new(),
+            counts: HashMap::new(),
+            streams: VecDeque::new(),
+        }
+    }
+
+    fn count(&mut self, connection: ConnectionId, from: &Multiaddr) -> Result<(), TooMany> {
+        let Some(block) = block(from) else { return Ok(()) };
+        let count = self.counts.entry(block).or_default();
+        if *count >= self.per_ip {
+            return Err(TooMany);
+        }
+        *count += 1;
+        self.connections.insert(connection, block);
+        Ok(())
+    }
+
+    fn forget(&mut self, connection: ConnectionId) {
+        let Some(block) = self.connections.remove(&connection) else { return };
+        if let Some(count) = self.counts.get_mut(&block) {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&block);
+            }
+        }
+    }
+}
+
+/// Whom a connection is counted to: an IPv4 address, or the /64 of an IPv6 one.
+fn block(addr: &Multiaddr) -> Option<IpAddr> {
+    addr.iter().find_map(|part| match part {
+        Protocol::Ip4(ip) => Some(ip.into()),
+        Protocol::Ip6(ip) => Some(match ip.to_ipv4_mapped() {
+            Some(ip) => ip.into(),
+            None => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
+        }),
+        _ => None,
+    })
+}
+
+impl NetworkBehaviour for Front {
+    type ConnectionHandler = Door;
+    type ToSwarm = Opened;
+
+    fn handle_pending_inbound_connection(
+        &mut self,
+        connection: ConnectionId,
+        _: &Multiaddr,
+        from: &Multiaddr,
+    ) -> Result<(), ConnectionDenied> {
+        self.count(connection, from).map_err(ConnectionDenied::new)
+    }
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        _: ConnectionId,
+        _: PeerId,
+        _: &Multiaddr,
+        _: &Multiaddr,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        Ok(Door::default())
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        _: ConnectionId,
+        _: PeerId,
+        _: &Multiaddr,
+        _: Endpoint,
+        _: PortUse,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        Ok(Door::default())
+    }
+
+    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        match event {
+            FromSwarm::ConnectionClosed(closed) => self.forget(closed.connection_id),
+            FromSwarm::ListenFailure(failure) => self.forget(failure.connection_id),
+            _ => {}
+        }
+    }
+
+    fn on_connection_handler_event(
+        &mut self,
+        _: PeerId,
+        connection: ConnectionId,
+        stream: THandlerOutEvent<Self>,
+    ) {
+        self.streams.push_back(Opened { connection, stream });
+    }
+
+    fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Opened, THandlerInEvent<Self>>> {
+        match self.streams.pop_front() {
+            Some(opened) => Poll::Ready(ToSwarm::GenerateEvent(opened)),
+            None => Poll::Pending,
+        }
+    }
+}
+
+/// One connection: its first stream goes through, any other is reset.
+#[derive(Default)]
+pub(super) struct Door {
+    state: DoorState,
+}
+
+#[derive(Default)]
+enum DoorState {
+    #[default]
+    Open,
+    Entered(Stream),
+    Shut,
+}
+
+impl ConnectionHandler for Door {
+    type FromBehaviour = Infallible;
+    type ToBehaviour = Stream;
+    type InboundProtocol = ReadyUpgrade<StreamProtocol>;
+    type OutboundProtocol = ReadyUpgrade<StreamProtocol>;
+    type InboundOpenInfo = ();
+    type OutboundOpenInfo = ();
+
+    fn listen_protocol(&self) -> SubstreamProtocol<Self::InboundProtocol> {
+        SubstreamProtocol::new(ReadyUpgrade::new(StreamProtocol::new(PROTOCOL)), ())
+    }
+
+    fn poll(
+        &mut self,
+        _: &mut Context<'_>,
+    ) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, (), Stream>> {
+        match std::mem::replace(&mut self.state, DoorState::Shut) {
+            DoorState::Entered(stream) => {
+                Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(stream))
+            }
+            state => {
+                self.state = state;
+                Poll::Pending
+            }
+        }
+    }
+
+    fn on_behaviour_event(&mut self, event: Infallible) {
+        match event {}
+    }
+
+    fn on_connection_event(
+        &mut self,
+        event: ConnectionEvent<'_, Self::InboundProtocol, Self::OutboundProtocol>,
+    ) {
+        if let ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound {
+            protocol: stream,
+            ..
+        }) = event
+            && matches!(self.state, DoorState::Open)
+        {
+            self.state = DoorState::Entered(stream);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_so_many_connections_and_no_more() {
+        let mut front = Front::new(2);
+        let here: Multiaddr = "/ip6/2001:db8::1/tcp/1".parse().unwrap();
+        let near: Multiaddr = "/ip6/2001:db8::2/udp/1/quic-v1".parse().unwrap();
+        let far: Multiaddr = "/ip6/2001:db8:0:1::1/tcp/1".parse().unwrap();
+        let [one, two, three] = [1, 2, 3].map(ConnectionId::new_unchecked);
+        assert!(front.count(one, &here).is_ok());
+        assert!(front.count(two, &near).is_ok());
+        assert!(front.count(three, &here).is_err());
+        assert!(front.count(three, &far).is_ok());
+        for connection in [one, two, two, three] {
+            front.forget(connection);
+        }
+        assert!(front.connections.is_empty() && front.counts.is_empty());
+    }
+}

@@ -1,0 +1,132 @@
+//! Opens listeners: TCP and QUIC on one port number, so that one address is one number to forward.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use futures::StreamExt as _;
+use libp2p::{
+    Multiaddr, Swarm, TransportError, core::transport::ListenerId, multiaddr::Protocol,
+    swarm::SwarmEvent,
+};
+
+use super::{Event, ListenError, behaviour::Behaviour};
+use crate::config::both;
+
+/// How often another port is tried where the system may choose.
+const TRIES: usize = 16;
+
+/// A listener on every interface learns its addresses one by one; after this much silence it is
+/// taken to know them.
+const SETTLED: Duration = Duration::from_millis(30);
+
+/// Opens all, or says which can't be. IPv6 on every interface is left out where there is no IPv6
+/// and something else stands. Loopback addresses come last; what else happens goes into `early`.
+pub(super) async fn on_all(
+    swarm: &mut Swarm<Behaviour>,
+    wanted: &[SocketAddr],
+    early: &mut Vec<Event>,
+) -> Result<Vec<Multiaddr>, ListenError> {
+    let mut addrs = Vec::new();
+    for addr in wanted {
+        match pair(swarm, *addr, early).await {
+            Ok(found) => addrs.extend(found),
+            Err(error) if addr.is_ipv6() && addr.ip().is_unspecified() && !addrs.is_empty() => {
+                tracing::warn!(%error, "listening without IPv6");
+            }
+            Err(source) => return Err(ListenError::Bind { addr: *addr, source }),
+        }
+    }
+    addrs.retain(is_reachable);
+    addrs.sort_by_key(is_loopback);
+    Ok(addrs)
+}
+
+async fn pair(
+    swarm: &mut Swarm<Behaviour>,
+    addr: SocketAddr,
+    early: &mut Vec<Event>,
+) -> io::Result<Vec<Multiaddr>> {
+    let mut tries = TRIES;
+    loop {
+        let [tcp, _] = addresses(addr, addr.port());
+        let tcp = swarm.listen_on(tcp).map_err(cause)?;
+        let mut found = opened(swarm, tcp, addr, early).await?;
+        let port = found.iter().find_map(tcp_port).unwrap_or(addr.port());
+        let [_, quic] = addresses(addr, port);
+        match swarm.listen_on(quic) {
+            Ok(quic) => {
+                found.extend(opened(swarm, quic, addr, early).await?);
+                return Ok(found);
+            }
+            Err(_) if addr.port() == 0 && tries > 0 => {
+                tries -= 1;
+                swarm.remove_listener(tcp);
+            }
+            Err(error) => return Err(cause(error)),
+        }
+    }
+}
+
+/// The addresses of a listener, as soon as they are known.
+async fn opened(
+    swarm: &mut Swarm<Behaviour>,
+    listener: ListenerId,
+    addr: SocketAddr,
+    early: &mut Vec<Event>,
+) -> io::Result<Vec<Multiaddr>> {
+    let mut addrs = Vec::new();
+    loop {
+        let next = swarm.select_next_some();
+        let event = if addrs.is_empty() {
+            next.await
+        } else if addr.ip().is_unspecified() {
+            match tokio::time::timeout(SETTLED, next).await {
+                Ok(event) => event,
+                Err(_) => return Ok(addrs),
+            }
+        } else {
+            return Ok(addrs);
+        };
+        match event {
+            SwarmEvent::NewListenAddr { listener_id, address } if listener_id == listener => {
+                addrs.push(address);
+            }
+            SwarmEvent::ListenerClosed { listener_id, reason, .. } if listener_id == listener => {
+                return Err(reason.err().unwrap_or_else(|| io::ErrorKind::NotConnected.into()));
+            }
+            SwarmEvent::ListenerClosed { .. } => {}
+            event => early.push(event),
+        }
+    }
+}
+
+fn addresses(addr: SocketAddr, port: u16) -> [Multiaddr; 2] {
+    let mut pair = both(addr.ip().into(), port).into_iter();
+    [(); 2].map(|()| pair.next().unwrap_or_else(Multiaddr::empty))
+}
+
+fn tcp_port(addr: &Multiaddr) -> Option<u16> {
+    addr.iter().find_map(|part| match part {
+        Protocol::Tcp(port) => Some(port),
+        _ => None,
+    })
+}
+
+fn is_loopback(addr: &Multiaddr) -> bool {
+    addr.iter().any(|part| match part {
+        Protocol::Ip4(ip) => ip.is_loopback(),
+        Protocol::Ip6(ip) => ip.is_loopback(),
+        _ => false,
+    })
+}
+
+/// A link-local IPv6 address means nothing without the name of an interface.
+fn is_reachable(addr: &Multiaddr) -> bool {
+    !addr.iter().any(|part| matches!(part, Protocol::Ip6(ip) if ip.is_unicast_link_local()))
+}
+
+fn cause(error: TransportError<io::Error>) -> io::Error {
+    match error {
+        TransportError::Other(error) => error,
+        TransportError::MultiaddrNotSupported(_) => io::ErrorKind::Unsupported.into(),
+    }
+}

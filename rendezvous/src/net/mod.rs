@@ -1,0 +1,157 @@
+//! libp2p: listeners, connections, and one log-service session for each client's stream.
+
+mod behaviour;
+mod listen;
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use futures::StreamExt as _;
+use libp2p::{
+    Multiaddr, PeerId, Swarm, SwarmBuilder,
+    identity::Keypair,
+    noise, ping,
+    swarm::{ConnectionId, SwarmEvent},
+    tcp, yamux,
+};
+use tokio::task::JoinSet;
+use tokio_util::{compat::FuturesAsyncReadCompatExt as _, sync::CancellationToken};
+
+use crate::{
+    limits::{BACKLOG, Limits},
+    log_service::{self, LogService},
+};
+use behaviour::{Behaviour, BehaviourEvent, Opened};
+
+type Event = SwarmEvent<BehaviourEvent>;
+
+/// A relay's listeners and connections.
+pub(crate) struct Net {
+    swarm: Swarm<Behaviour>,
+    /// What happened while the listeners were being opened.
+    early: Vec<Event>,
+    addrs: Vec<Multiaddr>,
+}
+
+/// Why a relay can't listen.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// Noise could not be set up.
+    #[error("the transport could not be set up")]
+    Transport,
+    /// This address can't be listened on: taken, not of this machine, or not permitted.
+    #[error("can't listen on {addr}: {source}")]
+    Bind {
+        /// Where.
+        addr: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Net {
+    /// Opens the listeners, TCP and QUIC for each address.
+    pub(crate) async fn listen(
+        key: Keypair,
+        addrs: &[SocketAddr],
+        limits: &Limits,
+    ) -> Result<Self, ListenError> {
+        let mut swarm = swarm(key, limits)?;
+        let mut early = Vec::new();
+        let addrs = listen::on_all(&mut swarm, addrs, &mut early).await?;
+        Ok(Self { swarm, early, addrs })
+    }
+
+    /// Where it listens, without `/p2p`.
+    pub(crate) fn addrs(&self) -> &[Multiaddr] {
+        &self.addrs
+    }
+
+    /// The relay's PeerId.
+    pub(crate) fn peer_id(&self) -> PeerId {
+        *self.swarm.local_peer_id()
+    }
+
+    /// Serves clients until `stop`; no session is left when it returns.
+    pub(crate) async fn run(mut self, service: Arc<LogService>, stop: CancellationToken) {
+        let mut sessions = JoinSet::new();
+        for event in std::mem::take(&mut self.early) {
+            self.on_event(event, &service, &mut sessions);
+        }
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                event = self.swarm.select_next_some() => {
+                    self.on_event(event, &service, &mut sessions);
+                }
+                Some(ended) = sessions.join_next() => {
+                    if let Ok(connection) = ended {
+                        self.swarm.close_connection(connection);
+                    }
+                }
+            }
+        }
+        sessions.shutdown().await;
+    }
+
+    fn on_event(
+        &mut self,
+        event: Event,
+        service: &Arc<LogService>,
+        sessions: &mut JoinSet<ConnectionId>,
+    ) {
+        match event {
+            SwarmEvent::Behaviour(BehaviourEvent::Front(Opened { connection, stream })) => {
+                let service = Arc::clone(service);
+                sessions.spawn(async move {
+                    if let Err(ended) = log_service::serve(service, stream.compat()).await {
+                        tracing::debug!(%ended, "a stream ended");
+                    }
+                    connection
+                });
+            }
+            SwarmEvent::Behaviour(BehaviourEvent::Ping(ping::Event {
+                connection,
+                result: Err(ping::Failure::Timeout | ping::Failure::Other { .. }),
+                ..
+            })) => {
+                self.swarm.close_connection(connection);
+            }
+            SwarmEvent::ListenerClosed { reason, .. } => {
+                tracing::error!(?reason, "a listener was closed");
+            }
+            SwarmEvent::ListenerError { error, .. } => {
+                tracing::warn!(%error, "a listener had an error");
+            }
+            _ => {}
+        }
+    }
+}
+
+fn swarm(key: Keypair, limits: &Limits) -> Result<Swarm<Behaviour>, ListenError> {
+    let behaviour = Behaviour::new(key.public(), limits);
+    let swarm = SwarmBuilder::with_existing_identity(key)
+        .with_tokio()
+        .with_tcp(
+            tcp::Config::new().nodelay(true).listen_backlog(BACKLOG),
+            noise::Config::new,
+            || {
+                let mut config = yamux::Config::default();
+                config.set_max_num_streams(16);
+                config
+            },
+        )
+        .map_err(|_| ListenError::Transport)?
+        .with_quic_config(|mut config| {
+            config.max_concurrent_stream_limit = 16;
+            config.max_stream_data = 1 << 20;
+            config.max_connection_data = 2 << 20;
+            config
+        })
+        .with_behaviour(|_| behaviour)
+        .map_err(|_| ListenError::Transport)?
+        .with_swarm_config(|config| {
+            config.with_idle_connection_timeout(limits.idle).with_max_negotiating_inbound_streams(8)
+        })
+        .build();
+    Ok(swarm)
+}

@@ -1,0 +1,124 @@
+//! The laws of a store, as tests that every store passes.
+
+use protocol::ids::{LogId, Timestamp};
+
+use super::{LogStore, NewEntry, Outcome, Page, Quota};
+
+/// A quota that no test here reaches.
+pub const AMPLE: Quota = Quota { log_entries: 1000, log_bytes: 1 << 20, total_bytes: 1 << 20 };
+
+const LOG: LogId = LogId([1; 20]);
+const OTHER: LogId = LogId([2; 20]);
+const NOW: Timestamp = Timestamp(1000);
+
+type Make<'a> = &'a dyn Fn(Quota) -> Box<dyn LogStore>;
+
+/// Checks every law on stores made by `make`, each new and empty.
+pub fn holds(make: Make<'_>) {
+    an_unknown_log_is_empty(make);
+    numbers_are_consecutive_and_per_log(make);
+    repeated_bytes_keep_their_number(make);
+    pages_are_bounded_and_join_without_a_gap(make);
+    a_full_log_refuses_and_evicts_nothing(make);
+    a_full_store_refuses_and_evicts_nothing(make);
+    what_is_old_expires_and_heads_stay(make);
+    expiry_makes_room(make);
+    generations_differ(make);
+}
+
+fn new(log: LogId, byte: u8) -> NewEntry {
+    NewEntry { log, bytes: vec![byte; 512] }
+}
+
+fn seqs(page: &Page) -> Vec<u64> {
+    page.entries.iter().map(|entry| entry.seq).collect()
+}
+
+fn an_unknown_log_is_empty(make: Make<'_>) {
+    let store = make(AMPLE);
+    assert_eq!(store.read(LOG, 0, 9999).unwrap(), Page::default());
+    assert_eq!(store.append(&[], NOW).unwrap(), []);
+}
+
+fn numbers_are_consecutive_and_per_log(make: Make<'_>) {
+    let store = make(AMPLE);
+    let outcomes = store.append(&[new(LOG, 1), new(OTHER, 1), new(LOG, 2)], NOW).unwrap();
+    assert_eq!(outcomes, [Outcome::Kept(1), Outcome::Kept(1), Outcome::Kept(2)]);
+    assert_eq!(store.append(&[new(LOG, 3)], NOW).unwrap(), [Outcome::Kept(3)]);
+    let page = store.read(LOG, 0, 9999).unwrap();
+    assert_eq!((seqs(&page), page.read_to, page.head), (vec![1, 2, 3], 3, 3));
+    let bytes: Vec<_> = page.entries.iter().map(|entry| entry.bytes[0]).collect();
+    assert_eq!(bytes, [1, 2, 3]);
+}
+
+fn repeated_bytes_keep_their_number(make: Make<'_>) {
+    let store = make(AMPLE);
+    let batch = [new(LOG, 1), new(LOG, 2), new(LOG, 1), new(OTHER, 2)];
+    let expected = [1, 2, 1, 1].map(Outcome::Kept);
+    assert_eq!(store.append(&batch, NOW).unwrap(), expected);
+    assert_eq!(store.append(&batch, NOW).unwrap(), expected);
+    assert_eq!(store.read(LOG, 0, 9999).unwrap().entries.len(), 2);
+}
+
+fn pages_are_bounded_and_join_without_a_gap(make: Make<'_>) {
+    let store = make(AMPLE);
+    store.append(&[new(LOG, 1), new(LOG, 2), new(LOG, 3)], NOW).unwrap();
+    let first = store.read(LOG, 0, 1024).unwrap();
+    assert_eq!((seqs(&first), first.read_to, first.head), (vec![1, 2], 2, 3));
+    let second = store.read(LOG, first.read_to, 1024).unwrap();
+    assert_eq!((seqs(&second), second.read_to), (vec![3], 3));
+    let one = store.read(LOG, 0, 1).unwrap();
+    assert_eq!(seqs(&one), [1], "at least one, however small the room");
+    let none = store.read(LOG, 3, 1024).unwrap();
+    assert_eq!((seqs(&none), none.read_to), (vec![], 3));
+}
+
+fn a_full_log_refuses_and_evicts_nothing(make: Make<'_>) {
+    for quota in [Quota { log_entries: 2, ..AMPLE }, Quota { log_bytes: 1100, ..AMPLE }] {
+        let store = make(quota);
+        let batch = [new(LOG, 1), new(LOG, 2), new(LOG, 3), new(OTHER, 3), new(LOG, 1)];
+        let expected = [
+            Outcome::Kept(1),
+            Outcome::Kept(2),
+            Outcome::LogFull,
+            Outcome::Kept(1),
+            Outcome::Kept(1),
+        ];
+        assert_eq!(store.append(&batch, NOW).unwrap(), expected);
+        assert_eq!(seqs(&store.read(LOG, 0, 9999).unwrap()), [1, 2]);
+    }
+}
+
+fn a_full_store_refuses_and_evicts_nothing(make: Make<'_>) {
+    let store = make(Quota { total_bytes: 1100, ..AMPLE });
+    let outcomes = store.append(&[new(LOG, 1), new(OTHER, 2), new(OTHER, 3)], NOW).unwrap();
+    assert_eq!(outcomes, [Outcome::Kept(1), Outcome::Kept(1), Outcome::StoreFull]);
+    assert_eq!(store.append(&[new(LOG, 9)], NOW).unwrap(), [Outcome::StoreFull]);
+    assert_eq!(seqs(&store.read(LOG, 0, 9999).unwrap()), [1]);
+}
+
+fn what_is_old_expires_and_heads_stay(make: Make<'_>) {
+    let store = make(AMPLE);
+    store.append(&[new(LOG, 1), new(LOG, 2), new(OTHER, 1)], Timestamp(10)).unwrap();
+    store.append(&[new(LOG, 3)], Timestamp(20)).unwrap();
+    assert_eq!(store.expire(Timestamp(10), 100).unwrap(), 0);
+    assert_eq!(store.expire(Timestamp(11), 1).unwrap(), 1, "no more than asked for");
+    assert_eq!(store.expire(Timestamp(11), 100).unwrap(), 2);
+    let page = store.read(LOG, 0, 9999).unwrap();
+    assert_eq!((seqs(&page), page.head), (vec![3], 3));
+    assert_eq!(store.expire(Timestamp(21), 100).unwrap(), 1);
+    let page = store.read(LOG, 0, 9999).unwrap();
+    assert_eq!((seqs(&page), page.head), (vec![], 3), "an empty log's head stays");
+    assert_eq!(store.append(&[new(LOG, 1)], NOW).unwrap(), [Outcome::Kept(4)]);
+}
+
+fn expiry_makes_room(make: Make<'_>) {
+    let store = make(Quota { log_entries: 1, total_bytes: 512, ..AMPLE });
+    store.append(&[new(LOG, 1)], Timestamp(10)).unwrap();
+    store.expire(Timestamp(11), 100).unwrap();
+    assert!(matches!(store.append(&[new(OTHER, 1)], NOW).unwrap()[..], [Outcome::Kept(_)]));
+}
+
+fn generations_differ(make: Make<'_>) {
+    assert_ne!(make(AMPLE).generation(), make(AMPLE).generation());
+}

@@ -1,0 +1,143 @@
+//! Where entries are kept: a small trait, its laws, and two stores that obey them.
+//!
+//! The laws, which `contract.rs` checks for each store:
+//!
+//! 1. *Durable.* What `append` answered `Ok` for is read back after any crash of the process, and
+//!    in the durable store after a crash of the machine.
+//! 2. *Counted.* The entries of a log have consecutive numbers in the order of their appends. A
+//!    log's head never goes back within a generation, not even when all of it has expired.
+//! 3. *Idempotent.* Appending bytes that the log still holds answers their original number.
+//! 4. *Full means full.* An append past a quota is refused; nothing is evicted for it.
+//! 5. *Apart.* What is damaged in one log is skipped and counted there, and no other log notices.
+//! 6. *All or nothing.* A method that returns `Err` has changed nothing that can be read.
+
+#[cfg(test)]
+mod contract;
+mod embedded;
+mod memory;
+
+use protocol::{
+    ids::{LogId, Timestamp},
+    relay_log::Entry,
+};
+
+pub use embedded::EmbeddedStore;
+pub use memory::MemoryStore;
+
+/// Append-only logs, by id. Calls block; they are made from threads that may.
+pub trait LogStore: Send + Sync + 'static {
+    /// Random at the creation of the store: cursors of another generation mean nothing here.
+    fn generation(&self) -> u64;
+
+    /// Appends a batch with one commit, in order. One answer for each entry.
+    fn append(&self, batch: &[NewEntry], now: Timestamp) -> Result<Vec<Outcome>, StoreError>;
+
+    /// Reads entries after number `after`, up to `max_bytes` of them, but at least one if there is
+    /// one.
+    fn read(&self, log: LogId, after: u64, max_bytes: usize) -> Result<Page, StoreError>;
+
+    /// Deletes up to `max` entries that were appended before `before`; answers how many.
+    fn expire(&self, before: Timestamp, max: usize) -> Result<usize, StoreError>;
+}
+
+/// An entry to be appended.
+#[derive(Clone, Debug)]
+pub struct NewEntry {
+    /// To this log, which need not exist.
+    pub log: LogId,
+    /// Opaque.
+    pub bytes: Vec<u8>,
+}
+
+/// What became of one entry of a batch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// It has this number; it may have had it before.
+    Kept(u64),
+    /// The log has reached its quota.
+    LogFull,
+    /// The store has reached its quota.
+    StoreFull,
+    /// A record of this log is damaged: it takes nothing more.
+    Damaged,
+}
+
+/// Some entries of a log, in order.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Page {
+    /// The entries.
+    pub entries: Vec<Entry>,
+    /// Everything up to this number has been looked at.
+    pub read_to: u64,
+    /// The number of the log's last entry, or of the last one that any forgotten log had.
+    pub head: u64,
+    /// Entries that were skipped because they don't match their checksum.
+    pub damaged: u64,
+}
+
+/// How much a store takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Quota {
+    /// Entries in one log.
+    pub log_entries: u64,
+    /// Entry bytes in one log.
+    pub log_bytes: u64,
+    /// Entry bytes in all logs.
+    pub total_bytes: u64,
+}
+
+/// A store that can't go on.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The disk, or what is on it.
+    #[error("the store on disk failed")]
+    Disk(#[from] fjall::Error),
+    /// A record about this log is not as it was written.
+    #[error("a record of the store is damaged")]
+    Damaged,
+    /// The operating system gave no randomness.
+    #[error("no randomness from the operating system")]
+    Random,
+}
+
+/// What a store remembers of a log besides its entries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Tally {
+    head: u64,
+    entries: u64,
+    bytes: u64,
+}
+
+impl Tally {
+    const fn born_at(head: u64) -> Self {
+        Self { head, entries: 0, bytes: 0 }
+    }
+
+    /// Counts one more entry in, or says which quota stands against it.
+    fn add(&mut self, total: &mut u64, len: usize, quota: &Quota) -> Outcome {
+        let len = len as u64;
+        if self.entries >= quota.log_entries || self.bytes.saturating_add(len) > quota.log_bytes {
+            return Outcome::LogFull;
+        }
+        if total.saturating_add(len) > quota.total_bytes {
+            return Outcome::StoreFull;
+        }
+        self.head += 1;
+        self.entries += 1;
+        self.bytes += len;
+        *total += len;
+        Outcome::Kept(self.head)
+    }
+
+    fn remove(&mut self, total: &mut u64, len: u64) {
+        self.entries = self.entries.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(len);
+        *total = total.saturating_sub(len);
+    }
+}
+
+fn new_generation() -> Result<u64, StoreError> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(|_| StoreError::Random)?;
+    Ok(u64::from_be_bytes(bytes))
+}

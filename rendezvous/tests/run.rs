@@ -1,0 +1,143 @@
+//! The program itself: its ready line, bytes that mean nothing, its directory, its end.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{Shutdown, SocketAddr, TcpStream, UdpSocket},
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+};
+
+struct Relay {
+    process: Child,
+    ready: serde_json::Value,
+}
+
+fn command(dir: &Path, listen: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wattle-rendezvous"));
+    command.args(["run", "--json", "--listen", listen, "--data-dir"]).arg(dir);
+    command
+}
+
+fn start(dir: &Path, listen: &str) -> Relay {
+    let mut process = command(dir, listen).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    Relay { process, ready: serde_json::from_str(&line).unwrap() }
+}
+
+fn fails(dir: &Path, listen: &str) -> (Option<i32>, String) {
+    let Output { status, stderr, .. } = command(dir, listen).output().unwrap();
+    (status.code(), String::from_utf8(stderr).unwrap())
+}
+
+impl Relay {
+    fn addrs(&self) -> Vec<&str> {
+        let addrs = self.ready["addrs"].as_array().unwrap();
+        addrs.iter().map(|addr| addr.as_str().unwrap()).collect()
+    }
+
+    fn socket(&self) -> SocketAddr {
+        let port = self.addrs()[0].split('/').nth(4).unwrap().parse().unwrap();
+        ([127, 0, 0, 1], port).into()
+    }
+
+    /// Whether it answers a libp2p dialer's first words.
+    fn answers(&self) -> bool {
+        let mut stream = TcpStream::connect(self.socket()).unwrap();
+        stream.write_all(b"\x13/multistream/1.0.0\n").unwrap();
+        let mut answer = [0; 20];
+        stream.read_exact(&mut answer).is_ok() && answer == *b"\x13/multistream/1.0.0\n"
+    }
+
+    fn signal(&mut self, name: &str) -> Option<i32> {
+        let pid = self.process.id().to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+        self.process.wait().unwrap().code()
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn the_ready_line_names_the_key_and_one_port_for_tcp_and_quic() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = start(dir.path(), "127.0.0.1:0");
+    let peer = relay.ready["peer"].as_str().unwrap();
+    let port = relay.socket().port();
+    assert_eq!((&relay.ready["v"], &relay.ready["event"]), (&1.into(), &"ready".into()));
+    assert_eq!(
+        relay.addrs(),
+        [
+            format!("/ip4/127.0.0.1/tcp/{port}/p2p/{peer}"),
+            format!("/ip4/127.0.0.1/udp/{port}/quic-v1/p2p/{peer}"),
+        ]
+    );
+}
+
+#[test]
+fn bytes_that_mean_nothing_end_their_connection_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut relay = start(dir.path(), "127.0.0.1:0");
+    let noise: Vec<u8> =
+        (0..100_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for bytes in [&noise[..0], &noise[..1], &noise[..1000], &noise[..], &[0xff; 70_000]] {
+        let mut stream = TcpStream::connect(relay.socket()).unwrap();
+        // It may hang up in the middle.
+        let _ = stream.write_all(bytes);
+        let _ = stream.shutdown(Shutdown::Write);
+        let _ = stream.read_to_end(&mut Vec::new());
+        for datagram in bytes.chunks(1200).take(20) {
+            udp.send_to(datagram, relay.socket()).unwrap();
+        }
+    }
+    assert!(relay.answers());
+    assert_eq!(relay.signal("-TERM"), Some(0));
+}
+
+#[test]
+fn a_directory_in_use_and_one_of_a_newer_version_are_refused_in_words() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = start(dir.path(), "127.0.0.1:0");
+    let (code, words) = fails(dir.path(), "127.0.0.1:0");
+    assert_eq!(code, Some(1));
+    assert!(words.contains("another wattle-rendezvous is using"), "{words}");
+    assert!(relay.answers());
+    drop(relay);
+
+    fs::write(dir.path().join("version"), "99\n").unwrap();
+    let (code, words) = fails(dir.path(), "127.0.0.1:0");
+    assert_eq!(code, Some(1));
+    assert!(words.contains("newer version"), "{words}");
+}
+
+#[test]
+fn a_port_in_use_is_refused_with_a_code_of_its_own_and_advice() {
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let relay = start(one.path(), "127.0.0.1:0");
+    let (code, words) = fails(two.path(), &relay.socket().to_string());
+    assert_eq!(code, Some(4));
+    assert!(words.contains("--listen"), "{words}");
+}
+
+#[test]
+fn a_relay_keeps_its_key_and_port_over_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut relay = start(dir.path(), "127.0.0.1:0");
+    let (socket, ready) = (relay.socket().to_string(), relay.ready.clone());
+    assert_eq!(relay.signal("-INT"), Some(0));
+    let again = start(dir.path(), &socket);
+    assert_eq!(again.ready, ready);
+}
+
+#[test]
+fn wrong_usage_has_a_code_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(fails(dir.path(), "nowhere").0, Some(2));
+}

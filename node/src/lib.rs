@@ -6,5 +6,6 @@
 pub mod api;
 pub mod client;
 pub mod core;
+pub mod driver;
 pub mod net;
 pub mod store;

@@ -6,6 +6,5 @@
 pub mod api;
 pub mod client;
 pub mod core;
-pub mod driver;
 pub mod net;
 pub mod store;

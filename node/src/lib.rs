@@ -5,6 +5,8 @@
 
 pub mod api;
 pub mod client;
+pub mod config;
 pub mod core;
+pub mod driver;
 pub mod net;
 pub mod store;

@@ -1,4 +1,132 @@
-//! The local API.
+//! The local API: HTTP/1.1 and JSON over a Unix socket that only the node's owner can open, and the
+//! only way in for people and programs.
+//!
+//! ```text
+//! POST /v1/groups                       GET /v1/groups           GET /v1/groups/{ref}
+//! POST GET /v1/groups/{ref}/invites     DELETE /v1/groups/{ref}/invites/{id}
+//! POST GET /v1/groups/{ref}/messages    GET /v1/messages/{id}
+//! POST /v1/groups/{ref}/remove · leave · rotate
+//! POST /v1/join                         GET /v1/joins            GET /v1/joins/{id}
+//! GET  /v1/events?after=SEQ             server-sent events; without `after`, from now on
+//! GET  /v1/status                       POST /v1/down
+//! ```
+//!
+//! `{ref}` is a group's exact name or an unambiguous prefix of its id, at least four digits; never
+//! a guess. What is said stands in [`types`]; an error is always an [`types::ErrorBody`].
 
+mod events;
+mod groups;
+mod joins;
+mod messages;
+mod node;
+mod refusal;
 pub mod socket;
 pub mod types;
+
+use std::{io, sync::Arc};
+
+use axum::{
+    Json, Router,
+    extract::{DefaultBodyLimit, FromRequest, Request},
+    middleware,
+    routing::{delete, get, post},
+};
+use protocol::ids::Timestamp;
+use serde::de::DeserializeOwned;
+use tokio::{net::UnixListener, sync::Notify};
+use tokio_util::sync::CancellationToken;
+
+use self::refusal::Refusal;
+use crate::{
+    core::{Core, VerbError},
+    driver::Handle,
+    store::{Reader, StoreError},
+};
+
+/// The largest body of a request, in bytes.
+pub const BODY_MAX: usize = 256 * 1024;
+
+/// A node's API, cheap to clone.
+#[derive(Clone)]
+pub struct Api {
+    handle: Handle,
+    reader: Reader,
+    down: Arc<Notify>,
+    over: CancellationToken,
+}
+
+impl Api {
+    /// The API of a running core.
+    #[must_use]
+    pub fn new(handle: Handle, reader: Reader) -> Self {
+        Self { handle, reader, down: Arc::default(), over: CancellationToken::new() }
+    }
+
+    /// Answers on a socket until [`Self::end`], then until the answers under way are given.
+    pub async fn serve(self, listener: UnixListener) -> io::Result<()> {
+        let over = self.over.clone();
+        axum::serve(listener, self.router()).with_graceful_shutdown(over.cancelled_owned()).await
+    }
+
+    /// Waits until somebody asks the node to end.
+    pub async fn asked_down(&self) {
+        self.down.notified().await;
+    }
+
+    /// Ends the event streams and [`Self::serve`]. To be called last: whoever asked the node to end
+    /// takes the end of its event stream for the end of the node.
+    pub fn end(&self) {
+        self.over.cancel();
+    }
+
+    fn router(self) -> Router {
+        Router::new()
+            .route("/v1/groups", post(groups::create).get(groups::list))
+            .route("/v1/groups/{group}", get(groups::show))
+            .route("/v1/groups/{group}/remove", post(groups::remove))
+            .route("/v1/groups/{group}/leave", post(groups::leave))
+            .route("/v1/groups/{group}/rotate", post(groups::rotate))
+            .route("/v1/groups/{group}/invites", post(groups::invite).get(groups::invites))
+            .route("/v1/groups/{group}/invites/{id}", delete(groups::revoke))
+            .route("/v1/groups/{group}/messages", post(messages::send).get(messages::history))
+            .route("/v1/messages/{id}", get(messages::one))
+            .route("/v1/join", post(joins::join))
+            .route("/v1/joins", get(joins::list))
+            .route("/v1/joins/{id}", get(joins::one))
+            .route("/v1/events", get(events::follow))
+            .route("/v1/status", get(node::status))
+            .route("/v1/down", post(node::down))
+            .layer(DefaultBodyLimit::max(BODY_MAX))
+            .layer(middleware::map_response(refusal::dress))
+            .with_state(self)
+    }
+
+    /// Asks the core.
+    async fn ask<T: Send + 'static>(
+        &self,
+        verb: impl FnOnce(&mut Core, Timestamp) -> Result<T, VerbError> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        Ok(self.handle.call(verb).await??)
+    }
+
+    /// Reads from the store, beside the core.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let reader = self.reader.clone();
+        Ok(tokio::task::spawn_blocking(move || read(&reader)).await??)
+    }
+}
+
+/// The body of a request, of a type that is asked for here.
+struct Body<T>(T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        let Json(body) = Json::from_request(request, state).await?;
+        Ok(Self(body))
+    }
+}

@@ -117,9 +117,9 @@ impl Client {
     }
 
     /// Ends an invite: its code opens nothing from now on.
-    pub async fn revoke(&self, group: &str, id: &str) -> Result<(), ClientError> {
+    pub async fn revoke(&self, group: &str, id: &str) -> Result<InviteView, ClientError> {
         let path = at(group, &format!("/invites/{}", escaped(id)));
-        self.ask::<Done>(Method::DELETE, &path, Bytes::new()).await.map(drop)
+        self.ask(Method::DELETE, &path, Bytes::new()).await
     }
 
     /// Queues a text for a group. The answer is the message as it stands, with its local id.
@@ -149,13 +149,13 @@ impl Client {
     }
 
     /// Leaves a group.
-    pub async fn leave(&self, group: &str) -> Result<(), ClientError> {
-        self.post::<Done>(&at(group, "/leave"), &()).await.map(drop)
+    pub async fn leave(&self, group: &str) -> Result<GroupView, ClientError> {
+        self.post(&at(group, "/leave"), &()).await
     }
 
     /// Makes this node's sending keys anew.
-    pub async fn rotate(&self, group: &str) -> Result<(), ClientError> {
-        self.post::<Done>(&at(group, "/rotate"), &()).await.map(drop)
+    pub async fn rotate(&self, group: &str) -> Result<GroupView, ClientError> {
+        self.post(&at(group, "/rotate"), &()).await
     }
 
     /// Begins to join by an invite code. The node goes on with it, also after a restart.

@@ -28,9 +28,14 @@ impl Tx<'_> {
 
     /// The last event's `seq`; 0 before the first.
     pub fn last_event(&self) -> Result<u64, StoreError> {
-        let query = "SELECT coalesce(max(seq), 0) FROM events";
-        Ok(uint(self.sql.query_row(query, [], |row| row.get(0))?))
+        last(&self.sql)
     }
+}
+
+/// The last event's `seq`; 0 before the first.
+pub(super) fn last(sql: &Connection) -> Result<u64, StoreError> {
+    let query = "SELECT coalesce(max(seq), 0) FROM events";
+    Ok(uint(sql.query_row(query, [], |row| row.get(0))?))
 }
 
 /// The first `limit` events after `after`.

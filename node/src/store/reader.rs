@@ -46,6 +46,11 @@ impl Reader {
         events::page(&self.sql(), after, limit)
     }
 
+    /// The last event's `seq`; 0 before the first.
+    pub fn last_event(&self) -> Result<u64, StoreError> {
+        events::last(&self.sql())
+    }
+
     fn sql(&self) -> MutexGuard<'_, Connection> {
         // A reader changes nothing, so one that panicked left nothing half done.
         self.sql.lock().unwrap_or_else(PoisonError::into_inner)

@@ -1,0 +1,68 @@
+//! Groups, their members and their invites.
+
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+
+use super::{
+    Api, Body,
+    refusal::Refusal,
+    types::{
+        CreateGroup, CreateInvite, GroupView, Groups, InviteView, Invites, RemoveMember, VERSION,
+    },
+};
+
+type Answer<T> = Result<Json<T>, Refusal>;
+
+pub(super) async fn create(
+    State(api): State<Api>,
+    Body(asked): Body<CreateGroup>,
+) -> Answer<GroupView> {
+    api.ask(move |core, now| core.create_group(&asked.name, now)).await.map(Json)
+}
+
+pub(super) async fn list(State(api): State<Api>) -> Answer<Groups> {
+    let groups = api.ask(|core, now| core.groups(now)).await?;
+    Ok(Json(Groups { v: VERSION, groups }))
+}
+
+pub(super) async fn show(State(api): State<Api>, Path(group): Path<String>) -> Answer<GroupView> {
+    api.ask(move |core, now| core.group(&group, now)).await.map(Json)
+}
+
+pub(super) async fn remove(
+    State(api): State<Api>,
+    Path(group): Path<String>,
+    Body(asked): Body<RemoveMember>,
+) -> Answer<GroupView> {
+    api.ask(move |core, now| core.remove(&group, &asked.member, now)).await.map(Json)
+}
+
+pub(super) async fn leave(State(api): State<Api>, Path(group): Path<String>) -> Answer<GroupView> {
+    api.ask(move |core, now| core.leave(&group, now)).await.map(Json)
+}
+
+pub(super) async fn rotate(State(api): State<Api>, Path(group): Path<String>) -> Answer<GroupView> {
+    api.ask(move |core, now| core.rotate(&group, now)).await.map(Json)
+}
+
+pub(super) async fn invite(
+    State(api): State<Api>,
+    Path(group): Path<String>,
+    Body(terms): Body<CreateInvite>,
+) -> Answer<InviteView> {
+    api.ask(move |core, now| core.invite(&group, &terms, now)).await.map(Json)
+}
+
+pub(super) async fn invites(State(api): State<Api>, Path(group): Path<String>) -> Answer<Invites> {
+    let invites = api.ask(move |core, now| core.invites(&group, now)).await?;
+    Ok(Json(Invites { v: VERSION, invites }))
+}
+
+pub(super) async fn revoke(
+    State(api): State<Api>,
+    Path((group, id)): Path<(String, String)>,
+) -> Answer<InviteView> {
+    api.ask(move |core, now| core.revoke(&group, &id, now)).await.map(Json)
+}

@@ -1,0 +1,48 @@
+//! Messages: queued by the core, read from the store beside it.
+
+use axum::{
+    Json,
+    extract::{Path, Query, State},
+};
+
+use super::{
+    Api, Body,
+    refusal::Refusal,
+    types::{Message, Messages, PAGE_MAX, Page, SendMessage, VERSION},
+};
+use crate::store::unhex;
+
+const PAGE: u32 = 100;
+
+pub(super) async fn send(
+    State(api): State<Api>,
+    Path(group): Path<String>,
+    Body(asked): Body<SendMessage>,
+) -> Result<Json<Message>, Refusal> {
+    api.ask(move |core, now| core.send(&group, &asked.text, now)).await.map(Json)
+}
+
+pub(super) async fn history(
+    State(api): State<Api>,
+    Path(group): Path<String>,
+    Query(page): Query<Page>,
+) -> Result<Json<Messages>, Refusal> {
+    let group = api.ask(move |core, _| core.find_group(&group)).await?;
+    let limit = page.limit.unwrap_or(PAGE).min(PAGE_MAX);
+    let messages = api
+        .read(move |reader| reader.messages(Some(group), page.after, page.before, limit))
+        .await?;
+    Ok(Json(Messages { v: VERSION, messages }))
+}
+
+pub(super) async fn one(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+) -> Result<Json<Message>, Refusal> {
+    let missing = || {
+        let hint = "ids of messages are in what `wattle history --json` prints";
+        Refusal::missing("no-such-message", "there is no message with this id", hint)
+    };
+    let id = unhex(&id).ok_or_else(missing)?;
+    api.read(move |reader| reader.message(&id)).await?.map(Json).ok_or_else(missing)
+}

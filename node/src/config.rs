@@ -1,0 +1,198 @@
+//! Settings: flags before the environment before what the data directory remembers before the
+//! defaults.
+//!
+//! The choice of relays is remembered in `<data-dir>/relays`, a line for each address, or the words
+//! `host` (a relay inside the node) and `none`.
+
+use std::{
+    env, fs, io,
+    path::{Path, PathBuf},
+};
+
+use directories::ProjectDirs;
+use protocol::{identity::is_name, limits::NAME_BYTES};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+/// Which relays a node uses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relays {
+    /// Whether it runs one itself.
+    pub host: bool,
+    /// Addresses of others, with PeerId.
+    pub addresses: Vec<String>,
+}
+
+/// Where relays come from, in flags.
+#[derive(Clone, Debug, Default)]
+pub struct RelayFlags {
+    /// `--relay`, as often as it was given.
+    pub addresses: Vec<String>,
+    /// `--host`.
+    pub host: bool,
+    /// `--no-relay`.
+    pub none: bool,
+}
+
+/// Settings that can't be had.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// Neither a flag nor the system says where data belongs.
+    #[error("this system names no place for a user's data: give --data-dir DIR")]
+    NoPlace,
+    /// A file can't be read or written.
+    #[error("{path}: {error}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+/// The data directory, as an absolute path.
+pub fn data_dir(flag: Option<PathBuf>) -> Result<PathBuf, ConfigError> {
+    let dir = flag
+        .or_else(|| Some(ProjectDirs::from("", "", "wattle")?.data_dir().to_owned()))
+        .ok_or(ConfigError::NoPlace)?;
+    std::path::absolute(&dir).map_err(|error| ConfigError::File { path: dir, error })
+}
+
+impl Relays {
+    /// The relays to use: as the flags say, else `WATTLE_RELAY` (addresses with spaces or commas
+    /// between), else as remembered in the data directory, else one inside the node.
+    pub fn choose(data_dir: &Path, flags: &RelayFlags) -> Result<Self, ConfigError> {
+        if let Some(chosen) = Self::from_flags(flags) {
+            return Ok(chosen);
+        }
+        if let Ok(text) = env::var("WATTLE_RELAY")
+            && let Some(chosen) = Self::parse(&text)
+        {
+            return Ok(chosen);
+        }
+        let path = file(data_dir);
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(Self::parse(&text).unwrap_or(Self::DEFAULT)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::DEFAULT),
+            Err(error) => Err(ConfigError::File { path, error }),
+        }
+    }
+
+    /// Remembers a choice that was made in flags, for the next plain start.
+    pub fn remember(data_dir: &Path, flags: &RelayFlags) -> Result<(), ConfigError> {
+        let Some(chosen) = Self::from_flags(flags) else { return Ok(()) };
+        let mut text =
+            String::from("# The relays of this node; `wattle up --relay …` changes it.\n");
+        let words = [(chosen.host, "host"), (chosen == Self::NONE, "none")];
+        let words = words.into_iter().filter(|(said, _)| *said).map(|(_, word)| word);
+        for line in words.chain(chosen.addresses.iter().map(String::as_str)) {
+            text.push_str(line);
+            text.push('\n');
+        }
+        let path = file(data_dir);
+        fs::write(&path, text).map_err(|error| ConfigError::File { path, error })
+    }
+
+    const DEFAULT: Self = Self { host: true, addresses: Vec::new() };
+    const NONE: Self = Self { host: false, addresses: Vec::new() };
+
+    fn from_flags(flags: &RelayFlags) -> Option<Self> {
+        let chosen = Self { host: flags.host, addresses: flags.addresses.clone() };
+        (flags.none || chosen != Self::NONE).then_some(chosen)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+        let words =
+            lines.flat_map(|line| line.split([' ', ',', '\t'])).filter(|word| !word.is_empty());
+        let mut said = None;
+        for word in words {
+            let chosen = said.get_or_insert(Self::NONE);
+            match word {
+                "host" => chosen.host = true,
+                "none" => {}
+                address => chosen.addresses.push(address.into()),
+            }
+        }
+        said
+    }
+}
+
+/// A name for a node whose owner gave none: the user's, or the machine's.
+#[must_use]
+pub fn default_name() -> String {
+    let machine = || fs::read_to_string("/etc/hostname").ok();
+    let named = [env::var("USER").ok(), env::var("LOGNAME").ok(), machine()];
+    named
+        .into_iter()
+        .flatten()
+        .map(|text| valid_name(&text))
+        .find(|name| is_name(name) && name != "root")
+        .unwrap_or_else(|| "me".into())
+}
+
+/// The nearest valid name; empty where nothing of it may stand.
+fn valid_name(text: &str) -> String {
+    let mut name = String::new();
+    for c in text.trim().chars().filter(|c| !c.is_control()) {
+        if name.len() + c.len_utf8() > NAME_BYTES {
+            break;
+        }
+        name.push(c);
+    }
+    name.trim().into()
+}
+
+/// The passphrase in a file (`-`: standard input), without the end of its line.
+pub fn passphrase(path: &Path) -> Result<Zeroizing<String>, ConfigError> {
+    let read = if path == Path::new("-") {
+        io::read_to_string(io::stdin())
+    } else {
+        fs::read_to_string(path)
+    };
+    let text = read.map_err(|error| ConfigError::File { path: path.into(), error })?;
+    let text = Zeroizing::new(text);
+    Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).into()))
+}
+
+fn file(data_dir: &Path) -> PathBuf {
+    data_dir.join("relays")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags(addresses: &[&str]) -> RelayFlags {
+        let addresses = addresses.iter().map(|address| String::from(*address)).collect();
+        RelayFlags { addresses, ..RelayFlags::default() }
+    }
+
+    #[test]
+    fn a_plain_start_runs_a_relay_inside() {
+        let dir = tempfile::tempdir().unwrap();
+        let plain = flags(&[]);
+        Relays::remember(dir.path(), &plain).unwrap();
+        assert_eq!(Relays::choose(dir.path(), &plain).unwrap(), Relays::DEFAULT);
+    }
+
+    #[test]
+    fn what_flags_chose_is_used_by_the_next_plain_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let both = RelayFlags { host: true, ..flags(&["/ip4/1.2.3.4/tcp/4001/p2p/x"]) };
+        let none = RelayFlags { none: true, ..flags(&[]) };
+        for said in [flags(&["/a", "/b"]), both, none] {
+            Relays::remember(dir.path(), &said).unwrap();
+            let next = Relays::choose(dir.path(), &flags(&[])).unwrap();
+            assert_eq!(Some(next), Relays::from_flags(&said));
+        }
+    }
+
+    #[test]
+    fn names_of_users_and_machines_are_made_valid() {
+        assert_eq!(valid_name(" ana\u{7}\n"), "ana");
+        assert_eq!(valid_name(&"ü".repeat(40)), "ü".repeat(32));
+        assert_eq!(valid_name("\n"), "");
+        assert!(is_name(&default_name()));
+    }
+}

@@ -35,7 +35,6 @@ mod node;
 mod process;
 mod relay;
 mod scan;
-mod stored;
 mod watch;
 mod world;
 

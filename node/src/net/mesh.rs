@@ -14,20 +14,21 @@ mod run;
 
 use std::{sync::Arc, time::Duration};
 
-use libp2p::{Multiaddr, identity::Keypair};
+use libp2p::Multiaddr;
 use protocol::{
     endpoint::Endpoint,
     ids::{MemberId, Timestamp},
     noise::Peer,
 };
 use tokio::{sync::mpsc, task::JoinHandle};
+use zeroize::Zeroizing;
 
 use super::BookEntry;
 
 /// What the main swarm is made of.
 pub struct Config {
-    /// The node key: its PeerId is on this member's card.
-    pub key: Keypair,
+    /// The Ed25519 seed of the node key: its PeerId is on this member's card.
+    pub seed: Zeroizing<[u8; 32]>,
     /// Where to listen; with none given, everywhere on a port that the system chooses. TCP and QUIC
     /// share its number where they can.
     pub listen: Vec<Multiaddr>,
@@ -42,8 +43,6 @@ pub enum MeshCommand {
     /// From now on these members and no others may connect and are dialled. Channels with others
     /// are closed.
     Book(Vec<BookEntry>),
-    /// Show this card in channels from now on.
-    Me(Arc<Endpoint>),
     /// Whether unknown PeerIds may come in to redeem an invite.
     OpenForJoins(bool),
     /// Send a frame of at most 65,000 bytes over the member's channel; lost if there is none.

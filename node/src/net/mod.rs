@@ -5,7 +5,6 @@
 //!
 //! [`mesh`] is the main swarm, which members alone may use; [`relay`] the client of a relay's logs.
 
-pub mod address;
 pub mod mesh;
 pub mod relay;
 
@@ -20,5 +19,20 @@ mod listen;
 mod queue;
 mod streams;
 
+pub use libp2p::Multiaddr;
+use libp2p::{PeerId, identity::Keypair};
+use zeroize::Zeroizing;
+
 pub use book::BookEntry;
 pub use listen::{ListenSyntax, listen_addresses};
+
+/// The PeerId of the node key with this Ed25519 seed.
+#[must_use]
+pub fn peer_id(seed: &[u8; 32]) -> Option<PeerId> {
+    Some(node_key(seed)?.public().to_peer_id())
+}
+
+fn node_key(seed: &[u8; 32]) -> Option<Keypair> {
+    let mut seed = Zeroizing::new(*seed);
+    Keypair::ed25519_from_bytes(seed.as_mut_slice()).ok()
+}

@@ -28,7 +28,7 @@ use crate::net::{
     dial::Dialer,
     gate::Joins,
     join::JoinEnded,
-    listen,
+    listen, node_key,
     streams::{Purpose, StreamEvent},
 };
 
@@ -98,7 +98,8 @@ const LEAVE: Duration = Duration::from_millis(500);
 const RENEW_MS: u64 = 24 * 60 * 60 * 1000;
 
 pub(super) fn spawn(config: Config) -> Result<Mesh, SpawnError> {
-    let Config { key, listen, me, clock } = config;
+    let Config { seed, listen, me, clock } = config;
+    let key = node_key(&seed).ok_or(SpawnError::Transport)?;
     let mut rng = channel::rng().ok_or(SpawnError::Transport)?;
     let mut swarm = behaviour::swarm(key)?;
     listen::listen(&mut swarm, &listen)?;
@@ -212,7 +213,6 @@ impl Run {
                 entries.retain(|entry| entry.member != self.local.endpoint.member());
                 self.set_book(Book::new(entries));
             }
-            MeshCommand::Me(me) => self.local = self.fresh(me),
             MeshCommand::OpenForJoins(open) => {
                 let joins = if open { Joins::Open } else { Joins::Closed };
                 self.swarm.behaviour_mut().gate.set_joins(joins);
@@ -340,21 +340,14 @@ impl Run {
 
     /// This member's channel keys, renewed where their certificate ends soon.
     pub(super) fn local(&mut self) -> Arc<Local> {
-        if self.local.key.not_after() < (self.local.clock)().plus_ms(RENEW_MS) {
-            self.local = self.fresh(Arc::clone(&self.local.endpoint));
+        let Local { endpoint, key, clock } = &*self.local;
+        if key.not_after() < clock().plus_ms(RENEW_MS)
+            && let Some(mut rng) = channel::rng()
+        {
+            let key = NoiseKey::generate(endpoint, clock(), &mut rng);
+            self.local = Arc::new(Local { endpoint: Arc::clone(endpoint), key, clock: *clock });
         }
         Arc::clone(&self.local)
-    }
-
-    fn fresh(&self, endpoint: Arc<protocol::endpoint::Endpoint>) -> Arc<Local> {
-        let clock = self.local.clock;
-        match channel::rng() {
-            Some(mut rng) => {
-                let key = NoiseKey::generate(&endpoint, clock(), &mut rng);
-                Arc::new(Local { endpoint, key, clock })
-            }
-            None => Arc::clone(&self.local),
-        }
     }
 
     /// A number that was not used before.

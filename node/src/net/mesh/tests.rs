@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
-use libp2p::{PeerId, multiaddr::Protocol, swarm::SwarmEvent};
+use libp2p::{PeerId, identity::Keypair, multiaddr::Protocol, swarm::SwarmEvent};
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 use tokio::{io::AsyncWriteExt as _, net::TcpStream, time::timeout};
 
@@ -38,11 +38,12 @@ fn identity(seed: u64) -> (Keypair, Arc<Endpoint>) {
 async fn node(seed: u64) -> Node {
     let (key, me) = identity(seed);
     let peer = key.public().to_peer_id();
+    let seed = Zeroizing::new([seed as u8; 32]);
     let listen = vec![
         "/ip4/127.0.0.1/tcp/0".parse().unwrap(),
         "/ip4/127.0.0.1/udp/0/quic-v1".parse().unwrap(),
     ];
-    let mut mesh = spawn(Config { key, listen, me: Arc::clone(&me), clock }).unwrap();
+    let mut mesh = spawn(Config { seed, listen, me: Arc::clone(&me), clock }).unwrap();
     let addresses = match next(&mut mesh).await {
         MeshReport::Listening(addresses) => addresses,
         other => panic!("{other:?}"),

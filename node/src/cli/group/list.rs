@@ -1,0 +1,42 @@
+//! `wattle group list`.
+
+use node::api::types::{GroupState, GroupSummary};
+
+use crate::cli::{Place, exit, exit::Exit, show};
+
+/// List the groups of this node
+#[derive(clap::Args)]
+#[command(after_help = exit::help(&[]))]
+pub struct List {}
+
+impl List {
+    pub async fn run(self, place: &Place) -> anyhow::Result<Exit> {
+        let groups = place.client().await?.groups().await?;
+        if place.json {
+            show::json_lines(&groups)?;
+            return Ok(Exit::Done);
+        }
+        for line in show::table(&groups.iter().map(row).collect::<Vec<_>>()) {
+            show::data(line)?;
+        }
+        if groups.is_empty() {
+            show::words("no groups yet");
+            show::next("wattle group create NAME, or wattle join with somebody's invite code");
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// A group in a table.
+pub fn row(group: &GroupSummary) -> Vec<String> {
+    let standing = match group.state {
+        GroupState::Active => show::count(group.members, "member"),
+        GroupState::Removed => "you were removed".into(),
+        GroupState::Left => "you have left".into(),
+    };
+    let waiting = match group.queued {
+        0 => String::new(),
+        n => format!("{} waiting: {}", show::count(n, "message"), show::safe(&group.waiting_for)),
+    };
+    vec![show::safe(&group.name), show::short(&group.id).into(), standing, waiting]
+}

@@ -1,0 +1,45 @@
+//! `wattle group`.
+
+mod create;
+mod leave;
+mod list;
+mod remove;
+mod rotate;
+mod show;
+
+use clap::Subcommand;
+
+pub use self::{list::row, show::path};
+
+use super::{Place, exit, exit::Exit};
+
+/// Make and look after groups
+#[derive(clap::Args)]
+#[command(after_help = exit::help(&[]))]
+pub struct Group {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Create(create::Create),
+    List(list::List),
+    Show(show::Show),
+    Remove(remove::Remove),
+    Leave(leave::Leave),
+    Rotate(rotate::Rotate),
+}
+
+impl Group {
+    pub async fn run(self, place: &Place) -> anyhow::Result<Exit> {
+        match self.command {
+            Command::Create(create) => create.run(place).await,
+            Command::List(list) => list.run(place).await,
+            Command::Show(show) => show.run(place).await,
+            Command::Remove(remove) => remove.run(place).await,
+            Command::Leave(leave) => leave.run(place).await,
+            Command::Rotate(rotate) => rotate.run(place).await,
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! `wattle group rotate`.
+
+use crate::cli::{Place, exit, exit::Exit, show};
+
+/// Make this node's sending keys anew
+///
+/// Nobody who learnt the old ones can read what follows. Nodes do it by themselves when members
+/// change, and every day.
+#[derive(clap::Args)]
+#[command(after_help = exit::help(&[]))]
+pub struct Rotate {
+    /// The group's name, or the first digits of its id
+    group: String,
+}
+
+impl Rotate {
+    pub async fn run(self, place: &Place) -> anyhow::Result<Exit> {
+        place.client().await?.rotate(&self.group).await?;
+        let group = show::safe(&self.group);
+        show::words(format_args!("your next message in {group} is under new keys"));
+        show::next(format_args!("wattle send {}", show::word(&self.group)));
+        Ok(Exit::Done)
+    }
+}

@@ -1,0 +1,92 @@
+//! `wattle init`.
+
+use std::path::{Path, PathBuf};
+
+use node::{
+    config,
+    core::{self, InitError},
+    store::{Store, StoreError, Unlock},
+};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+use zeroize::Zeroizing;
+
+use super::{
+    Place, exit,
+    exit::{Exit, Failure},
+    show,
+};
+
+/// Make this node's identity, without starting it
+///
+/// `wattle up` does it by itself at its first start.
+#[derive(clap::Args)]
+#[command(after_help = exit::help(&["wattle init --name ana"]))]
+pub struct Init {
+    /// The name that others see [default: yours on this machine]
+    #[arg(long, value_name = "NAME", env = "WATTLE_NAME")]
+    name: Option<String>,
+    #[command(flatten)]
+    lock: Lock,
+}
+
+/// How the data directory is locked.
+#[derive(clap::Args, Default)]
+pub struct Lock {
+    /// Lock the data directory with the passphrase in this file; `-` for standard input
+    ///
+    /// Without it, or WATTLE_PASSPHRASE, the key is in a file of the directory.
+    #[arg(long, value_name = "FILE", env = "WATTLE_PASSPHRASE_FILE")]
+    passphrase_file: Option<PathBuf>,
+}
+
+impl Init {
+    pub fn run(self, place: &Place) -> anyhow::Result<Exit> {
+        let store = Store::open(&place.data_dir, &self.lock.unlock()?);
+        let mut store = store.map_err(|error| locked_out(&error, &place.data_dir))?;
+        let name = self.name.unwrap_or_else(config::default_name);
+        if let Err(error) = core::init(&mut store, &name, &mut seeded()?) {
+            let (exit, hint) = match error {
+                InitError::Exists => {
+                    (Exit::Refused, "wattle up starts its node; --data-dir DIR names another place")
+                }
+                InitError::Name(_) => (Exit::Usage, "choose another with --name NAME"),
+                InitError::Store(error) => return Err(locked_out(&error, &place.data_dir)),
+            };
+            return Err(Failure::new(exit, error.to_string(), hint).into());
+        }
+        show::words(format_args!("made an identity for {}", show::safe(&name)));
+        show::next("wattle up");
+        Ok(Exit::Done)
+    }
+}
+
+impl Lock {
+    /// How the store's key is had: by the file, by `WATTLE_PASSPHRASE`, or without a passphrase.
+    pub fn unlock(&self) -> anyhow::Result<Unlock> {
+        Ok(match (&self.passphrase_file, std::env::var("WATTLE_PASSPHRASE")) {
+            (Some(file), _) => Unlock::Passphrase(config::passphrase(file)?),
+            (None, Ok(passphrase)) => Unlock::Passphrase(Zeroizing::new(passphrase)),
+            (None, Err(_)) => Unlock::KeyFile,
+        })
+    }
+}
+
+/// A data directory that can't be used.
+pub fn locked_out(error: &StoreError, dir: &Path) -> anyhow::Error {
+    let exit = match error {
+        StoreError::PassphraseNeeded | StoreError::PassphraseUnknown => Exit::Usage,
+        StoreError::WrongKey | StoreError::Locked | StoreError::KeyMissing => Exit::Refused,
+        StoreError::Damaged => Exit::Integrity,
+        _ => Exit::Unexpected,
+    };
+    let hint = format!("the data directory is {}", dir.display());
+    Failure::new(exit, error.to_string(), hint).into()
+}
+
+/// Randomness, seeded from the system.
+fn seeded() -> anyhow::Result<ChaCha20Rng> {
+    let mut seed = Zeroizing::new([0; 32]);
+    getrandom::fill(seed.as_mut())?;
+    Ok(ChaCha20Rng::from_seed(*seed))
+}

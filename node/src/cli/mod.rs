@@ -1,0 +1,139 @@
+//! The command line: a face of the local API, one file for each command.
+//!
+//! > Standard output is data, standard error is words. Each command ends by naming the next one,
+//! > and each wait names what it waits for. Secrets are never in arguments.
+
+mod args;
+mod bench;
+mod demo;
+mod down;
+mod exit;
+mod group;
+mod history;
+mod init;
+mod input;
+mod invite;
+mod join;
+mod relay;
+mod send;
+mod show;
+mod stage;
+mod status;
+mod stop;
+mod tail;
+mod up;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use node::{client::Client, config};
+
+use self::exit::Exit;
+
+/// End-to-end encrypted groups, from the command line.
+///
+/// Without a command it starts a node here, as `wattle up` does.
+#[derive(Parser)]
+#[command(name = "wattle", version, after_help = exit::help(&["wattle up", "wattle demo"]))]
+pub struct Cli {
+    /// Where the node keeps everything [default: your place for data on this system]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "WATTLE_DATA_DIR",
+        hide_env_values = true,
+        display_order = 900
+    )]
+    data_dir: Option<PathBuf>,
+    /// Print data as JSON, one value on each line
+    #[arg(long, global = true, display_order = 901)]
+    json: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Init(init::Init),
+    Up(up::Up),
+    Down(down::Down),
+    Status(status::Status),
+    Group(group::Group),
+    Invite(invite::Invite),
+    Join(join::Join),
+    Send(send::Send),
+    Tail(tail::Tail),
+    History(history::History),
+    Demo(demo::Demo),
+    Bench(bench::Bench),
+    Relay(relay::Relay),
+}
+
+/// What every command is told.
+pub struct Place {
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// Whether data is to be JSON.
+    pub json: bool,
+}
+
+impl Cli {
+    /// Runs the command, and says on standard error why it was not done, if so.
+    pub async fn run(self) -> ExitCode {
+        let ended = match config::data_dir(self.data_dir) {
+            Ok(data_dir) => {
+                let place = Place { data_dir, json: self.json };
+                self.command.unwrap_or_else(|| Command::Up(up::Up::default())).run(&place).await
+            }
+            Err(error) => Err(error.into()),
+        };
+        match ended {
+            Ok(exit) => exit.into(),
+            Err(error) if exit::is_broken_pipe(&error) => Exit::Done.into(),
+            Err(error) => {
+                let (exit, message, hint) = exit::explain(&error);
+                show::words(format_args!("error: {}", show::safe(&message)));
+                if !hint.is_empty() {
+                    show::words(format_args!("hint: {}", show::safe(&hint)));
+                }
+                exit.into()
+            }
+        }
+    }
+}
+
+impl Command {
+    async fn run(self, place: &Place) -> anyhow::Result<Exit> {
+        match self {
+            Self::Init(init) => init.run(place),
+            // These end what they began when they are interrupted.
+            Self::Up(up) => up.run(place).await,
+            Self::Relay(relay) => relay.run(place).await,
+            Self::Demo(demo) => demo.run(place).await,
+            Self::Bench(bench) => bench.run(place).await,
+            Self::Join(join) => join.run(place).await,
+            Self::Down(down) => or_interrupted(down.run(place)).await,
+            Self::Status(status) => or_interrupted(status.run(place)).await,
+            Self::Group(group) => or_interrupted(group.run(place)).await,
+            Self::Invite(invite) => or_interrupted(invite.run(place)).await,
+            Self::Send(send) => or_interrupted(send.run(place)).await,
+            Self::Tail(tail) => or_interrupted(tail.run(place)).await,
+            Self::History(history) => or_interrupted(history.run(place)).await,
+        }
+    }
+}
+
+async fn or_interrupted(run: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Result<Exit> {
+    tokio::select! {
+        ended = run => ended,
+        _ = tokio::signal::ctrl_c() => Ok(Exit::Interrupted),
+    }
+}
+
+impl Place {
+    /// Finds the running node.
+    pub async fn client(&self) -> anyhow::Result<Client> {
+        Ok(Client::connect(&self.data_dir).await?)
+    }
+}

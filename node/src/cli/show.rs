@@ -1,0 +1,250 @@
+//! How things look: safe on any terminal, aligned, the same words everywhere.
+//!
+//! > Names and texts come from other people. What steers a terminal or turns the direction of
+//! > writing is shown as an escape and never written raw, in JSON too.
+
+use std::{
+    env, fmt,
+    io::{self, IsTerminal, Write},
+};
+
+use node::api::types::{Class, Event, MemberRef, Message, VERSION};
+use serde::Serialize;
+use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
+
+/// A line of data, on standard output.
+pub fn data(line: impl fmt::Display) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()
+}
+
+/// A line of words, on standard error. Nobody's reading it is no error.
+pub fn words(line: impl fmt::Display) {
+    drop(writeln!(io::stderr().lock(), "{line}"));
+}
+
+/// The next step, as the last line on standard error.
+pub fn next(command: impl fmt::Display) {
+    words(format_args!("next: {command}"));
+}
+
+/// One line of JSON, on standard output.
+pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
+    let line = serde_json::to_string(value)?;
+    let mut safe = String::with_capacity(line.len());
+    for c in line.chars() {
+        if is_unsafe(c) {
+            let mut units = [0; 2];
+            for unit in c.encode_utf16(&mut units) {
+                safe.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            safe.push(c);
+        }
+    }
+    Ok(data(safe)?)
+}
+
+/// Many things as JSON, each on a line of its own with its `"v"`.
+pub fn json_lines<T: Serialize>(values: &[T]) -> anyhow::Result<()> {
+    for value in values {
+        let mut value = serde_json::to_value(value)?;
+        if let Some(object) = value.as_object_mut() {
+            object.entry("v").or_insert_with(|| VERSION.into());
+        }
+        json(&value)?;
+    }
+    Ok(())
+}
+
+/// A text from somebody, on one line.
+pub fn safe(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\t' => shown.push('\t'),
+            c if is_unsafe(c) => shown.extend(c.escape_default()),
+            c => shown.push(c),
+        }
+    }
+    shown
+}
+
+/// A text from somebody, its lines kept; those after the first are indented, so that none of them
+/// can pose as a line of its own.
+fn safe_lines(text: &str) -> String {
+    let lines: Vec<String> = text.lines().map(safe).collect();
+    lines.join("\n      ")
+}
+
+/// Control characters, and what changes the direction of writing or breaks lines.
+fn is_unsafe(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{061c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
+}
+
+/// A member's name.
+pub fn name(member: &MemberRef) -> String {
+    safe(&member.name)
+}
+
+/// The names of members, in a list.
+pub fn names(members: &[MemberRef]) -> String {
+    members.iter().map(name).collect::<Vec<_>>().join(", ")
+}
+
+/// What somebody typed, as it is typed again in a shell.
+pub fn word(typed: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_.:@/+".contains(c);
+    let safe = safe(typed);
+    if !safe.is_empty() && safe.chars().all(plain) {
+        safe
+    } else {
+        format!("'{}'", safe.replace('\'', "'\\''"))
+    }
+}
+
+/// The first digits of an id: enough to type.
+pub fn short(id: &str) -> &str {
+    id.get(..8).unwrap_or(id)
+}
+
+/// `1 member`, `2 members`.
+pub fn count(n: u64, one: &str) -> String {
+    format!("{n} {one}{}", if n == 1 { "" } else { "s" })
+}
+
+/// Emphasis that a terminal may show.
+#[derive(Clone, Copy)]
+pub enum Tone {
+    /// What matters less.
+    Dim,
+    /// Who speaks.
+    Bold,
+}
+
+/// A text with emphasis, where standard output is a terminal and `NO_COLOR` is not set.
+pub fn toned(tone: Tone, text: &str) -> String {
+    let no_color = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    if no_color || !io::stdout().is_terminal() {
+        return text.into();
+    }
+    let code = match tone {
+        Tone::Dim => 2,
+        Tone::Bold => 1,
+    };
+    format!("\x1b[{code}m{text}\x1b[0m")
+}
+
+/// Rows under one another, their cells aligned by what they show; the last is not padded.
+pub fn table(rows: &[Vec<String>]) -> Vec<String> {
+    let width = |cell: &String| cell.chars().count();
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns)
+        .map(|column| rows.iter().filter_map(|row| row.get(column)).map(width).max().unwrap_or(0))
+        .collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
+}
+
+/// A time of the API, in UTC. What can't be read is shown as the epoch.
+pub fn time(at: &str) -> OffsetDateTime {
+    OffsetDateTime::parse(at, &Rfc3339)
+        .map_or(OffsetDateTime::UNIX_EPOCH, |at| at.to_offset(UtcOffset::UTC))
+}
+
+/// `14:03`.
+pub fn clock(at: &str) -> String {
+    let at = time(at);
+    format!("{:02}:{:02}", at.hour(), at.minute())
+}
+
+/// `2026-01-31 14:03 UTC`.
+pub fn moment(at: &str) -> String {
+    format!("{} {} UTC", time(at).date(), clock(at))
+}
+
+/// How long ago, in the largest unit that fits.
+pub fn ago(at: &str) -> String {
+    let seconds = (OffsetDateTime::now_utc() - time(at)).whole_seconds().max(0).unsigned_abs();
+    match seconds {
+        0..=119 => count(seconds, "second"),
+        120..=7_199 => count(seconds / 60, "minute"),
+        7_200..=172_799 => count(seconds / 3_600, "hour"),
+        _ => count(seconds / 86_400, "day"),
+    }
+}
+
+/// A conversation, line by line; a line with the date stands before the first of each day.
+#[derive(Default)]
+pub struct Conversation {
+    day: Option<time::Date>,
+}
+
+impl Conversation {
+    /// Shows a message.
+    pub fn message(&mut self, message: &Message) -> io::Result<()> {
+        self.date(&message.at)?;
+        let doubt = match message.class {
+            Class::Ok => "",
+            Class::StaleView => " (a member who was being removed could read this)",
+            Class::PostCut => " (written after its writer's removal: don't trust it)",
+        };
+        let clock = toned(Tone::Dim, &clock(&message.at));
+        let name = toned(Tone::Bold, &name(&message.from));
+        data(format_args!("{clock} {name}: {}{doubt}", safe_lines(&message.text)))
+    }
+
+    /// Shows something that happened.
+    pub fn note(&mut self, event: &Event, what: impl fmt::Display) -> io::Result<()> {
+        self.date(&event.at)?;
+        let line = format!("{} * {what}", clock(&event.at));
+        data(toned(Tone::Dim, &line))
+    }
+
+    fn date(&mut self, at: &str) -> io::Result<()> {
+        let day = time(at).date();
+        let first = self.day.replace(day);
+        if first == Some(day) || (first.is_none() && day == OffsetDateTime::now_utc().date()) {
+            return Ok(());
+        }
+        data(toned(Tone::Dim, &format!("-- {day} --")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_steers_a_terminal_is_written_raw() {
+        let nasty = "a\x1b[2Jb\u{9b}c\rd\u{202e}e\u{2066}f\u{200b}g\x07\u{feff}";
+        let shown = safe(nasty);
+        assert_eq!(shown, "a\\u{1b}[2Jb\\u{9b}c\\rd\\u{202e}e\\u{2066}f\\u{200b}g\\u{7}\\u{feff}");
+        assert_eq!(safe("grün 👩‍👩‍👧 עברית\t=)"), "grün 👩‍👩‍👧 עברית\t=)");
+    }
+
+    #[test]
+    fn a_line_in_a_text_can_not_pose_as_another_message() {
+        assert_eq!(safe_lines("hi\n12:00 ana: pay him"), "hi\n      12:00 ana: pay him");
+        assert_eq!(safe_lines("hi\r12:00 ana: pay"), "hi\\r12:00 ana: pay");
+    }
+
+    #[test]
+    fn cells_are_aligned_and_lines_have_no_tail() {
+        let rows = [vec!["ana".into(), "direct".into(), String::new()], vec!["grün".into()]];
+        assert_eq!(table(&rows), ["ana   direct", "grün"]);
+    }
+
+    #[test]
+    fn times_are_shown_in_utc() {
+        assert_eq!(clock("2026-01-31T23:30:00-01:00"), "00:30");
+        assert_eq!(moment("2026-01-31T14:03:59.5Z"), "2026-01-31 14:03 UTC");
+    }
+}

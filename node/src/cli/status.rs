@@ -1,0 +1,131 @@
+//! `wattle status`.
+
+use node::api::types::{self, MemberPath, RelayState, RelayStatus};
+
+use super::{
+    Place, exit,
+    exit::Exit,
+    group::{path, row},
+    show,
+};
+
+/// Show how the node, its relays, groups and members stand
+///
+/// For each member: how it is reached, and why not better.
+#[derive(clap::Args)]
+#[command(after_help = exit::help(&["wattle status", "wattle --json status"]))]
+pub struct Status {}
+
+impl Status {
+    pub async fn run(self, place: &Place) -> anyhow::Result<Exit> {
+        let status = place.client().await?.status().await?;
+        if place.json {
+            show::json(&status)?;
+            return Ok(Exit::Done);
+        }
+        for line in lines(&status) {
+            show::data(line)?;
+        }
+        if status.groups.is_empty() {
+            show::next("wattle group create NAME, or wattle join with somebody's invite code");
+        }
+        Ok(Exit::Done)
+    }
+}
+
+fn lines(status: &types::Status) -> Vec<String> {
+    let name = show::name(&status.me);
+    let (id, ago) = (show::short(&status.me.id), show::ago(&status.started));
+    let mut lines = vec![format!("{name} ({id}), wattle {}, up for {ago}", status.version)];
+    section(&mut lines, "relays", status.relays.iter().map(relay).collect(), "none");
+    let listen = status.listen.iter().map(|address| vec![show::safe(address)]).collect();
+    let nowhere = if status.direct { "listening nowhere" } else { "off (--no-direct)" };
+    section(&mut lines, "direct", listen, nowhere);
+    section(&mut lines, "groups", status.groups.iter().map(row).collect(), "none yet");
+    if !status.paths.is_empty() {
+        section(&mut lines, "members", status.paths.iter().map(member).collect(), "");
+    }
+    lines
+}
+
+fn section(lines: &mut Vec<String>, title: &str, rows: Vec<Vec<String>>, empty: &str) {
+    if rows.is_empty() {
+        lines.push(format!("{title:<8}  {empty}"));
+    }
+    for (at, line) in show::table(&rows).into_iter().enumerate() {
+        let title = if at == 0 { title } else { "" };
+        lines.push(format!("{title:<8}  {line}"));
+    }
+}
+
+fn relay(relay: &RelayStatus) -> Vec<String> {
+    let address = relay.addresses.first().map(String::as_str).unwrap_or_default();
+    let retry = relay.retry_in_ms.map(|ms| format!("tried again in {} s", ms.div_ceil(1000)));
+    let state = match relay.state {
+        RelayState::Up => "up",
+        RelayState::Connecting => "connecting",
+        RelayState::Down => "down",
+    };
+    let waiting = (relay.waiting > 0).then(|| format!("{} waiting", relay.waiting));
+    let reason = (!relay.reason.is_empty()).then(|| show::safe(&relay.reason));
+    let detail: Vec<String> = [reason, retry, waiting].into_iter().flatten().collect();
+    vec![state.into(), show::safe(address), detail.join("; ")]
+}
+
+fn member(member: &MemberPath) -> Vec<String> {
+    let reason = if member.reason.is_empty() {
+        member.address.as_deref().unwrap_or_default()
+    } else {
+        &member.reason
+    };
+    vec![show::name(&member.member), path(member.path).into(), show::safe(reason)]
+}
+
+#[cfg(test)]
+mod tests {
+    use node::api::types::{MemberRef, Path};
+
+    use super::*;
+
+    #[test]
+    fn status_says_for_each_member_how_it_is_reached_and_why() {
+        let me = MemberRef { id: "ab".repeat(32), name: "ana".into() };
+        let ben = MemberRef { id: "cd".repeat(32), name: "ben\u{1b}".into() };
+        let path = MemberPath {
+            member: ben,
+            path: Path::Relay,
+            address: None,
+            reason: "direct connections are off".into(),
+            since: None,
+        };
+        let relay = RelayStatus {
+            addresses: vec!["/ip4/1.2.3.4/tcp/4001".into()],
+            state: RelayState::Down,
+            reason: "refused".into(),
+            retry_in_ms: Some(1_200),
+            waiting: 2,
+        };
+        let status = types::Status {
+            v: 1,
+            me,
+            version: "0.1.0".into(),
+            started: "2026-01-01T00:00:00Z".into(),
+            listen: vec![],
+            direct: false,
+            relays: vec![relay],
+            groups: vec![],
+            paths: vec![path],
+        };
+        let lines = lines(&status);
+        assert!(lines[0].starts_with("ana (abababab), wattle 0.1.0, up for "), "{}", lines[0]);
+        assert_eq!(
+            lines[1..],
+            [
+                "relays    down  /ip4/1.2.3.4/tcp/4001  refused; tried again in 2 s; 2 waiting",
+                "direct    off (--no-direct)",
+                "groups    none yet",
+                "members   ben\\u{1b}  through the relay  direct connections are off",
+            ]
+        );
+    }
+}

@@ -1,0 +1,197 @@
+//! `wattle up`.
+
+use std::path::Path;
+
+use anyhow::Context;
+use node::{
+    api::{
+        Api,
+        socket::{self, BindError, Socket},
+        types::{Ready, VERSION},
+    },
+    client::Client,
+    config::{self, RelayFlags, Relays},
+    core::OpenError,
+    driver::{self, HostRelay, NodeConfig, Running, StartError},
+    store::hex,
+};
+use tokio::{net::UnixListener, task::JoinHandle, time::timeout};
+
+use super::{
+    Place, exit,
+    exit::{Exit, Failure},
+    init::{self, Lock},
+    show,
+    stage::PATIENCE,
+    stop::{Attached, Stop},
+};
+
+/// Start the node here, in the foreground
+///
+/// Its first start makes an identity. Without a relay it runs one itself, so that machines which
+/// reach this one need nothing else; a choice of relays is remembered for the next start. It prints
+/// one line when it is ready, and ends on Ctrl-C or `wattle down`.
+#[derive(clap::Args, Default)]
+#[command(after_help = exit::help(&[
+    "wattle up",
+    "wattle up --relay /dns/relay.example.org/tcp/4407/p2p/12D3…",
+    "wattle up --no-relay --listen 192.168.1.10:4408",
+]))]
+pub struct Up {
+    /// Use this relay, by the address that it printed; may be repeated
+    #[arg(long = "relay", value_name = "ADDR")]
+    relays: Vec<String>,
+    /// Run a relay inside this node, beside others that are given
+    #[arg(long)]
+    host: bool,
+    /// Neither use nor run a relay
+    #[arg(long, conflicts_with_all = ["relays", "host"])]
+    no_relay: bool,
+    /// Listen for members here, IP:PORT or a multiaddr; may be repeated [default: everywhere]
+    #[arg(long, value_name = "ADDR", env = "WATTLE_LISTEN", value_delimiter = ',')]
+    listen: Vec<String>,
+    /// Neither make nor take direct connections: members see no address of this machine
+    #[arg(long)]
+    no_direct: bool,
+    /// The name that others see, at the first start [default: yours on this machine]
+    #[arg(long, value_name = "NAME", env = "WATTLE_NAME")]
+    name: Option<String>,
+    #[command(flatten)]
+    lock: Lock,
+    #[command(flatten)]
+    attached: Attached,
+}
+
+impl Up {
+    pub async fn run(self, place: &Place) -> anyhow::Result<Exit> {
+        let stop = Stop::new(self.attached)?;
+        if Client::connect(&place.data_dir).await.is_ok() {
+            return Err(unbound(BindError::InUse, &place.data_dir));
+        }
+        let (node, named) = (self.start(place).await?, self.name);
+        // The data directory is this process's own by now.
+        let (listener, socket) = match socket::bind(&place.data_dir) {
+            Ok(bound) => bound,
+            Err(error) => return Err(unbound(error, &place.data_dir)),
+        };
+        let ready = ready(&node, &socket);
+        let up = Serving::new(node, listener, socket);
+        announce(&ready, named.as_deref(), place)?;
+        up.until(stop).await
+    }
+
+    async fn start(&self, place: &Place) -> anyhow::Result<Running> {
+        let flags =
+            RelayFlags { addresses: self.relays.clone(), host: self.host, none: self.no_relay };
+        let relays = Relays::choose(&place.data_dir, &flags)?;
+        let config = NodeConfig {
+            data_dir: place.data_dir.clone(),
+            unlock: self.lock.unlock()?,
+            name: self.name.clone().unwrap_or_else(config::default_name),
+            listen: self.listen.clone(),
+            direct: !self.no_direct,
+            relays: relays.addresses,
+            host_relay: relays.host.then(HostRelay::default),
+        };
+        let started = driver::start(config).await;
+        let node = started.map_err(|error| refused(error, &place.data_dir))?;
+        Relays::remember(&place.data_dir, &flags)?;
+        Ok(node)
+    }
+}
+
+/// A node with its API.
+struct Serving {
+    node: Running,
+    api: Api,
+    served: JoinHandle<std::io::Result<()>>,
+    socket: Socket,
+}
+
+impl Serving {
+    fn new(node: Running, listener: UnixListener, socket: Socket) -> Self {
+        let api = Api::new(node.handle.clone(), node.reader.clone());
+        Self { node, served: tokio::spawn(api.clone().serve(listener)), api, socket }
+    }
+
+    /// Serves until the process is told to end, then ends in order.
+    async fn until(mut self, stop: Stop) -> anyhow::Result<Exit> {
+        let broken = tokio::select! {
+            () = stop.told() => None,
+            () = self.api.asked_down() => None,
+            broken = self.node.wait() => Some(broken),
+        };
+        let ended = match broken {
+            Some(broken) => Err(broken),
+            None => self.node.shutdown().await,
+        };
+        // The socket's file goes first: who waits for the end may start the next node at once.
+        drop(self.socket);
+        self.api.end();
+        drop(timeout(PATIENCE, self.served).await);
+        ended.context("the node failed; start it again with: wattle up")?;
+        show::words("the node has ended");
+        Ok(Exit::Done)
+    }
+}
+
+fn ready(node: &Running, socket: &Socket) -> Ready {
+    let ready = node.ready.clone();
+    Ready {
+        v: VERSION,
+        event: "ready".into(),
+        member: hex(&ready.member.0),
+        name: ready.name,
+        api: socket.path().display().to_string(),
+        peer: ready.peer,
+        listen: ready.listen,
+        relays: ready.relays,
+    }
+}
+
+fn announce(ready: &Ready, named: Option<&str>, place: &Place) -> anyhow::Result<()> {
+    let name = show::safe(&ready.name);
+    if named.is_some_and(|named| named != ready.name) {
+        show::words(format_args!("this node's name is {name} since its first start, and stays so"));
+    }
+    if place.json {
+        return show::json(ready);
+    }
+    let member = show::short(&ready.member);
+    let first = |addresses: &[String]| addresses.first().map_or("none".into(), |at| show::safe(at));
+    let (relay, direct) = (first(&ready.relays), first(&ready.listen));
+    show::data(format_args!("{name} is up: member {member}, relay {relay}, direct {direct}"))?;
+    show::words("Ctrl-C ends it");
+    show::next("in another terminal: wattle group create NAME, or wattle join");
+    Ok(())
+}
+
+/// What to do about a node that does not start.
+fn refused(error: StartError, data_dir: &Path) -> anyhow::Error {
+    let exit = match &error {
+        StartError::Store(error) | StartError::Open(OpenError::Store(error)) => {
+            return init::locked_out(error, data_dir);
+        }
+        StartError::Relay { .. } | StartError::Listen { .. } => Exit::Usage,
+        StartError::Init(node::core::InitError::Name(_)) => Exit::Usage,
+        StartError::Open(_) => Exit::Integrity,
+        _ => Exit::Unexpected,
+    };
+    let hint = match &error {
+        StartError::Relay { .. } => "copy the address that the relay printed when it started",
+        StartError::Listen { .. } => "an address is IP:PORT, such as 0.0.0.0:4408",
+        StartError::Init(_) => "choose another with --name NAME",
+        _ => "",
+    };
+    Failure::new(exit, error.to_string(), hint).into()
+}
+
+fn unbound(error: BindError, data_dir: &Path) -> anyhow::Error {
+    match error {
+        BindError::InUse => {
+            let hint = format!("wattle down ends it; its data directory is {}", data_dir.display());
+            Failure::new(Exit::Refused, error.to_string(), hint).into()
+        }
+        BindError::Io(_) => anyhow::Error::new(error),
+    }
+}

@@ -1,0 +1,75 @@
+//! The relays' clients: one task for each relay that the core wants.
+
+use std::collections::BTreeMap;
+
+use tokio::{
+    sync::mpsc,
+    task::{JoinError, JoinSet},
+};
+
+use crate::net::relay::{self, RelayCommand, RelayKey, RelayPeer, RelayReport};
+
+/// The clients that run.
+pub(super) struct Relays {
+    clients: BTreeMap<RelayKey, Client>,
+    tasks: JoinSet<Result<(), JoinError>>,
+    reports: mpsc::Sender<(RelayKey, RelayReport)>,
+}
+
+struct Client {
+    peer: RelayPeer,
+    commands: mpsc::Sender<RelayCommand>,
+}
+
+/// Commands for one relay that may wait, and reports of all that may.
+const QUEUE: usize = 256;
+
+impl Relays {
+    pub(super) fn new() -> (Self, mpsc::Receiver<(RelayKey, RelayReport)>) {
+        let (reports, taken) = mpsc::channel(QUEUE);
+        (Self { clients: BTreeMap::new(), tasks: JoinSet::new(), reports }, taken)
+    }
+
+    /// The way to a relay's client, which is started where there is none. One that knows other
+    /// addresses ends.
+    pub(super) fn wanted(&mut self, peer: RelayPeer) -> mpsc::Sender<RelayCommand> {
+        if let Some(client) = self.clients.get(&peer.peer_id)
+            && client.peer == peer
+        {
+            return client.commands.clone();
+        }
+        let (commands, taken) = mpsc::channel(QUEUE);
+        self.tasks.spawn(relay::spawn(peer.clone(), taken, self.reports.clone()));
+        let client = Client { peer, commands: commands.clone() };
+        self.clients.insert(client.peer.peer_id, client);
+        commands
+    }
+
+    /// The way to a relay's client, if it runs.
+    pub(super) fn client(&self, relay: &RelayKey) -> Option<mpsc::Sender<RelayCommand>> {
+        self.clients.get(relay).map(|client| client.commands.clone())
+    }
+
+    /// Ends a relay's client; it sees that nobody can tell it anything any more.
+    pub(super) fn drop_client(&mut self, relay: &RelayKey) {
+        self.clients.remove(relay);
+    }
+
+    /// Waits until a client dies that should live; never comes back otherwise.
+    pub(super) async fn died(&mut self) {
+        loop {
+            match self.tasks.join_next().await {
+                Some(Ok(Ok(()))) => {}
+                Some(_) => return,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Ends all clients and waits for them.
+    pub(super) async fn end(mut self) {
+        self.clients.clear();
+        drop(self.reports);
+        while self.tasks.join_next().await.is_some() {}
+    }
+}

@@ -1,0 +1,259 @@
+//! The loop that owns the core: one input at a time, then what the core wants of the network.
+//!
+//! > An input that the store can't keep ends the node: what was told to the core was told once.
+//!
+//! It runs on the core's own thread, and is the only place that calls the core.
+
+use std::{collections::VecDeque, time::Duration};
+
+use tokio::{
+    sync::{mpsc, watch},
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Stopped, handle::Call, now, relays::Relays};
+use crate::{
+    core::{Core, Effect},
+    net::{
+        mesh::{Mesh, MeshCommand, MeshReport},
+        relay::{RelayCommand, RelayKey, RelayReport},
+    },
+    store::StoreError,
+};
+
+/// The core with everything that it hears from and speaks to.
+pub(super) struct Turn {
+    core: Core,
+    calls: mpsc::Receiver<Call>,
+    mesh: Option<Mesh>,
+    relays: Relays,
+    relay_reports: mpsc::Receiver<(RelayKey, RelayReport)>,
+    /// Reports that came while a relay's client was waited for.
+    early: VecDeque<(RelayKey, RelayReport)>,
+    woken: watch::Sender<u64>,
+    listening: watch::Sender<Vec<String>>,
+    stop: CancellationToken,
+}
+
+enum Input {
+    Call(Call),
+    Mesh(MeshReport),
+    Relay(RelayKey, RelayReport),
+    Due,
+    Stop,
+}
+
+/// Inputs taken before the network is looked after.
+const BATCH: usize = 64;
+/// Reports of relays that may wait here while a client of one takes no commands.
+const EARLY: usize = 256;
+/// Deadlines are looked at this often at least: the clock may be set.
+const NAP: Duration = Duration::from_secs(30);
+/// How long the network has to take leave.
+const LEAVE: Duration = Duration::from_secs(2);
+
+impl Turn {
+    pub(super) fn new(
+        core: Core,
+        calls: mpsc::Receiver<Call>,
+        mesh: Option<Mesh>,
+        woken: watch::Sender<u64>,
+        listening: watch::Sender<Vec<String>>,
+        stop: CancellationToken,
+    ) -> Self {
+        let (relays, relay_reports) = Relays::new();
+        let early = VecDeque::new();
+        Self { core, calls, mesh, relays, relay_reports, early, woken, listening, stop }
+    }
+
+    /// Turns until it is stopped, or something that the node can't do without is gone.
+    pub(super) async fn run(mut self) -> Result<(), Stopped> {
+        let end = self.turn().await;
+        self.leave().await;
+        end
+    }
+
+    async fn turn(&mut self) -> Result<(), Stopped> {
+        loop {
+            self.carry_out().await?;
+            match self.next().await? {
+                Input::Stop => return Ok(()),
+                input => self.take(input)?,
+            }
+            for _ in 0..BATCH {
+                match self.waiting() {
+                    Some(input) => self.take(input)?,
+                    None => break,
+                }
+            }
+        }
+    }
+
+    /// Waits for the next input.
+    async fn next(&mut self) -> Result<Input, Stopped> {
+        if let Some((relay, report)) = self.early.pop_front() {
+            return Ok(Input::Relay(relay, report));
+        }
+        let due = match self.core.deadline() {
+            Some(deadline) => Duration::from_millis(deadline.ms_since(now())).min(NAP),
+            None => NAP,
+        };
+        let mesh = async {
+            match &mut self.mesh {
+                Some(mesh) => tokio::select! {
+                    report = mesh.reports.recv() => report,
+                    _ = &mut mesh.task => None,
+                },
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.stop.cancelled() => Ok(Input::Stop),
+            () = self.relays.died() => Err(Stopped::Relay),
+            report = mesh => report.map(Input::Mesh).ok_or(Stopped::Mesh),
+            Some((relay, report)) = self.relay_reports.recv() => Ok(Input::Relay(relay, report)),
+            Some(call) = self.calls.recv() => Ok(Input::Call(call)),
+            () = sleep(due) => Ok(Input::Due),
+        }
+    }
+
+    /// An input that is there already.
+    fn waiting(&mut self) -> Option<Input> {
+        if let Ok(call) = self.calls.try_recv() {
+            return Some(Input::Call(call));
+        }
+        if let Some(Ok(report)) = self.mesh.as_mut().map(|mesh| mesh.reports.try_recv()) {
+            return Some(Input::Mesh(report));
+        }
+        let (relay, report) =
+            self.early.pop_front().or_else(|| self.relay_reports.try_recv().ok())?;
+        Some(Input::Relay(relay, report))
+    }
+
+    /// Tells the core one thing.
+    fn take(&mut self, input: Input) -> Result<(), StoreError> {
+        let now = now();
+        match input {
+            Input::Call(call) => {
+                call(&mut self.core, now);
+                Ok(())
+            }
+            Input::Mesh(report) => self.take_mesh(report),
+            Input::Relay(relay, report) => self.core.on_relay(&relay, report, now),
+            Input::Due | Input::Stop => Ok(()),
+        }?;
+        match self.core.deadline() {
+            Some(deadline) if deadline <= now => self.core.on_deadline(now),
+            _ => Ok(()),
+        }
+    }
+
+    fn take_mesh(&mut self, report: MeshReport) -> Result<(), StoreError> {
+        let (core, now) = (&mut self.core, now());
+        match report {
+            MeshReport::Listening(addresses) => {
+                let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+                self.listening.send_replace(addresses.clone());
+                core.on_listening(addresses, now)
+            }
+            MeshReport::ChannelUp { peer, address } => {
+                core.on_channel_up(&peer, address.to_string(), now)
+            }
+            MeshReport::ChannelDown { member, reason } => {
+                core.on_channel_down(member, reason.to_string(), now)
+            }
+            MeshReport::Frame { member, frame } => core.on_channel_frame(member, &frame, now),
+            MeshReport::DialFailed { member, reason, retry_in } => {
+                let retry_in = u64::try_from(retry_in.as_millis()).unwrap_or(u64::MAX);
+                core.on_dial_failed(member, reason.to_string(), retry_in, now)
+            }
+            MeshReport::JoinOpened { stream } => core.on_join_open(stream, now),
+            MeshReport::JoinFrame { stream, frame } => core.on_join_frame(stream, &frame, now),
+            MeshReport::JoinClosed { stream } => core.on_join_closed(stream, now),
+        }
+    }
+
+    /// Does what the core wants of the network.
+    async fn carry_out(&mut self) -> Result<(), Stopped> {
+        while let Some(effect) = self.core.poll_effect() {
+            match effect {
+                Effect::RelayPlan(peer, plan) => {
+                    let client = self.relays.wanted(peer);
+                    self.tell_relay(client, RelayCommand::Plan(plan)).await;
+                }
+                Effect::RelayDrop(relay) => self.relays.drop_client(&relay),
+                Effect::Append { relay, log, tag, entry } => {
+                    if let Some(client) = self.relays.client(&relay) {
+                        self.tell_relay(client, RelayCommand::Append { log, tag, entry }).await;
+                    }
+                }
+                Effect::Book(entries) => self.tell_mesh(MeshCommand::Book(entries)).await?,
+                Effect::Channel { to, frame } => {
+                    self.tell_mesh(MeshCommand::Channel { to, frame }).await?;
+                }
+                Effect::JoinDial { stream, .. } if self.mesh.is_none() => {
+                    self.core.on_join_closed(stream, now())?;
+                }
+                Effect::JoinDial { stream, addresses } => {
+                    self.tell_mesh(MeshCommand::JoinDial { stream, addresses }).await?;
+                }
+                Effect::JoinSend { stream, frame } => {
+                    self.tell_mesh(MeshCommand::JoinSend { stream, frame }).await?;
+                }
+                Effect::JoinClose { stream } => {
+                    self.tell_mesh(MeshCommand::JoinClose { stream }).await?;
+                }
+                Effect::OpenForJoins(open) => {
+                    self.tell_mesh(MeshCommand::OpenForJoins(open)).await?;
+                }
+                Effect::Woken(seq) => {
+                    self.woken.send_replace(seq);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The swarm always takes commands, so this waits for it and nothing else.
+    async fn tell_mesh(&mut self, command: MeshCommand) -> Result<(), Stopped> {
+        match &self.mesh {
+            Some(mesh) => mesh.commands.send(command).await.map_err(|_| Stopped::Mesh),
+            None => Ok(()),
+        }
+    }
+
+    /// A client may itself wait until its reports are taken, so they are taken meanwhile. One that
+    /// has died shows in [`Relays::died`].
+    async fn tell_relay(&mut self, client: mpsc::Sender<RelayCommand>, command: RelayCommand) {
+        loop {
+            tokio::select! {
+                biased;
+                permit = client.reserve() => {
+                    if let Ok(permit) = permit {
+                        permit.send(command);
+                    }
+                    return;
+                }
+                Some(report) = self.relay_reports.recv(), if self.early.len() < EARLY => {
+                    self.early.push_back(report);
+                }
+            }
+        }
+    }
+
+    /// Ends the network's tasks, so that the others know at once.
+    async fn leave(self) {
+        let Self { core, mesh, relays, relay_reports, .. } = self;
+        drop(relay_reports);
+        let left = async {
+            if let Some(Mesh { commands, reports, task }) = mesh {
+                drop((commands, reports));
+                let _ = task.await;
+            }
+            relays.end().await;
+        };
+        let _ = timeout(LEAVE, left).await;
+        drop(core);
+    }
+}

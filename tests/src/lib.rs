@@ -35,6 +35,7 @@ mod node;
 mod process;
 mod relay;
 mod scan;
+mod stored;
 mod watch;
 mod world;
 

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::Command, sync::Arc};
 
-use crate::{binaries, memory, process::Process, world::Shared};
+use crate::{binaries, memory, process::Process, stored, world::Shared};
 
 /// A relay of this world. Its address stays the same over restarts.
 pub struct Relay {
@@ -53,6 +53,13 @@ impl Relay {
     #[must_use]
     pub fn memory(&self) -> Vec<u8> {
         memory::of(self.process_id())
+    }
+
+    /// Every entry in its store. Only after [`Relay::kill9`]: the store is one process's.
+    #[must_use]
+    pub fn stored(&self) -> Vec<Vec<u8>> {
+        assert!(self.process.is_none(), "the relay still has its store");
+        stored::entries(&self.data_dir())
     }
 
     /// Ends it without a word.

@@ -6,17 +6,34 @@
 //!
 //! Methods are of four kinds: *verbs*, asked by people; *handlers* (`on_…`), told by the network;
 //! *deadlines*; and the poll. After each call: [`Core::poll_effect`] until it is empty, then wait
-//! until [`Core::deadline`] at the latest.
+//! until [`Core::deadline`] at the latest. A handler that gives an error has kept nothing of what
+//! it was told; it is told again, or the network makes up for it.
 
 mod effect;
 mod error;
+mod events;
+mod gaps;
+mod invites;
+mod joins;
+mod mail;
+mod membership;
+mod peers;
+mod receive;
+mod relays;
+mod send;
+mod step;
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use protocol::{
     endpoint::Endpoint,
-    ids::{GroupId, MemberId, Timestamp},
-    noise::Peer,
+    group::Group,
+    ids::{GroupId, LogId, MemberId, Timestamp},
+    noise::NoiseKey,
+    sign::SigningSecret,
 };
 use rand_chacha::ChaCha20Rng;
 use zeroize::Zeroizing;
@@ -24,11 +41,22 @@ use zeroize::Zeroizing;
 pub use self::{
     effect::Effect,
     error::{InitError, OpenError, VerbError},
+    send::TEXT_MAX,
+};
+use self::{
+    gaps::Gaps,
+    invites::Hosted,
+    joins::Joining,
+    mail::Streams,
+    membership::is_active,
+    peers::Peers,
+    relays::{Owner, Relay},
+    step::{After, random},
 };
 use crate::{
-    api::types::{CreateInvite, GroupSummary, GroupView, InviteView, JoinView, Message, Status},
-    net::relay::{RelayKey, RelayReport},
-    store::{Reader, Store, StoreError},
+    api::types::{MemberRef, Status, VERSION},
+    net::{address, relay::RelayKey},
+    store::{Reader, Store, StoreError, rfc3339},
 };
 
 /// How this node takes part.
@@ -41,39 +69,117 @@ pub struct Options {
 }
 
 /// The owner of all state.
-#[expect(dead_code, reason = "the decisions come with the next commits")]
 pub struct Core {
     store: Store,
     me: Arc<Endpoint>,
     node_key: Zeroizing<[u8; 32]>,
+    noise: NoiseKey,
     rng: ChaCha20Rng,
     options: Options,
     started: Timestamp,
+    groups: BTreeMap<GroupId, Group>,
+    /// Groups that must be taken up from the store again.
+    unloaded: BTreeSet<GroupId>,
+    /// Groups with messages that wait to be sealed.
+    queued: BTreeSet<GroupId>,
+    /// Groups that know of a member's channel.
+    wired: BTreeSet<(GroupId, MemberId)>,
+    /// Groups whose deadline is not looked at before this instant.
+    resting: BTreeMap<GroupId, Timestamp>,
+    peers: Peers,
+    relays: BTreeMap<RelayKey, Relay>,
+    logs: BTreeMap<LogId, Owner>,
+    hosted: Hosted,
+    joining: Joining,
+    streams: Streams,
+    gaps: Gaps,
+    after: After,
+    /// When to try again what the store refused.
+    again: Option<Timestamp>,
+    /// When to drop what is too old.
+    tidy: Timestamp,
     effects: VecDeque<Effect>,
 }
 
+/// The store's names for the node's own values.
+const ENDPOINT: &str = "endpoint";
+const NODE_KEY: &str = "node key";
+
+const HOUR_MS: u64 = 60 * 60 * 1000;
+const JOINS_KEPT_MS: u64 = 30 * 24 * HOUR_MS;
+
+/// How long a group rests that stays due.
+const REST_MS: u64 = 100;
+
+/// How long to wait after the store has failed.
+const AGAIN_MS: u64 = 1000;
+
 /// Makes a node's identity and node key in an empty store.
 pub fn init(store: &mut Store, name: &str, rng: &mut ChaCha20Rng) -> Result<MemberId, InitError> {
-    let _ = (store, name, rng);
-    Err(InitError::Exists)
+    if is_initialised(store)? {
+        return Err(InitError::Exists);
+    }
+    let node_key = Zeroizing::new(random::<32>(rng));
+    let peer = address::peer_id(&SigningSecret::from_seed(&node_key).public());
+    let me = Endpoint::generate(name, peer.into_iter().collect(), rng)?;
+    store.transaction(|tx| {
+        tx.put_meta(ENDPOINT, &me.save())?;
+        tx.put_meta(NODE_KEY, node_key.as_slice())?;
+        tx.put_name(me.member(), name)
+    })?;
+    Ok(me.member())
 }
 
 /// Whether [`init`] has been done on this store.
 pub fn is_initialised(store: &mut Store) -> Result<bool, StoreError> {
-    store.transaction(|tx| Ok(tx.meta("endpoint")?.is_some()))
+    store.transaction(|tx| Ok(tx.meta(ENDPOINT)?.is_some()))
 }
 
-#[expect(clippy::missing_errors_doc, reason = "of a verb, see VerbError; of a handler, StoreError")]
 impl Core {
     /// Takes up everything that is stored. `rng` is seeded from the system, once.
     pub fn open(
-        store: Store,
-        rng: ChaCha20Rng,
+        mut store: Store,
+        mut rng: ChaCha20Rng,
         options: Options,
         now: Timestamp,
     ) -> Result<Self, OpenError> {
-        let _ = (store, rng, options, now);
-        Err(OpenError::NoIdentity)
+        let (endpoint, node_key) = store
+            .transaction(|tx| Ok::<_, StoreError>((tx.meta(ENDPOINT)?, tx.meta(NODE_KEY)?)))?;
+        let (Some(endpoint), Some(node_key)) = (endpoint, node_key) else {
+            return Err(OpenError::NoIdentity);
+        };
+        let me = Arc::new(Endpoint::load(&endpoint, &mut rng)?);
+        let node_key =
+            node_key.as_slice().try_into().map(Zeroizing::new).map_err(|_| StoreError::Damaged)?;
+        let noise = NoiseKey::generate(&me, now, &mut rng);
+        let mut core = Self {
+            store,
+            me,
+            node_key,
+            noise,
+            rng,
+            options,
+            started: now,
+            groups: BTreeMap::new(),
+            unloaded: BTreeSet::new(),
+            queued: BTreeSet::new(),
+            wired: BTreeSet::new(),
+            resting: BTreeMap::new(),
+            peers: Peers::default(),
+            relays: BTreeMap::new(),
+            logs: BTreeMap::new(),
+            hosted: Hosted::default(),
+            joining: Joining::default(),
+            streams: Streams::default(),
+            gaps: Gaps::default(),
+            after: After { logs: true, members: true, ..After::default() },
+            again: None,
+            tidy: now,
+            effects: VecDeque::new(),
+        };
+        core.take_up(now)?;
+        core.finish(now);
+        Ok(core)
     }
 
     /// This node's secrets, for channels.
@@ -93,227 +199,142 @@ impl Core {
         self.store.reader()
     }
 
-    // Verbs.
-
-    /// Founds a group.
-    pub fn create_group(&mut self, name: &str, now: Timestamp) -> Result<GroupView, VerbError> {
-        let _ = (name, now);
-        Err(VerbError::BadName)
-    }
-
-    /// All groups, oldest first.
-    pub fn groups(&mut self, now: Timestamp) -> Result<Vec<GroupSummary>, VerbError> {
-        let _ = now;
-        Ok(Vec::new())
-    }
-
-    /// One group: by its exact name or an unambiguous id prefix of at least four digits.
-    pub fn group(&mut self, reference: &str, now: Timestamp) -> Result<GroupView, VerbError> {
-        let _ = now;
-        Err(VerbError::NoSuchGroup { asked: reference.into() })
-    }
-
-    /// Which group a name or id prefix means.
-    pub fn find_group(&self, reference: &str) -> Result<GroupId, VerbError> {
-        Err(VerbError::NoSuchGroup { asked: reference.into() })
-    }
-
-    /// Makes an invite; its code is in this answer and nowhere else.
-    pub fn invite(
-        &mut self,
-        reference: &str,
-        terms: &CreateInvite,
-        now: Timestamp,
-    ) -> Result<InviteView, VerbError> {
-        let _ = (reference, terms, now);
-        Err(VerbError::NotAMember)
-    }
-
-    /// The invites that this node made for a group.
-    pub fn invites(
-        &mut self,
-        reference: &str,
-        now: Timestamp,
-    ) -> Result<Vec<InviteView>, VerbError> {
-        let _ = (reference, now);
-        Ok(Vec::new())
-    }
-
-    /// Takes an invite back.
-    pub fn revoke(
-        &mut self,
-        reference: &str,
-        invite: &str,
-        now: Timestamp,
-    ) -> Result<InviteView, VerbError> {
-        let _ = (reference, invite, now);
-        Err(VerbError::NoSuchInvite)
-    }
-
-    /// Begins to join by a code, or says how far the join by that code is.
-    pub fn join(&mut self, code: &str, now: Timestamp) -> Result<JoinView, VerbError> {
-        let _ = (code, now);
-        Err(VerbError::NoWay)
-    }
-
-    /// All joins.
-    pub fn joins(&mut self) -> Result<Vec<JoinView>, VerbError> {
-        Ok(Vec::new())
-    }
-
-    /// One join.
-    pub fn join_state(&mut self, id: &str) -> Result<JoinView, VerbError> {
-        let _ = id;
-        Err(VerbError::NoSuchJoin)
-    }
-
-    /// Queues a message; it is sealed and sent as soon as it may be.
-    pub fn send(
-        &mut self,
-        reference: &str,
-        text: &str,
-        now: Timestamp,
-    ) -> Result<Message, VerbError> {
-        let _ = (reference, text, now);
-        Err(VerbError::NotAMember)
-    }
-
-    /// Removes a member: by exact name, with or without `@`, or an unambiguous id prefix.
-    pub fn remove(
-        &mut self,
-        reference: &str,
-        member: &str,
-        now: Timestamp,
-    ) -> Result<GroupView, VerbError> {
-        let _ = (reference, member, now);
-        Err(VerbError::NotAMember)
-    }
-
-    /// Leaves a group.
-    pub fn leave(&mut self, reference: &str, now: Timestamp) -> Result<GroupView, VerbError> {
-        let _ = (reference, now);
-        Err(VerbError::NotAMember)
-    }
-
-    /// Makes new keys and seals them to every member.
-    pub fn rotate(&mut self, reference: &str, now: Timestamp) -> Result<GroupView, VerbError> {
-        let _ = (reference, now);
-        Err(VerbError::NotAMember)
-    }
-
     /// How everything stands.
     pub fn status(&mut self, now: Timestamp) -> Result<Status, VerbError> {
-        let _ = now;
-        Err(VerbError::NotAMember)
+        Ok(Status {
+            v: VERSION,
+            me: MemberRef {
+                id: self.me.member().to_string(),
+                name: self.me.card().card().name.clone(),
+            },
+            version: env!("CARGO_PKG_VERSION").into(),
+            started: rfc3339(self.started),
+            listen: self.peers.listening.clone(),
+            direct: self.options.direct,
+            relays: self.relay_statuses(now)?,
+            groups: self.groups(now)?,
+            paths: self.paths(now),
+        })
     }
-
-    // Handlers.
-
-    /// A channel to a member stands. It takes the place of one that stood before.
-    pub fn on_channel_up(
-        &mut self,
-        peer: &Peer,
-        address: String,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let _ = (peer, address, now);
-        Ok(())
-    }
-
-    /// A member's channel is gone.
-    pub fn on_channel_down(
-        &mut self,
-        member: MemberId,
-        reason: String,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let _ = (member, reason, now);
-        Ok(())
-    }
-
-    /// A member could not be dialled; it is tried again in `retry_in_ms`.
-    pub fn on_dial_failed(
-        &mut self,
-        member: MemberId,
-        reason: String,
-        retry_in_ms: u64,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let _ = (member, reason, retry_in_ms, now);
-        Ok(())
-    }
-
-    /// A frame came on a member's channel.
-    pub fn on_channel_frame(
-        &mut self,
-        member: MemberId,
-        frame: &[u8],
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let _ = (member, frame, now);
-        Ok(())
-    }
-
-    /// All addresses at which this node listens now: multiaddrs with its PeerId.
-    pub fn on_listening(
-        &mut self,
-        addresses: Vec<String>,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let _ = (addresses, now);
-        Ok(())
-    }
-
-    /// A relay's client reports.
-    pub fn on_relay(
-        &mut self,
-        relay: &RelayKey,
-        report: RelayReport,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let _ = (relay, report, now);
-        Ok(())
-    }
-
-    /// A join's stream is open: one that was dialled, or one that came in.
-    pub fn on_join_open(&mut self, stream: u64, now: Timestamp) -> Result<(), StoreError> {
-        let _ = (stream, now);
-        Ok(())
-    }
-
-    /// A frame came on a join's stream.
-    pub fn on_join_frame(
-        &mut self,
-        stream: u64,
-        frame: &[u8],
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let _ = (stream, frame, now);
-        Ok(())
-    }
-
-    /// A join's stream is gone, or could not be opened.
-    pub fn on_join_closed(&mut self, stream: u64, now: Timestamp) -> Result<(), StoreError> {
-        let _ = (stream, now);
-        Ok(())
-    }
-
-    // Deadlines and polls.
 
     /// When [`Self::on_deadline`] wants to be called, at the latest.
     #[must_use]
     pub fn deadline(&self) -> Option<Timestamp> {
-        None
+        let groups = self.groups.values().filter(|group| is_active(group)).filter_map(|group| {
+            let rests = self.resting.get(&group.id()).copied().unwrap_or_default();
+            Some(group.deadline()?.max(rests))
+        });
+        groups
+            .chain(self.again)
+            .chain(self.joining.deadline())
+            .chain(self.refused_deadline())
+            .chain(self.streams.deadline())
+            .chain([self.tidy])
+            .min()
     }
 
     /// Does what is due.
     pub fn on_deadline(&mut self, now: Timestamp) -> Result<(), StoreError> {
-        let _ = now;
-        Ok(())
+        let result = self.do_due(now);
+        if result.is_err() {
+            self.again = Some(now.plus_ms(AGAIN_MS));
+        }
+        self.finish(now);
+        result
     }
 
     /// The next piece of work for the network, in order.
     pub fn poll_effect(&mut self) -> Option<Effect> {
         self.effects.pop_front()
+    }
+
+    fn take_up(&mut self, now: Timestamp) -> Result<(), OpenError> {
+        for id in self.store.transaction(|tx| tx.groups())? {
+            let records = self.store.transaction(|tx| tx.records(id))?;
+            self.groups.insert(id, Group::load(&self.me, records, now)?);
+            if self.store.transaction(|tx| tx.queued(id))? > 0 {
+                self.queued.insert(id);
+            }
+        }
+        for row in self.store.transaction(|tx| tx.invites())? {
+            self.hosted.add(row);
+        }
+        for row in self.store.transaction(|tx| tx.joins())? {
+            self.resume_join(row);
+        }
+        Ok(self.try_joins(now)?)
+    }
+
+    fn do_due(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        if self.again.take_if(|again| *again <= now).is_some() {
+            self.reload(now);
+            (self.after.logs, self.after.members, self.after.outbox) = (true, true, true);
+        }
+        let due = |group: &&Group| group.deadline().is_some_and(|deadline| deadline <= now);
+        let due: Vec<GroupId> =
+            self.groups.values().filter(|g| is_active(g)).filter(due).map(Group::id).collect();
+        for id in due {
+            if self.resting.get(&id).is_some_and(|until| *until > now) {
+                continue;
+            }
+            self.resting.insert(id, now.plus_ms(REST_MS));
+            self.step(id, now, |group, step| {
+                group.on_deadline(step.cx());
+                Ok::<_, StoreError>(())
+            })?;
+        }
+        self.try_joins(now)?;
+        self.retry_refused(now)?;
+        self.close_silent(now);
+        if self.tidy <= now {
+            self.tidy = now.plus_ms(HOUR_MS);
+            self.tidy_up(now)?;
+        }
+        Ok(())
+    }
+
+    fn tidy_up(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        if self.noise.not_after() < now.plus_ms(24 * HOUR_MS) {
+            self.noise = NoiseKey::generate(&self.me, now, &mut self.rng);
+        }
+        self.store.transaction(|tx| {
+            tx.trim_archive(now)?;
+            tx.trim_joins(Timestamp(now.0.saturating_sub(JOINS_KEPT_MS)))
+        })?;
+        self.forget_invites(now)
+    }
+
+    /// Does what follows from the steps before. What the store refuses is tried again later.
+    fn finish(&mut self, now: Timestamp) {
+        if let Err(error) = self.follow_up(now) {
+            tracing::error!(%error, "the store refuses; trying again");
+            self.again = Some(now.plus_ms(AGAIN_MS));
+        }
+        self.tell_open();
+        if let Some(seq) = self.after.woken.take() {
+            self.effects.push_back(Effect::Woken(seq));
+        }
+    }
+
+    fn follow_up(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        loop {
+            self.flush(now)?;
+            let woken = self.after.woken;
+            let todo = std::mem::replace(&mut self.after, After { woken, ..After::default() });
+            let After { logs, members, outbox, present, .. } = todo;
+            if !(logs || members || outbox) && present.is_empty() {
+                return Ok(());
+            }
+            self.present(present, now)?;
+            if members {
+                self.meet(now)?;
+            }
+            if logs {
+                self.plan()?;
+            }
+            if outbox {
+                self.pump()?;
+            }
+        }
     }
 }

@@ -5,6 +5,7 @@
 //!
 //! [`mesh`] is the main swarm, which members alone may use; [`relay`] the client of a relay's logs.
 
+pub mod address;
 pub mod mesh;
 pub mod relay;
 

@@ -93,6 +93,12 @@ impl Tx<'_> {
         Ok(queued.optional()?)
     }
 
+    /// Takes a message out of the queue; it stays in the history, unsealed.
+    pub fn unqueue(&self, seq: u64) -> Result<(), StoreError> {
+        self.sql.execute("DELETE FROM queue WHERE seq = ?1", [int(seq)])?;
+        Ok(())
+    }
+
     /// How many messages of a group wait to be sealed.
     pub fn queued(&self, group: GroupId) -> Result<u64, StoreError> {
         let count = "SELECT count(*) FROM queue WHERE grp = ?1";

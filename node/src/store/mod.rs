@@ -16,6 +16,8 @@ mod messages;
 mod outbox;
 mod reader;
 mod schema;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use std::{
@@ -191,6 +193,7 @@ fn connect(
 ) -> Result<Connection, StoreError> {
     let sql = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     let pragma = Zeroizing::new(format!("PRAGMA key = \"x'{}'\";", &*hex_secret(key)));
+    sql.execute_batch("PRAGMA cipher_log_level = NONE;")?;
     sql.execute_batch(&pragma)?;
     sql.busy_timeout(std::time::Duration::from_secs(5))?;
     sql.query_row("SELECT count(*) FROM sqlite_master", [], |_| Ok(()))?;

@@ -77,7 +77,21 @@ fn what_the_relay_received_stored_and_remembers_tells_it_nothing() {
         }
         secret.absent_from("the relay's log", &fs::read(relay.log_file()).unwrap());
     }
+
+    let entries = relay.stored();
+    assert!(entries.len() > 20, "a life leaves more than {} entries", entries.len());
+    for entry in &entries {
+        assert!(BUCKETS.contains(&entry.len()), "an entry of {} bytes", entry.len());
+        let mut kinds = [false; 256];
+        entry.iter().for_each(|byte| kinds[usize::from(*byte)] = true);
+        let kinds = kinds.iter().filter(|seen| **seen).count();
+        // 512 random bytes have 221 different values, give or take 5.
+        assert!(kinds > 180, "an entry that is not like noise: {kinds} different bytes");
+    }
 }
+
+/// The sizes of an envelope (docs/spec/protocol.md 3.7), said again so that a change is noticed.
+const BUCKETS: [usize; 7] = [512, 1024, 2048, 4096, 8192, 16384, 32768];
 
 #[test]
 fn the_same_search_finds_everything_where_it_may_be() {

@@ -1,0 +1,177 @@
+//! What happens in groups, as rows and as events that people see.
+
+use protocol::{
+    group::{self, Alarm, Group, GroupState},
+    ids::MemberId,
+};
+
+use super::step::{Step, random};
+use crate::{
+    api::types::{Class, MemberRef, What},
+    store::{NewMessage, StoreError},
+};
+
+/// Kind of a message that is text.
+pub(super) const TEXT: u8 = 0;
+
+impl Step<'_> {
+    /// Writes down what happened in a group.
+    pub(super) fn happened(
+        &mut self,
+        group: &Group,
+        event: group::Event,
+    ) -> Result<(), StoreError> {
+        use group::Event;
+        let id = group.id();
+        match event {
+            Event::Message(received) => self.received(group, &received),
+            Event::Joined { member, by } => {
+                self.after.members = true;
+                self.after.present.push(id);
+                let (member, by) = (self.named(group, member)?, self.named(group, by)?);
+                self.emit(Some(id), What::MemberJoined { member, by })
+            }
+            Event::Removed { member, by } => {
+                (self.after.members, self.after.logs) = (true, true);
+                let me = member == self.me.member();
+                if me && group.state() == GroupState::Removed {
+                    self.tx.clear_outbox(id)?;
+                }
+                let (member, by) = (self.named(group, member)?, self.named(group, by)?);
+                self.emit(Some(id), What::MemberRemoved { member, by, me })
+            }
+            Event::Left { member } => {
+                (self.after.members, self.after.logs) = (true, true);
+                let member = self.named(group, member)?;
+                self.emit(Some(id), What::MemberLeft { member })
+            }
+            Event::Policy => {
+                (self.after.members, self.after.logs) = (true, true);
+                self.tx.put_group(id, &group.policy().name, self.now)
+            }
+            Event::Rotated { sender, recipients, .. } => {
+                let sender = self.named(group, sender)?;
+                let to = recipients
+                    .into_iter()
+                    .map(|member| self.named(group, member))
+                    .collect::<Result<_, _>>()?;
+                self.emit(Some(id), What::Rotated { sender, to })
+            }
+            Event::Delivered { to, chain, indexes } => {
+                for index in indexes {
+                    if let Some(seq) = self.tx.mark_received(id, chain, index, to)? {
+                        self.delivery(seq)?;
+                    }
+                }
+                Ok(())
+            }
+            Event::Gap { from, chain, index } => match self.gaps.open(id, from, (chain, index)) {
+                None => Ok(()),
+                Some(missing) => {
+                    let from = self.named(group, from)?;
+                    self.emit(Some(id), What::Gap { from, missing })
+                }
+            },
+            Event::Healed { from, chain, index } => {
+                if !self.gaps.close(id, from, (chain, index)) {
+                    return Ok(());
+                }
+                let from = self.named(group, from)?;
+                self.emit(Some(id), What::GapHealed { from })
+            }
+            Event::Logs => {
+                self.after.logs = true;
+                Ok(())
+            }
+            Event::Members => {
+                self.after.members = true;
+                self.names(group)
+            }
+            // Whatever waits is tried after every step.
+            Event::Ready => Ok(()),
+            Event::Alarm(alarm) => {
+                let text = self.alarm(group, alarm)?;
+                self.emit(Some(id), What::Alarm { text })
+            }
+        }
+    }
+
+    /// Keeps the names on the members' cards.
+    pub(super) fn names(&mut self, group: &Group) -> Result<(), StoreError> {
+        group
+            .members()
+            .iter()
+            .try_for_each(|member| self.tx.put_name(member.id, &member.card.card().name))
+    }
+
+    /// Tells how far an own message is.
+    pub(super) fn delivery(&mut self, seq: u64) -> Result<(), StoreError> {
+        let Some(message) = self.tx.message(seq)? else { return Ok(()) };
+        let Some(delivery) = message.delivery else { return Ok(()) };
+        let group = protocol_group(&message.group.id);
+        self.emit(group, What::Delivery { message: message.id, delivery })
+    }
+
+    /// Shows a message.
+    pub(super) fn show(&mut self, seq: u64) -> Result<(), StoreError> {
+        let Some(message) = self.tx.message(seq)? else { return Ok(()) };
+        let group = protocol_group(&message.group.id);
+        self.emit(group, What::Message { message: Box::new(message) })
+    }
+
+    fn received(&mut self, group: &Group, received: &group::Received) -> Result<(), StoreError> {
+        if received.kind != TEXT {
+            return Ok(());
+        }
+        self.named(group, received.from)?;
+        let new = NewMessage {
+            group: group.id(),
+            id: random(self.rng),
+            from: received.from,
+            text: &String::from_utf8_lossy(&received.payload),
+            at: received.at,
+            class: match received.class {
+                group::Class::Ok => Class::Ok,
+                group::Class::StaleView(_) => Class::StaleView,
+                group::Class::PostCut => Class::PostCut,
+            },
+            chain: received.chain,
+            index: received.index,
+            message: received.id,
+        };
+        match self.tx.put_message(&new)? {
+            Some(seq) => self.show(seq),
+            None => Ok(()),
+        }
+    }
+
+    /// A member with the name on its newest card.
+    fn named(&mut self, group: &Group, member: MemberId) -> Result<MemberRef, StoreError> {
+        if let Some(card) = group.card(&member) {
+            self.tx.put_name(member, &card.card().name)?;
+        }
+        self.tx.member(member)
+    }
+
+    fn alarm(&mut self, group: &Group, alarm: Alarm) -> Result<String, StoreError> {
+        Ok(match alarm {
+            Alarm::Equivocation(member) => format!(
+                "{} signed two different statements under one number: their key may have been \
+                 copied. Ask them, and remove them if in doubt.",
+                self.named(group, member)?.name
+            ),
+            Alarm::SlotFailed(member) => format!(
+                "Keys from {} could not be opened; new ones were asked for.",
+                self.named(group, member)?.name
+            ),
+            Alarm::KeysMissing(_) => {
+                "Messages have waited for their keys for over a minute; other members are asked."
+                    .into()
+            }
+        })
+    }
+}
+
+fn protocol_group(id: &str) -> Option<protocol::ids::GroupId> {
+    crate::store::unhex(id).and_then(|bytes| protocol::ids::GroupId::from_slice(&bytes))
+}

@@ -1,0 +1,36 @@
+//! What is known to be missing, so that people hear of it once, and when it has come.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use protocol::ids::{ChainId, GroupId, MemberId};
+
+/// Missing messages, by group and writer. At most [`PER_WRITER`] of each are counted.
+#[derive(Default)]
+pub(super) struct Gaps(BTreeMap<(GroupId, MemberId), BTreeSet<(ChainId, u32)>>);
+
+const PER_WRITER: usize = 4096;
+
+impl Gaps {
+    /// Notes a missing message; how many of that writer are missing now, where that is news.
+    pub(super) fn open(
+        &mut self,
+        group: GroupId,
+        from: MemberId,
+        place: (ChainId, u32),
+    ) -> Option<u64> {
+        let missing = self.0.entry((group, from)).or_default();
+        let news = missing.len() < PER_WRITER && missing.insert(place);
+        news.then(|| u64::try_from(missing.len()).unwrap_or(u64::MAX))
+    }
+
+    /// Notes that a message has come; whether it was the last one of that writer.
+    pub(super) fn close(&mut self, group: GroupId, from: MemberId, place: (ChainId, u32)) -> bool {
+        let Some(missing) = self.0.get_mut(&(group, from)) else { return true };
+        missing.remove(&place);
+        let last = missing.is_empty();
+        if last {
+            self.0.remove(&(group, from));
+        }
+        last
+    }
+}

@@ -1,0 +1,461 @@
+//! Joining by a code: by the invite's mailbox and by direct streams at once, until one answers.
+//!
+//! > A join is kept until it has ended: it goes on after a restart, and when inviter and joiner are
+//! > never online together.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use protocol::{
+    group::{Cx, Group},
+    ids::{InviteId, Timestamp},
+    invite::{InviteCode, group_prefix},
+    join::{
+        JoinStep, Joiner, RefusedReason,
+        mailbox::{Direction, MailFrame},
+    },
+    noise::Peer,
+    relay_log::LogKeys,
+};
+use zeroize::Zeroizing;
+
+use super::{Core, VerbError, mail::Carrier, membership::is_active, step::random};
+use crate::{
+    api::types::{JoinState, JoinView, VERSION, What},
+    net::{
+        address,
+        relay::{RelayKey, RelayPeer},
+    },
+    store::{JoinRow, StoreError, Tx, unhex},
+};
+
+/// The joins under way.
+#[derive(Default)]
+pub(super) struct Joining(BTreeMap<InviteId, Attempt>);
+
+struct Attempt {
+    row: JoinRow,
+    code: InviteCode,
+    relays: Vec<RelayPeer>,
+    /// The last few sessions: a late answer to an earlier one is as good.
+    sessions: VecDeque<Session>,
+    /// When each way is tried next, and how often it was.
+    tries: BTreeMap<Way, (Timestamp, u32)>,
+    stream: Option<u64>,
+}
+
+struct Session {
+    id: [u8; 16],
+    carrier: Carrier,
+    joiner: Option<Joiner>,
+    sent: u16,
+    received: u16,
+}
+
+/// A way to the inviter.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Way {
+    Relay(RelayKey),
+    Direct,
+}
+
+/// Sessions of one join that may still be answered.
+const SESSIONS: usize = 8;
+
+/// The wait before a way is tried again, at first and at most.
+const RETRY_MS: u64 = 15_000;
+/// See [`RETRY_MS`].
+const RETRY_MAX_MS: u64 = 240_000;
+
+/// How far clocks may differ before a code's own end is believed.
+const SKEW_MS: u64 = 300_000;
+
+/// Exit codes of a join that failed.
+const REFUSED: u8 = 5;
+
+impl Core {
+    /// Begins to join by a code, or says how far the join by that code is.
+    pub fn join(&mut self, code: &str, now: Timestamp) -> Result<JoinView, VerbError> {
+        let parsed = InviteCode::parse(code)?;
+        let id = parsed.secret.id();
+        if let Some(group) = self
+            .groups
+            .values()
+            .find(|group| is_active(group) && group_prefix(group.id()) == parsed.group_prefix)
+        {
+            let earlier = self.store.transaction(|tx| tx.join(id))?;
+            return match earlier.filter(|row| row.group == Some(group.id())) {
+                Some(row) => Ok(self.store.transaction(|tx| view(tx, &row))?),
+                None => Err(VerbError::AlreadyMember { group: group.policy().name }),
+            };
+        }
+        if let Some(attempt) = self.joining.0.get(&id) {
+            let row = attempt.row.clone();
+            return Ok(self.store.transaction(|tx| view(tx, &row))?);
+        }
+        if parsed.expires.is_some_and(|expires| expires.plus_ms(SKEW_MS) < now) {
+            return Err(VerbError::Expired);
+        }
+        let attempt = Attempt::new(
+            JoinRow {
+                id,
+                code: Some(Zeroizing::new(code.into())),
+                state: JoinState::Connecting,
+                detail: waiting_for(JoinState::Connecting).into(),
+                exit: None,
+                group: None,
+                started: now,
+            },
+            parsed,
+        );
+        if attempt.relays.is_empty() && (attempt.code.direct.is_empty() || !self.options.direct) {
+            return Err(VerbError::NoWay);
+        }
+        let row = attempt.row.clone();
+        let shown = self.record(now, |step| {
+            step.tx.put_join(&row)?;
+            let join = view(step.tx, &row)?;
+            step.emit(None, What::Join { join: join.clone() })?;
+            Ok(join)
+        })?;
+        self.joining.0.insert(id, attempt);
+        self.after.logs = true;
+        self.try_joins(now)?;
+        self.finish(now);
+        Ok(shown)
+    }
+
+    /// All joins, oldest first.
+    pub fn joins(&mut self) -> Result<Vec<JoinView>, VerbError> {
+        Ok(self.store.transaction(|tx| {
+            tx.joins()?.iter().map(|row| view(tx, row)).collect::<Result<_, StoreError>>()
+        })?)
+    }
+
+    /// One join.
+    pub fn join_state(&mut self, id: &str) -> Result<JoinView, VerbError> {
+        let id = unhex(id).and_then(|id| InviteId::from_slice(&id)).ok_or(VerbError::NoSuchJoin)?;
+        let row = self.store.transaction(|tx| tx.join(id))?.ok_or(VerbError::NoSuchJoin)?;
+        Ok(self.store.transaction(|tx| view(tx, &row))?)
+    }
+
+    /// Takes up a join that was under way.
+    pub(super) fn resume_join(&mut self, row: JoinRow) {
+        let code = row.code.as_ref().and_then(|code| InviteCode::parse(code).ok());
+        if let Some(code) = code {
+            self.joining.0.insert(row.id, Attempt::new(row, code));
+        }
+    }
+
+    /// Tries every way whose time has come, and ends the joins whose invite has expired.
+    pub(super) fn try_joins(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        for id in self.joining.0.keys().copied().collect::<Vec<_>>() {
+            let Some(attempt) = self.joining.0.get(&id) else { continue };
+            let expires = attempt.code.expires;
+            if expires.is_some_and(|expires| expires.plus_ms(SKEW_MS) < now) {
+                let detail = "the invite expired before the inviter's node answered";
+                self.fail_join(id, detail, now)?;
+                continue;
+            }
+            for way in attempt.ways(self.options.direct) {
+                self.try_way(id, way, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A relay is connected: whoever waited for it goes on.
+    pub(super) fn joins_on_relay(
+        &mut self,
+        relay: &RelayKey,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        for id in self.joining.0.keys().copied().collect::<Vec<_>>() {
+            let wanted = self.joining.0.get(&id).is_some_and(|attempt| attempt.uses(relay));
+            if wanted {
+                self.try_way(id, Way::Relay(*relay), now)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn try_way(&mut self, id: InviteId, way: Way, now: Timestamp) -> Result<(), StoreError> {
+        let Some(attempt) = self.joining.0.get(&id) else { return Ok(()) };
+        if attempt.tries.get(&way).is_some_and(|(next, _)| *next > now) {
+            return Ok(());
+        }
+        match way {
+            Way::Relay(relay) => {
+                let log = attempt.keys().id();
+                if self.is_up(&relay) {
+                    self.tried(id, way, now);
+                    return self.call(id, Carrier::Relay(relay, log), now);
+                }
+                // Tried as soon as it is up.
+                if let Some(attempt) = self.joining.0.get_mut(&id) {
+                    attempt.tries.remove(&way);
+                }
+                Ok(())
+            }
+            Way::Direct => {
+                let (old, addresses) = (attempt.stream, attempt.code.direct.clone());
+                if let Some(old) = old {
+                    self.close_stream(old);
+                }
+                let stream = self.dial_join(id, addresses);
+                if let Some(attempt) = self.joining.0.get_mut(&id) {
+                    attempt.stream = Some(stream);
+                }
+                self.tried(id, way, now);
+                Ok(())
+            }
+        }
+    }
+
+    fn tried(&mut self, id: InviteId, way: Way, now: Timestamp) {
+        if let Some(attempt) = self.joining.0.get_mut(&id) {
+            let tries = attempt.tries.get(&way).map_or(0, |(_, tries)| tries.saturating_add(1));
+            let wait = RETRY_MS.saturating_mul(1 << tries.min(16)).min(RETRY_MAX_MS);
+            attempt.tries.insert(way, (now.plus_ms(wait), tries));
+        }
+    }
+
+    /// Begins a session on a carrier that stands.
+    fn call(&mut self, id: InviteId, carrier: Carrier, now: Timestamp) -> Result<(), StoreError> {
+        let Some(attempt) = self.joining.0.get_mut(&id) else { return Ok(()) };
+        let session = random(&mut self.rng);
+        let started = Joiner::start(&attempt.code, &self.me, &session, now, &mut self.rng);
+        let (joiner, body) = match started {
+            Ok(started) => started,
+            Err(error) => {
+                tracing::warn!(%error, "a join can't begin");
+                return Ok(());
+            }
+        };
+        if attempt.sessions.len() >= SESSIONS {
+            attempt.sessions.pop_front();
+        }
+        attempt.sessions.push_back(Session {
+            id: session,
+            carrier,
+            joiner: Some(joiner),
+            sent: 1,
+            received: 0,
+        });
+        let key = attempt.code.secret.seal_key();
+        let frame = MailFrame { session, direction: Direction::FromJoiner, seq: 0, body };
+        self.post(carrier, &key, &frame);
+        self.join_reached(id, JoinState::RelayReached, now)
+    }
+
+    pub(super) fn join_stream_open(
+        &mut self,
+        id: InviteId,
+        stream: u64,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.call(id, Carrier::Stream(stream), now)
+    }
+
+    pub(super) fn join_stream_closed(&mut self, id: InviteId, stream: u64, _now: Timestamp) {
+        if let Some(attempt) = self.joining.0.get_mut(&id) {
+            attempt.sessions.retain(|session| session.carrier != Carrier::Stream(stream));
+            attempt.stream = attempt.stream.filter(|open| *open != stream);
+        }
+    }
+
+    /// A frame by the host.
+    pub(super) fn join_frame(
+        &mut self,
+        id: InviteId,
+        frame: MailFrame,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let Some(attempt) = self.joining.0.get_mut(&id) else { return Ok(()) };
+        let key = attempt.code.secret.seal_key();
+        let Some(session) = attempt.sessions.iter_mut().find(|session| session.id == frame.session)
+        else {
+            return Ok(());
+        };
+        if session.received != frame.seq {
+            return Ok(());
+        }
+        let Some(joiner) = session.joiner.take() else { return Ok(()) };
+        session.received += 1;
+        match joiner.on_frame(&frame.body, now) {
+            Ok(JoinStep::Proceed { joiner, send, .. }) => {
+                session.joiner = Some(joiner);
+                let (carrier, first) = (session.carrier, session.sent);
+                session.sent += u16::try_from(send.len()).unwrap_or(0);
+                for (body, seq) in send.into_iter().zip(first..) {
+                    let direction = Direction::FromJoiner;
+                    self.post(
+                        carrier,
+                        &key,
+                        &MailFrame { session: frame.session, direction, seq, body },
+                    );
+                }
+                self.join_reached(id, JoinState::ChannelOpen, now)
+            }
+            Ok(JoinStep::Waiting { joiner, .. }) => {
+                session.joiner = Some(joiner);
+                self.join_reached(id, JoinState::InviteProven, now)
+            }
+            Ok(JoinStep::Welcomed { welcome, host, .. }) => self.joined(id, &welcome, &host, now),
+            Ok(JoinStep::Refused(RefusedReason::Unavailable)) => Ok(()),
+            Ok(JoinStep::Refused(reason)) => self.fail_join(id, &reason.to_string(), now),
+            Err(error) => {
+                tracing::debug!(%error, "a session of a join has ended");
+                Ok(())
+            }
+        }
+    }
+
+    fn joined(
+        &mut self,
+        id: InviteId,
+        welcome: &[u8],
+        host: &Peer,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let cx = Cx { me: &self.me, now, rng: &mut self.rng };
+        let group = match Group::join(cx, welcome, host.member) {
+            Ok(group) => group,
+            Err(error) => {
+                tracing::warn!(%error, "a welcome was not taken");
+                return Ok(());
+            }
+        };
+        let Some(attempt) = self.joining.0.get(&id) else { return Ok(()) };
+        let row = JoinRow {
+            code: None,
+            state: JoinState::Joined,
+            detail: String::new(),
+            group: Some(group.id()),
+            ..attempt.row.clone()
+        };
+        let direct = attempt.code.direct.clone();
+        self.add_group(group, now, |step| {
+            step.tx.put_join(&row)?;
+            let join = view(step.tx, &row)?;
+            step.emit(row.group, What::Join { join })
+        })?;
+        self.peers.hints.insert(host.member, direct);
+        self.end_join(id);
+        Ok(())
+    }
+
+    fn fail_join(&mut self, id: InviteId, why: &str, now: Timestamp) -> Result<(), StoreError> {
+        let Some(attempt) = self.joining.0.get(&id) else { return Ok(()) };
+        let row = JoinRow {
+            code: None,
+            state: JoinState::Failed,
+            detail: why.into(),
+            exit: Some(REFUSED),
+            ..attempt.row.clone()
+        };
+        self.record(now, |step| {
+            step.tx.put_join(&row)?;
+            let join = view(step.tx, &row)?;
+            step.emit(None, What::Join { join })
+        })?;
+        self.end_join(id);
+        Ok(())
+    }
+
+    fn end_join(&mut self, id: InviteId) {
+        if let Some(stream) = self.joining.0.remove(&id).and_then(|attempt| attempt.stream) {
+            self.close_stream(stream);
+        }
+        self.after.logs = true;
+    }
+
+    fn join_reached(
+        &mut self,
+        id: InviteId,
+        state: JoinState,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let Some(attempt) = self.joining.0.get(&id) else { return Ok(()) };
+        if attempt.row.state >= state {
+            return Ok(());
+        }
+        let row = JoinRow { state, detail: waiting_for(state).into(), ..attempt.row.clone() };
+        self.record(now, |step| {
+            step.tx.put_join(&row)?;
+            let join = view(step.tx, &row)?;
+            step.emit(None, What::Join { join })
+        })?;
+        if let Some(attempt) = self.joining.0.get_mut(&id) {
+            attempt.row = row;
+        }
+        Ok(())
+    }
+}
+
+impl Joining {
+    /// The mailboxes to follow, and where.
+    pub(super) fn mailboxes(&self) -> impl Iterator<Item = (InviteId, &[RelayPeer], LogKeys)> {
+        self.0.iter().map(|(id, attempt)| (*id, attempt.relays.as_slice(), attempt.keys()))
+    }
+
+    pub(super) fn seal_key(&self, id: InviteId) -> Option<[u8; 32]> {
+        self.0.get(&id).map(|attempt| attempt.code.secret.seal_key())
+    }
+
+    /// When a way is to be tried again, or an invite ends.
+    pub(super) fn deadline(&self) -> Option<Timestamp> {
+        let tries = self.0.values().flat_map(|attempt| attempt.tries.values()).map(|(at, _)| *at);
+        let ends = self.0.values().filter_map(|attempt| attempt.code.expires);
+        tries.chain(ends.map(|at| at.plus_ms(SKEW_MS + 1))).min()
+    }
+}
+
+impl Attempt {
+    fn new(row: JoinRow, code: InviteCode) -> Self {
+        let texts: Vec<String> =
+            code.relays.iter().filter_map(|bytes| address::to_text(bytes)).collect();
+        Self {
+            row,
+            relays: address::relays(texts.iter().map(String::as_str)),
+            code,
+            sessions: VecDeque::new(),
+            tries: BTreeMap::new(),
+            stream: None,
+        }
+    }
+
+    fn keys(&self) -> LogKeys {
+        LogKeys::from_seeds(self.code.secret.box_write(), self.code.secret.box_read(), None)
+    }
+
+    fn uses(&self, relay: &RelayKey) -> bool {
+        self.relays.iter().any(|known| known.peer_id == *relay)
+    }
+
+    fn ways(&self, direct: bool) -> Vec<Way> {
+        let direct = (direct && !self.code.direct.is_empty()).then_some(Way::Direct);
+        self.relays.iter().map(|relay| Way::Relay(relay.peer_id)).chain(direct).collect()
+    }
+}
+
+fn view(tx: &Tx<'_>, row: &JoinRow) -> Result<JoinView, StoreError> {
+    Ok(JoinView {
+        v: VERSION,
+        id: row.id.to_string(),
+        state: row.state,
+        group: row.group.map(|group| tx.group(group)).transpose()?,
+        detail: row.detail.clone(),
+        exit: row.exit,
+    })
+}
+
+fn waiting_for(state: JoinState) -> &'static str {
+    match state {
+        JoinState::Connecting => "looking for the inviter's relay or node",
+        JoinState::RelayReached => "waiting for the inviter's node, which may be offline",
+        JoinState::InviterFound => "opening a channel to the inviter's node",
+        JoinState::ChannelOpen => "waiting for the inviter's node to check the invite",
+        JoinState::InviteProven => "receiving the group's keys",
+        JoinState::Joined | JoinState::Failed => "",
+    }
+}

@@ -1,0 +1,245 @@
+//! Groups and who is in them: founding, leaving, removing, and how they are shown and found.
+
+use protocol::{
+    group::{Cx, Group, Member, Role},
+    identity::is_name,
+    ids::{GroupId, MemberId, Timestamp},
+    membership::Policy,
+};
+
+use super::{Core, VerbError, step::Step};
+use crate::{
+    api::types::{self, GroupState, GroupSummary, GroupView, MemberRef, Person, VERSION, What},
+    store::StoreError,
+};
+
+/// The shortest id prefix that names anything, in hexadecimal digits.
+const PREFIX_MIN: usize = 4;
+
+impl Core {
+    /// Founds a group, with this node's relays.
+    pub fn create_group(&mut self, name: &str, now: Timestamp) -> Result<GroupView, VerbError> {
+        if !is_name(name) {
+            return Err(VerbError::BadName);
+        }
+        if self.groups.values().any(|group| is_active(group) && group.policy().name == name) {
+            return Err(VerbError::NameTaken { name: name.into() });
+        }
+        let policy = Policy { name: name.into(), relays: self.options.relays.clone() };
+        let cx = Cx { me: &self.me, now, rng: &mut self.rng };
+        let group = Group::create(cx, policy).map_err(|_| VerbError::BadName)?;
+        let id = self.add_group(group, now, |_| Ok(()))?;
+        self.finish(now);
+        self.view(id, now)
+    }
+
+    /// All groups, oldest first.
+    pub fn groups(&mut self, now: Timestamp) -> Result<Vec<GroupSummary>, VerbError> {
+        let ids = self.store.transaction(|tx| tx.groups())?;
+        let known: Vec<GroupId> =
+            ids.into_iter().filter(|id| self.groups.contains_key(id)).collect();
+        known.into_iter().map(|id| self.summary(id, now)).collect()
+    }
+
+    /// One group: by its exact name or an unambiguous id prefix of at least four digits.
+    pub fn group(&mut self, reference: &str, now: Timestamp) -> Result<GroupView, VerbError> {
+        let id = self.find_group(reference)?;
+        self.view(id, now)
+    }
+
+    /// Removes a member: by exact name, with or without `@`, or an unambiguous id prefix.
+    pub fn remove(
+        &mut self,
+        reference: &str,
+        member: &str,
+        now: Timestamp,
+    ) -> Result<GroupView, VerbError> {
+        let id = self.find_group(reference)?;
+        let who = self.find_member(id, member)?;
+        if who == self.me.member() {
+            return Err(VerbError::RemoveSelf);
+        }
+        self.act(id, now, |group, step| group.remove(step.cx(), who))
+    }
+
+    /// Leaves a group.
+    pub fn leave(&mut self, reference: &str, now: Timestamp) -> Result<GroupView, VerbError> {
+        let id = self.find_group(reference)?;
+        self.act(id, now, |group, step| group.leave(step.cx()))
+    }
+
+    /// Makes new keys and seals them to every member.
+    pub fn rotate(&mut self, reference: &str, now: Timestamp) -> Result<GroupView, VerbError> {
+        let id = self.find_group(reference)?;
+        self.act(id, now, |group, step| group.rotate(step.cx()))
+    }
+
+    /// Which group a name or id prefix means. A group that one is in goes before one of the same
+    /// name that one is out of.
+    pub fn find_group(&self, reference: &str) -> Result<GroupId, VerbError> {
+        let named: Vec<&Group> =
+            self.groups.values().filter(|group| group.policy().name == reference).collect();
+        let active: Vec<&Group> = named.iter().copied().filter(|group| is_active(group)).collect();
+        let found = if !active.is_empty() {
+            active
+        } else if !named.is_empty() {
+            named
+        } else if let Some(prefix) = id_prefix(reference) {
+            self.groups
+                .values()
+                .filter(|group| group.id().to_string().starts_with(&prefix))
+                .collect()
+        } else {
+            Vec::new()
+        };
+        match found.as_slice() {
+            [] => Err(VerbError::NoSuchGroup { asked: reference.into() }),
+            [group] => Ok(group.id()),
+            several => Err(VerbError::AmbiguousGroup {
+                asked: reference.into(),
+                candidates: several
+                    .iter()
+                    .map(|group| short(&group.policy().name, &group.id().to_string()))
+                    .collect(),
+            }),
+        }
+    }
+
+    fn find_member(&self, group: GroupId, reference: &str) -> Result<MemberId, VerbError> {
+        let members = self.groups.get(&group).map(Group::members).unwrap_or_default();
+        let name = reference.strip_prefix('@').unwrap_or(reference);
+        let named: Vec<&Member> =
+            members.iter().filter(|member| member.card.card().name == name).collect();
+        let found = match id_prefix(reference) {
+            Some(prefix) if named.is_empty() => {
+                members.iter().filter(|member| member.id.to_string().starts_with(&prefix)).collect()
+            }
+            _ => named,
+        };
+        match found.as_slice() {
+            [] => Err(VerbError::NoSuchMember { asked: reference.into() }),
+            [member] => Ok(member.id),
+            several => Err(VerbError::AmbiguousMember {
+                asked: reference.into(),
+                candidates: several
+                    .iter()
+                    .map(|member| short(&member.card.card().name, &member.id.to_string()))
+                    .collect(),
+            }),
+        }
+    }
+
+    fn act(
+        &mut self,
+        id: GroupId,
+        now: Timestamp,
+        verb: impl FnOnce(&mut Group, &mut Step<'_>) -> Result<(), protocol::group::VerbError>,
+    ) -> Result<GroupView, VerbError> {
+        self.step(id, now, |group, step| Ok::<_, VerbError>(verb(group, step)?))?;
+        self.after.members = true;
+        self.after.logs = true;
+        self.finish(now);
+        self.view(id, now)
+    }
+
+    /// Takes up a group that was founded or joined, with whatever else belongs to the same step.
+    pub(super) fn add_group(
+        &mut self,
+        mut group: Group,
+        now: Timestamp,
+        also: impl FnOnce(&mut Step<'_>) -> Result<(), StoreError>,
+    ) -> Result<GroupId, StoreError> {
+        let id = group.id();
+        self.record(now, |step| {
+            step.tx.put_group(id, &group.policy().name, now)?;
+            // What an earlier membership of the same group left is of no use to this one.
+            step.tx.clear_records(id)?;
+            step.tx.clear_outbox(id)?;
+            step.names(&group)?;
+            step.settle(&mut group)?;
+            step.emit(Some(id), What::GroupAdded)?;
+            also(step)
+        })?;
+        self.groups.insert(id, group);
+        self.queued.remove(&id);
+        self.wired.retain(|(wired, _)| *wired != id);
+        self.after.present.push(id);
+        (self.after.members, self.after.logs) = (true, true);
+        Ok(id)
+    }
+
+    /// A group as the API shows it.
+    pub(super) fn view(&mut self, id: GroupId, now: Timestamp) -> Result<GroupView, VerbError> {
+        let summary = self.summary(id, now)?;
+        let group = self.groups.get(&id).ok_or(StoreError::Damaged)?;
+        let me = self.me.member();
+        let people = group
+            .members()
+            .into_iter()
+            .map(|member| Person {
+                member: member_ref(&member),
+                role: role(member.role),
+                me: member.id == me,
+                path: self.path_of(&member.id),
+            })
+            .collect();
+        Ok(GroupView {
+            v: VERSION,
+            summary,
+            people,
+            fingerprint: group.fingerprint(),
+            relays: group.policy().relays,
+        })
+    }
+
+    fn summary(&mut self, id: GroupId, now: Timestamp) -> Result<GroupSummary, VerbError> {
+        let queued = self.store.transaction(|tx| tx.queued(id))?;
+        let group = self.groups.get(&id).ok_or(StoreError::Damaged)?;
+        let waiting_for = match group.ready(now) {
+            Err(reason) if queued > 0 => reason.to_string(),
+            _ => String::new(),
+        };
+        Ok(GroupSummary {
+            id: id.to_string(),
+            name: group.policy().name,
+            state: state(group.state()),
+            members: u64::try_from(group.members().len()).unwrap_or(u64::MAX),
+            queued,
+            waiting_for,
+        })
+    }
+}
+
+pub(super) fn is_active(group: &Group) -> bool {
+    group.state() == protocol::group::GroupState::Active
+}
+
+pub(super) fn member_ref(member: &Member) -> MemberRef {
+    MemberRef { id: member.id.to_string(), name: member.card.card().name.clone() }
+}
+
+fn short(name: &str, id: &str) -> String {
+    format!("{name} ({})", id.get(..8).unwrap_or(id))
+}
+
+/// The text as the beginning of an id, where it may be one.
+pub(super) fn id_prefix(text: &str) -> Option<String> {
+    (text.len() >= PREFIX_MIN && text.chars().all(|digit| digit.is_ascii_hexdigit()))
+        .then(|| text.to_ascii_lowercase())
+}
+
+fn state(state: protocol::group::GroupState) -> GroupState {
+    match state {
+        protocol::group::GroupState::Active => GroupState::Active,
+        protocol::group::GroupState::Removed => GroupState::Removed,
+        protocol::group::GroupState::Left => GroupState::Left,
+    }
+}
+
+fn role(role: Role) -> types::Role {
+    match role {
+        Role::Founder => types::Role::Founder,
+        Role::Admin => types::Role::Admin,
+        Role::Member => types::Role::Member,
+    }
+}

@@ -1,0 +1,312 @@
+//! Members as nodes: who has a channel, where each may be dialled, and how each is reached.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use protocol::{
+    codec,
+    group::Group,
+    ids::{GroupId, MemberId, Timestamp},
+    noise::Peer,
+};
+
+use super::{Core, Effect, membership::is_active, step::ChannelFrame};
+use crate::{
+    api::types::{MemberPath, MemberRef, Path, What},
+    net::{BookEntry, address},
+    store::{StoreError, rfc3339},
+};
+
+/// The members' nodes, as this one knows them.
+#[derive(Default)]
+pub(super) struct Peers {
+    /// Channels that stand.
+    channels: BTreeMap<MemberId, Channel>,
+    /// Why the last dial failed, and when the next is due.
+    failures: BTreeMap<MemberId, (String, Timestamp)>,
+    /// The path last told of each member, and since when it stands.
+    told: BTreeMap<MemberId, (Path, Timestamp)>,
+    /// The book last told.
+    book: Vec<BookEntry>,
+    /// Where this node listens.
+    pub(super) listening: Vec<String>,
+    /// Addresses of members that were learned from an invite's code.
+    pub(super) hints: BTreeMap<MemberId, Vec<Vec<u8>>>,
+}
+
+struct Channel {
+    address: String,
+    since: Timestamp,
+}
+
+impl Core {
+    /// A channel to a member stands. It takes the place of one that stood before.
+    pub fn on_channel_up(
+        &mut self,
+        peer: &Peer,
+        address: String,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.unwire(peer.member, now)?;
+        self.peers.failures.remove(&peer.member);
+        self.peers.channels.insert(peer.member, Channel { address, since: now });
+        self.after.members = true;
+        self.finish(now);
+        Ok(())
+    }
+
+    /// A member's channel is gone.
+    pub fn on_channel_down(
+        &mut self,
+        member: MemberId,
+        reason: String,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.peers.channels.remove(&member);
+        self.peers.failures.insert(member, (reason, now));
+        self.after.members = true;
+        let result = self.unwire(member, now);
+        self.finish(now);
+        result
+    }
+
+    /// A member could not be dialled; it is tried again in `retry_in_ms`.
+    pub fn on_dial_failed(
+        &mut self,
+        member: MemberId,
+        reason: String,
+        retry_in_ms: u64,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.peers.failures.insert(member, (reason, now.plus_ms(retry_in_ms)));
+        Ok(())
+    }
+
+    /// A frame came on a member's channel. What is no frame, or of no common group, is dropped.
+    pub fn on_channel_frame(
+        &mut self,
+        member: MemberId,
+        frame: &[u8],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let Ok(ChannelFrame { group: id, frame }) = codec::decode(frame) else { return Ok(()) };
+        if !self.wired.contains(&(id, member)) {
+            tracing::debug!(%member, "a frame for no common group");
+            return Ok(());
+        }
+        let result = self.step(id, now, |group, step| {
+            if let Err(error) = group.on_frame(step.cx(), member, &frame) {
+                tracing::debug!(%member, %error, "a frame was not taken");
+            }
+            Ok(())
+        });
+        self.finish(now);
+        result
+    }
+
+    /// All addresses at which this node listens now: multiaddrs with its PeerId.
+    pub fn on_listening(
+        &mut self,
+        addresses: Vec<String>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.peers.listening = addresses;
+        let active = self.groups.values().filter(|group| is_active(group)).map(Group::id);
+        self.after.present.extend(active);
+        self.finish(now);
+        Ok(())
+    }
+
+    /// Tells the members of these groups where this node is.
+    pub(super) fn present(
+        &mut self,
+        groups: Vec<GroupId>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        if !self.options.direct || self.peers.listening.is_empty() {
+            return Ok(());
+        }
+        let addresses: Vec<Vec<u8>> =
+            self.peers.listening.iter().filter_map(|text| address::to_bytes(text)).collect();
+        for id in groups.into_iter().collect::<BTreeSet<_>>() {
+            if self.groups.get(&id).is_some_and(is_active) {
+                self.step(id, now, |group, step| {
+                    group.present(step.cx(), addresses.clone());
+                    Ok::<_, StoreError>(())
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes channels known to the groups that each now belongs to, and the book to the network.
+    pub(super) fn meet(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        let me = self.me.member();
+        let mut book: BTreeMap<MemberId, BookEntry> = BTreeMap::new();
+        let mut wired = BTreeSet::new();
+        for group in self.groups.values().filter(|group| is_active(group)) {
+            for member in group.members().into_iter().filter(|member| member.id != me) {
+                if self.peers.channels.contains_key(&member.id) {
+                    wired.insert((group.id(), member.id));
+                }
+                let entry = book.entry(member.id).or_insert_with(|| BookEntry {
+                    member: member.id,
+                    peers: Vec::new(),
+                    addresses: self.peers.hints.get(&member.id).cloned().unwrap_or_default(),
+                });
+                let nodes = &member.card.card().nodes;
+                add(&mut entry.peers, nodes.iter().map(|node| node.to_vec()));
+                add(&mut entry.addresses, member.addresses.into_iter());
+            }
+        }
+        let book: Vec<BookEntry> = book.into_values().collect();
+        self.tell_paths(&book, now)?;
+        if self.options.direct && book != self.peers.book {
+            self.peers.book.clone_from(&book);
+            self.effects.push_back(Effect::Book(book));
+        }
+        for (id, member) in self.wired.difference(&wired).copied().collect::<Vec<_>>() {
+            self.channel_down(id, member, now)?;
+        }
+        for (id, member) in wired {
+            if self.wired.insert((id, member)) {
+                self.step(id, now, |group, step| {
+                    group.on_channel_up(step.cx(), member);
+                    Ok::<_, StoreError>(())
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The best path to a member that stands.
+    pub(super) fn path_of(&self, member: &MemberId) -> Path {
+        if self.peers.channels.contains_key(member) {
+            return Path::Direct;
+        }
+        let by_relay = self.groups.values().filter(|group| is_active(group)).any(|group| {
+            self.has_relay(group) && group.members().iter().any(|other| other.id == *member)
+        });
+        if by_relay { Path::Relay } else { Path::None }
+    }
+
+    /// How every member met in any group is reached.
+    pub(super) fn paths(&self, now: Timestamp) -> Vec<MemberPath> {
+        let mut people = BTreeMap::new();
+        for group in self.groups.values().filter(|group| is_active(group)) {
+            for member in group.members() {
+                people.insert(member.id, member.card.card().name.clone());
+            }
+        }
+        people.remove(&self.me.member());
+        people.into_iter().map(|(member, name)| self.member_path(member, name, now)).collect()
+    }
+
+    fn member_path(&self, member: MemberId, name: String, now: Timestamp) -> MemberPath {
+        let path = self.path_of(&member);
+        let channel = self.peers.channels.get(&member);
+        let since = match (channel, self.peers.told.get(&member)) {
+            (Some(channel), _) => Some(channel.since),
+            (None, Some((told, since))) if *told == path && path != Path::None => Some(*since),
+            _ => None,
+        };
+        let direct = || self.why_not_direct(&member, now);
+        MemberPath {
+            member: MemberRef { id: member.to_string(), name },
+            path,
+            address: channel.map(|channel| channel.address.clone()),
+            reason: match path {
+                Path::Direct => String::new(),
+                Path::Relay => direct(),
+                Path::None => format!("{}; {}", self.why_no_relay(&member), direct()),
+            },
+            since: since.map(rfc3339),
+        }
+    }
+
+    fn why_not_direct(&self, member: &MemberId, now: Timestamp) -> String {
+        if !self.options.direct {
+            return "direct connections are turned off here".into();
+        }
+        let known = self.peers.book.iter().find(|entry| entry.member == *member);
+        match self.peers.failures.get(member) {
+            _ if known.is_none_or(|entry| entry.addresses.is_empty()) => {
+                "no address of it is known yet".into()
+            }
+            Some((reason, retry)) if *retry > now => {
+                let seconds = retry.ms_since(now).div_ceil(1000);
+                format!("direct dial failed: {reason}; next try in {seconds} s")
+            }
+            Some((reason, _)) => format!("no direct channel: {reason}"),
+            None => "a direct channel is being tried".into(),
+        }
+    }
+
+    fn why_no_relay(&self, member: &MemberId) -> String {
+        let with_relay = self.groups.values().filter(|group| is_active(group)).any(|group| {
+            !group.policy().relays.is_empty()
+                && group.members().iter().any(|other| other.id == *member)
+        });
+        if with_relay {
+            "no relay is connected".into()
+        } else {
+            "no common group has a relay".into()
+        }
+    }
+
+    /// Tells the paths that have changed.
+    fn tell_paths(&mut self, book: &[BookEntry], now: Timestamp) -> Result<(), StoreError> {
+        let mut changed = Vec::new();
+        for entry in book {
+            let path = self.path_of(&entry.member);
+            let told = self.peers.told.get(&entry.member);
+            if told.map_or(path != Path::None, |(told, _)| *told != path) {
+                changed.push((entry.member, path));
+            }
+        }
+        self.peers.told.retain(|member, _| book.iter().any(|entry| entry.member == *member));
+        if changed.is_empty() {
+            return Ok(());
+        }
+        for (member, path) in &changed {
+            self.peers.told.insert(*member, (*path, now));
+        }
+        let all = self.paths(now);
+        let told: Vec<MemberPath> = all
+            .into_iter()
+            .filter(|path| changed.iter().any(|(id, _)| id.to_string() == path.member.id))
+            .collect();
+        self.record(now, |step| {
+            told.into_iter().try_for_each(|path| step.emit(None, What::Path { path }))
+        })
+    }
+
+    fn unwire(&mut self, member: MemberId, now: Timestamp) -> Result<(), StoreError> {
+        let groups: Vec<GroupId> =
+            self.wired.iter().filter(|(_, wired)| *wired == member).map(|(id, _)| *id).collect();
+        groups.into_iter().try_for_each(|id| self.channel_down(id, member, now))
+    }
+
+    fn channel_down(
+        &mut self,
+        id: GroupId,
+        member: MemberId,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.wired.remove(&(id, member));
+        if !self.groups.contains_key(&id) {
+            return Ok(());
+        }
+        self.step(id, now, |group, step| {
+            group.on_channel_down(step.cx(), member);
+            Ok(())
+        })
+    }
+}
+
+fn add<T: PartialEq>(known: &mut Vec<T>, more: impl Iterator<Item = T>) {
+    for one in more {
+        if !known.contains(&one) {
+            known.push(one);
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What relays tell: entries of logs, and how the relay stands.
+
+use bytes::Bytes;
+use protocol::{
+    group::Source,
+    ids::{GroupId, LogId, Timestamp},
+    relay_log::Cursor,
+};
+
+use super::{Core, mail::Carrier, relays::Owner};
+use crate::{
+    net::relay::{RelayKey, RelayReport},
+    store::StoreError,
+};
+
+/// Tags from here up are of frames that are in no outbox.
+pub(super) const TRANSIENT: u64 = 1 << 63;
+
+impl Core {
+    /// A relay's client reports. On an error the relay's logs are read again from where they were
+    /// last kept.
+    pub fn on_relay(
+        &mut self,
+        relay: &RelayKey,
+        report: RelayReport,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let result = self.relay_report(relay, report, now);
+        if result.is_err() {
+            self.restart_relay(relay);
+        }
+        self.finish(now);
+        result
+    }
+
+    fn relay_report(
+        &mut self,
+        relay: &RelayKey,
+        report: RelayReport,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        match report {
+            RelayReport::Up => {
+                self.relay_up(relay, now)?;
+                self.joins_on_relay(relay, now)
+            }
+            RelayReport::Down { reason, retry_in } => {
+                let retry = u64::try_from(retry_in.as_millis()).unwrap_or(u64::MAX);
+                self.relay_down(relay, reason, now.plus_ms(retry), now)
+            }
+            RelayReport::Entries { log, entries, cursor } => match self.logs.get(&log).copied() {
+                Some(Owner::Group(id)) => self.group_entries(relay, id, log, &entries, cursor, now),
+                Some(owner) => {
+                    for entry in &entries {
+                        self.mail(owner, Carrier::Relay(*relay, log), entry, now)?;
+                    }
+                    self.keep_cursor(relay, log, Some(cursor), now)
+                }
+                None => Ok(()),
+            },
+            RelayReport::CaughtUp { log, cursor } => {
+                self.keep_cursor(relay, log, Some(cursor), now)?;
+                match self.logs.get(&log).copied() {
+                    Some(Owner::Group(id)) => self.step(id, now, |group, step| {
+                        group.on_caught_up(step.cx(), log);
+                        Ok(())
+                    }),
+                    _ => Ok(()),
+                }
+            }
+            RelayReport::CursorGone { log } => self.keep_cursor(relay, log, None, now),
+            RelayReport::Appended { tag } if tag < TRANSIENT => self.appended(relay, tag, now),
+            RelayReport::Refused { tag, reason } if tag < TRANSIENT => {
+                self.refused(relay, tag, &reason.to_string(), now)
+            }
+            RelayReport::Appended { .. } | RelayReport::Refused { .. } => Ok(()),
+            RelayReport::LogRefused { log, reason } => {
+                tracing::warn!(?log, %reason, "a relay does not open a log");
+                Ok(())
+            }
+        }
+    }
+
+    /// All entries of a report and the place after them, in one transaction. An entry that is not
+    /// taken is passed over.
+    fn group_entries(
+        &mut self,
+        relay: &RelayKey,
+        id: GroupId,
+        log: LogId,
+        entries: &[Bytes],
+        cursor: Cursor,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let relay = relay.to_bytes();
+        self.step(id, now, |group, step| {
+            for entry in entries {
+                match group.on_envelope(step.cx(), Source::Log(log), entry) {
+                    Ok(()) => step.settle(group)?,
+                    Err(error) => tracing::debug!(%error, "an entry was passed over"),
+                }
+            }
+            step.tx.put_cursor(&relay, log, Some(cursor))
+        })
+    }
+
+    fn keep_cursor(
+        &mut self,
+        relay: &RelayKey,
+        log: LogId,
+        cursor: Option<Cursor>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let relay = relay.to_bytes();
+        self.record(now, |step| step.tx.put_cursor(&relay, log, cursor))
+    }
+}

@@ -1,0 +1,356 @@
+//! Relays: which logs to follow where, how each relay stands, and what waits to be stored there.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use protocol::{
+    group::Group,
+    ids::{GroupId, InviteId, LogId, Timestamp},
+    relay_log::LogKeys,
+};
+
+use super::{Core, Effect, membership::is_active};
+use crate::{
+    api::types::{RelayState, RelayStatus, What},
+    net::{
+        address,
+        relay::{DownReason, LogPlan, RelayKey, RelayPeer},
+    },
+    store::StoreError,
+};
+
+/// A relay in use.
+pub(super) struct Relay {
+    peer: RelayPeer,
+    state: State,
+    /// The logs of the plan that the network has.
+    planned: BTreeSet<LogId>,
+    /// Outbox rows handed to the network, and not answered.
+    in_flight: BTreeSet<u64>,
+    /// The last outbox row that was handed over for the first time.
+    handed: u64,
+    /// Outbox rows that were refused: when to try each again, and how often it was tried.
+    refused: BTreeMap<u64, (Timestamp, u32)>,
+}
+
+enum State {
+    Connecting,
+    Up,
+    Down { reason: DownReason, retry: Timestamp },
+}
+
+/// What a log is to this node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Owner {
+    /// A group's log.
+    Group(GroupId),
+    /// The mailbox of an invite that this node serves.
+    Invite(InviteId),
+    /// The mailbox of an invite that this node redeems.
+    Join(InviteId),
+}
+
+/// What one relay is wanted for.
+type Wanted = (RelayPeer, BTreeMap<LogId, (LogKeys, Owner)>);
+
+/// Rows of the outbox handed to one relay at once.
+const WINDOW: usize = 64;
+
+/// The wait after a refusal, at first and at most.
+const RETRY_MS: u64 = 5_000;
+/// See [`RETRY_MS`].
+const RETRY_MAX_MS: u64 = 300_000;
+
+impl Core {
+    /// Tells the network what has changed in what is wanted of relays.
+    pub(super) fn plan(&mut self) -> Result<(), StoreError> {
+        let wanted = self.wanted()?;
+        self.logs = wanted
+            .values()
+            .flat_map(|(_, logs)| logs.iter().map(|(log, (_, owner))| (*log, *owner)))
+            .collect();
+        for key in self.relays.keys().copied().collect::<Vec<_>>() {
+            if !wanted.contains_key(&key) {
+                self.relays.remove(&key);
+                self.effects.push_back(Effect::RelayDrop(key));
+            }
+        }
+        for (key, (peer, logs)) in wanted {
+            let planned: BTreeSet<LogId> = logs.keys().copied().collect();
+            let known = self.relays.get(&key);
+            if known.is_some_and(|relay| relay.planned == planned && relay.peer == peer) {
+                continue;
+            }
+            let bytes = key.to_bytes();
+            let plans = self.store.transaction(|tx| {
+                logs.into_iter()
+                    .map(|(log, (keys, _))| {
+                        Ok(LogPlan { keys: Arc::new(keys), after: tx.cursor(&bytes, log)? })
+                    })
+                    .collect::<Result<Vec<_>, StoreError>>()
+            })?;
+            let relay = self.relays.entry(key).or_insert_with(|| Relay {
+                peer: peer.clone(),
+                state: State::Connecting,
+                planned: BTreeSet::new(),
+                in_flight: BTreeSet::new(),
+                handed: 0,
+                refused: BTreeMap::new(),
+            });
+            if relay.peer != peer {
+                // Its client knows the old addresses only.
+                relay.peer = peer.clone();
+                relay.state = State::Connecting;
+                relay.in_flight.clear();
+                relay.handed = 0;
+                self.effects.push_back(Effect::RelayDrop(key));
+            }
+            relay.planned = planned;
+            self.after.outbox = true;
+            self.effects.push_back(Effect::RelayPlan(peer, plans));
+        }
+        Ok(())
+    }
+
+    fn wanted(&mut self) -> Result<BTreeMap<RelayKey, Wanted>, StoreError> {
+        let mut wanted: BTreeMap<RelayKey, Wanted> = BTreeMap::new();
+        let mut want = |relays: &[RelayPeer], logs: &[(LogKeys, Owner)]| {
+            for relay in relays {
+                let (peer, known) =
+                    wanted.entry(relay.peer_id).or_insert_with(|| (relay.clone(), BTreeMap::new()));
+                address::merge(peer, relay);
+                known.extend(logs.iter().map(|(keys, owner)| (keys.id(), (keys.clone(), *owner))));
+            }
+        };
+        want(&address::relays(self.options.relays.iter().map(String::as_str)), &[]);
+        for group in self.groups.values() {
+            let id = group.id();
+            let mut logs: Vec<_> =
+                group.logs().into_iter().map(|log| (log.keys, Owner::Group(id))).collect();
+            if is_active(group) {
+                logs.extend(self.hosted.mailboxes(id));
+            }
+            if !logs.is_empty() {
+                want(&group_relays(group), &logs);
+            }
+        }
+        for (id, relays, keys) in self.joining.mailboxes() {
+            want(relays, &[(keys, Owner::Join(id))]);
+        }
+        Ok(wanted)
+    }
+
+    /// Hands over what waits for relays, as much as may be under way at once.
+    pub(super) fn pump(&mut self) -> Result<(), StoreError> {
+        for (key, relay) in &mut self.relays {
+            let room = WINDOW.saturating_sub(relay.in_flight.len());
+            if room == 0 {
+                continue;
+            }
+            let limit = u32::try_from(room).unwrap_or(u32::MAX);
+            let bytes = key.to_bytes();
+            let after = relay.handed;
+            for row in self.store.transaction(|tx| tx.outbox(&bytes, after, limit))? {
+                relay.handed = row.tag;
+                relay.in_flight.insert(row.tag);
+                self.effects.push_back(Effect::Append {
+                    relay: *key,
+                    log: row.log,
+                    tag: row.tag,
+                    entry: row.entry.into(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Tries again what relays have refused, where that is due.
+    pub(super) fn retry_refused(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        for (key, relay) in &mut self.relays {
+            let due: Vec<u64> = relay
+                .refused
+                .iter()
+                .filter(|(tag, (at, _))| *at <= now && !relay.in_flight.contains(tag))
+                .map(|(tag, _)| *tag)
+                .collect();
+            for tag in due {
+                match self.store.transaction(|tx| tx.outbox_entry(tag))? {
+                    None => drop(relay.refused.remove(&tag)),
+                    Some(row) => {
+                        relay.in_flight.insert(tag);
+                        self.effects.push_back(Effect::Append {
+                            relay: *key,
+                            log: row.log,
+                            tag,
+                            entry: row.entry.into(),
+                        });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// When a refused entry is to be tried again.
+    pub(super) fn refused_deadline(&self) -> Option<Timestamp> {
+        self.relays
+            .values()
+            .flat_map(|relay| {
+                relay.refused.iter().filter(|(tag, _)| !relay.in_flight.contains(tag))
+            })
+            .map(|(_, (at, _))| *at)
+            .min()
+    }
+
+    /// Notes a relay's state; whether it is news.
+    pub(super) fn relay_up(&mut self, key: &RelayKey, now: Timestamp) -> Result<(), StoreError> {
+        let Some(relay) = self.relays.get_mut(key) else { return Ok(()) };
+        if matches!(relay.state, State::Up) {
+            return Ok(());
+        }
+        relay.state = State::Up;
+        self.after.members = true;
+        self.tell_relay(key, now)
+    }
+
+    /// See [`Self::relay_up`]. Groups that are left without any relay are told.
+    pub(super) fn relay_down(
+        &mut self,
+        key: &RelayKey,
+        reason: DownReason,
+        retry: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let Some(relay) = self.relays.get_mut(key) else { return Ok(()) };
+        let was = std::mem::replace(&mut relay.state, State::Down { reason, retry });
+        if !matches!(was, State::Down { reason: before, .. } if before == reason) {
+            self.tell_relay(key, now)?;
+        }
+        if !matches!(was, State::Up) {
+            return Ok(());
+        }
+        self.after.members = true;
+        let cut_off: Vec<GroupId> = self
+            .groups
+            .values()
+            .filter(|group| is_active(group) && !self.has_relay(group))
+            .filter(|group| group_relays(group).iter().any(|relay| relay.peer_id == *key))
+            .map(Group::id)
+            .collect();
+        for id in cut_off {
+            self.step(id, now, |group, step| {
+                group.on_relays_down(step.cx());
+                Ok::<_, StoreError>(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// An entry is on a relay's disk.
+    pub(super) fn appended(
+        &mut self,
+        key: &RelayKey,
+        tag: u64,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        if let Some(relay) = self.relays.get_mut(key) {
+            relay.in_flight.remove(&tag);
+            relay.refused.remove(&tag);
+            self.after.outbox = true;
+        }
+        self.record(now, |step| {
+            let Some(seq) = step.tx.take_outbox(tag)? else { return Ok(()) };
+            if step.tx.mark_stored(seq)? { step.delivery(seq) } else { Ok(()) }
+        })
+    }
+
+    /// A relay refused an entry: it waits, and people hear of it once.
+    pub(super) fn refused(
+        &mut self,
+        key: &RelayKey,
+        tag: u64,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let Some(relay) = self.relays.get_mut(key) else { return Ok(()) };
+        relay.in_flight.remove(&tag);
+        self.after.outbox = true;
+        let tries = relay.refused.get(&tag).map_or(0, |(_, tries)| tries.saturating_add(1));
+        let wait = RETRY_MS.saturating_mul(1 << tries.min(16)).min(RETRY_MAX_MS);
+        relay.refused.insert(tag, (now.plus_ms(wait), tries));
+        if tries > 0 {
+            return Ok(());
+        }
+        let text = format!("A relay did not store an entry: {reason}. It is tried again.");
+        self.record(now, |step| step.emit(None, What::Alarm { text }))
+    }
+
+    /// Forgets that a relay has a plan, so that it gets a new one and reads again from what is
+    /// stored.
+    pub(super) fn restart_relay(&mut self, key: &RelayKey) {
+        if self.relays.remove(key).is_some() {
+            self.effects.push_back(Effect::RelayDrop(*key));
+            self.after.logs = true;
+        }
+    }
+
+    /// Whether any of a group's relays is connected.
+    pub(super) fn has_relay(&self, group: &Group) -> bool {
+        group_relays(group).iter().any(|relay| self.is_up(&relay.peer_id))
+    }
+
+    pub(super) fn is_up(&self, key: &RelayKey) -> bool {
+        self.relays.get(key).is_some_and(|relay| matches!(relay.state, State::Up))
+    }
+
+    /// All relays, as the API shows them.
+    pub(super) fn relay_statuses(
+        &mut self,
+        now: Timestamp,
+    ) -> Result<Vec<RelayStatus>, StoreError> {
+        let Self { store, relays, .. } = self;
+        relays
+            .iter()
+            .map(|(key, relay)| {
+                let waiting = store.transaction(|tx| tx.outbox_len(&key.to_bytes()))?;
+                Ok(relay.status(waiting, now))
+            })
+            .collect()
+    }
+
+    fn tell_relay(&mut self, key: &RelayKey, now: Timestamp) -> Result<(), StoreError> {
+        let Some(relay) = self.relays.get(key) else { return Ok(()) };
+        let status = relay.status(0, now);
+        let bytes = key.to_bytes();
+        self.record(now, |step| {
+            let waiting = step.tx.outbox_len(&bytes)?;
+            step.emit(None, What::Relay { relay: RelayStatus { waiting, ..status } })
+        })
+    }
+}
+
+impl Relay {
+    fn status(&self, waiting: u64, now: Timestamp) -> RelayStatus {
+        let (state, reason, retry) = match &self.state {
+            State::Connecting => (RelayState::Connecting, String::new(), None),
+            State::Up => (RelayState::Up, String::new(), None),
+            State::Down { reason, retry } => {
+                (RelayState::Down, reason.to_string(), Some(retry.ms_since(now)))
+            }
+        };
+        RelayStatus {
+            addresses: address::texts(&self.peer),
+            state,
+            reason,
+            retry_in_ms: retry,
+            waiting,
+        }
+    }
+}
+
+/// The relays of a group's policy.
+pub(super) fn group_relays(group: &Group) -> Vec<RelayPeer> {
+    address::relays(group.policy().relays.iter().map(String::as_str))
+}

@@ -1,0 +1,231 @@
+//! One step of one group: verb or handler, what it puts out, what it changed, all in one
+//! transaction.
+//!
+//! > A step that fails leaves the group as it was: it is taken up from the store again.
+
+use minicbor::{Decode, Encode};
+use protocol::{
+    codec,
+    endpoint::Endpoint,
+    group::{Cx, Group, Output},
+    ids::{GroupId, MemberId, Timestamp},
+    limits,
+};
+use rand_chacha::ChaCha20Rng;
+
+use super::{Core, Effect, VerbError, gaps::Gaps};
+use crate::{
+    api::types::{Event, What},
+    net::address,
+    store::{StoreError, Tx, rfc3339},
+};
+
+/// What a step is lent.
+pub(super) struct Step<'a> {
+    pub(super) tx: &'a Tx<'a>,
+    pub(super) me: &'a Endpoint,
+    pub(super) now: Timestamp,
+    pub(super) rng: &'a mut ChaCha20Rng,
+    pub(super) gaps: &'a mut Gaps,
+    pub(super) after: &'a mut After,
+}
+
+/// What follows from steps, once they are committed.
+#[derive(Default)]
+pub(super) struct After {
+    /// To be carried out.
+    pub(super) effects: Vec<Effect>,
+    /// Logs to follow or write may have changed.
+    pub(super) logs: bool,
+    /// Members, cards, addresses or paths may have changed.
+    pub(super) members: bool,
+    /// There are new rows in the outbox.
+    pub(super) outbox: bool,
+    /// Newcomers should hear where this node is.
+    pub(super) present: Vec<GroupId>,
+    /// The last event.
+    pub(super) woken: Option<u64>,
+}
+
+/// An error of a step that may come from the store.
+pub(super) trait Refusal: From<StoreError> {
+    /// Whether the store failed, so that the group may be ahead of it.
+    fn is_of_store(&self) -> bool;
+}
+
+impl Refusal for StoreError {
+    fn is_of_store(&self) -> bool {
+        true
+    }
+}
+
+impl Refusal for VerbError {
+    fn is_of_store(&self) -> bool {
+        matches!(self, Self::Store(_))
+    }
+}
+
+/// A frame on a member's channel: which group it is for, and the group's own frame.
+#[derive(Encode, Decode)]
+#[cbor(array)]
+pub(super) struct ChannelFrame {
+    #[n(0)]
+    pub(super) group: GroupId,
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub(super) frame: Vec<u8>,
+}
+
+impl Core {
+    /// Runs one step of one group. An error of `act` that isn't the store's must have left the
+    /// group unchanged.
+    pub(super) fn step<T, E: Refusal>(
+        &mut self,
+        id: GroupId,
+        now: Timestamp,
+        act: impl FnOnce(&mut Group, &mut Step<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let Self { store, me, rng, groups, gaps, .. } = self;
+        let group = groups.get_mut(&id).ok_or(StoreError::Damaged)?;
+        let mut after = After::default();
+        let result = store.transaction(|tx| {
+            let mut step = Step { tx, me, now, rng, gaps, after: &mut after };
+            let value = act(group, &mut step)?;
+            step.settle(group)?;
+            Ok(value)
+        });
+        match result {
+            Ok(value) => {
+                self.adopt(after);
+                Ok(value)
+            }
+            Err(error) => {
+                let error: E = error;
+                if error.is_of_store() {
+                    self.groups.remove(&id);
+                    self.unloaded.insert(id);
+                    self.reload(now);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// A transaction about no group in particular.
+    pub(super) fn record<T>(
+        &mut self,
+        now: Timestamp,
+        act: impl FnOnce(&mut Step<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let Self { store, me, rng, gaps, .. } = self;
+        let mut after = After::default();
+        let value =
+            store.transaction(|tx| act(&mut Step { tx, me, now, rng, gaps, after: &mut after }))?;
+        self.adopt(after);
+        Ok(value)
+    }
+
+    /// Takes up again the groups that a failed step left behind.
+    pub(super) fn reload(&mut self, now: Timestamp) {
+        for id in std::mem::take(&mut self.unloaded) {
+            let loaded = self
+                .store
+                .transaction(|tx| tx.records(id))
+                .map_err(super::OpenError::from)
+                .and_then(|records| Ok(Group::load(&self.me, records, now)?));
+            match loaded {
+                Ok(group) => {
+                    self.groups.insert(id, group);
+                    self.wired.retain(|(group, _)| *group != id);
+                    self.after.logs = true;
+                    self.after.members = true;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "a group can't be taken up again");
+                    self.unloaded.insert(id);
+                }
+            }
+        }
+    }
+
+    fn adopt(&mut self, step: After) {
+        let After { effects, logs, members, outbox, present, woken } = step;
+        self.effects.extend(effects);
+        self.after.logs |= logs;
+        self.after.members |= members;
+        self.after.outbox |= outbox;
+        self.after.present.extend(present);
+        self.after.woken = woken.or(self.after.woken);
+    }
+}
+
+impl Step<'_> {
+    /// What the group is lent for one call.
+    pub(super) fn cx(&mut self) -> Cx<'_, ChaCha20Rng> {
+        Cx { me: self.me, now: self.now, rng: self.rng }
+    }
+
+    /// Writes down all that the group puts out, and its changes.
+    pub(super) fn settle(&mut self, group: &mut Group) -> Result<(), StoreError> {
+        let id = group.id();
+        while let Some(output) = group.poll() {
+            match output {
+                Output::Publish { envelope, logs, message } => {
+                    let message = match message {
+                        Some(message) => self.tx.own_message(id, message)?,
+                        None => None,
+                    };
+                    let policy = group.policy();
+                    for relay in address::relays(policy.relays.iter().map(String::as_str)) {
+                        let relay = relay.peer_id.to_bytes();
+                        for log in &logs {
+                            self.tx.put_outbox(id, &relay, *log, &envelope, message)?;
+                        }
+                    }
+                    self.after.outbox = true;
+                }
+                Output::Frame { to, frame } => self.frame(id, to, frame),
+                Output::Archive { chain, index, envelope } => {
+                    self.tx.put_archive(id, chain, index, &envelope, self.now)?;
+                }
+                Output::Serve { to, chain, indexes } => {
+                    let mut envelopes = Vec::new();
+                    for index in indexes {
+                        envelopes.extend(self.tx.archived(id, chain, index)?);
+                    }
+                    group.serve(self.cx(), to, envelopes);
+                }
+                Output::Event(event) => self.happened(group, event)?,
+            }
+        }
+        for change in group.changes() {
+            let value = change.value.as_ref().map(|value| value.as_slice());
+            self.tx.put_record(id, &change.key, value)?;
+        }
+        Ok(())
+    }
+
+    /// Enters an event.
+    pub(super) fn emit(&mut self, group: Option<GroupId>, what: What) -> Result<(), StoreError> {
+        let group = group.map(|group| self.tx.group(group)).transpose()?;
+        let event =
+            Event { v: crate::api::types::VERSION, seq: 0, at: rfc3339(self.now), group, what };
+        self.after.woken = Some(self.tx.put_event(&event)?);
+        Ok(())
+    }
+
+    fn frame(&mut self, group: GroupId, to: MemberId, frame: Vec<u8>) {
+        let frame = codec::encode(&ChannelFrame { group, frame });
+        if frame.len() <= limits::FRAME_MAX {
+            self.after.effects.push(Effect::Channel { to, frame });
+        } else {
+            tracing::warn!(bytes = frame.len(), "a frame is too long for its channel");
+        }
+    }
+}
+
+/// Random bytes.
+pub(super) fn random<const N: usize>(rng: &mut ChaCha20Rng) -> [u8; N] {
+    let mut bytes = [0; N];
+    rand_core::Rng::fill_bytes(rng, &mut bytes);
+    bytes
+}

@@ -1,0 +1,66 @@
+//! Multiaddrs as text, as people see them, and as bytes, as members and codes carry them.
+
+use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
+
+use super::relay::RelayPeer;
+
+/// The bytes of an address.
+#[must_use]
+pub fn to_bytes(text: &str) -> Option<Vec<u8>> {
+    text.parse::<Multiaddr>().ok().map(|address| address.to_vec())
+}
+
+/// The text of an address.
+#[must_use]
+pub fn to_text(bytes: &[u8]) -> Option<String> {
+    Multiaddr::try_from(bytes.to_vec()).ok().map(|address| address.to_string())
+}
+
+/// The relays that these addresses name, each once, in order; what names none is left out.
+#[must_use]
+pub fn relays<'a>(texts: impl IntoIterator<Item = &'a str>) -> Vec<RelayPeer> {
+    let mut relays: Vec<RelayPeer> = Vec::new();
+    for relay in texts.into_iter().filter_map(|text| text.parse::<RelayPeer>().ok()) {
+        match relays.iter_mut().find(|known| known.peer_id == relay.peer_id) {
+            Some(known) => merge(known, &relay),
+            None => relays.push(relay),
+        }
+    }
+    relays
+}
+
+/// Adds the addresses that `relay` has and `known` has not.
+pub fn merge(known: &mut RelayPeer, relay: &RelayPeer) {
+    for address in &relay.addrs {
+        if !known.addrs.contains(address) {
+            known.addrs.push(address.clone());
+        }
+    }
+}
+
+/// A relay's addresses as people write them, each with its key.
+#[must_use]
+pub fn texts(relay: &RelayPeer) -> Vec<String> {
+    let whole =
+        |address: &Multiaddr| address.clone().with(Protocol::P2p(relay.peer_id)).to_string();
+    relay.addrs.iter().map(whole).collect()
+}
+
+/// Whether an address leads only to this very machine.
+#[must_use]
+pub fn is_loopback(text: &str) -> bool {
+    text.parse::<Multiaddr>().is_ok_and(|address| {
+        address.iter().any(|part| match part {
+            Protocol::Ip4(ip) => ip.is_loopback(),
+            Protocol::Ip6(ip) => ip.is_loopback(),
+            _ => false,
+        })
+    })
+}
+
+/// The PeerId, as bytes, of the node with this Ed25519 public key.
+#[must_use]
+pub fn peer_id(public: &[u8; 32]) -> Option<Vec<u8>> {
+    let key = libp2p::identity::ed25519::PublicKey::try_from_bytes(public).ok()?;
+    Some(PeerId::from_public_key(&key.into()).to_bytes())
+}

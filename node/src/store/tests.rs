@@ -1,0 +1,315 @@
+//! The store against a real directory: keys, versions, locks, crashes, bounds.
+
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+
+use protocol::ids::{ChainId, GroupId, LogId, MemberId, MessageId, Timestamp};
+use rusqlite::Connection;
+use tempfile::TempDir;
+use zeroize::Zeroizing;
+
+use super::{NewMessage, Sealing, Store, StoreError, Unlock, schema};
+use crate::api::types::{Class, Event, What};
+
+const GROUP: GroupId = GroupId([1; 32]);
+const ME: MemberId = MemberId([2; 32]);
+const BOB: MemberId = MemberId([3; 32]);
+const NOW: Timestamp = Timestamp(1_800_000_000_000);
+
+fn dir() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+fn open(dir: &Path) -> Result<Store, StoreError> {
+    Store::open(dir, &Unlock::KeyFile)
+}
+
+fn passphrase(text: &str) -> Unlock {
+    Unlock::Passphrase(Zeroizing::new(text.into()))
+}
+
+/// A store with one group.
+fn with_group(dir: &Path) -> Store {
+    let mut store = open(dir).unwrap();
+    store.transaction(|tx| tx.put_group(GROUP, "reading", NOW)).unwrap();
+    store
+}
+
+fn error(result: Result<Store, StoreError>) -> StoreError {
+    match result {
+        Ok(_) => panic!("the store opened"),
+        Err(error) => error,
+    }
+}
+
+fn received(index: u32, text: &str) -> NewMessage<'_> {
+    NewMessage {
+        group: GROUP,
+        id: [u8::try_from(index).unwrap() + 100; 16],
+        from: BOB,
+        text,
+        at: NOW,
+        class: Class::Ok,
+        chain: ChainId([7; 16]),
+        index,
+        message: MessageId([u8::try_from(index).unwrap(); 16]),
+    }
+}
+
+#[test]
+fn everything_in_the_directory_is_for_its_owner_alone() {
+    let dir = dir();
+    let path = dir.path().join("data");
+    let _store = open(&path).unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&path), 0o700);
+    assert_eq!(mode(&path.join("key")), 0o600);
+}
+
+#[test]
+fn a_second_process_is_told_that_the_directory_is_in_use() {
+    let dir = dir();
+    let store = open(dir.path()).unwrap();
+    let refused = error(open(dir.path()));
+    assert!(matches!(refused, StoreError::Locked) && refused.to_string().contains("wattle down"));
+    drop(store);
+    assert!(open(dir.path()).is_ok());
+}
+
+#[test]
+fn another_key_opens_nothing() {
+    let dir = dir();
+    drop(with_group(dir.path()));
+    let key = dir.path().join("key");
+    let right = fs::read(&key).unwrap();
+    fs::write(&key, [9; 32]).unwrap();
+    assert!(matches!(error(open(dir.path())), StoreError::WrongKey));
+    fs::remove_file(&key).unwrap();
+    assert!(matches!(error(open(dir.path())), StoreError::KeyMissing));
+    assert!(!key.exists(), "no new key is made beside an old database");
+    fs::write(&key, right).unwrap();
+    let groups = open(dir.path()).unwrap().transaction(|tx| tx.groups()).unwrap();
+    assert_eq!(groups, [GROUP]);
+}
+
+#[test]
+fn a_passphrase_opens_what_it_locked_and_nothing_else_does() {
+    let dir = dir();
+    drop(Store::open(dir.path(), &passphrase("correct horse")).unwrap());
+    assert!(Store::open(dir.path(), &passphrase("correct horse")).is_ok());
+    let wrong = Store::open(dir.path(), &passphrase("wrong horse"));
+    assert!(matches!(error(wrong), StoreError::WrongKey));
+    assert!(matches!(error(open(dir.path())), StoreError::PassphraseNeeded));
+
+    let plain = self::dir();
+    drop(open(plain.path()).unwrap());
+    let refused = Store::open(plain.path(), &passphrase("any"));
+    assert!(matches!(error(refused), StoreError::PassphraseUnknown));
+}
+
+#[test]
+fn nothing_readable_is_on_the_disk() {
+    let dir = dir();
+    let mut store = with_group(dir.path());
+    store.transaction(|tx| tx.put_message(&received(0, "a readable secret"))).unwrap();
+    let mut files = 0;
+    for entry in fs::read_dir(dir.path()).unwrap() {
+        let bytes = fs::read(entry.unwrap().path()).unwrap();
+        assert!(!bytes.windows(8).any(|window| window == b"readable"));
+        files += 1;
+    }
+    assert!(files >= 3, "database, its log and the key were looked at");
+}
+
+#[test]
+fn a_database_of_a_newer_version_is_refused_and_left_as_it_is() {
+    let dir = dir();
+    let store = with_group(dir.path());
+    store.sql.pragma_update(None, "user_version", 99).unwrap();
+    drop(store);
+    let file = dir.path().join("wattle.db");
+    let before = fs::read(&file).unwrap();
+    let refused = error(open(dir.path()));
+    assert!(matches!(refused, StoreError::NewerVersion { found: 99, known: 1 }), "{refused}");
+    assert_eq!(fs::read(&file).unwrap(), before);
+}
+
+#[test]
+fn an_older_database_is_brought_forward_or_left_whole() {
+    let steps = ["CREATE TABLE a(x); INSERT INTO a VALUES (1)", "ALTER TABLE a ADD COLUMN y"];
+    let mut sql = Connection::open_in_memory().unwrap();
+    schema::migrate(&mut sql, &steps[..1]).unwrap();
+    let broken = [steps[0], "ALTER TABLE a ADD COLUMN z; nonsense"];
+    assert!(schema::migrate(&mut sql, &broken).is_err());
+    assert_eq!(schema::check_version(&sql, &steps).unwrap(), 1);
+    schema::migrate(&mut sql, &steps).unwrap();
+    assert_eq!(schema::check_version(&sql, &steps).unwrap(), 2);
+    let row = sql.query_row("SELECT x FROM a WHERE y IS NULL", [], |row| row.get::<_, i64>(0));
+    assert_eq!(row.unwrap(), 1);
+    assert!(sql.prepare("SELECT z FROM a").is_err(), "the broken step left nothing");
+}
+
+#[test]
+fn after_a_crash_what_was_committed_is_there_and_nothing_else() {
+    let dir = dir();
+    let crashed = self::dir();
+    let mut store = with_group(dir.path());
+    store.transaction(|tx| tx.put_message(&received(0, "kept"))).unwrap();
+    let failed = store.transaction(|tx| {
+        tx.put_message(&received(1, "lost"))?;
+        for entry in fs::read_dir(dir.path())? {
+            let entry = entry?;
+            fs::copy(entry.path(), crashed.path().join(entry.file_name()))?;
+        }
+        Err::<(), _>(StoreError::Damaged)
+    });
+    assert!(failed.is_err());
+    for dir in [&dir, &crashed] {
+        if dir.path() == store.path.parent().unwrap() {
+            let texts = texts(&store);
+            assert_eq!(texts, ["kept"]);
+        } else {
+            assert_eq!(texts(&open(dir.path()).unwrap()), ["kept"]);
+        }
+    }
+}
+
+fn texts(store: &Store) -> Vec<String> {
+    let messages = store.reader().unwrap().messages(Some(GROUP), None, None, 10).unwrap();
+    messages.into_iter().map(|message| message.text).collect()
+}
+
+#[test]
+fn a_queued_message_keeps_its_id_and_place_while_it_gets_further() {
+    let dir = dir();
+    let mut store = with_group(dir.path());
+    let reader = store.reader().unwrap();
+    let seq = store.transaction(|tx| tx.queue_message(GROUP, [5; 16], ME, "hello", NOW)).unwrap();
+    let delivery = |reader: &super::Reader| {
+        let message = reader.message(&[5; 16]).unwrap().unwrap();
+        assert_eq!((message.seq, message.text.as_str(), message.mine), (seq, "hello", true));
+        message.delivery.unwrap()
+    };
+    assert!(!delivery(&reader).sealed);
+
+    let (chain, message) = (ChainId([8; 16]), MessageId([9; 16]));
+    store
+        .transaction(|tx| {
+            assert_eq!(tx.next_queued(GROUP)?.unwrap().seq, seq);
+            tx.seal_message(&Sealing { seq, chain, index: 4, message, at: NOW, recipients: &[BOB] })
+        })
+        .unwrap();
+    let sealed = delivery(&reader);
+    assert!(sealed.sealed && !sealed.stored && sealed.missing[0].id == BOB.to_string());
+
+    store
+        .transaction(|tx| {
+            assert!(tx.next_queued(GROUP)?.is_none());
+            assert!(tx.mark_stored(seq)? && !tx.mark_stored(seq)?);
+            assert_eq!(tx.mark_received(GROUP, chain, 4, BOB)?, Some(seq));
+            assert_eq!(tx.mark_received(GROUP, chain, 4, BOB)?, None, "told once");
+            assert_eq!(tx.mark_received(GROUP, chain, 5, BOB)?, None, "no such message");
+            Ok::<_, StoreError>(())
+        })
+        .unwrap();
+    let delivered = delivery(&reader);
+    assert!(delivered.stored && delivered.missing.is_empty() && delivered.received.len() == 1);
+}
+
+#[test]
+fn a_place_in_a_chain_holds_one_message() {
+    let dir = dir();
+    let mut store = with_group(dir.path());
+    let first = store.transaction(|tx| tx.put_message(&received(0, "once"))).unwrap();
+    let again = store
+        .transaction(|tx| tx.put_message(&NewMessage { id: [77; 16], ..received(0, "twice") }))
+        .unwrap();
+    assert!(first.is_some() && again.is_none());
+    assert_eq!(texts(&store), ["once"]);
+}
+
+#[test]
+fn history_is_read_in_pages_both_ways() {
+    let dir = dir();
+    let mut store = with_group(dir.path());
+    let names = ["a", "b", "c", "d", "e"];
+    for (index, name) in names.iter().enumerate() {
+        let new = received(u32::try_from(index).unwrap(), name);
+        store.transaction(|tx| tx.put_message(&new)).unwrap();
+    }
+    let reader = store.reader().unwrap();
+    let page = |after, before| -> Vec<(u64, String)> {
+        let page = reader.messages(None, after, before, 2).unwrap();
+        page.into_iter().map(|message| (message.seq, message.text)).collect()
+    };
+    let last = page(None, None);
+    assert_eq!((last[0].1.as_str(), last[1].1.as_str()), ("d", "e"));
+    let before = page(None, Some(last[0].0));
+    assert_eq!((before[0].1.as_str(), before[1].1.as_str()), ("b", "c"));
+    let after = page(Some(before[0].0), None);
+    assert_eq!((after[0].1.as_str(), after[1].1.as_str()), ("c", "d"));
+    let elsewhere = reader.messages(Some(GroupId([4; 32])), None, None, 2).unwrap();
+    assert!(elsewhere.is_empty());
+}
+
+#[test]
+fn the_last_hundred_thousand_events_are_kept_and_their_numbers_never_return() {
+    let dir = dir();
+    let mut store = with_group(dir.path());
+    let event = Event { v: 1, seq: 0, at: String::new(), group: None, what: What::GroupAdded };
+    store.sql.execute("INSERT INTO sqlite_sequence VALUES ('events', 200000)", []).unwrap();
+    store.sql.execute("INSERT INTO events(seq, event) VALUES (5, '')", []).unwrap();
+    let mut last = 0;
+    for _ in 0..1024 {
+        last = store.transaction(|tx| tx.put_event(&event)).unwrap();
+    }
+    let reader = store.reader().unwrap();
+    let kept = reader.events(0, 2000).unwrap();
+    assert_eq!((kept.len(), kept[1023].seq), (1024, last));
+    store.sql.execute("DELETE FROM events", []).unwrap();
+    assert_eq!(store.transaction(|tx| tx.put_event(&event)).unwrap(), last + 1);
+    assert_eq!(store.transaction(|tx| tx.last_event()).unwrap(), last + 1);
+}
+
+#[test]
+fn the_archive_forgets_the_oldest_by_age_and_by_size() {
+    let dir = dir();
+    let mut store = with_group(dir.path());
+    let chain = ChainId([7; 16]);
+    let late = NOW.plus_ms(40 * 24 * 60 * 60 * 1000);
+    let big = vec![0; 30 * 1024 * 1024];
+    let kept = store
+        .transaction(|tx| {
+            tx.put_archive(GROUP, chain, 0, b"old", NOW)?;
+            for index in 1..4 {
+                tx.put_archive(GROUP, chain, index, &big, late.plus_ms(u64::from(index)))?;
+            }
+            tx.trim_archive(late)?;
+            (0..4)
+                .map(|index| Ok(tx.archived(GROUP, chain, index)?.is_some()))
+                .collect::<Result<Vec<_>, StoreError>>()
+        })
+        .unwrap();
+    assert_eq!(kept, [false, false, true, true]);
+}
+
+#[test]
+fn outbox_rows_end_once_and_their_tags_never_return() {
+    let dir = dir();
+    let mut store = with_group(dir.path());
+    let log = LogId([6; 20]);
+    let put = |store: &mut Store, entry: &[u8]| {
+        store.transaction(|tx| tx.put_outbox(GROUP, b"relay", log, entry, None)).unwrap()
+    };
+    let (first, second) = (put(&mut store, b"one"), put(&mut store, b"two"));
+    let waiting = store.transaction(|tx| tx.outbox(b"relay", 0, 10)).unwrap();
+    assert_eq!(waiting.iter().map(|row| row.tag).collect::<Vec<_>>(), [first, second]);
+    store
+        .transaction(|tx| {
+            tx.take_outbox(first)?;
+            tx.take_outbox(second)?;
+            assert_eq!(tx.outbox_len(b"relay")?, 0);
+            Ok::<_, StoreError>(())
+        })
+        .unwrap();
+    assert!(put(&mut store, b"three") > second);
+}

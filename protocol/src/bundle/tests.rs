@@ -59,7 +59,7 @@ fn say(sealed: &mut Sealed, text: &[u8]) -> Vec<u8> {
         crate::chain::Draft { kind: 0, heads: vec![], lamport: 0, at: Timestamp(0), payload: text };
     let header = crate::envelope::HeaderKey::new([0; 32]);
     let mut rng = ChaCha20Rng::seed_from_u64(77);
-    sealed.chain.seal(&GroupId([1; 32]), &header, draft, &mut rng).unwrap().envelope
+    sealed.chain.seal(&GroupId([1; 32]), &[header], draft, &mut rng).unwrap().envelopes.remove(0)
 }
 
 #[test]

@@ -40,8 +40,8 @@ pub struct Draft<'a> {
 
 /// A sealed message.
 pub struct SealedMessage {
-    /// The padded envelope.
-    pub envelope: Vec<u8>,
+    /// The padded envelopes, one for each header key: the same words for each topic.
+    pub envelopes: Vec<Vec<u8>>,
     /// Its id.
     pub id: MessageId,
     /// Its index in the chain.
@@ -96,11 +96,11 @@ impl SendChain {
         self.born
     }
 
-    /// Seals the next message.
+    /// Seals the next message, once for each of the topics that the group writes to.
     pub fn seal(
         &mut self,
         group: &GroupId,
-        header_key: &HeaderKey,
+        header_keys: &[HeaderKey],
         draft: Draft<'_>,
         rng: &mut impl CryptoRng,
     ) -> Result<SealedMessage, SealError> {
@@ -126,12 +126,16 @@ impl SendChain {
         let around = content.len() - asked + signature.0.len();
         let carried = zeroize::Zeroizing::new([content.as_slice(), &signature.0].concat());
         let (key, next) = self.key.step(index);
-        let envelope =
-            envelope::seal(Header { chain, index }, header_key, &BodyKey::new(*key), &carried, rng)
-                .map_err(|_| SealError::TooLong { limit: CARRIED_MAX - around })?;
+        let key = BodyKey::new(*key);
+        let header = Header { chain, index };
+        let envelopes = header_keys
+            .iter()
+            .map(|header_key| envelope::seal(header, header_key, &key, &carried, rng))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|_| SealError::TooLong { limit: CARRIED_MAX.saturating_sub(around) })?;
         self.key = next;
         self.count += 1;
         self.last = Some(id);
-        Ok(SealedMessage { envelope, id, index })
+        Ok(SealedMessage { envelopes, id, index })
     }
 }

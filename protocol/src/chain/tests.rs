@@ -30,7 +30,7 @@ fn chains() -> (SendChain, ReceiveChain) {
 
 fn seal(chain: &mut SendChain, text: &[u8]) -> SealedMessage {
     let draft = Draft { kind: 0, heads: vec![], lamport: 1, at: Timestamp(9), payload: text };
-    chain.seal(&GROUP, &HeaderKey::new([6; 32]), draft, &mut rng()).unwrap()
+    chain.seal(&GROUP, &[HeaderKey::new([6; 32])], draft, &mut rng()).unwrap()
 }
 
 #[test]
@@ -39,7 +39,7 @@ fn messages_open_in_order_and_name_the_one_before() {
     let mut last = None;
     for text in [b"one".as_slice(), b"two", b"three"] {
         let sealed = seal(&mut send, text);
-        let (opened, next) = receive.open(&GROUP, sealed.index, &sealed.envelope).unwrap();
+        let (opened, next) = receive.open(&GROUP, sealed.index, &sealed.envelopes[0]).unwrap();
         assert_eq!(opened.content.payload, text);
         assert_eq!(opened.content.prev, last);
         assert_eq!(opened.id, sealed.id);
@@ -52,8 +52,8 @@ fn messages_open_in_order_and_name_the_one_before() {
 fn a_replay_is_refused() {
     let (mut send, receive) = chains();
     let sealed = seal(&mut send, b"one");
-    let (_, receive) = receive.open(&GROUP, 0, &sealed.envelope).unwrap();
-    assert!(matches!(receive.open(&GROUP, 0, &sealed.envelope), Err(ReceiveError::Replay)));
+    let (_, receive) = receive.open(&GROUP, 0, &sealed.envelopes[0]).unwrap();
+    assert!(matches!(receive.open(&GROUP, 0, &sealed.envelopes[0]), Err(ReceiveError::Replay)));
 }
 
 #[test]
@@ -61,13 +61,13 @@ fn messages_may_come_in_any_order_once_each() {
     let (mut send, mut receive) = chains();
     let sealed: Vec<_> = (0u8..4).map(|n| seal(&mut send, &[n])).collect();
     for n in [3usize, 0, 2, 1] {
-        let (opened, next) = receive.open(&GROUP, n as u32, &sealed[n].envelope).unwrap();
+        let (opened, next) = receive.open(&GROUP, n as u32, &sealed[n].envelopes[0]).unwrap();
         assert_eq!(opened.content.payload, [n as u8]);
         receive = next;
     }
     assert_eq!(receive.missing().count(), 0);
     for again in sealed {
-        assert!(receive.open(&GROUP, again.index, &again.envelope).is_err());
+        assert!(receive.open(&GROUP, again.index, &again.envelopes[0]).is_err());
     }
 }
 
@@ -76,9 +76,9 @@ fn a_forgery_does_not_move_the_chain() {
     let (mut send, receive) = chains();
     let before = receive.save();
     let mut sealed = seal(&mut send, b"one");
-    let at = sealed.envelope.len() - 1;
-    sealed.envelope[at] ^= 1;
-    assert!(matches!(receive.open(&GROUP, 0, &sealed.envelope), Err(ReceiveError::Forged)));
+    let at = sealed.envelopes[0].len() - 1;
+    sealed.envelopes[0][at] ^= 1;
+    assert!(matches!(receive.open(&GROUP, 0, &sealed.envelopes[0]), Err(ReceiveError::Forged)));
     assert_eq!(*receive.save(), *before);
 }
 
@@ -87,14 +87,14 @@ fn a_holder_of_the_chain_can_not_sign_for_its_sender() {
     let (mut send, receive) = chains();
     send.signing = SigningSecret::from_seed(&[9; 32]);
     let sealed = seal(&mut send, b"one");
-    assert!(matches!(receive.open(&GROUP, 0, &sealed.envelope), Err(ReceiveError::Forged)));
+    assert!(matches!(receive.open(&GROUP, 0, &sealed.envelopes[0]), Err(ReceiveError::Forged)));
 }
 
 #[test]
 fn a_message_belongs_to_its_group() {
     let (mut send, receive) = chains();
     let sealed = seal(&mut send, b"one");
-    assert!(receive.open(&GroupId([2; 32]), 0, &sealed.envelope).is_err());
+    assert!(receive.open(&GroupId([2; 32]), 0, &sealed.envelopes[0]).is_err());
 }
 
 #[test]
@@ -105,17 +105,20 @@ fn a_full_chain_seals_nothing_more() {
         last = seal(&mut send, b"more");
     }
     let draft = Draft { kind: 0, heads: vec![], lamport: 1, at: Timestamp(9), payload: b"x" };
-    let sealed = send.seal(&GROUP, &HeaderKey::new([6; 32]), draft, &mut rng());
+    let sealed = send.seal(&GROUP, &[HeaderKey::new([6; 32])], draft, &mut rng());
     assert!(matches!(sealed, Err(SealError::ChainFull)));
-    let (_, receive) = receive.open(&GROUP, last.index, &last.envelope).unwrap();
+    let (_, receive) = receive.open(&GROUP, last.index, &last.envelopes[0]).unwrap();
     assert_eq!(receive.missing().count(), 255);
-    assert!(matches!(receive.open(&GROUP, 256, &last.envelope), Err(ReceiveError::BeyondEnd(256))));
+    assert!(matches!(
+        receive.open(&GROUP, 256, &last.envelopes[0]),
+        Err(ReceiveError::BeyondEnd(256))
+    ));
 }
 
 #[test]
 fn too_long_a_message_says_how_long_it_may_be() {
     let (mut send, _) = chains();
-    let header_key = HeaderKey::new([6; 32]);
+    let header_key = [HeaderKey::new([6; 32])];
     let long = vec![0; 40_000];
     let draft = |payload| Draft { kind: 0, heads: vec![], lamport: 1, at: Timestamp(9), payload };
     let Err(SealError::TooLong { limit }) =
@@ -134,7 +137,7 @@ fn a_ninth_head_is_not_sealed() {
     let mut try_heads = |count| {
         let heads = vec![head; count];
         let draft = Draft { kind: 0, heads, lamport: 1, at: Timestamp(9), payload: b"x" };
-        send.seal(&GROUP, &HeaderKey::new([6; 32]), draft, &mut rng()).map(|sealed| sealed.index)
+        send.seal(&GROUP, &[HeaderKey::new([6; 32])], draft, &mut rng()).map(|sealed| sealed.index)
     };
     assert_eq!(try_heads(9), Err(SealError::Heads));
     assert_eq!(try_heads(8), Ok(0));
@@ -144,10 +147,10 @@ fn a_ninth_head_is_not_sealed() {
 fn stored_state_goes_on_where_it_was() {
     let (mut send, receive) = chains();
     let (one, two) = (seal(&mut send, b"one"), seal(&mut send, b"two"));
-    let (_, receive) = receive.open(&GROUP, 1, &two.envelope).unwrap();
+    let (_, receive) = receive.open(&GROUP, 1, &two.envelopes[0]).unwrap();
     let receive = ReceiveChain::load(&receive.save()).unwrap();
     assert!(receive.has(1) && !receive.has(0));
-    assert!(receive.open(&GROUP, 0, &one.envelope).is_ok());
+    assert!(receive.open(&GROUP, 0, &one.envelopes[0]).is_ok());
 }
 
 proptest! {

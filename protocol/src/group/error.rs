@@ -72,9 +72,6 @@ pub enum NotReady {
     /// The newest topic secret has not come.
     #[error("waiting for the group's newest keys")]
     NoTopic,
-    /// Membership statements are missing.
-    #[error("waiting for membership statements from other members")]
-    AwaitingOps,
 }
 
 /// A message that was not sealed. Nothing has changed.

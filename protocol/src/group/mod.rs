@@ -8,21 +8,48 @@
 //! is empty; [`Group::changes`]; commit all of it in one transaction; only then carry the outputs
 //! out. A step whose commit fails is undone by [`Group::load`].
 
+mod control;
 mod error;
+mod gaps;
 mod output;
+mod people;
+mod receiving;
+mod records;
+mod sending;
+mod syncing;
+mod topics;
+mod verbs;
+mod wire;
 
-use alloc::vec::Vec;
+use alloc::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    string::String,
+    vec::Vec,
+};
+use core::fmt::Write;
 
 use rand_core::CryptoRng;
 
+use self::{
+    control::Answer,
+    gaps::Gap,
+    people::People,
+    receiving::{ChainState, Entry, Receiving},
+    records::Dirty,
+    sending::Sending,
+    syncing::Peer,
+    topics::KnownTopics,
+};
 pub use self::{error::*, output::*};
 use crate::{
+    chain::HeadRef,
     endpoint::Endpoint,
-    ids::{GroupId, InviteId, LogId, MemberId, OpId, Timestamp},
-    invite::InviteRecord,
-    membership::Policy,
+    gossip::Gossip,
+    hash::{Label, hash32},
+    identity::SignedCard,
+    ids::{ChainId, GroupId, InviteId, MemberId, Timestamp},
+    membership::{self, OpSet, Policy},
     sign::Signature,
-    snapshot::SnapshotError,
 };
 
 /// What each step is lent: this node's secrets, the time, randomness.
@@ -50,194 +77,71 @@ pub struct Admission<'a> {
 /// One group.
 pub struct Group {
     id: GroupId,
+    me: MemberId,
+    state: GroupState,
+    ops: OpSet,
+    people: People,
+    topics: KnownTopics,
+    sending: Sending,
+    receiving: Receiving,
+    gossip: Gossip,
+    peers: BTreeMap<MemberId, Peer>,
+    receipts: BTreeMap<ChainId, BTreeSet<u32>>,
+    gaps: BTreeMap<(ChainId, u32), Gap>,
+    heads: VecDeque<HeadRef>,
+    lamport: u64,
+    relays_up: bool,
+    fresh_until: Timestamp,
+    timers: BTreeMap<Timer, Timestamp>,
+    answers: BTreeMap<ChainId, Answer>,
+    out: VecDeque<Output>,
+    dirty: Dirty,
+}
+
+/// What may be due.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Receipts,
+    Want,
+    Refresh,
+    Resync,
+    Answers,
 }
 
 impl Group {
-    /// Founds a group with this node's member as its only one.
-    pub fn create<R: CryptoRng>(cx: Cx<'_, R>, policy: Policy) -> Result<Self, BadPolicy> {
-        let _ = (cx.me, cx.now, cx.rng, policy);
-        Err(BadPolicy)
-    }
-
-    /// Takes up the membership that an admin's Welcome gives. `host` is the admin whom the join's
-    /// handshake authenticated.
-    pub fn join<R: CryptoRng>(
-        cx: Cx<'_, R>,
-        welcome: &[u8],
-        host: MemberId,
-    ) -> Result<Self, WelcomeError> {
-        let _ = (cx.me, cx.now, cx.rng, welcome, host);
-        Err(WelcomeError::Malformed)
-    }
-
-    /// Takes up stored records.
-    pub fn load(
-        me: &Endpoint,
-        records: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>,
-        now: Timestamp,
-    ) -> Result<Self, SnapshotError> {
-        let _ = (me, records.into_iter().next(), now);
-        Err(SnapshotError::Damaged)
-    }
-
-    /// The records that have changed since the last call.
-    pub fn changes(&mut self) -> Vec<Change> {
-        Vec::new()
-    }
-
-    /// Publishes an invite.
-    pub fn invite<R: CryptoRng>(
-        &mut self,
-        cx: Cx<'_, R>,
-        record: &InviteRecord,
-        terms: InviteTerms,
-    ) -> Result<OpId, VerbError> {
-        let _ = (cx.me, cx.now, cx.rng, record, terms);
-        Err(VerbError::NotAMember)
-    }
-
-    /// Revokes an invite.
-    pub fn revoke<R: CryptoRng>(&mut self, cx: Cx<'_, R>, id: InviteId) -> Result<(), VerbError> {
-        let _ = (cx.me, cx.now, cx.rng, id);
-        Err(VerbError::NotAMember)
-    }
-
-    /// Admits a joiner and answers with the Welcome for it. Admitting the same identity by the
-    /// same invite again answers with a fresh Welcome.
-    pub fn admit<R: CryptoRng>(
-        &mut self,
-        cx: Cx<'_, R>,
-        request: &Admission<'_>,
-    ) -> Result<Vec<u8>, AdmitError> {
-        let _ =
-            (cx.me, cx.now, cx.rng, request.invite, request.card, request.proof, request.handshake);
-        Err(AdmitError::Unknown)
-    }
-
-    /// Removes a member: the op, and new keys sealed to everybody else, leave in this step.
-    pub fn remove<R: CryptoRng>(&mut self, cx: Cx<'_, R>, who: MemberId) -> Result<(), VerbError> {
-        let _ = (cx.me, cx.now, cx.rng, who);
-        Err(VerbError::NotAMember)
-    }
-
-    /// Leaves the group.
-    pub fn leave<R: CryptoRng>(&mut self, cx: Cx<'_, R>) -> Result<(), VerbError> {
-        let _ = (cx.me, cx.now, cx.rng);
-        Err(VerbError::NotAMember)
-    }
-
-    /// Makes an admin of a member.
-    pub fn promote<R: CryptoRng>(&mut self, cx: Cx<'_, R>, who: MemberId) -> Result<(), VerbError> {
-        let _ = (cx.me, cx.now, cx.rng, who);
-        Err(VerbError::NotAMember)
-    }
-
-    /// Takes an admin's rights.
-    pub fn demote<R: CryptoRng>(&mut self, cx: Cx<'_, R>, who: MemberId) -> Result<(), VerbError> {
-        let _ = (cx.me, cx.now, cx.rng, who);
-        Err(VerbError::NotAMember)
-    }
-
-    /// Makes new keys, sealed to every member, and a new topic, at once.
-    pub fn rotate<R: CryptoRng>(&mut self, cx: Cx<'_, R>) -> Result<(), VerbError> {
-        let _ = (cx.me, cx.now, cx.rng);
-        Err(VerbError::NotAMember)
-    }
-
-    /// Changes the group's name or relays.
-    pub fn set_policy<R: CryptoRng>(
-        &mut self,
-        cx: Cx<'_, R>,
-        policy: Policy,
-    ) -> Result<(), VerbError> {
-        let _ = (cx.me, cx.now, cx.rng, policy);
-        Err(VerbError::NotAMember)
-    }
-
-    /// Whether a message can be sealed now.
-    pub fn ready(&self, now: Timestamp) -> Result<(), NotReady> {
-        let _ = now;
-        Err(NotReady::NotAMember)
-    }
-
-    /// Seals a message to the members of this moment; where a new chain is due, it is made and
-    /// sealed to each of them first.
-    pub fn send<R: CryptoRng>(
-        &mut self,
-        cx: Cx<'_, R>,
-        kind: u8,
-        payload: &[u8],
-    ) -> Result<Sent, SendError> {
-        let _ = (cx.me, cx.now, cx.rng, kind, payload);
-        Err(NotReady::NotAMember.into())
-    }
-
-    /// Tells the members where this node may be reached: binary multiaddrs, at most 16 are told.
-    pub fn present<R: CryptoRng>(&mut self, cx: Cx<'_, R>, addresses: Vec<Vec<u8>>) {
-        let _ = (cx.me, cx.now, cx.rng, addresses);
-    }
-
-    /// An envelope came. A duplicate is no error.
-    pub fn on_envelope<R: CryptoRng>(
-        &mut self,
-        cx: Cx<'_, R>,
-        from: Source,
-        bytes: &[u8],
-    ) -> Result<(), EnvelopeError> {
-        let _ = (cx.me, cx.now, cx.rng, from, bytes);
-        Err(EnvelopeError::NotOurs)
-    }
-
-    /// A frame came on a member's channel.
-    pub fn on_frame<R: CryptoRng>(
-        &mut self,
-        cx: Cx<'_, R>,
-        from: MemberId,
-        frame: &[u8],
-    ) -> Result<(), FrameError> {
-        let _ = (cx.me, cx.now, cx.rng, from, frame);
-        Err(FrameError::Malformed)
-    }
-
-    /// A channel to a member stands.
-    pub fn on_channel_up<R: CryptoRng>(&mut self, cx: Cx<'_, R>, member: MemberId) {
-        let _ = (cx.me, cx.now, cx.rng, member);
-    }
-
-    /// A member's channel is gone.
-    pub fn on_channel_down<R: CryptoRng>(&mut self, cx: Cx<'_, R>, member: MemberId) {
-        let _ = (cx.me, cx.now, cx.rng, member);
-    }
-
-    /// All that a relay had in this log has been read.
-    pub fn on_caught_up<R: CryptoRng>(&mut self, cx: Cx<'_, R>, log: LogId) {
-        let _ = (cx.me, cx.now, cx.rng, log);
-    }
-
-    /// No relay is connected any more for this group's logs.
-    pub fn on_relays_down<R: CryptoRng>(&mut self, cx: Cx<'_, R>) {
-        let _ = (cx.me, cx.now, cx.rng);
-    }
-
-    /// Hands out what [`Output::Serve`] asked for.
-    pub fn serve<R: CryptoRng>(&mut self, cx: Cx<'_, R>, to: MemberId, envelopes: Vec<Vec<u8>>) {
-        let _ = (cx.me, cx.now, cx.rng, to, envelopes);
-    }
-
     /// When [`Self::on_deadline`] wants to be called, at the latest.
     #[must_use]
     pub fn deadline(&self) -> Option<Timestamp> {
-        None
+        self.timers.values().copied().chain(self.gossip.deadline()).min()
     }
 
     /// Does what is due.
-    pub fn on_deadline<R: CryptoRng>(&mut self, cx: Cx<'_, R>) {
-        let _ = (cx.me, cx.now, cx.rng);
+    pub fn on_deadline<R: CryptoRng>(&mut self, mut cx: Cx<'_, R>) {
+        if self.state != GroupState::Active {
+            self.timers.clear();
+            return;
+        }
+        self.gossip.on_deadline(cx.now);
+        let due: Vec<Timer> =
+            self.timers.iter().filter(|(_, at)| **at <= cx.now).map(|(timer, _)| *timer).collect();
+        for timer in due {
+            self.timers.remove(&timer);
+            match timer {
+                Timer::Receipts => self.flush_receipts(&mut cx),
+                Timer::Want => self.ask(&mut cx),
+                Timer::Refresh => self.refresh(&mut cx),
+                Timer::Resync => self.resync(&mut cx),
+                Timer::Answers => self.give_answers(&mut cx),
+            }
+        }
     }
 
     /// The next piece of work, in order.
     pub fn poll(&mut self) -> Option<Output> {
-        None
+        if self.out.is_empty() {
+            self.drain_gossip();
+        }
+        self.out.pop_front()
     }
 
     /// The group's id.
@@ -248,50 +152,125 @@ impl Group {
 
     /// Its name and relays.
     #[must_use]
-    pub fn policy(&self) -> Policy {
-        Policy { name: alloc::string::String::new(), relays: Vec::new() }
+    pub fn policy(&self) -> &Policy {
+        &self.ops.resolve().policy
     }
 
     /// This node's standing.
     #[must_use]
     pub fn state(&self) -> GroupState {
-        GroupState::Active
+        self.state
     }
 
-    /// The members, in order of seniority.
+    /// The members, most senior first.
     #[must_use]
     pub fn members(&self) -> Vec<Member> {
-        Vec::new()
+        let mut standings: Vec<_> = self.ops.resolve().members.iter().collect();
+        standings.sort_by_key(|(_, standing)| standing.rank);
+        standings
+            .into_iter()
+            .filter_map(|(id, standing)| {
+                let role = match (standing.founder, standing.admin) {
+                    (true, _) => Role::Founder,
+                    (false, Some(_)) => Role::Admin,
+                    (false, None) => Role::Member,
+                };
+                let card = self.people.cards.get(id)?.clone();
+                Some(Member { id: *id, card, role, addresses: self.people.addresses(id) })
+            })
+            .collect()
+    }
+
+    /// Whether somebody is a member now.
+    #[must_use]
+    pub fn is_member(&self, who: &MemberId) -> bool {
+        self.ops.resolve().is_member(who)
     }
 
     /// The newest card of anybody who is or was a member.
     #[must_use]
-    pub fn card(&self, member: &MemberId) -> Option<&crate::identity::SignedCard> {
-        let _ = member;
-        None
+    pub fn card(&self, member: &MemberId) -> Option<&SignedCard> {
+        self.people.cards.get(member)
     }
 
     /// The invites that the ops know.
     #[must_use]
     pub fn invites(&self) -> Vec<Invite> {
-        Vec::new()
+        let invites = &self.ops.resolve().invites;
+        invites
+            .iter()
+            .map(|(id, state)| Invite {
+                id: *id,
+                creator: state.creator,
+                terms: InviteTerms { max_uses: state.max_uses, expires: state.expires },
+                used: state.used,
+                revoked: state.revoked,
+            })
+            .collect()
     }
 
-    /// The ops by which a joiner can tell that this node's member is an admin of this group.
+    /// The ops by which a joiner can tell that this node's member is an admin of this group; empty
+    /// if it is none.
     #[must_use]
     pub fn admin_path(&self) -> Vec<Vec<u8>> {
-        Vec::new()
+        membership::admin_path(&self.ops, &self.me)
     }
 
-    /// 40 digits that members with the same view see alike.
+    /// 40 digits that members with the same view see alike (docs/spec/protocol.md 3.13).
     #[must_use]
-    pub fn fingerprint(&self) -> alloc::string::String {
-        alloc::string::String::new()
+    pub fn fingerprint(&self) -> String {
+        let roster = self.ops.resolve().roster(self.id).hash();
+        let heads: Vec<u8> = self.ops.heads().iter().flat_map(|head| head.0).collect();
+        let hash = hash32(Label::Fingerprint, &[&self.id.0, &roster.0, &heads]);
+        let mut digits = String::new();
+        for part in hash.chunks_exact(4) {
+            let number = part.iter().fold(0u32, |number, byte| number << 8 | u32::from(*byte));
+            let space = if digits.is_empty() { "" } else { " " };
+            // Writing to a string does not fail.
+            let _ = write!(digits, "{space}{:05}", number % 100_000);
+        }
+        digits
     }
 
-    /// The logs to follow, and those to write to.
+    /// The logs to follow, and those to write to. Of a group that was left, the logs of its last
+    /// words.
     #[must_use]
     pub fn logs(&self) -> Vec<GroupLog> {
-        Vec::new()
+        let write = &self.ops.resolve().topics().write;
+        self.topics
+            .log_keys(&self.id)
+            .map(|(commit, keys)| GroupLog { keys, write: write.contains(&commit) })
+            .collect()
+    }
+
+    fn drain_gossip(&mut self) {
+        while let Some((to, frame)) = self.gossip.poll() {
+            self.frame(to, &frame.into());
+        }
+    }
+
+    fn set_timer(&mut self, timer: Timer, due: Timestamp) {
+        let at = self.timers.entry(timer).or_insert(due);
+        *at = due.min(*at);
+    }
+
+    /// Sets what is due after a load.
+    fn take_stock(&mut self, now: Timestamp) {
+        if self.state != GroupState::Active {
+            return;
+        }
+        if !self.receipts.is_empty() {
+            self.set_timer(Timer::Receipts, now.plus_ms(1_000));
+        }
+        let parked: BTreeSet<ChainId> =
+            self.receiving.parked.values().map(|parked| parked.chain).collect();
+        self.receiving.wanted.extend(parked.into_iter().map(|chain| (chain, now)));
+        if self.ops.resolve().topics().needs_refresh() {
+            self.set_timer(Timer::Refresh, now.plus_ms(5_000));
+        }
+        self.set_timer(Timer::Want, now.plus_ms(2_000));
     }
 }
+
+#[cfg(test)]
+mod tests;

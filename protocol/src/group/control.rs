@@ -1,0 +1,397 @@
+//! What members' nodes tell one another beside messages: ops, bundles, cards, presence, receipts,
+//! and what they lack.
+
+use alloc::{collections::BTreeSet, vec::Vec};
+
+use rand_core::CryptoRng;
+
+use super::{
+    Alarm, ChainState, Cx, Event, Group, GroupState, Output, Timer,
+    people::card_in,
+    records::Key,
+    wire::{BundleWire, Indexes, Presence, Statement, Want},
+};
+use crate::{
+    bundle::Bundle,
+    identity::SignedCard,
+    ids::{ChainId, MemberId, OpId, Timestamp},
+    membership::{Inserted, Kind, Op},
+    topic::TopicSecret,
+};
+
+/// Answers to what others lack that wait for somebody nearer to give them.
+const ANSWERS: usize = 256;
+/// A slot of one member is repaired at most this often, in milliseconds.
+const REPAIR_MS: u64 = 60_000;
+/// How long each more senior member is given to renew the topic first, in milliseconds.
+const REFRESH_STEP_MS: u64 = 1_500;
+/// How long each member before this one in the roster is given to answer first, in milliseconds.
+const ANSWER_STEP_MS: u64 = 250;
+/// Messages served to one request on a relay's log.
+const SERVED: usize = 64;
+
+/// Who said a statement, and under which topic.
+#[derive(Clone, Copy)]
+pub(super) struct Said {
+    pub from: MemberId,
+    pub topic: [u8; 32],
+}
+
+/// An answer that this node gives unless another does.
+pub(super) struct Answer {
+    pub due: Timestamp,
+    pub topic: [u8; 32],
+}
+
+impl Group {
+    pub(super) fn take_statement<R: CryptoRng>(
+        &mut self,
+        cx: &mut Cx<'_, R>,
+        said: Said,
+        statement: Statement,
+    ) {
+        match statement {
+            Statement::Ops(ops) => self.take_ops(cx, ops.iter().map(|op| op.as_slice())),
+            Statement::Bundle(bundle) => self.take_bundle(cx, bundle),
+            Statement::Card(card) => self.take_cards([card.as_slice()]),
+            Statement::Presence(presence) => self.take_presence(said.from, presence),
+            Statement::Receipt(receipts) => self.take_receipts(said.from, receipts),
+            Statement::SlotNack(chain) => self.take_nack(cx, said, chain),
+            Statement::Want(want) => self.take_public_want(cx, said, &want),
+        }
+    }
+
+    /// Takes ops in, in any order, and draws what follows from them.
+    pub(super) fn take_ops<'a, R: CryptoRng>(
+        &mut self,
+        cx: &mut Cx<'_, R>,
+        ops: impl IntoIterator<Item = &'a [u8]>,
+    ) {
+        let before: BTreeSet<MemberId> = self.ops.resolve().members.keys().copied().collect();
+        let mut new = Vec::new();
+        for bytes in ops {
+            let Ok(op) = Op::from_bytes(bytes) else { continue };
+            match self.ops.insert(op) {
+                Ok(Inserted::New(ids)) => new.extend(ids),
+                Ok(Inserted::Pending) => self.set_timer(Timer::Want, cx.now.plus_ms(400)),
+                Ok(Inserted::Known) | Err(_) => {}
+            }
+        }
+        if !new.is_empty() {
+            self.after_ops(cx, &before, &new);
+        }
+    }
+
+    /// Draws what follows from new ops.
+    pub(super) fn after_ops<R: CryptoRng>(
+        &mut self,
+        cx: &mut Cx<'_, R>,
+        before: &BTreeSet<MemberId>,
+        new: &[OpId],
+    ) {
+        for id in new {
+            self.dirty.mark(Key::Op(*id));
+        }
+        let ops: Vec<Op> = new.iter().filter_map(|id| self.ops.op(id).cloned()).collect();
+        for card in ops.iter().filter_map(card_in) {
+            let member = card.card().member;
+            if self.people.take_card(card) {
+                self.dirty.mark(Key::Card(member));
+            }
+        }
+        self.alarm_equivocations(&ops);
+        let resolution = self.ops.resolve();
+        let after: BTreeSet<MemberId> = resolution.members.keys().copied().collect();
+        let mut events = Vec::new();
+        for member in after.difference(before) {
+            let grant = resolution.members.get(member).map(|standing| standing.grant);
+            let by = grant.and_then(|grant| self.ops.op(&grant)).map(Op::author);
+            events.push(Event::Joined { member: *member, by: by.unwrap_or(*member) });
+        }
+        for member in before.difference(&after) {
+            let removal = ops.iter().find(
+                |op| matches!(&op.body().kind, Kind::Remove { member: gone, .. } if gone == member),
+            );
+            events.push(match removal {
+                Some(op) => Event::Removed { member: *member, by: op.author() },
+                None => Event::Left { member: *member },
+            });
+        }
+        if ops.iter().any(|op| matches!(op.body().kind, Kind::SetPolicy { .. })) {
+            events.push(Event::Policy);
+        }
+        if ops.iter().any(|op| {
+            matches!(op.body().kind, Kind::Refresh { topic_commit: Some(_) })
+                && op.author() != self.me
+        }) {
+            self.sending.asked = true;
+        }
+        let left = ops.iter().any(|op| op.author() == self.me && op.body().kind == Kind::Leave);
+        let gone = !after.contains(&self.me);
+        let changed = !events.is_empty();
+        self.out.extend(events.into_iter().map(Output::Event));
+        if gone {
+            self.close(if left { GroupState::Left } else { GroupState::Removed });
+            return;
+        }
+        if changed {
+            self.peers.retain(|member, _| after.contains(member));
+            let gone: Vec<_> = before.difference(&after).copied().collect();
+            gone.iter().for_each(|member| self.gossip.down(member));
+            self.out.push_back(Output::Event(Event::Members));
+        }
+        self.out.push_back(Output::Event(Event::Logs));
+        self.judge_held(cx);
+        self.watch_topics(cx);
+    }
+
+    fn alarm_equivocations(&mut self, new: &[Op]) {
+        for op in new {
+            let twin = self.ops.iter().any(|other| {
+                other.author() == op.author()
+                    && other.body().seq == op.body().seq
+                    && other.id() != op.id()
+            });
+            if twin {
+                let alarm = Alarm::Equivocation(op.author());
+                self.out.push_back(Output::Event(Event::Alarm(alarm)));
+            }
+        }
+    }
+
+    /// No member any more: nothing is kept that could open what follows.
+    fn close(&mut self, state: GroupState) {
+        self.state = state;
+        self.dirty.mark(Key::Meta);
+        // Who left still has its last words to put on the logs; who was removed has none.
+        if state == GroupState::Removed {
+            for commit in self.topics.clear() {
+                self.dirty.mark(Key::Topic(commit));
+            }
+        }
+        let sending = core::mem::take(&mut self.sending);
+        sending.pairs.into_keys().for_each(|member| self.dirty.mark(Key::PairSend(member)));
+        sending.inits.into_keys().for_each(|chain| self.dirty.mark(Key::Inits(chain)));
+        let receiving = core::mem::take(&mut self.receiving);
+        receiving.pairs.into_keys().for_each(|member| self.dirty.mark(Key::PairReceive(member)));
+        receiving.parked.into_keys().for_each(|id| self.dirty.mark(Key::Parked(id)));
+        for chain in receiving.chains.into_keys() {
+            self.dirty.mark(Key::Chain(chain));
+            self.dirty.mark(Key::Bundle(chain));
+        }
+        self.receipts.clear();
+        self.dirty.mark(Key::Receipts);
+        self.drain_gossip();
+        self.gossip = crate::gossip::Gossip::default();
+        self.peers.clear();
+        self.gaps.clear();
+        self.timers.clear();
+        self.answers.clear();
+        self.out.push_back(Output::Event(Event::Logs));
+        self.out.push_back(Output::Event(Event::Members));
+    }
+
+    /// Sets what is due when the topics are not as they should be.
+    pub(super) fn watch_topics<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>) {
+        let topics = self.ops.resolve().topics();
+        let current: Vec<_> = topics.frontier.iter().map(|topic| topic.commit).collect();
+        if topics.needs_refresh() && !self.timers.contains_key(&Timer::Refresh) {
+            let before = self.seniors();
+            let jitter = cx.rng.next_u64() % REFRESH_STEP_MS;
+            self.set_timer(Timer::Refresh, cx.now.plus_ms(before * REFRESH_STEP_MS + jitter / 2));
+        }
+        for commit in self.topics.prune(&current, cx.now) {
+            self.dirty.mark(Key::Topic(commit));
+        }
+        if self.lacks_topics() {
+            self.set_timer(Timer::Want, cx.now.plus_ms(1_000));
+        }
+    }
+
+    /// How many members are senior to this one.
+    fn seniors(&self) -> u64 {
+        let members = &self.ops.resolve().members;
+        let Some(own) = members.get(&self.me).map(|standing| standing.rank) else { return 0 };
+        members.values().filter(|standing| standing.rank < own).count() as u64
+    }
+
+    pub(super) fn learn_topic<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>, topic: TopicSecret) {
+        let commit = topic.commit();
+        let named = self.ops.iter().any(|op| op.body().kind.topic_commit() == Some(commit));
+        if named && self.topics.learn(&self.id, topic, cx.now) {
+            self.dirty.mark(Key::Topic(commit));
+            self.out.push_back(Output::Event(Event::Logs));
+            self.out.push_back(Output::Event(Event::Ready));
+        }
+    }
+
+    pub(super) fn take_cards<'a>(&mut self, cards: impl IntoIterator<Item = &'a [u8]>) {
+        let mut changed = false;
+        for bytes in cards {
+            let Ok(card) = SignedCard::from_bytes(bytes) else { continue };
+            let member = card.card().member;
+            // Only of people who came by an op: a card alone makes nobody known.
+            if self.people.cards.contains_key(&member) && self.people.take_card(card) {
+                self.dirty.mark(Key::Card(member));
+                changed = true;
+            }
+        }
+        if changed {
+            self.out.push_back(Output::Event(Event::Members));
+        }
+    }
+
+    fn take_presence(&mut self, from: MemberId, presence: Presence) {
+        if self.people.take_presence(from, presence) {
+            self.dirty.mark(Key::Presence(from));
+            self.out.push_back(Output::Event(Event::Members));
+        }
+    }
+
+    fn take_receipts(&mut self, from: MemberId, receipts: Vec<Indexes>) {
+        for Indexes { chain, mut indexes } in receipts {
+            let Some(ChainState::Mine { count }) =
+                self.receiving.chains.get(&chain).map(|entry| &entry.state)
+            else {
+                continue;
+            };
+            let count = *count;
+            indexes.retain(|index| *index < count);
+            if indexes.is_empty() {
+                continue;
+            }
+            let init = self.sending.inits.get_mut(&chain).and_then(|inits| inits.remove(&from));
+            if let Some(epoch) = init
+                && self.sending.pairs.get_mut(&from).is_some_and(|pair| pair.confirm(epoch))
+            {
+                self.dirty.mark(Key::PairSend(from));
+                self.dirty.mark(Key::Inits(chain));
+            }
+            let event = Event::Delivered { to: from, chain, indexes };
+            self.out.push_back(Output::Event(event));
+        }
+    }
+
+    /// Tells a sender, at most once a minute, that its slot does not open here.
+    pub(super) fn nack<R: CryptoRng>(
+        &mut self,
+        cx: &mut Cx<'_, R>,
+        sender: MemberId,
+        chain: ChainId,
+    ) {
+        let told = self.receiving.told.get(&sender);
+        if told.is_some_and(|told| cx.now.ms_since(*told) < REPAIR_MS) {
+            return;
+        }
+        self.receiving.told.insert(sender, cx.now);
+        let write = self.write_topics();
+        let under = if write.is_empty() { self.topics.newest() } else { write };
+        self.publish_control(cx, &Statement::SlotNack(chain), &under);
+    }
+
+    /// Somebody can't open this node's slot: it gets a fresh one in a new chain, with the topic,
+    /// where it can be read.
+    fn take_nack<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>, said: Said, chain: ChainId) {
+        let mine = self.receiving.chains.get(&chain);
+        if !mine.is_some_and(|entry| matches!(entry.state, ChainState::Mine { .. })) {
+            return;
+        }
+        let repaired = self.sending.repaired.get(&said.from);
+        if repaired.is_some_and(|repaired| cx.now.ms_since(*repaired) < REPAIR_MS) {
+            return;
+        }
+        self.sending.repaired.insert(said.from, cx.now);
+        if let Some(pair) = self.sending.pairs.get_mut(&said.from) {
+            pair.reset();
+            self.dirty.mark(Key::PairSend(said.from));
+        }
+        let mut under = self.write_topics();
+        let topic = under.first().and_then(|commit| self.topics.secret(commit)).cloned();
+        if !under.contains(&said.topic) {
+            under.push(said.topic);
+        }
+        self.rotate_chain(cx, topic.as_ref(), &under);
+    }
+
+    /// Somebody lacks something and asks under a topic: the nearest in the roster that has it
+    /// answers there, unless another has.
+    fn take_public_want<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>, said: Said, want: &Want) {
+        let place = self.ops.resolve().members.keys().position(|member| *member == self.me);
+        let jitter = cx.rng.next_u64() % ANSWER_STEP_MS;
+        let due = cx.now.plus_ms(place.unwrap_or(0) as u64 * ANSWER_STEP_MS + jitter);
+        for chain in want.bundles.iter().take(64) {
+            if self.may_have(&said.from, chain) && self.answers.len() < ANSWERS {
+                let topic = said.topic;
+                self.answers.entry(*chain).or_insert(Answer { due, topic });
+                self.set_timer(Timer::Answers, due);
+            }
+        }
+        if let Some(heads) = &want.ops_after {
+            // Ops may be told twice: they are few, and whoever lacks them can't do anything else.
+            let ops = self.ops_after(heads);
+            for ops in ops.chunks(8).take(8) {
+                let fits = ops.iter().map(|op| op.len()).sum::<usize>() < 30_000;
+                let ops = ops.to_vec();
+                if fits {
+                    self.publish_control(cx, &Statement::Ops(ops), &[said.topic]);
+                }
+            }
+        }
+        let mut room = SERVED;
+        for Indexes { chain, indexes } in &want.messages {
+            // The author answers on a log; on channels anybody does.
+            let mine = self.receiving.chains.get(chain);
+            if mine.is_some_and(|entry| matches!(entry.state, ChainState::Mine { .. })) {
+                let indexes: Vec<u32> = indexes.iter().copied().take(room).collect();
+                room -= indexes.len();
+                if !indexes.is_empty() {
+                    let (to, chain) = (said.from, *chain);
+                    self.out.push_back(Output::Serve { to, chain, indexes });
+                }
+            }
+        }
+    }
+
+    pub(super) fn give_answers<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>) {
+        let due: Vec<ChainId> = self
+            .answers
+            .iter()
+            .filter(|(_, answer)| answer.due <= cx.now)
+            .map(|(chain, _)| *chain)
+            .collect();
+        for chain in due {
+            let Some(answer) = self.answers.remove(&chain) else { continue };
+            if let Some(entry) = self.receiving.chains.get(&chain) {
+                let bundle = Bundle { head: entry.head.clone(), pages: entry.pages.clone() };
+                self.publish_bundle(cx, &bundle, &[answer.topic]);
+            }
+        }
+        if let Some(next) = self.answers.values().map(|answer| answer.due).min() {
+            self.set_timer(Timer::Answers, next);
+        }
+    }
+
+    /// Whether a chain is known here and sealed to that member too.
+    pub(super) fn may_have(&self, member: &MemberId, chain: &ChainId) -> bool {
+        self.receiving.chains.get(chain).is_some_and(|entry| {
+            let view = self.ops.resolve_at(&entry.head.head().heads);
+            view.is_ok_and(|view| view.is_member(member))
+        })
+    }
+
+    pub(super) fn ops_after(&self, heads: &[OpId]) -> Vec<minicbor::bytes::ByteVec> {
+        self.ops
+            .not_in_past(heads)
+            .iter()
+            .filter_map(|id| self.ops.op(id))
+            .map(|op| Vec::from(op.as_bytes()).into())
+            .collect()
+    }
+
+    pub(super) fn bundle_wire(&self, chain: &ChainId) -> Option<BundleWire> {
+        self.receiving.chains.get(chain).map(|entry| BundleWire {
+            head: entry.head.as_bytes().into(),
+            pages: entry.pages.iter().map(|page| page.clone().into()).collect(),
+        })
+    }
+}

@@ -1,0 +1,482 @@
+//! Envelopes that come: control, messages, and the bundles that make messages readable.
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
+
+use rand_core::CryptoRng;
+
+use super::{
+    Alarm, Class, Cx, EnvelopeError, Event, Group, GroupState, Output, Received, Source, Timer,
+    control::Said,
+    gaps::Gap,
+    records::Key,
+    wire::{BundleWire, Control, Statement},
+};
+use crate::{
+    bundle::{self, OpenError, SLOTS_PER_PAGE, SignedHead},
+    chain::{HeadRef, ReceiveChain, ReceiveError},
+    envelope::{self, CONTROL, Header},
+    ids::{ChainId, EnvelopeId, MemberId, Timestamp},
+    limits::{CHAINS_PER_INCARNATION, LAMPORT_LEAP, MESSAGE_HEADS, PARKED, PARKED_BYTES},
+    pair::ReceiveState,
+};
+
+/// Bundles held while ops or pages are missing.
+const HELD: usize = 256;
+/// Chains remembered, of all senders.
+const CHAINS: usize = 4096;
+/// Receipts are gathered this long, in milliseconds.
+const RECEIPTS_MS: u64 = 120;
+/// A bundle that does not come by itself is asked for after this long, in milliseconds.
+const WANT_MS: u64 = 400;
+
+#[derive(Default)]
+pub(super) struct Receiving {
+    pub chains: BTreeMap<ChainId, Entry>,
+    pub pairs: BTreeMap<MemberId, ReceiveState>,
+    pub held: BTreeMap<ChainId, Held>,
+    pub parked: BTreeMap<EnvelopeId, Parked>,
+    parked_bytes: usize,
+    /// Bundles asked for, and when first.
+    pub wanted: BTreeMap<ChainId, Timestamp>,
+    /// When each sender was last told that its slot does not open.
+    pub told: BTreeMap<MemberId, Timestamp>,
+}
+
+/// A chain whose bundle was accepted.
+pub(super) struct Entry {
+    pub head: SignedHead,
+    pub pages: Vec<Vec<u8>>,
+    pub at: Timestamp,
+    pub state: ChainState,
+}
+
+pub(super) enum ChainState {
+    /// Readable.
+    Open(ReceiveChain),
+    /// Sealed to a roster without this member.
+    NotForMe,
+    /// The slot did not open; its sender was told.
+    Failed,
+    /// Made here.
+    Mine { count: u32 },
+    /// Was readable; its keys are gone, for a newer chain stands.
+    Closed { next: u32 },
+}
+
+/// A bundle that can't be judged yet.
+pub(super) struct Held {
+    head: SignedHead,
+    pages: Vec<Vec<u8>>,
+}
+
+/// An envelope whose chain is not known yet.
+pub(super) struct Parked {
+    pub chain: ChainId,
+    pub index: u32,
+    pub at: Timestamp,
+    pub bytes: Vec<u8>,
+}
+
+impl Receiving {
+    /// Keeps an envelope until its bundle comes; answers which older ones had to go.
+    pub fn park(
+        &mut self,
+        id: EnvelopeId,
+        chain: ChainId,
+        index: u32,
+        bytes: Vec<u8>,
+        at: Timestamp,
+    ) -> Vec<EnvelopeId> {
+        self.parked_bytes += bytes.len();
+        if let Some(old) = self.parked.insert(id, Parked { chain, index, at, bytes }) {
+            self.parked_bytes -= old.bytes.len();
+        }
+        let mut gone = Vec::new();
+        while self.parked.len() > PARKED || self.parked_bytes > PARKED_BYTES {
+            let oldest = self.parked.iter().min_by_key(|(_, parked)| parked.at);
+            let Some(oldest) = oldest.map(|(id, _)| *id) else { break };
+            self.unpark(&oldest);
+            gone.push(oldest);
+        }
+        gone
+    }
+
+    fn unpark(&mut self, id: &EnvelopeId) -> Option<Parked> {
+        let parked = self.parked.remove(id)?;
+        self.parked_bytes -= parked.bytes.len();
+        Some(parked)
+    }
+
+    fn parked_of(&self, chain: &ChainId) -> Vec<EnvelopeId> {
+        let mut of: Vec<_> = self
+            .parked
+            .iter()
+            .filter(|(_, parked)| parked.chain == *chain)
+            .map(|(id, parked)| (parked.index, *id))
+            .collect();
+        of.sort_unstable();
+        of.into_iter().map(|(_, id)| id).collect()
+    }
+}
+
+impl Group {
+    /// An envelope came. A duplicate is no error.
+    pub fn on_envelope<R: CryptoRng>(
+        &mut self,
+        mut cx: Cx<'_, R>,
+        from: Source,
+        bytes: &[u8],
+    ) -> Result<(), EnvelopeError> {
+        self.take_envelope(&mut cx, from, bytes)
+    }
+
+    pub(super) fn take_envelope<R: CryptoRng>(
+        &mut self,
+        cx: &mut Cx<'_, R>,
+        from: Source,
+        bytes: &[u8],
+    ) -> Result<(), EnvelopeError> {
+        if self.gossip.has_seen(&envelope::id(bytes)) {
+            return Ok(());
+        }
+        self.take_again(cx, from, bytes)
+    }
+
+    /// Takes an envelope that may have been seen before: one that was asked for.
+    pub(super) fn take_again<R: CryptoRng>(
+        &mut self,
+        cx: &mut Cx<'_, R>,
+        from: Source,
+        bytes: &[u8],
+    ) -> Result<(), EnvelopeError> {
+        if self.state != GroupState::Active {
+            return Err(EnvelopeError::Closed);
+        }
+        let id = envelope::id(bytes);
+        let giver = match from {
+            Source::Member(member) => Some(member),
+            Source::Log(_) => None,
+        };
+        let (topic, header) = self.topics.peek(bytes).ok_or(EnvelopeError::NotOurs)?;
+        if header.chain == CONTROL {
+            self.take_control(cx, &topic, bytes)?;
+        } else {
+            self.take_message(cx, id, header, bytes)?;
+        }
+        if self.state == GroupState::Active {
+            self.gossip.spread(bytes, giver);
+        }
+        Ok(())
+    }
+
+    fn take_control<R: CryptoRng>(
+        &mut self,
+        cx: &mut Cx<'_, R>,
+        topic: &[u8; 32],
+        bytes: &[u8],
+    ) -> Result<(), EnvelopeError> {
+        let key = self.topics.topic(topic).ok_or(EnvelopeError::NotOurs)?.control.clone();
+        let opened = envelope::open(bytes, &key).map_err(|_| EnvelopeError::Forged)?;
+        let control = Control::from_bytes(&opened).map_err(|_| EnvelopeError::Forged)?;
+        control.verify(&self.id).map_err(|_| EnvelopeError::Forged)?;
+        if control.from == self.me {
+            return Ok(());
+        }
+        // A kind that this version does not know is passed on unread.
+        let Ok(statement) = control.statement() else { return Ok(()) };
+        // Ops, and the bundles that ride with them, are judged by their own signatures: they may be
+        // what makes their sender a member here.
+        let member = self.ops.resolve().is_member(&control.from);
+        if !member && !matches!(statement, Statement::Ops(_) | Statement::Bundle(_)) {
+            return Err(EnvelopeError::NotAMember);
+        }
+        self.take_statement(cx, Said { from: control.from, topic: *topic }, statement);
+        Ok(())
+    }
+
+    fn take_message<R: CryptoRng>(
+        &mut self,
+        cx: &mut Cx<'_, R>,
+        id: EnvelopeId,
+        header: Header,
+        bytes: &[u8],
+    ) -> Result<(), EnvelopeError> {
+        let Some(entry) = self.receiving.chains.get(&header.chain) else {
+            let gone = self.receiving.park(id, header.chain, header.index, bytes.into(), cx.now);
+            for id in gone.into_iter().chain([id]) {
+                self.dirty.mark(Key::Parked(id));
+            }
+            self.want_bundle(cx.now, header.chain);
+            return Ok(());
+        };
+        let ChainState::Open(chain) = &entry.state else { return Ok(()) };
+        let (opened, chain) = match chain.open(&self.id, header.index, bytes) {
+            Ok(opened) => opened,
+            Err(ReceiveError::Replay) => return Ok(()),
+            Err(ReceiveError::BeyondEnd(_) | ReceiveError::Forged) => {
+                return Err(EnvelopeError::Forged);
+            }
+        };
+        let from = entry.head.head().sender;
+        let class = self.classify(&entry.head, header.index);
+        if let Some(entry) = self.receiving.chains.get_mut(&header.chain) {
+            entry.state = ChainState::Open(chain);
+        }
+        self.dirty.mark(Key::Chain(header.chain));
+        let content = opened.content;
+        self.lamport = self.lamport.max(content.lamport.min(self.lamport + LAMPORT_LEAP));
+        self.follow(HeadRef { chain: header.chain, index: header.index, id: opened.id });
+        self.receipts.entry(header.chain).or_default().insert(header.index);
+        self.set_timer(Timer::Receipts, cx.now.plus_ms(RECEIPTS_MS));
+        self.dirty.mark(Key::Receipts);
+        let (chain, index) = (header.chain, header.index);
+        self.out.push_back(Output::Archive { chain, index, envelope: bytes.into() });
+        self.out.push_back(Output::Event(Event::Message(Received {
+            id: opened.id,
+            chain,
+            index,
+            from,
+            kind: content.kind,
+            payload: content.payload,
+            at: content.at,
+            lamport: content.lamport,
+            class,
+        })));
+        self.note_gaps(cx.now, from, chain, index, &content.heads);
+        Ok(())
+    }
+
+    /// Remembers a message as one of the latest.
+    fn follow(&mut self, head: HeadRef) {
+        if self.heads.iter().any(|known| known.chain == head.chain && known.index > head.index) {
+            return;
+        }
+        self.heads.retain(|known| known.chain != head.chain);
+        self.heads.push_back(head);
+        if self.heads.len() > MESSAGE_HEADS {
+            self.heads.pop_front();
+        }
+        self.dirty.mark(Key::Meta);
+    }
+
+    /// How late a message of this chain is, by the ops known now (docs/spec/protocol.md 3.9).
+    fn classify(&self, head: &SignedHead, index: u32) -> Class {
+        let now = self.ops.resolve();
+        let said = head.head();
+        if now.roster(self.id).hash() == said.roster {
+            return Class::Ok;
+        }
+        let Ok(view) = self.ops.resolve_at(&said.heads) else { return Class::Ok };
+        let grant = view.members.get(&said.sender).map(|standing| standing.grant);
+        if let Some(ended) = grant.and_then(|grant| now.ended(&grant))
+            && (ended.void || !ended.removals.is_empty())
+        {
+            let chain = head.chain();
+            let accepted = ended.cut.iter().any(|cut| cut.chain == chain && index <= cut.index);
+            if !accepted {
+                return Class::PostCut;
+            }
+        }
+        let gone: Vec<MemberId> =
+            view.members.keys().filter(|member| !now.is_member(member)).copied().collect();
+        if gone.is_empty() { Class::Ok } else { Class::StaleView(gone) }
+    }
+
+    /// A bundle, or part of one, came.
+    pub(super) fn take_bundle<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>, wire: BundleWire) {
+        let Ok(head) = SignedHead::from_bytes(&wire.head) else { return };
+        if head.head().group != self.id || head.head().sender == self.me {
+            return;
+        }
+        let chain = head.chain();
+        self.answers.remove(&chain);
+        let pages: Vec<Vec<u8>> = wire.pages.into_iter().map(Into::into).collect();
+        if let Some(entry) = self.receiving.chains.get_mut(&chain) {
+            if add_pages(&entry.head, &mut entry.pages, pages) {
+                self.dirty.mark(Key::Bundle(chain));
+            }
+            return;
+        }
+        if !self.receiving.held.contains_key(&chain) && self.receiving.held.len() >= HELD {
+            self.receiving.held.pop_first();
+        }
+        let held =
+            self.receiving.held.entry(chain).or_insert_with(|| Held { head, pages: Vec::new() });
+        add_pages(&held.head, &mut held.pages, pages);
+        self.judge_bundle(cx, chain);
+    }
+
+    /// Takes a held bundle up, if what it needs is here.
+    pub(super) fn judge_bundle<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>, chain: ChainId) {
+        let Some(held) = self.receiving.held.get(&chain) else { return };
+        let said = held.head.head();
+        let Ok(view) = self.ops.resolve_at(&said.heads) else {
+            self.want_bundle(cx.now, chain);
+            return;
+        };
+        let roster = view.roster(self.id);
+        let others = roster.members().iter().filter(|member| **member != said.sender);
+        let wrong = roster.hash() != said.roster
+            || !roster.contains(&said.sender)
+            || held.head.pages() != bundle::pages(roster.members().len() - 1);
+        let position = others.clone().position(|member| *member == self.me);
+        let recipients: Vec<MemberId> = others.copied().collect();
+        if wrong {
+            self.receiving.held.remove(&chain);
+            return;
+        }
+        let Some(position) = position else {
+            self.accept(cx, chain, ChainState::NotForMe);
+            return;
+        };
+        let number = position / SLOTS_PER_PAGE;
+        let page =
+            held.pages.iter().find(|page| held.head.has_page(number, page, recipients.len()));
+        let Some(page) = page else {
+            self.want_bundle(cx.now, chain);
+            return;
+        };
+        let sender = said.sender;
+        let before = ReceiveState::default();
+        let pair = self.receiving.pairs.get(&sender).unwrap_or(&before);
+        match bundle::open(&held.head, page, position, cx.me, pair) {
+            Ok(opened) => {
+                let closing = said.closing;
+                self.receiving.pairs.insert(sender, opened.pair);
+                self.dirty.mark(Key::PairReceive(sender));
+                self.accept(cx, chain, ChainState::Open(opened.chain));
+                let event = Event::Rotated { sender, chain, recipients };
+                self.out.push_back(Output::Event(event));
+                if let Some(topic) = opened.topic {
+                    self.learn_topic(cx, topic);
+                }
+                if let Some(closing) = closing {
+                    self.note_closing(cx.now, sender, &closing);
+                }
+                self.retire_chains(sender);
+                self.take_parked(cx, chain);
+            }
+            Err(OpenError::Page | OpenError::Type(_) | OpenError::NoKey | OpenError::Forged) => {
+                self.accept(cx, chain, ChainState::Failed);
+                self.out.push_back(Output::Event(Event::Alarm(Alarm::SlotFailed(sender))));
+                self.nack(cx, sender, chain);
+            }
+        }
+    }
+
+    fn accept<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>, chain: ChainId, state: ChainState) {
+        let Some(Held { head, pages }) = self.receiving.held.remove(&chain) else { return };
+        self.receiving.wanted.remove(&chain);
+        let drop_parked = !matches!(state, ChainState::Open(_));
+        self.receiving.chains.insert(chain, Entry { head, pages, at: cx.now, state });
+        self.dirty.mark(Key::Bundle(chain));
+        self.dirty.mark(Key::Chain(chain));
+        if drop_parked {
+            for id in self.receiving.parked_of(&chain) {
+                self.receiving.unpark(&id);
+                self.dirty.mark(Key::Parked(id));
+            }
+        }
+        while self.receiving.chains.len() > CHAINS {
+            let oldest = self.receiving.chains.iter().min_by_key(|(_, entry)| entry.at);
+            let Some(oldest) = oldest.map(|(chain, _)| *chain) else { break };
+            self.receiving.chains.remove(&oldest);
+            self.dirty.mark(Key::Bundle(oldest));
+            self.dirty.mark(Key::Chain(oldest));
+        }
+    }
+
+    /// Keeps the newest chains of a sender readable; the keys of older ones go.
+    fn retire_chains(&mut self, sender: MemberId) {
+        let mut open: Vec<_> = self
+            .receiving
+            .chains
+            .iter()
+            .filter(|(_, entry)| {
+                entry.head.head().sender == sender && matches!(entry.state, ChainState::Open(_))
+            })
+            .map(|(chain, entry)| (entry.at, *chain))
+            .collect();
+        open.sort_unstable();
+        let excess = open.len().saturating_sub(2 * CHAINS_PER_INCARNATION);
+        for (_, chain) in open.into_iter().take(excess) {
+            if let Some(entry) = self.receiving.chains.get_mut(&chain)
+                && let ChainState::Open(read) = &entry.state
+            {
+                entry.state = ChainState::Closed { next: read.next() };
+                self.dirty.mark(Key::Chain(chain));
+            }
+        }
+    }
+
+    fn take_parked<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>, chain: ChainId) {
+        for id in self.receiving.parked_of(&chain) {
+            if let Some(parked) = self.receiving.unpark(&id) {
+                self.dirty.mark(Key::Parked(id));
+                let header = Header { chain, index: parked.index };
+                // It was spread when it was parked; what turns out to be forged goes no further.
+                let _ = self.take_message(cx, id, header, &parked.bytes);
+            }
+        }
+    }
+
+    pub(super) fn judge_held<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>) {
+        let held: Vec<ChainId> = self.receiving.held.keys().copied().collect();
+        for chain in held {
+            self.judge_bundle(cx, chain);
+        }
+    }
+
+    fn want_bundle(&mut self, now: Timestamp, chain: ChainId) {
+        if self.receiving.wanted.len() < HELD {
+            self.receiving.wanted.entry(chain).or_insert(now);
+            self.set_timer(Timer::Want, now.plus_ms(WANT_MS));
+        }
+    }
+
+    pub(super) fn flush_receipts<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>) {
+        let topics = self.write_topics();
+        if topics.is_empty() {
+            return;
+        }
+        let receipts = core::mem::take(&mut self.receipts);
+        self.dirty.mark(Key::Receipts);
+        let statements: Vec<_> = receipts
+            .into_iter()
+            .map(|(chain, indexes)| super::wire::Indexes {
+                chain,
+                indexes: indexes.into_iter().collect(),
+            })
+            .collect();
+        for receipts in statements.chunks(32) {
+            self.publish_control(cx, &Statement::Receipt(receipts.into()), &topics);
+        }
+    }
+
+    /// Every index of a chain that is known to exist and was not opened.
+    pub(super) fn is_lacking(&self, chain: &ChainId, index: u32) -> bool {
+        match self.receiving.chains.get(chain).map(|entry| &entry.state) {
+            Some(ChainState::Open(read)) => !read.has(index),
+            _ => false,
+        }
+    }
+
+    pub(super) fn gap(&self, now: Timestamp) -> Gap {
+        Gap { since: now, told: false }
+    }
+}
+
+fn add_pages(head: &SignedHead, known: &mut Vec<Vec<u8>>, pages: Vec<Vec<u8>>) -> bool {
+    let before = known.len();
+    let mut numbers: BTreeSet<usize> =
+        known.iter().filter_map(|page| head.page_number(page)).collect();
+    for page in pages {
+        if head.page_number(&page).is_some_and(|number| numbers.insert(number)) {
+            known.push(page);
+        }
+    }
+    known.len() > before
+}

@@ -1,0 +1,417 @@
+//! The group's stored state: one record for each thing that changes by itself, so that a step
+//! writes what it changed and no more.
+//!
+//! The own sending chain is not stored: each start of a process makes a new one, and no key is ever
+//! used twice because a state was restored. Only how it ended is kept.
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    vec::Vec,
+};
+
+use minicbor::{Decode, Encode};
+use zeroize::Zeroizing;
+
+use super::{
+    Change, Group, GroupState,
+    people::People,
+    receiving::{ChainState, Entry, Receiving},
+    sending::Sending,
+    topics::KnownTopics,
+    wire::{BundleWire, Indexes, Presence},
+};
+use crate::{
+    bundle::{Closing, SignedHead},
+    chain::{HeadRef, ReceiveChain},
+    codec,
+    endpoint::Endpoint,
+    gossip::Gossip,
+    identity::SignedCard,
+    ids::{ChainId, EnvelopeId, MemberId, OpId, Timestamp},
+    membership::{Op, OpSet},
+    pair::{ReceiveState, SendState},
+    snapshot::{SnapshotError, VERSION},
+    topic::TopicSecret,
+};
+
+/// Which record.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Key {
+    Meta,
+    Op(OpId),
+    Card(MemberId),
+    Presence(MemberId),
+    Topic([u8; 32]),
+    PairSend(MemberId),
+    PairReceive(MemberId),
+    Bundle(ChainId),
+    Chain(ChainId),
+    Inits(ChainId),
+    Parked(EnvelopeId),
+    Receipts,
+}
+
+/// The records that have changed since they were last taken.
+#[derive(Default)]
+pub(super) struct Dirty(BTreeSet<Key>);
+
+impl Dirty {
+    pub fn mark(&mut self, key: Key) {
+        self.0.insert(key);
+    }
+}
+
+#[derive(Encode, Decode)]
+#[cbor(array)]
+struct Meta {
+    #[n(0)]
+    version: u8,
+    #[n(1)]
+    member: MemberId,
+    #[n(2)]
+    state: u8,
+    #[n(3)]
+    lamport: u64,
+    #[n(4)]
+    closing: Option<Closing>,
+    #[n(5)]
+    heads: Vec<HeadRef>,
+    #[n(6)]
+    genesis: OpId,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(array)]
+struct TopicRecord {
+    #[cbor(n(0), with = "minicbor::bytes")]
+    secret: [u8; 32],
+    #[n(1)]
+    learnt: Timestamp,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(array)]
+struct ChainRecord {
+    #[n(0)]
+    state: u8,
+    #[n(1)]
+    at: Timestamp,
+    #[n(2)]
+    count: u32,
+    #[cbor(n(3), with = "minicbor::bytes")]
+    chain: Vec<u8>,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(array)]
+struct InitRecord {
+    #[n(0)]
+    member: MemberId,
+    #[n(1)]
+    epoch: u16,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(array)]
+struct ParkedRecord {
+    #[n(0)]
+    chain: ChainId,
+    #[n(1)]
+    index: u32,
+    #[n(2)]
+    at: Timestamp,
+    #[cbor(n(3), with = "minicbor::bytes")]
+    bytes: Vec<u8>,
+}
+
+impl Key {
+    fn to_bytes(self) -> Vec<u8> {
+        let (kind, id): (u8, &[u8]) = match &self {
+            Self::Meta => (0, &[]),
+            Self::Op(id) => (1, &id.0),
+            Self::Card(id) => (2, &id.0),
+            Self::Presence(id) => (3, &id.0),
+            Self::Topic(commit) => (4, commit),
+            Self::PairSend(id) => (5, &id.0),
+            Self::PairReceive(id) => (6, &id.0),
+            Self::Bundle(id) => (7, &id.0),
+            Self::Chain(id) => (8, &id.0),
+            Self::Inits(id) => (9, &id.0),
+            Self::Parked(id) => (10, &id.0),
+            Self::Receipts => (11, &[]),
+        };
+        let mut bytes = Vec::from([kind]);
+        bytes.extend_from_slice(id);
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (kind, id) = bytes.split_first()?;
+        Some(match kind {
+            0 => Self::Meta,
+            1 => Self::Op(OpId::from_slice(id)?),
+            2 => Self::Card(MemberId::from_slice(id)?),
+            3 => Self::Presence(MemberId::from_slice(id)?),
+            4 => Self::Topic(id.try_into().ok()?),
+            5 => Self::PairSend(MemberId::from_slice(id)?),
+            6 => Self::PairReceive(MemberId::from_slice(id)?),
+            7 => Self::Bundle(ChainId::from_slice(id)?),
+            8 => Self::Chain(ChainId::from_slice(id)?),
+            9 => Self::Inits(ChainId::from_slice(id)?),
+            10 => Self::Parked(EnvelopeId::from_slice(id)?),
+            11 => Self::Receipts,
+            _ => return None,
+        })
+    }
+}
+
+impl Group {
+    /// The records that have changed since the last call.
+    pub fn changes(&mut self) -> Vec<Change> {
+        core::mem::take(&mut self.dirty.0)
+            .into_iter()
+            .map(|key| Change { key: key.to_bytes(), value: self.record(key).map(Zeroizing::new) })
+            .collect()
+    }
+
+    /// Takes up stored records.
+    pub fn load(
+        me: &Endpoint,
+        records: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>,
+        now: Timestamp,
+    ) -> Result<Self, SnapshotError> {
+        let mut kept: BTreeMap<Key, Zeroizing<Vec<u8>>> = BTreeMap::new();
+        for (key, value) in records {
+            let key = Key::from_bytes(&key).ok_or(SnapshotError::Damaged)?;
+            kept.insert(key, Zeroizing::new(value));
+        }
+        let meta = kept.remove(&Key::Meta).ok_or(SnapshotError::Damaged)?;
+        let meta = Meta::read(&meta)?;
+        if meta.member != me.member() {
+            return Err(SnapshotError::Damaged);
+        }
+        let mut group = Self::of(load_ops(&kept, meta.genesis)?, meta.member);
+        group.state = match meta.state {
+            0 => GroupState::Active,
+            1 => GroupState::Removed,
+            _ => GroupState::Left,
+        };
+        group.lamport = meta.lamport;
+        group.sending.closing = meta.closing;
+        group.heads = meta.heads.into_iter().collect::<VecDeque<_>>();
+        for (key, value) in &kept {
+            group.take_up(*key, value, &kept)?;
+        }
+        group.take_stock(now);
+        Ok(group)
+    }
+
+    fn record(&self, key: Key) -> Option<Vec<u8>> {
+        match key {
+            Key::Meta => Some(codec::encode(&Meta {
+                version: VERSION,
+                member: self.me,
+                state: match self.state {
+                    GroupState::Active => 0,
+                    GroupState::Removed => 1,
+                    GroupState::Left => 2,
+                },
+                lamport: self.lamport,
+                closing: self.sending.closing_now(),
+                heads: self.heads.iter().copied().collect(),
+                genesis: OpId(self.id.0),
+            })),
+            Key::Op(id) => self.ops.op(&id).map(|op| op.as_bytes().into()),
+            Key::Card(member) => self.people.cards.get(&member).map(|card| card.as_bytes().into()),
+            Key::Presence(member) => self.people.presences.get(&member).map(codec::encode),
+            Key::Topic(commit) => self.topics.record(&commit).map(|(secret, learnt)| {
+                codec::encode(&TopicRecord { secret: *secret.as_bytes(), learnt })
+            }),
+            Key::PairSend(member) => {
+                self.sending.pairs.get(&member).map(|pair| pair.save().to_vec())
+            }
+            Key::PairReceive(member) => {
+                self.receiving.pairs.get(&member).map(|pair| pair.save().to_vec())
+            }
+            Key::Bundle(chain) => self.receiving.chains.get(&chain).map(|entry| {
+                codec::encode(&BundleWire {
+                    head: entry.head.as_bytes().into(),
+                    pages: entry.pages.iter().map(|page| page.clone().into()).collect(),
+                })
+            }),
+            Key::Chain(chain) => self.receiving.chains.get(&chain).map(|entry| {
+                let (state, count, chain) = match &entry.state {
+                    ChainState::Open(chain) => (0, 0, chain.save().to_vec()),
+                    ChainState::NotForMe => (1, 0, Vec::new()),
+                    ChainState::Failed => (2, 0, Vec::new()),
+                    ChainState::Mine { count } => (3, *count, Vec::new()),
+                    ChainState::Closed { next } => (4, *next, Vec::new()),
+                };
+                codec::encode(&ChainRecord { state, at: entry.at, count, chain })
+            }),
+            Key::Inits(chain) => self.sending.inits.get(&chain).map(|inits| {
+                let inits: Vec<_> = inits
+                    .iter()
+                    .map(|(member, epoch)| InitRecord { member: *member, epoch: *epoch })
+                    .collect();
+                codec::encode(&inits)
+            }),
+            Key::Parked(id) => self.receiving.parked.get(&id).map(|parked| {
+                codec::encode(&ParkedRecord {
+                    chain: parked.chain,
+                    index: parked.index,
+                    at: parked.at,
+                    bytes: parked.bytes.clone(),
+                })
+            }),
+            Key::Receipts => {
+                let receipts: Vec<_> = self
+                    .receipts
+                    .iter()
+                    .map(|(chain, indexes)| Indexes {
+                        chain: *chain,
+                        indexes: indexes.iter().copied().collect(),
+                    })
+                    .collect();
+                (!receipts.is_empty()).then(|| codec::encode(&receipts))
+            }
+        }
+    }
+
+    fn take_up(
+        &mut self,
+        key: Key,
+        value: &[u8],
+        kept: &BTreeMap<Key, Zeroizing<Vec<u8>>>,
+    ) -> Result<(), SnapshotError> {
+        match key {
+            Key::Meta | Key::Op(_) | Key::Chain(_) => {}
+            Key::Card(member) => {
+                let card = SignedCard::from_bytes(value).map_err(|_| SnapshotError::Damaged)?;
+                self.people.cards.insert(member, card);
+            }
+            Key::Presence(member) => {
+                self.people.presences.insert(member, read::<Presence>(value)?);
+            }
+            Key::Topic(_) => {
+                let topic: TopicRecord = read(value)?;
+                let secret = TopicSecret::from_bytes(topic.secret);
+                self.topics.learn(&self.id, secret, topic.learnt);
+            }
+            Key::PairSend(member) => {
+                self.sending.pairs.insert(member, SendState::load(value)?);
+            }
+            Key::PairReceive(member) => {
+                self.receiving.pairs.insert(member, ReceiveState::load(value)?);
+            }
+            Key::Bundle(chain) => {
+                let record = kept.get(&Key::Chain(chain)).ok_or(SnapshotError::Damaged)?;
+                let (bundle, record) = (read::<BundleWire>(value)?, read::<ChainRecord>(record)?);
+                let head =
+                    SignedHead::from_bytes(&bundle.head).map_err(|_| SnapshotError::Damaged)?;
+                let state = match record.state {
+                    0 => ChainState::Open(ReceiveChain::load(&record.chain)?),
+                    1 => ChainState::NotForMe,
+                    2 => ChainState::Failed,
+                    3 => ChainState::Mine { count: record.count },
+                    4 => ChainState::Closed { next: record.count },
+                    _ => return Err(SnapshotError::Damaged),
+                };
+                let pages = bundle.pages.into_iter().map(Into::into).collect();
+                self.receiving.chains.insert(chain, Entry { head, pages, at: record.at, state });
+            }
+            Key::Inits(chain) => {
+                let inits: Vec<InitRecord> = read(value)?;
+                let inits = inits.into_iter().map(|init| (init.member, init.epoch)).collect();
+                self.sending.inits.insert(chain, inits);
+            }
+            Key::Parked(id) => {
+                let parked: ParkedRecord = read(value)?;
+                let at = parked.at;
+                self.receiving.park(id, parked.chain, parked.index, parked.bytes, at);
+            }
+            Key::Receipts => {
+                for receipt in read::<Vec<Indexes>>(value)? {
+                    self.receipts.entry(receipt.chain).or_default().extend(receipt.indexes);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A group with these ops and nothing else known.
+    pub(super) fn of(ops: OpSet, me: MemberId) -> Self {
+        Self {
+            id: ops.group(),
+            me,
+            state: GroupState::Active,
+            people: People::of(&ops),
+            ops,
+            topics: KnownTopics::default(),
+            sending: Sending::default(),
+            receiving: Receiving::default(),
+            gossip: Gossip::default(),
+            peers: BTreeMap::new(),
+            receipts: BTreeMap::new(),
+            gaps: BTreeMap::new(),
+            heads: VecDeque::new(),
+            lamport: 0,
+            relays_up: false,
+            fresh_until: Timestamp(0),
+            timers: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            out: VecDeque::new(),
+            dirty: Dirty::default(),
+        }
+    }
+}
+
+impl Meta {
+    fn read(bytes: &[u8]) -> Result<Self, SnapshotError> {
+        let version = minicbor::Decoder::new(bytes)
+            .array()
+            .and_then(|_| minicbor::Decoder::new(bytes.get(1..).unwrap_or_default()).u8());
+        match version {
+            Ok(VERSION) => read(bytes),
+            Ok(found) if found > VERSION => Err(SnapshotError::Newer { found }),
+            _ => Err(SnapshotError::Damaged),
+        }
+    }
+}
+
+fn load_ops(
+    kept: &BTreeMap<Key, Zeroizing<Vec<u8>>>,
+    genesis: OpId,
+) -> Result<OpSet, SnapshotError> {
+    let genesis = kept.get(&Key::Op(genesis)).ok_or(SnapshotError::Damaged)?;
+    let genesis = Op::from_bytes(genesis).map_err(|_| SnapshotError::Damaged)?;
+    let mut others = Vec::new();
+    for (key, value) in kept {
+        if matches!(key, Key::Op(id) if *id != genesis.id()) {
+            others.push(Op::from_bytes(value).map_err(|_| SnapshotError::Damaged)?);
+        }
+    }
+    ordered(genesis, others).ok_or(SnapshotError::Damaged)
+}
+
+/// The set of these ops, whatever their order; `None` where one has no place in it.
+pub(super) fn ordered(genesis: Op, others: Vec<Op>) -> Option<OpSet> {
+    let mut set = OpSet::new(genesis).ok()?;
+    let mut waiting: BTreeMap<OpId, Vec<Op>> = BTreeMap::new();
+    let mut next = others;
+    while let Some(op) = next.pop() {
+        match op.body().deps.iter().find(|dep| !set.contains(dep)) {
+            Some(missing) => waiting.entry(*missing).or_default().push(op),
+            None => {
+                let id = op.id();
+                set.insert(op).ok()?;
+                next.extend(waiting.remove(&id).unwrap_or_default());
+            }
+        }
+    }
+    waiting.is_empty().then_some(set)
+}
+
+fn read<'b, T: Decode<'b, ()> + Encode<()>>(bytes: &'b [u8]) -> Result<T, SnapshotError> {
+    codec::decode(bytes).map_err(|_| SnapshotError::Damaged)
+}

@@ -1,0 +1,255 @@
+//! Making chains and sealing messages.
+//!
+//! > A message is sealed to the roster of its moment. Any change of the roster, 256 messages, 24
+//! > hours or a restart means a new chain first, sealed to each remaining member.
+
+use alloc::{collections::BTreeMap, vec::Vec};
+
+use rand_core::CryptoRng;
+
+use super::{
+    ChainState, Cx, Entry, Event, Group, GroupState, NotReady, Output, SendError, Sent,
+    records::Key,
+    wire::{BundleWire, Control, Statement},
+};
+use crate::{
+    bundle::{self, Bundle, Closing, Recipient, Terms},
+    chain::{Draft, SealError, SendChain},
+    envelope::{self, CARRIED_MAX, CONTROL, Header},
+    ids::{ChainId, MemberId, Timestamp},
+    limits::{CHAIN_AGE_MS, CHAIN_MESSAGES},
+    membership::Roster,
+    pair::SendState,
+    topic::TopicSecret,
+};
+
+/// Own chains whose init slots may still be confirmed.
+const UNCONFIRMED: usize = 8;
+/// Bytes around a bundle's head and pages in a control envelope.
+const AROUND: usize = 512;
+
+#[derive(Default)]
+pub(super) struct Sending {
+    pub chain: Option<SendChain>,
+    pub closing: Option<Closing>,
+    pub pairs: BTreeMap<MemberId, SendState>,
+    pub inits: BTreeMap<ChainId, BTreeMap<MemberId, u16>>,
+    /// Own chains of this run, oldest first.
+    pub recent: Vec<ChainId>,
+    /// A new chain was asked for.
+    pub asked: bool,
+    /// When each member last had a slot repaired.
+    pub repaired: BTreeMap<MemberId, Timestamp>,
+}
+
+impl Sending {
+    /// How the current chain would end now.
+    pub fn closing_now(&self) -> Option<Closing> {
+        match &self.chain {
+            Some(chain) => {
+                Some(Closing { chain: chain.id(), count: chain.count(), last: chain.last() })
+            }
+            None => self.closing,
+        }
+    }
+
+    fn is_stale(&self, roster: &Roster, now: Timestamp) -> bool {
+        self.asked
+            || self.chain.as_ref().is_none_or(|chain| {
+                chain.roster() != roster.hash()
+                    || chain.count() >= CHAIN_MESSAGES
+                    || now.ms_since(chain.born()) >= CHAIN_AGE_MS
+            })
+    }
+}
+
+impl Group {
+    /// Whether a message can be sealed now.
+    pub fn ready(&self, now: Timestamp) -> Result<(), NotReady> {
+        if self.state != GroupState::Active {
+            return Err(NotReady::NotAMember);
+        }
+        let alone = self.ops.resolve().members.len() <= 1;
+        let synced = alone
+            || self.relays_up
+            || now < self.fresh_until
+            || self.peers.values().any(|peer| peer.synced);
+        if !synced {
+            return Err(NotReady::NotSynced);
+        }
+        if self.write_topics().is_empty() {
+            return Err(NotReady::NoTopic);
+        }
+        Ok(())
+    }
+
+    /// Seals a message to the members of this moment; where a new chain is due, it is made and
+    /// sealed to each of them first.
+    pub fn send<R: CryptoRng>(
+        &mut self,
+        mut cx: Cx<'_, R>,
+        kind: u8,
+        payload: &[u8],
+    ) -> Result<Sent, SendError> {
+        self.ready(cx.now)?;
+        let limit = CARRIED_MAX - AROUND;
+        if payload.len() > limit {
+            return Err(SendError::TooLong { limit });
+        }
+        let roster = self.ops.resolve().roster(self.id);
+        if self.sending.is_stale(&roster, cx.now) {
+            let topics = self.write_topics();
+            self.rotate_chain(&mut cx, None, &topics);
+        }
+        let topics = self.write_topics();
+        let headers: Vec<_> = topics
+            .iter()
+            .filter_map(|commit| self.topics.topic(commit))
+            .map(|topic| topic.header.clone())
+            .collect();
+        let heads = self.heads.iter().copied().collect();
+        let lamport = self.lamport.saturating_add(1);
+        let draft = Draft { kind, heads, lamport, at: cx.now, payload };
+        // A chain was made above if there was none.
+        let chain = self.sending.chain.as_mut().ok_or(NotReady::NoTopic)?;
+        let sealed =
+            chain.seal(&self.id, &headers, draft, cx.rng).map_err(|error| match error {
+                SealError::TooLong { limit } => SendError::TooLong { limit },
+                SealError::ChainFull | SealError::Heads => NotReady::NoTopic.into(),
+            })?;
+        let (id, index) = (chain.id(), sealed.index);
+        self.lamport = lamport;
+        self.dirty.mark(Key::Meta);
+        if let Some(Entry { state: ChainState::Mine { count }, .. }) =
+            self.receiving.chains.get_mut(&id)
+        {
+            *count = index + 1;
+            self.dirty.mark(Key::Chain(id));
+        }
+        for (at, (envelope, commit)) in sealed.envelopes.into_iter().zip(&topics).enumerate() {
+            if at == 0 {
+                let envelope = envelope.clone();
+                self.out.push_back(Output::Archive { chain: id, index, envelope });
+            }
+            self.publish(envelope, commit, Some(sealed.id));
+        }
+        let recipients =
+            roster.members().iter().filter(|member| **member != self.me).copied().collect();
+        Ok(Sent { id: sealed.id, chain: id, index, lamport, at: cx.now, recipients })
+    }
+
+    /// Makes a new chain, publishes its bundle under these topics, and hands `topic` over in it.
+    pub(super) fn rotate_chain<R: CryptoRng>(
+        &mut self,
+        cx: &mut Cx<'_, R>,
+        topic: Option<&TopicSecret>,
+        under: &[[u8; 32]],
+    ) {
+        let roster = self.ops.resolve().roster(self.id);
+        let others: Vec<MemberId> =
+            roster.members().iter().filter(|member| **member != self.me).copied().collect();
+        let mut pairs: Vec<SendState> = others
+            .iter()
+            .map(|member| self.sending.pairs.remove(member).unwrap_or_default())
+            .collect();
+        let mut recipients: Vec<Recipient<'_>> = others
+            .iter()
+            .zip(&mut pairs)
+            .filter_map(|(member, pair)| {
+                // Whoever is in a roster came by an op with a card.
+                let prekey = self.people.cards.get(member)?.card().prekey;
+                Some(Recipient { member: *member, prekey, pair })
+            })
+            .collect();
+        let terms = Terms {
+            group: self.id,
+            heads: self.ops.heads(),
+            roster: roster.hash(),
+            closing: self.sending.closing_now(),
+            topic,
+            now: cx.now,
+        };
+        let sealed = bundle::seal(cx.me, terms, &mut recipients, cx.rng);
+        for (member, pair) in others.iter().zip(pairs) {
+            self.sending.pairs.insert(*member, pair);
+            self.dirty.mark(Key::PairSend(*member));
+        }
+        let id = sealed.chain.id();
+        self.sending.closing = self.sending.closing_now();
+        self.sending.chain = Some(sealed.chain);
+        self.sending.asked = false;
+        self.sending.inits.insert(id, sealed.inits.into_iter().collect());
+        self.sending.recent.push(id);
+        if self.sending.recent.len() > UNCONFIRMED {
+            let forgotten = self.sending.recent.remove(0);
+            self.sending.inits.remove(&forgotten);
+            self.dirty.mark(Key::Inits(forgotten));
+        }
+        self.publish_bundle(cx, &sealed.bundle, under);
+        let Bundle { head, pages } = sealed.bundle;
+        let state = ChainState::Mine { count: 0 };
+        self.receiving.chains.insert(id, Entry { head, pages, at: cx.now, state });
+        for key in [Key::Meta, Key::Inits(id), Key::Bundle(id), Key::Chain(id)] {
+            self.dirty.mark(key);
+        }
+        let event = Event::Rotated { sender: self.me, chain: id, recipients: others };
+        self.out.push_back(Output::Event(event));
+    }
+
+    /// A head with its only page goes in one envelope; more pages follow one by one.
+    pub(super) fn publish_bundle<R: CryptoRng>(
+        &mut self,
+        cx: &mut Cx<'_, R>,
+        bundle: &Bundle,
+        under: &[[u8; 32]],
+    ) {
+        let head = bundle.head.as_bytes();
+        let mut parts: Vec<Vec<&Vec<u8>>> = bundle.pages.iter().map(|page| [page].into()).collect();
+        let first = parts.first().map_or(0, |pages| pages[0].len());
+        if parts.is_empty() || head.len() + first > CARRIED_MAX - AROUND {
+            parts.insert(0, Vec::new());
+        }
+        for pages in parts {
+            let pages = pages.into_iter().map(|page| page.clone().into()).collect();
+            let wire = BundleWire { head: head.into(), pages };
+            self.publish_control(cx, &Statement::Bundle(wire), under);
+        }
+    }
+
+    /// Signs a statement and publishes it under each of these topics.
+    pub(super) fn publish_control<R: CryptoRng>(
+        &mut self,
+        cx: &mut Cx<'_, R>,
+        statement: &Statement,
+        under: &[[u8; 32]],
+    ) {
+        let control = Control::sign(&self.id, statement, cx.me.identity());
+        for commit in under {
+            let Some(topic) = self.topics.topic(commit) else { continue };
+            let header = Header { chain: CONTROL, index: 0 };
+            // What is too long for an envelope is never said: each caller bounds it.
+            let sealed = envelope::seal(header, &topic.header, &topic.control, &control, cx.rng);
+            if let Ok(envelope) = sealed {
+                self.publish(envelope, commit, None);
+            }
+        }
+    }
+
+    fn publish(
+        &mut self,
+        envelope: Vec<u8>,
+        commit: &[u8; 32],
+        message: Option<crate::ids::MessageId>,
+    ) {
+        let Some(topic) = self.topics.topic(commit) else { return };
+        let logs = Vec::from([topic.log]);
+        self.gossip.spread(&envelope, None);
+        self.out.push_back(Output::Publish { envelope, logs, message });
+    }
+
+    /// The topics to write to now, of which the secret is known.
+    pub(super) fn write_topics(&self) -> Vec<[u8; 32]> {
+        let write = &self.ops.resolve().topics().write;
+        write.iter().filter(|commit| self.topics.topic(commit).is_some()).copied().collect()
+    }
+}

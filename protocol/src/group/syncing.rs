@@ -1,0 +1,368 @@
+//! How two nodes even out what they know over a channel.
+//!
+//! Each side tells a summary: the heads of its ops, how far it read each chain, which cards it has.
+//! Each side then sends what the other's summary lacks, and [`Frame::Done`]. What is still lacking
+//! later is asked for by name. docs/spec/protocol.md 3.21.
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
+
+use minicbor::bytes::ByteVec;
+use rand_core::CryptoRng;
+
+use super::{
+    ChainState, Cx, Event, FrameError, Group, GroupState, Output, Source, Timer,
+    records::Key,
+    wire::{BundleWire, CardSummary, ChainSummary, Data, Frame, Statement, Summary, Want},
+};
+use crate::{
+    codec, envelope,
+    ids::{ChainId, MemberId},
+    limits::{CHAIN_MESSAGES, FRAME_MAX},
+};
+
+/// Chains on one page of a summary: at most 256 missing indexes each would still fit a frame.
+const PER_PAGE: usize = 64;
+/// Bytes of data in one frame.
+const DATA: usize = 30_000;
+/// Chains that one peer's summary may name.
+const NAMED: usize = 4096;
+/// Channels are evened out again this often, in milliseconds.
+const AGAIN_MS: u64 = 5 * 60 * 1000;
+
+/// How far the sync with one peer is.
+#[derive(Default)]
+pub(super) struct Peer {
+    /// It has sent all that this node's summary lacked.
+    pub synced: bool,
+    named: BTreeSet<ChainId>,
+}
+
+impl Group {
+    /// A channel to a member stands.
+    pub fn on_channel_up<R: CryptoRng>(&mut self, cx: Cx<'_, R>, member: MemberId) {
+        if self.state != GroupState::Active || !self.ops.resolve().is_member(&member) {
+            return;
+        }
+        self.gossip.up(member);
+        self.peers.insert(member, Peer::default());
+        self.tell_summary(member);
+        self.set_timer(Timer::Resync, cx.now.plus_ms(AGAIN_MS));
+    }
+
+    /// A member's channel is gone.
+    pub fn on_channel_down<R: CryptoRng>(&mut self, _: Cx<'_, R>, member: MemberId) {
+        self.gossip.down(&member);
+        self.peers.remove(&member);
+    }
+
+    /// All that a relay had in one of this group's logs has been read.
+    pub fn on_caught_up<R: CryptoRng>(&mut self, _: Cx<'_, R>, log: crate::ids::LogId) {
+        let known = self.topics.log_keys(&self.id).any(|(_, keys)| keys.id() == log);
+        if known && !self.relays_up {
+            self.relays_up = true;
+            self.out.push_back(Output::Event(Event::Ready));
+        }
+    }
+
+    /// No relay is connected any more for this group's logs.
+    pub fn on_relays_down<R: CryptoRng>(&mut self, _: Cx<'_, R>) {
+        self.relays_up = false;
+    }
+
+    /// A frame came on a member's channel.
+    pub fn on_frame<R: CryptoRng>(
+        &mut self,
+        mut cx: Cx<'_, R>,
+        from: MemberId,
+        frame: &[u8],
+    ) -> Result<(), FrameError> {
+        let known = self.state == GroupState::Active && self.ops.resolve().is_member(&from);
+        if !known {
+            return Err(FrameError::NotAMember);
+        }
+        let frame: Frame = codec::decode(frame).map_err(|_| FrameError::Malformed)?;
+        // A member admitted since its channel came up is taken in with its first frame.
+        if !self.peers.contains_key(&from) {
+            self.gossip.up(from);
+            self.peers.insert(from, Peer::default());
+            self.tell_summary(from);
+        }
+        let cx = &mut cx;
+        match frame {
+            Frame::Push(bytes) => {
+                if self.gossip.on_push(from, &envelope::id(&bytes)) {
+                    // What does not open is dropped; the channel's peer learns nothing.
+                    let _ = self.take_envelope(cx, Source::Member(from), &bytes);
+                }
+            }
+            Frame::Have(ids) => self.gossip.on_have(from, &ids, cx.now),
+            Frame::Graft(ids) => self.gossip.on_graft(from, &ids),
+            Frame::Prune => self.gossip.on_prune(from),
+            Frame::Summary(summary) => self.take_summary(from, &summary),
+            Frame::Data(data) => self.take_data(cx, from, data),
+            Frame::Done => self.on_done(from),
+            Frame::Want(want) => self.take_want(from, &want),
+        }
+        Ok(())
+    }
+
+    /// Hands out what [`Output::Serve`] asked for: on the member's channel, or where none stands
+    /// once more under the topics of the moment.
+    pub fn serve<R: CryptoRng>(&mut self, _: Cx<'_, R>, to: MemberId, envelopes: Vec<Vec<u8>>) {
+        if self.state != GroupState::Active || !self.ops.resolve().is_member(&to) {
+            return;
+        }
+        if self.peers.contains_key(&to) {
+            for envelope in envelopes {
+                let data = Data { envelopes: Vec::from([envelope.into()]), ..Data::default() };
+                self.frame(to, &Frame::Data(data));
+            }
+            return;
+        }
+        let write = self.write_topics();
+        let logs: Vec<_> =
+            write.iter().filter_map(|commit| self.topics.topic(commit)).map(|t| t.log).collect();
+        for envelope in envelopes {
+            self.out.push_back(Output::Publish { envelope, logs: logs.clone(), message: None });
+        }
+    }
+
+    pub(super) fn resync<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>) {
+        let members: Vec<MemberId> = self.peers.keys().copied().collect();
+        for member in members {
+            self.tell_summary(member);
+        }
+        if !self.peers.is_empty() {
+            self.set_timer(Timer::Resync, cx.now.plus_ms(AGAIN_MS));
+        }
+    }
+
+    pub(super) fn frame(&mut self, to: MemberId, frame: &Frame) {
+        let frame = codec::encode(frame);
+        if frame.len() <= FRAME_MAX {
+            self.out.push_back(Output::Frame { to, frame });
+        }
+    }
+
+    fn tell_summary(&mut self, to: MemberId) {
+        let chains: Vec<ChainSummary> = self
+            .receiving
+            .chains
+            .iter()
+            .filter(|(chain, _)| self.may_have(&to, chain))
+            .map(|(chain, entry)| summary_of(*chain, &entry.state))
+            .collect();
+        let cards: Vec<CardSummary> = self
+            .people
+            .cards
+            .iter()
+            .map(|(member, card)| CardSummary { member: *member, seq: card.card().seq })
+            .collect();
+        let mut chains = chains.into_iter().peekable();
+        let mut cards = cards.into_iter().peekable();
+        loop {
+            let page: Vec<_> = chains.by_ref().take(PER_PAGE).collect();
+            let page_cards: Vec<_> = cards.by_ref().take(4 * PER_PAGE).collect();
+            let last = chains.peek().is_none() && cards.peek().is_none();
+            let heads = self.ops.heads();
+            let summary = Summary { heads, chains: page, cards: page_cards, last };
+            self.frame(to, &Frame::Summary(summary));
+            if last {
+                return;
+            }
+        }
+    }
+
+    /// Sends what the peer's summary lacks; after its last page also what it does not name.
+    fn take_summary(&mut self, from: MemberId, summary: &Summary) {
+        for theirs in &summary.chains {
+            if let Some(peer) = self.peers.get_mut(&from)
+                && peer.named.len() < NAMED
+            {
+                peer.named.insert(theirs.chain);
+            }
+            self.serve_chain(from, theirs);
+        }
+        let newer: Vec<ByteVec> = summary
+            .cards
+            .iter()
+            .filter_map(|theirs| {
+                let card = self.people.cards.get(&theirs.member)?;
+                (card.card().seq > theirs.seq).then(|| Vec::from(card.as_bytes()).into())
+            })
+            .collect();
+        self.send_parts(from, newer, |cards| Data { cards, ..Data::default() });
+        if !summary.last {
+            return;
+        }
+        let ops = self.ops_after(&summary.heads);
+        self.send_parts(from, ops, |ops| Data { ops, ..Data::default() });
+        let named = self.peers.get_mut(&from).map(|peer| core::mem::take(&mut peer.named));
+        let unnamed: Vec<ChainId> = self
+            .receiving
+            .chains
+            .keys()
+            .filter(|chain| !named.as_ref().is_some_and(|named| named.contains(chain)))
+            .filter(|chain| self.may_have(&from, chain))
+            .copied()
+            .collect();
+        for chain in unnamed {
+            self.send_bundle(from, &chain);
+            let nothing = ChainSummary { chain, next: 0, missing: Vec::new() };
+            self.serve_chain(from, &nothing);
+        }
+        self.frame(from, &Frame::Done);
+    }
+
+    /// Asks the archive for what this node has of a chain and the peer lacks.
+    fn serve_chain(&mut self, to: MemberId, theirs: &ChainSummary) {
+        let chain = theirs.chain;
+        let Some(entry) = self.receiving.chains.get(&chain) else { return };
+        let (next, lacking): (u32, BTreeSet<u32>) = match &entry.state {
+            ChainState::Open(read) => (read.next(), read.missing().collect()),
+            ChainState::Mine { count } => (*count, BTreeSet::new()),
+            ChainState::Closed { next } => (*next, BTreeSet::new()),
+            ChainState::NotForMe | ChainState::Failed => return,
+        };
+        if !self.may_have(&to, &chain) {
+            return;
+        }
+        let beyond = theirs.next.min(next)..next;
+        let missing = theirs.missing.iter().copied().filter(|index| *index < next);
+        let indexes: BTreeSet<u32> =
+            missing.chain(beyond).filter(|index| !lacking.contains(index)).collect();
+        if !indexes.is_empty() {
+            let indexes = indexes.into_iter().take(CHAIN_MESSAGES as usize).collect();
+            self.out.push_back(Output::Serve { to, chain, indexes });
+        }
+    }
+
+    fn send_bundle(&mut self, to: MemberId, chain: &ChainId) {
+        let Some(bundle) = self.bundle_wire(chain) else { return };
+        let head = bundle.head;
+        let mut parts: Vec<Vec<ByteVec>> =
+            bundle.pages.into_iter().map(|page| Vec::from([page])).collect();
+        if parts.is_empty() {
+            parts.push(Vec::new());
+        }
+        for pages in parts {
+            let bundle = BundleWire { head: head.clone(), pages };
+            let data = Data { bundles: Vec::from([bundle]), ..Data::default() };
+            self.frame(to, &Frame::Data(data));
+        }
+    }
+
+    fn send_parts(
+        &mut self,
+        to: MemberId,
+        items: Vec<ByteVec>,
+        wrap: impl Fn(Vec<ByteVec>) -> Data,
+    ) {
+        let mut part = Vec::new();
+        let mut bytes = 0;
+        for item in items {
+            if bytes + item.len() > DATA && !part.is_empty() {
+                self.frame(to, &Frame::Data(wrap(core::mem::take(&mut part))));
+                bytes = 0;
+            }
+            bytes += item.len();
+            part.push(item);
+        }
+        if !part.is_empty() {
+            self.frame(to, &Frame::Data(wrap(part)));
+        }
+    }
+
+    fn take_data<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>, from: MemberId, data: Data) {
+        self.take_ops(cx, data.ops.iter().map(|op| op.as_slice()));
+        if self.state != GroupState::Active {
+            return;
+        }
+        self.take_cards(data.cards.iter().map(|card| card.as_slice()));
+        for topic in data.topics {
+            if let Ok(bytes) = <[u8; 32]>::try_from(topic.as_slice()) {
+                self.learn_topic(cx, crate::topic::TopicSecret::from_bytes(bytes));
+            }
+        }
+        for bundle in data.bundles {
+            self.take_bundle(cx, bundle);
+        }
+        for envelope in data.envelopes {
+            // What does not open is dropped; the channel's peer learns nothing.
+            let _ = self.take_again(cx, Source::Member(from), &envelope);
+        }
+    }
+
+    fn on_done(&mut self, from: MemberId) {
+        if let Some(peer) = self.peers.get_mut(&from)
+            && !peer.synced
+        {
+            peer.synced = true;
+            self.out.push_back(Output::Event(Event::Ready));
+        }
+    }
+
+    /// A peer lacks something and asks on its channel.
+    fn take_want(&mut self, from: MemberId, want: &Want) {
+        if let Some(heads) = &want.ops_after {
+            let ops = self.ops_after(heads);
+            self.send_parts(from, ops, |ops| Data { ops, ..Data::default() });
+        }
+        for chain in want.bundles.iter().take(PER_PAGE) {
+            if self.may_have(&from, chain) {
+                self.send_bundle(from, chain);
+            }
+        }
+        if want.topics {
+            let topics = self
+                .write_topics()
+                .iter()
+                .filter_map(|commit| self.topics.secret(commit))
+                .map(|secret| Vec::from(secret.as_bytes().as_slice()).into())
+                .collect();
+            self.frame(from, &Frame::Data(Data { topics, ..Data::default() }));
+        }
+        let mut wanted: BTreeMap<ChainId, Vec<u32>> = BTreeMap::new();
+        for messages in want.messages.iter().take(PER_PAGE) {
+            wanted.insert(messages.chain, messages.indexes.clone());
+        }
+        for (chain, missing) in wanted {
+            let next = u32::MAX;
+            self.serve_chain(from, &ChainSummary { chain, next, missing });
+        }
+    }
+
+    /// Tells the members where this node may be reached: binary multiaddrs, at most 16 are told.
+    /// A card that is newer than the one they have goes with it.
+    pub fn present<R: CryptoRng>(&mut self, mut cx: Cx<'_, R>, addresses: Vec<Vec<u8>>) {
+        if self.state != GroupState::Active {
+            return;
+        }
+        let under = self.write_topics();
+        if self.people.take_card(cx.me.card().clone()) {
+            self.dirty.mark(Key::Card(self.me));
+            let card = Vec::from(cx.me.card().as_bytes()).into();
+            self.publish_control(&mut cx, &Statement::Card(card), &under);
+        }
+        let addresses: Vec<ByteVec> =
+            super::people::bounded(addresses).into_iter().map(Into::into).collect();
+        let presence = super::wire::Presence { at: cx.now, addresses };
+        if self.people.take_presence(self.me, presence.clone()) {
+            self.dirty.mark(Key::Presence(self.me));
+            self.publish_control(&mut cx, &Statement::Presence(presence), &under);
+        }
+    }
+}
+
+fn summary_of(chain: ChainId, state: &ChainState) -> ChainSummary {
+    let (next, missing) = match state {
+        ChainState::Open(read) => (read.next(), read.missing().collect()),
+        ChainState::Mine { count } => (*count, Vec::new()),
+        ChainState::Closed { next } => (*next, Vec::new()),
+        ChainState::NotForMe | ChainState::Failed => (CHAIN_MESSAGES, Vec::new()),
+    };
+    ChainSummary { chain, next, missing }
+}

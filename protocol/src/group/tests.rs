@@ -1,0 +1,674 @@
+//! Groups in memory: several members, one relay, channels that can be cut, no clock but the test's.
+
+use alloc::{collections::BTreeMap, format, string::ToString, vec};
+
+use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
+
+use super::*;
+use crate::{ids::LogId, invite::InviteSecret, membership::sign_join};
+
+struct Person {
+    me: Endpoint,
+    group: Option<Group>,
+    records: BTreeMap<Vec<u8>, Vec<u8>>,
+    archive: BTreeMap<(ChainId, u32), Vec<u8>>,
+    read: BTreeMap<LogId, usize>,
+    events: Vec<Event>,
+    online: bool,
+}
+
+struct World {
+    people: Vec<Person>,
+    logs: BTreeMap<LogId, Vec<Vec<u8>>>,
+    relay: bool,
+    links: BTreeSet<(usize, usize)>,
+    frames: VecDeque<(usize, usize, Vec<u8>)>,
+    now: Timestamp,
+    rng: ChaCha20Rng,
+}
+
+impl World {
+    /// `n` people of whom the first has founded a group that the others joined by invite.
+    fn with(n: usize, relay: bool) -> Self {
+        let mut rng = ChaCha20Rng::seed_from_u64(n as u64);
+        let people = (0..n)
+            .map(|at| Person {
+                me: Endpoint::generate(&format!("person {at}"), vec![], &mut rng).unwrap(),
+                group: None,
+                records: BTreeMap::new(),
+                archive: BTreeMap::new(),
+                read: BTreeMap::new(),
+                events: vec![],
+                online: true,
+            })
+            .collect();
+        let mut world = Self {
+            people,
+            logs: BTreeMap::new(),
+            relay,
+            links: BTreeSet::new(),
+            frames: VecDeque::new(),
+            now: Timestamp(1_000_000),
+            rng,
+        };
+        let policy = Policy { name: "tea".into(), relays: vec![] };
+        let cx = Cx { me: &world.people[0].me, now: world.now, rng: &mut world.rng };
+        world.people[0].group = Some(Group::create(cx, policy).unwrap());
+        world.drain(0);
+        for at in 1..n {
+            world.join(0, at);
+        }
+        world.settle();
+        world
+    }
+
+    fn act<T>(&mut self, at: usize, verb: impl FnOnce(&mut Group, Cx<'_, ChaCha20Rng>) -> T) -> T {
+        let person = &mut self.people[at];
+        let cx = Cx { me: &person.me, now: self.now, rng: &mut self.rng };
+        let answer = verb(person.group.as_mut().unwrap(), cx);
+        self.drain(at);
+        answer
+    }
+
+    fn invite(&mut self, host: usize) -> InviteSecret {
+        let secret = InviteSecret::generate(&mut self.rng);
+        let terms = InviteTerms { max_uses: 1, expires: self.now.plus_ms(1_000_000) };
+        self.act(host, |group, cx| group.invite(cx, &secret.record(), terms)).unwrap();
+        secret
+    }
+
+    fn admit(
+        &mut self,
+        host: usize,
+        at: usize,
+        secret: &InviteSecret,
+    ) -> Result<Vec<u8>, AdmitError> {
+        let card = self.people[at].me.card().clone();
+        let group = self.people[host].group.as_ref().unwrap().id();
+        let handshake = [at as u8; 32];
+        let proof = sign_join(
+            &secret.signing(),
+            group,
+            secret.id(),
+            card.card().member,
+            card.as_bytes(),
+            &handshake,
+        );
+        let request = Admission { invite: secret.id(), card: &card, proof, handshake };
+        self.act(host, |group, cx| group.admit(cx, &request))
+    }
+
+    fn join(&mut self, host: usize, at: usize) {
+        let secret = self.invite(host);
+        let welcome = self.admit(host, at, &secret).unwrap();
+        let host = self.id(host);
+        let cx = Cx { me: &self.people[at].me, now: self.now, rng: &mut self.rng };
+        let group = Group::join(cx, &welcome, host).unwrap();
+        self.people[at].records.clear();
+        self.people[at].group = Some(group);
+        self.drain(at);
+    }
+
+    fn id(&self, at: usize) -> MemberId {
+        self.people[at].me.member()
+    }
+
+    fn link(&mut self, a: usize, b: usize) {
+        self.links.insert((a.min(b), a.max(b)));
+        let (ida, idb) = (self.id(a), self.id(b));
+        self.act(a, |group, cx| group.on_channel_up(cx, idb));
+        self.act(b, |group, cx| group.on_channel_up(cx, ida));
+    }
+
+    fn cut(&mut self, a: usize, b: usize) {
+        self.links.remove(&(a.min(b), a.max(b)));
+        let (ida, idb) = (self.id(a), self.id(b));
+        self.act(a, |group, cx| group.on_channel_down(cx, idb));
+        self.act(b, |group, cx| group.on_channel_down(cx, ida));
+    }
+
+    /// Everything that a step left to do.
+    fn drain(&mut self, at: usize) {
+        while let Some(output) = self.people[at].group.as_mut().unwrap().poll() {
+            match output {
+                Output::Publish { envelope, logs, .. } => {
+                    assert!(crate::limits::BUCKETS.contains(&envelope.len()));
+                    for log in logs.into_iter().filter(|_| self.relay) {
+                        let entries = self.logs.entry(log).or_default();
+                        if !entries.contains(&envelope) {
+                            entries.push(envelope.clone());
+                        }
+                    }
+                }
+                Output::Frame { to, frame } => {
+                    let to = (0..self.people.len()).find(|other| self.id(*other) == to).unwrap();
+                    self.frames.push_back((at, to, frame));
+                }
+                Output::Archive { chain, index, envelope } => {
+                    self.people[at].archive.insert((chain, index), envelope);
+                }
+                Output::Serve { to, chain, indexes } => {
+                    let person = &self.people[at];
+                    let found = indexes
+                        .iter()
+                        .filter_map(|index| person.archive.get(&(chain, *index)).cloned())
+                        .collect();
+                    let person = &mut self.people[at];
+                    let cx = Cx { me: &person.me, now: self.now, rng: &mut self.rng };
+                    person.group.as_mut().unwrap().serve(cx, to, found);
+                }
+                Output::Event(event) => self.people[at].events.push(event),
+            }
+        }
+        let person = &mut self.people[at];
+        for change in person.group.as_mut().unwrap().changes() {
+            match change.value {
+                Some(value) => person.records.insert(change.key, value.to_vec()),
+                None => person.records.remove(&change.key),
+            };
+        }
+    }
+
+    /// Lets time pass until nobody has anything to do for a while.
+    fn settle(&mut self) {
+        for _ in 0..400 {
+            while self.deliver() {}
+            self.now = self.now.plus_ms(50);
+            for at in 0..self.people.len() {
+                let due = self.people[at].group.as_ref().and_then(Group::deadline);
+                if self.people[at].online && due.is_some_and(|due| due <= self.now) {
+                    self.act(at, |group, cx| group.on_deadline(cx));
+                }
+            }
+        }
+    }
+
+    fn deliver(&mut self) -> bool {
+        let mut busy = false;
+        while let Some((from, to, frame)) = self.frames.pop_front() {
+            let up = self.links.contains(&(from.min(to), from.max(to)));
+            if up && self.people[to].online && self.people[from].online {
+                let from = self.id(from);
+                // A peer that is no member is refused; the test's assertions see what follows.
+                let _ = self.act(to, |group, cx| group.on_frame(cx, from, &frame));
+                busy = true;
+            }
+        }
+        for at in 0..self.people.len() {
+            if !self.people[at].online || self.people[at].group.is_none() || !self.relay {
+                continue;
+            }
+            let logs: Vec<LogId> = self.people[at]
+                .group
+                .as_ref()
+                .unwrap()
+                .logs()
+                .iter()
+                .map(|log| log.keys.id())
+                .collect();
+            for log in logs {
+                loop {
+                    let read = *self.people[at].read.entry(log).or_default();
+                    let Some(entry) = self.logs.get(&log).and_then(|log| log.get(read)).cloned()
+                    else {
+                        break;
+                    };
+                    *self.people[at].read.entry(log).or_default() += 1;
+                    // Own entries and those of a topic that is gone are refused quietly.
+                    let _ =
+                        self.act(at, |group, cx| group.on_envelope(cx, Source::Log(log), &entry));
+                    busy = true;
+                }
+                self.act(at, |group, cx| group.on_caught_up(cx, log));
+            }
+        }
+        busy
+    }
+
+    fn say(&mut self, at: usize, text: &str) -> Sent {
+        self.act(at, |group, cx| group.send(cx, 0, text.as_bytes())).unwrap()
+    }
+
+    fn heard(&self, at: usize) -> Vec<String> {
+        self.people[at]
+            .events
+            .iter()
+            .filter_map(|event| match event {
+                Event::Message(received) => {
+                    Some(String::from_utf8_lossy(&received.payload).to_string())
+                }
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The process dies and starts again from what was committed.
+    fn restart(&mut self, at: usize) {
+        let stored = self.people[at].me.save();
+        self.people[at].me = Endpoint::load(&stored, &mut self.rng).unwrap();
+        let records = self.people[at].records.clone();
+        let group = Group::load(&self.people[at].me, records, self.now).unwrap();
+        self.people[at].group = Some(group);
+        self.people[at].read.clear();
+        let peers: Vec<_> =
+            self.links.iter().copied().filter(|(a, b)| *a == at || *b == at).collect();
+        for (a, b) in peers {
+            self.cut(a, b);
+            self.link(a, b);
+        }
+        self.drain(at);
+    }
+
+    fn member(&self, at: usize) -> &Group {
+        self.people[at].group.as_ref().unwrap()
+    }
+}
+
+#[test]
+fn members_converse_through_the_relay() {
+    let mut world = World::with(3, true);
+    world.say(0, "one");
+    world.settle();
+    world.say(1, "two");
+    world.settle();
+    world.say(2, "three");
+    world.settle();
+    assert_eq!(world.heard(0), ["two", "three"]);
+    assert_eq!(world.heard(1), ["one", "three"]);
+    assert_eq!(world.heard(2), ["one", "two"]);
+    assert_eq!(world.member(0).fingerprint(), world.member(2).fingerprint());
+}
+
+#[test]
+fn members_converse_over_channels_alone() {
+    let mut world = World::with(3, false);
+    world.link(0, 1);
+    world.link(1, 2);
+    world.settle();
+    world.say(0, "one");
+    world.say(2, "two");
+    world.settle();
+    assert_eq!(world.heard(0), ["two"]);
+    assert_eq!(world.heard(1), ["one", "two"]);
+    assert_eq!(world.heard(2), ["one"]);
+}
+
+#[test]
+fn each_message_is_delivered_once_by_both_paths() {
+    let mut world = World::with(3, true);
+    for (a, b) in [(0, 1), (1, 2), (0, 2)] {
+        world.link(a, b);
+    }
+    world.settle();
+    for n in 0..10 {
+        world.say(n % 3, &format!("{n}"));
+    }
+    world.settle();
+    assert_eq!(world.heard(0).len(), 6);
+    assert_eq!(world.heard(1).len(), 7);
+    assert_eq!(world.heard(2).len(), 7);
+}
+
+#[test]
+fn the_sender_learns_who_has_a_message() {
+    let mut world = World::with(3, true);
+    let sent = world.say(0, "one");
+    world.settle();
+    let delivered: BTreeSet<MemberId> = world.people[0]
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Delivered { to, chain, indexes } if *chain == sent.chain => {
+                assert_eq!(*indexes, [sent.index]);
+                Some(*to)
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(delivered, BTreeSet::from([world.id(1), world.id(2)]));
+}
+
+#[test]
+fn who_was_away_catches_up_in_order() {
+    for relay in [true, false] {
+        let mut world = World::with(3, relay);
+        if !relay {
+            world.link(0, 1);
+            world.link(0, 2);
+        }
+        world.settle();
+        world.say(0, "before");
+        world.settle();
+        world.people[2].online = false;
+        if !relay {
+            world.cut(0, 2);
+        }
+        for n in 0..5 {
+            world.say(n % 2, &format!("{n}"));
+            world.settle();
+        }
+        world.people[2].online = true;
+        if !relay {
+            world.link(0, 2);
+        }
+        world.settle();
+        assert_eq!(world.heard(2), ["before", "0", "1", "2", "3", "4"], "relay: {relay}");
+    }
+}
+
+#[test]
+fn a_removed_member_opens_nothing_that_follows() {
+    let mut world = World::with(4, true);
+    for n in 0..4 {
+        world.say(n, "hello");
+    }
+    world.settle();
+    let (before, removed) = (world.heard(3).len(), world.id(3));
+    world.act(0, |group, cx| group.remove(cx, removed)).unwrap();
+    world.say(0, "at once");
+    world.settle();
+    world.say(1, "later");
+    world.say(2, "later still");
+    world.settle();
+    assert_eq!(world.heard(3).len(), before);
+    assert_eq!(world.member(3).state(), GroupState::Removed);
+    assert!(world.people[3].events.iter().any(|event| matches!(
+        event,
+        Event::Removed { member, .. } if *member == removed
+    )));
+    assert_eq!(world.heard(1)[world.heard(1).len() - 2..], ["at once", "later still"]);
+    assert_eq!(world.member(1).members().len(), 3);
+}
+
+#[test]
+fn a_removed_member_with_its_old_state_reads_neither_words_nor_ops() {
+    let mut world = World::with(4, true);
+    for n in 0..4 {
+        world.say(n, "hello");
+    }
+    world.settle();
+    let old = world.people[3].records.clone();
+    let removed = world.id(3);
+    world.people[3].online = false;
+    world.act(0, |group, cx| group.remove(cx, removed)).unwrap();
+    world.say(1, "before it heard of it");
+    world.settle();
+    world.say(1, "after");
+    world.say(0, "after too");
+    world.settle();
+    let ops_then = world.member(0).ops.iter().count();
+    let fourth = world.id(2);
+    world.act(0, |group, cx| group.promote(cx, fourth)).unwrap();
+    world.settle();
+
+    // Its whole database is restored, it reads every log of the relay, whatever their names.
+    let group = Group::load(&world.people[3].me, old, world.now).unwrap();
+    world.people[3].group = Some(group);
+    let everything: Vec<Vec<u8>> = world.logs.values().flatten().cloned().collect();
+    let before = world.heard(3).len();
+    for entry in everything {
+        let log = LogId([0; 20]);
+        // Whatever opens shows in what it heard.
+        let _ = world.act(3, |group, cx| group.on_envelope(cx, Source::Log(log), &entry));
+    }
+    assert!(world.heard(3)[before..].iter().all(|text| text == "before it heard of it"));
+    assert!(world.member(3).ops.iter().count() <= ops_then);
+    assert_eq!(world.member(3).state(), GroupState::Removed);
+}
+
+#[test]
+fn a_message_sealed_before_its_sender_knew_is_labelled() {
+    let mut world = World::with(3, true);
+    world.say(1, "hello");
+    world.settle();
+    world.people[1].online = false;
+    let removed = world.id(2);
+    world.act(0, |group, cx| group.remove(cx, removed)).unwrap();
+    world.settle();
+    world.say(1, "to all three");
+    world.people[1].online = true;
+    world.settle();
+    let class = world.people[0].events.iter().rev().find_map(|event| match event {
+        Event::Message(received) => Some(received.class.clone()),
+        _ => None,
+    });
+    assert_eq!(class, Some(Class::StaleView(vec![removed])));
+}
+
+#[test]
+fn who_leaves_is_sealed_to_no_more_and_the_topic_is_renewed() {
+    let mut world = World::with(3, true);
+    for n in 0..3 {
+        world.say(n, "hello");
+    }
+    world.settle();
+    let logs = world.logs.len();
+    world.act(2, Group::leave).unwrap();
+    world.settle();
+    let before = world.heard(2).len();
+    world.say(0, "one");
+    world.say(1, "two");
+    world.settle();
+    assert_eq!(world.heard(2).len(), before);
+    assert_eq!(world.member(2).state(), GroupState::Left);
+    assert_eq!(world.member(0).members().len(), 2);
+    assert!(world.logs.len() > logs, "a new log");
+    assert!(world.heard(0).ends_with(&["two".into()]) && world.heard(1).ends_with(&["one".into()]));
+    assert!(!world.member(0).ops.resolve().topics().needs_refresh());
+}
+
+#[test]
+fn two_removals_at_once_end_in_one_clean_topic() {
+    let mut world = World::with(5, true);
+    let ids: Vec<_> = (0..5).map(|at| world.id(at)).collect();
+    world.act(0, |group, cx| group.promote(cx, ids[1])).unwrap();
+    world.settle();
+    for n in 0..5 {
+        world.say(n, "hello");
+        world.settle();
+    }
+    world.act(0, |group, cx| group.remove(cx, ids[3])).unwrap();
+    world.act(1, |group, cx| group.remove(cx, ids[4])).unwrap();
+    world.settle();
+    for at in 0..3 {
+        assert_eq!(world.member(at).members().len(), 3);
+        assert!(world.member(at).ops.resolve().topics().clean, "person {at}");
+        assert!(!world.member(at).lacks_topics());
+    }
+    let before = (world.heard(3).len(), world.heard(4).len());
+    for n in 0..3 {
+        world.say(n, "after");
+    }
+    world.settle();
+    for n in 0..3 {
+        let after = world.heard(n).iter().filter(|text| *text == "after").count();
+        assert_eq!(after, 2, "person {n}");
+    }
+    assert_eq!((world.heard(3).len(), world.heard(4).len()), before);
+}
+
+#[test]
+fn a_restart_makes_a_new_chain_and_loses_nothing() {
+    let mut world = World::with(3, true);
+    let first = world.say(0, "one");
+    world.settle();
+    world.restart(0);
+    world.restart(1);
+    world.settle();
+    let second = world.say(0, "two");
+    world.settle();
+    assert_ne!(first.chain, second.chain);
+    assert_eq!(world.heard(1), ["one", "two"]);
+    assert_eq!(world.heard(2), ["one", "two"]);
+    assert!(second.lamport > first.lamport);
+}
+
+#[test]
+fn a_confirmed_pair_seals_ratchet_slots() {
+    let mut world = World::with(2, true);
+    world.say(0, "one");
+    world.settle();
+    world.restart(0);
+    world.settle();
+    world.say(0, "two");
+    let chain = world.member(0).sending.chain.as_ref().unwrap().id();
+    assert!(world.member(0).sending.inits[&chain].is_empty());
+    world.settle();
+    assert_eq!(world.heard(1), ["one", "two"]);
+}
+
+#[test]
+fn a_member_whose_state_was_rolled_back_is_sealed_to_anew() {
+    let mut world = World::with(2, true);
+    let old = world.people[1].records.clone();
+    world.say(0, "one");
+    world.settle();
+    world.restart(0);
+    world.say(0, "two");
+    world.settle();
+    world.people[1].records = old;
+    world.logs.values_mut().for_each(Vec::clear);
+    world.people.iter_mut().for_each(|person| person.read.clear());
+    world.restart(1);
+    world.restart(0);
+    world.say(0, "unreadable there");
+    world.settle();
+    assert!(world.people[1].events.contains(&Event::Alarm(Alarm::SlotFailed(world.id(0)))));
+    world.say(0, "readable again");
+    world.settle();
+    assert!(world.heard(1).ends_with(&["readable again".into()]));
+}
+
+#[test]
+fn a_message_that_never_came_is_reported_and_healed_over_a_channel() {
+    let mut world = World::with(3, true);
+    world.say(0, "one");
+    world.settle();
+    world.say(0, "withheld");
+    let log = *world.logs.iter().max_by_key(|(_, entries)| entries.len()).unwrap().0;
+    let withheld = world.logs.get_mut(&log).unwrap().pop().unwrap();
+    world.say(0, "three");
+    world.deliver();
+    assert_eq!(world.heard(1), ["one", "three"]);
+    world.people[0].online = false;
+    world.settle();
+    assert!(
+        world.people[1].events.iter().any(|event| matches!(event, Event::Gap { index: 1, .. }))
+    );
+    // Person 2 got it after all, and the author is away.
+    world.act(2, |group, cx| group.on_envelope(cx, Source::Log(log), &withheld)).unwrap();
+    world.link(1, 2);
+    world.settle();
+    assert!(world.heard(1).contains(&"withheld".into()));
+    assert!(
+        world.people[1].events.iter().any(|event| matches!(event, Event::Healed { index: 1, .. }))
+    );
+}
+
+#[test]
+fn a_withheld_bundle_is_asked_for_on_the_log() {
+    let mut world = World::with(3, true);
+    let log = world.member(0).logs()[0].keys.id();
+    let before = world.logs[&log].len();
+    world.say(0, "one");
+    // The bundle comes first: the relay hides it from everybody.
+    world.logs.get_mut(&log).unwrap().remove(before);
+    for person in &mut world.people {
+        person.read.insert(log, before);
+    }
+    world.settle();
+    assert_eq!(world.heard(1), ["one"]);
+    assert_eq!(world.heard(2), ["one"]);
+}
+
+#[test]
+fn an_invite_is_good_for_as_many_as_it_says_and_forgives_a_lost_welcome() {
+    let mut world = World::with(3, true);
+    let secret = world.invite(0);
+    let leaver = 2;
+    world.act(leaver, Group::leave).unwrap();
+    world.settle();
+    assert!(world.admit(0, leaver, &secret).is_ok());
+    assert!(world.admit(0, leaver, &secret).is_ok(), "the same again");
+    let stranger = Endpoint::generate("stranger", vec![], &mut world.rng).unwrap();
+    let old = core::mem::replace(&mut world.people[1].me, stranger);
+    assert_eq!(world.admit(0, 1, &secret), Err(AdmitError::Used));
+    world.people[1].me = old;
+}
+
+#[test]
+fn expired_and_revoked_invites_admit_nobody() {
+    let mut world = World::with(2, true);
+    let stranger = Endpoint::generate("stranger", vec![], &mut world.rng).unwrap();
+    world.people[1].me = stranger;
+    let secret = world.invite(0);
+    world.act(0, |group, cx| group.revoke(cx, secret.id())).unwrap();
+    assert_eq!(world.admit(0, 1, &secret), Err(AdmitError::Revoked));
+    let secret = world.invite(0);
+    world.now = world.now.plus_ms(2_000_000);
+    assert_eq!(world.admit(0, 1, &secret), Err(AdmitError::Expired));
+    let unknown = InviteSecret::generate(&mut world.rng);
+    assert_eq!(world.admit(0, 1, &unknown), Err(AdmitError::Unknown));
+}
+
+#[test]
+fn a_member_may_not_remove_its_admin_and_an_error_changes_nothing() {
+    let mut world = World::with(2, true);
+    let founder = world.id(0);
+    let before = world.people[1].records.clone();
+    let refused = world.act(1, |group, cx| group.remove(cx, founder));
+    assert!(refused.is_err());
+    assert_eq!(world.people[1].records, before);
+    let limit = world.act(1, |group, cx| group.send(cx, 0, &[0; 40_000]));
+    assert!(matches!(limit, Err(SendError::TooLong { .. })));
+    assert_eq!(world.people[1].records, before);
+}
+
+#[test]
+fn many_messages_make_more_chains() {
+    let mut world = World::with(2, true);
+    for n in 0..600 {
+        world.say(0, &format!("{n}"));
+    }
+    world.settle();
+    assert_eq!(world.heard(1).len(), 600);
+    let chains: BTreeSet<_> = world.people[0]
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Rotated { chain, .. } => Some(*chain),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(chains.len(), 3);
+}
+
+#[test]
+fn garbage_and_strangers_are_refused() {
+    let mut world = World::with(2, true);
+    let before = world.people[0].records.clone();
+    let stranger = MemberId([7; 32]);
+    for bytes in [&[][..], &[0; 1], &[1; 512], &[0xff; 40_000]] {
+        let log = Source::Log(LogId([0; 20]));
+        assert!(world.act(0, |group, cx| group.on_envelope(cx, log, bytes)).is_err());
+        let member = world.id(1);
+        assert!(world.act(0, |group, cx| group.on_frame(cx, member, bytes)).is_err());
+        assert!(world.act(0, |group, cx| group.on_frame(cx, stranger, bytes)).is_err());
+    }
+    assert_eq!(world.people[0].records, before);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes() {
+    let run = || {
+        let mut world = World::with(3, true);
+        world.say(0, "one");
+        world.settle();
+        let removed = world.id(2);
+        world.act(0, |group, cx| group.remove(cx, removed)).unwrap();
+        world.say(1, "two");
+        world.settle();
+        (world.logs, world.people.into_iter().map(|person| person.records).collect::<Vec<_>>())
+    };
+    assert!(run() == run());
+}

@@ -1,0 +1,396 @@
+//! What people ask of a group: to found it, to admit and remove, to leave, to change it.
+
+use alloc::{collections::BTreeSet, vec::Vec};
+
+use minicbor::bytes::ByteVec;
+use rand_core::CryptoRng;
+
+use super::{
+    Admission, AdmitError, BadPolicy, ChainState, Cx, Group, GroupState, InviteTerms, VerbError,
+    WelcomeError,
+    records::{Key, ordered},
+    wire::{Statement, Welcome, Whereabouts},
+};
+use crate::{
+    codec,
+    identity::SignedCard,
+    ids::{InviteId, MemberId, OpId, Timestamp},
+    invite::InviteRecord,
+    limits::{OP_DEPS, WELCOME_BYTES},
+    membership::{AdmitMode, Body, Cut, Kind, NotAllowed, Op, OpSet, Policy, RemoveReason},
+    topic::TopicSecret,
+};
+
+const WELCOME: u8 = 1;
+/// A Welcome is as good as a sync for this long, in milliseconds.
+const FRESH_MS: u64 = 5 * 60 * 1000;
+
+impl Group {
+    /// Founds a group with this node's member as its only one.
+    pub fn create<R: CryptoRng>(cx: Cx<'_, R>, policy: Policy) -> Result<Self, BadPolicy> {
+        if !policy.check() {
+            return Err(BadPolicy);
+        }
+        let topic = TopicSecret::generate(cx.rng);
+        let mut nonce = [0; 16];
+        cx.rng.fill_bytes(&mut nonce);
+        let card = cx.me.card().as_bytes().into();
+        let body = Body {
+            group: None,
+            author: cx.me.member(),
+            seq: 0,
+            deps: Vec::new(),
+            cap: None,
+            at: cx.now,
+            kind: Kind::Genesis { nonce, card, policy, topic_commit: topic.commit() },
+        };
+        let genesis = Op::sign(body, cx.me.identity());
+        let ops = OpSet::new(genesis).map_err(|_| BadPolicy)?;
+        let mut group = Self::of(ops, cx.me.member());
+        group.topics.learn(&group.id, topic, cx.now);
+        group.mark_all();
+        Ok(group)
+    }
+
+    /// Takes up the membership that an admin's Welcome gives. `host` is the admin whom the join's
+    /// handshake authenticated.
+    pub fn join<R: CryptoRng>(
+        cx: Cx<'_, R>,
+        welcome: &[u8],
+        host: MemberId,
+    ) -> Result<Self, WelcomeError> {
+        let welcome: Welcome = codec::decode(welcome).map_err(|_| WelcomeError::Malformed)?;
+        let mut ops = Vec::new();
+        for op in &welcome.ops {
+            ops.push(Op::from_bytes(op).map_err(|_| WelcomeError::Malformed)?);
+        }
+        if welcome.version != WELCOME || ops.is_empty() {
+            return Err(WelcomeError::Malformed);
+        }
+        let genesis = ops.remove(0);
+        let ops = ordered(genesis, ops).ok_or(WelcomeError::Malformed)?;
+        if ops.group() != welcome.group {
+            return Err(WelcomeError::Malformed);
+        }
+        if !ops.resolve().is_member(&cx.me.member()) {
+            return Err(WelcomeError::NotAMember);
+        }
+        if !ops.resolve().is_admin(&host) {
+            return Err(WelcomeError::NotAnAdmin);
+        }
+        let mut group = Self::of(ops, cx.me.member());
+        for card in &welcome.cards {
+            if let Ok(card) = SignedCard::from_bytes(card)
+                && group.people.cards.contains_key(&card.card().member)
+            {
+                group.people.take_card(card);
+            }
+        }
+        for topic in &welcome.topics {
+            let topic = topic.as_slice().try_into().map_err(|_| WelcomeError::Malformed)?;
+            group.topics.learn(&group.id, TopicSecret::from_bytes(topic), cx.now);
+        }
+        for whereabouts in welcome.presences {
+            group.people.take_presence(whereabouts.member, whereabouts.presence);
+        }
+        group.fresh_until = cx.now.plus_ms(FRESH_MS);
+        group.mark_all();
+        Ok(group)
+    }
+
+    /// Publishes an invite.
+    pub fn invite<R: CryptoRng>(
+        &mut self,
+        mut cx: Cx<'_, R>,
+        record: &InviteRecord,
+        terms: InviteTerms,
+    ) -> Result<OpId, VerbError> {
+        let kind = Kind::InviteCreate {
+            record: record.clone(),
+            max_uses: terms.max_uses.max(1),
+            expires: terms.expires,
+            mode: AdmitMode::Auto,
+            strict: true,
+        };
+        self.act(&mut cx, kind)
+    }
+
+    /// Revokes an invite.
+    pub fn revoke<R: CryptoRng>(
+        &mut self,
+        mut cx: Cx<'_, R>,
+        id: InviteId,
+    ) -> Result<(), VerbError> {
+        self.act(&mut cx, Kind::InviteRevoke { invite: id }).map(|_| ())
+    }
+
+    /// Admits a joiner and answers with the Welcome for it. Admitting the same identity by the
+    /// same invite again answers with a fresh Welcome.
+    pub fn admit<R: CryptoRng>(
+        &mut self,
+        mut cx: Cx<'_, R>,
+        request: &Admission<'_>,
+    ) -> Result<Vec<u8>, AdmitError> {
+        let joiner = request.card.card().member;
+        if self.state != GroupState::Active || self.write_topics().is_empty() {
+            return Err(AdmitError::NotAllowed);
+        }
+        if self.came_by(&joiner, request.invite) {
+            return self.welcome().ok_or(AdmitError::Full);
+        }
+        let resolution = self.ops.resolve();
+        let invite = resolution.invites.get(&request.invite).ok_or(AdmitError::Unknown)?;
+        if invite.revoked {
+            return Err(AdmitError::Revoked);
+        }
+        if invite.used >= invite.max_uses {
+            return Err(AdmitError::Used);
+        }
+        if cx.now > invite.expires {
+            return Err(AdmitError::Expired);
+        }
+        let kind = Kind::Admit {
+            card: request.card.as_bytes().into(),
+            invite: Some(request.invite),
+            proof: request.proof,
+            handshake: request.handshake,
+            use_no: invite.used,
+        };
+        self.join_heads(&mut cx);
+        let under = self.write_topics();
+        self.publish_op(&mut cx, kind, &under).map_err(|refused| match refused {
+            NotAllowed::AlreadyAMember => AdmitError::AlreadyMember,
+            NotAllowed::InviteUsed { .. } => AdmitError::Used,
+            NotAllowed::InviteExpired => AdmitError::Expired,
+            NotAllowed::InviteRevoked => AdmitError::Revoked,
+            NotAllowed::NoSuchInvite => AdmitError::Unknown,
+            NotAllowed::BadProof | NotAllowed::Malformed(_) => AdmitError::BadProof,
+            NotAllowed::GroupFull { .. } | NotAllowed::Full { .. } => AdmitError::Full,
+            _ => AdmitError::NotAllowed,
+        })?;
+        self.welcome().ok_or(AdmitError::Full)
+    }
+
+    /// Removes a member: the op, and new keys sealed to everybody else, leave in this step.
+    pub fn remove<R: CryptoRng>(
+        &mut self,
+        mut cx: Cx<'_, R>,
+        who: MemberId,
+    ) -> Result<(), VerbError> {
+        let cut = self.cut(&who);
+        self.renew(&mut cx, |topic_commit| Kind::Remove {
+            member: who,
+            cut,
+            reason: RemoveReason::Unsaid,
+            topic_commit,
+        })
+    }
+
+    /// Leaves the group.
+    pub fn leave<R: CryptoRng>(&mut self, mut cx: Cx<'_, R>) -> Result<(), VerbError> {
+        self.act(&mut cx, Kind::Leave).map(|_| ())
+    }
+
+    /// Makes an admin of a member.
+    pub fn promote<R: CryptoRng>(
+        &mut self,
+        mut cx: Cx<'_, R>,
+        who: MemberId,
+    ) -> Result<(), VerbError> {
+        self.act(&mut cx, Kind::Promote { member: who }).map(|_| ())
+    }
+
+    /// Takes an admin's rights.
+    pub fn demote<R: CryptoRng>(
+        &mut self,
+        mut cx: Cx<'_, R>,
+        who: MemberId,
+    ) -> Result<(), VerbError> {
+        self.act(&mut cx, Kind::Demote { member: who }).map(|_| ())
+    }
+
+    /// Makes new keys, sealed to every member, and a new topic, at once; every other member does
+    /// so before its next message.
+    pub fn rotate<R: CryptoRng>(&mut self, mut cx: Cx<'_, R>) -> Result<(), VerbError> {
+        self.renew(&mut cx, |commit| Kind::Refresh { topic_commit: Some(commit) })
+    }
+
+    /// Changes the group's name or relays.
+    pub fn set_policy<R: CryptoRng>(
+        &mut self,
+        mut cx: Cx<'_, R>,
+        policy: Policy,
+    ) -> Result<(), VerbError> {
+        if !policy.check() {
+            return Err(VerbError::BadPolicy);
+        }
+        self.act(&mut cx, Kind::SetPolicy { policy }).map(|_| ())
+    }
+
+    /// What is due when no topic is clean: a Refresh, if none came meanwhile.
+    pub(super) fn refresh<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>) {
+        if self.ops.resolve().topics().needs_refresh() {
+            // Whoever may not, or has no topic yet, leaves it to others.
+            let _ = self.renew(cx, |commit| Kind::Refresh { topic_commit: Some(commit) });
+        }
+    }
+
+    /// An op that begins a topic epoch: it and the new keys that hand the topic over are the last
+    /// words under the topics of before.
+    fn renew<R: CryptoRng>(
+        &mut self,
+        cx: &mut Cx<'_, R>,
+        kind: impl FnOnce([u8; 32]) -> Kind,
+    ) -> Result<(), VerbError> {
+        self.check_active()?;
+        let topic = TopicSecret::generate(cx.rng);
+        let kind = kind(topic.commit());
+        self.join_heads(cx);
+        let under = self.write_topics();
+        let commit = topic.commit();
+        self.topics.learn(&self.id, topic.clone(), cx.now);
+        self.dirty.mark(Key::Topic(commit));
+        if let Err(refused) = self.publish_op(cx, kind.clone(), &under) {
+            self.topics.forget(&commit);
+            return Err(verb_error(refused, &kind));
+        }
+        self.rotate_chain(cx, Some(&topic), &under);
+        Ok(())
+    }
+
+    fn act<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>, kind: Kind) -> Result<OpId, VerbError> {
+        self.check_active()?;
+        self.join_heads(cx);
+        let under = self.write_topics();
+        self.publish_op(cx, kind.clone(), &under).map_err(|refused| verb_error(refused, &kind))
+    }
+
+    fn check_active(&self) -> Result<(), VerbError> {
+        if self.state != GroupState::Active {
+            return Err(VerbError::NotAMember);
+        }
+        if self.write_topics().is_empty() { Err(VerbError::NoTopic) } else { Ok(()) }
+    }
+
+    /// Signs an op, publishes it under these topics and draws what follows from it.
+    fn publish_op<R: CryptoRng>(
+        &mut self,
+        cx: &mut Cx<'_, R>,
+        kind: Kind,
+        under: &[[u8; 32]],
+    ) -> Result<OpId, NotAllowed> {
+        let body = self.ops.next(self.me, kind, cx.now)?;
+        let op = Op::sign(body, cx.me.identity());
+        let (id, bytes) = (op.id(), Vec::from(op.as_bytes()));
+        let before: BTreeSet<MemberId> = self.ops.resolve().members.keys().copied().collect();
+        self.ops.insert(op).map_err(|_| NotAllowed::Full { ops: self.ops.iter().count() })?;
+        self.publish_control(cx, &Statement::Ops(Vec::from([bytes.into()])), under);
+        self.after_ops(cx, &before, &[id]);
+        Ok(id)
+    }
+
+    /// Joins heads until an op can name them all.
+    pub(super) fn join_heads<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>) {
+        while self.ops.heads().len() > OP_DEPS {
+            let under = self.write_topics();
+            if self.publish_op(cx, Kind::Refresh { topic_commit: None }, &under).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// What was accepted of a member's chains so far.
+    fn cut(&self, who: &MemberId) -> Vec<Cut> {
+        let mut newest_first: Vec<(Timestamp, Cut)> = self
+            .receiving
+            .chains
+            .iter()
+            .filter(|(_, entry)| entry.head.head().sender == *who)
+            .filter_map(|(chain, entry)| {
+                let next = match &entry.state {
+                    ChainState::Open(read) => read.next(),
+                    ChainState::Closed { next } => *next,
+                    _ => 0,
+                };
+                let incarnation = entry.head.head().incarnation;
+                let index = next.checked_sub(1)?;
+                Some((entry.at, Cut { incarnation, chain: *chain, index }))
+            })
+            .collect();
+        newest_first.sort_unstable_by(|a, b| b.cmp(a));
+        newest_first.truncate(CUTS);
+        let mut cuts: Vec<Cut> = newest_first.into_iter().map(|(_, cut)| cut).collect();
+        cuts.sort_unstable();
+        cuts
+    }
+
+    /// Whether a member was admitted by this invite.
+    fn came_by(&self, member: &MemberId, invite: InviteId) -> bool {
+        let grant = self.ops.resolve().members.get(member).map(|standing| standing.grant);
+        grant.and_then(|grant| self.ops.op(&grant)).is_some_and(
+            |op| matches!(&op.body().kind, Kind::Admit { invite: Some(by), .. } if *by == invite),
+        )
+    }
+
+    /// What a newcomer needs; `None` where it is more than a join carries.
+    fn welcome(&self) -> Option<Vec<u8>> {
+        let bytes = |bytes: &[u8]| -> ByteVec { Vec::from(bytes).into() };
+        let members = &self.ops.resolve().members;
+        let welcome = codec::encode(&Welcome {
+            version: WELCOME,
+            group: self.id,
+            ops: self.ops.iter().map(|op| bytes(op.as_bytes())).collect(),
+            cards: self.people.cards.values().map(|card| bytes(card.as_bytes())).collect(),
+            topics: self
+                .write_topics()
+                .iter()
+                .filter_map(|commit| self.topics.secret(commit))
+                .map(|secret| bytes(secret.as_bytes()))
+                .collect(),
+            presences: self
+                .people
+                .presences
+                .iter()
+                .filter(|(member, _)| members.contains_key(member))
+                .map(|(member, presence)| Whereabouts {
+                    member: *member,
+                    presence: presence.clone(),
+                })
+                .collect(),
+        });
+        (welcome.len() <= WELCOME_BYTES).then_some(welcome)
+    }
+
+    fn mark_all(&mut self) {
+        self.dirty.mark(Key::Meta);
+        let ops: Vec<OpId> = self.ops.iter().map(Op::id).collect();
+        ops.into_iter().for_each(|id| self.dirty.mark(Key::Op(id)));
+        self.people.cards.keys().for_each(|member| self.dirty.mark(Key::Card(*member)));
+        self.people.presences.keys().for_each(|member| self.dirty.mark(Key::Presence(*member)));
+        let topics: Vec<_> = self.topics.log_keys(&self.id).map(|(commit, _)| commit).collect();
+        topics.into_iter().for_each(|commit| self.dirty.mark(Key::Topic(commit)));
+    }
+}
+
+/// Cuts in one Remove: an op has room for them beside everything else.
+const CUTS: usize = 64;
+
+fn verb_error(refused: NotAllowed, kind: &Kind) -> VerbError {
+    let whom = match kind {
+        Kind::Remove { member, .. } | Kind::Promote { member } | Kind::Demote { member } => {
+            Some(*member)
+        }
+        _ => None,
+    };
+    match (refused, whom) {
+        (NotAllowed::NotAMember, _) => VerbError::NotAMember,
+        (NotAllowed::NoSuchMember, Some(member)) => VerbError::NoSuchMember(member),
+        (NotAllowed::TargetIsSenior { .. } | NotAllowed::Yourself, Some(member)) => {
+            VerbError::TargetIsSenior(member)
+        }
+        (NotAllowed::NoSuchInvite | NotAllowed::InviteRevoked, _) => VerbError::NoSuchInvite,
+        (NotAllowed::Malformed(_), _) => VerbError::BadPolicy,
+        (NotAllowed::Full { .. } | NotAllowed::GroupFull { .. }, _) => VerbError::Full,
+        _ => VerbError::NotAnAdmin,
+    }
+}

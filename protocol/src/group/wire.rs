@@ -1,0 +1,261 @@
+//! What a group says besides messages: control statements inside envelopes, frames on channels, the
+//! Welcome of a newcomer. All strict CBOR.
+
+use alloc::vec::Vec;
+
+use minicbor::{Decode, Encode, bytes::ByteVec};
+
+use crate::{
+    codec, gossip,
+    ids::{ChainId, EnvelopeId, GroupId, MemberId, OpId, Timestamp},
+    sign::{BadSignature, Context, Signature, SigningSecret, verify},
+};
+
+/// A control envelope's content: signed by the identity that says it.
+#[derive(Encode, Decode)]
+#[cbor(array)]
+pub(super) struct Control {
+    #[n(0)]
+    pub kind: u8,
+    #[n(1)]
+    pub from: MemberId,
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub payload: Vec<u8>,
+    #[n(3)]
+    signature: Signature,
+}
+
+/// What a control envelope says.
+pub(super) enum Statement {
+    /// 1: membership ops, each signed by its author.
+    Ops(Vec<ByteVec>),
+    /// 2: a bundle's head and some of its pages.
+    Bundle(BundleWire),
+    /// 3: a newer card of the sender.
+    Card(ByteVec),
+    /// 4: where the sender may be reached.
+    Presence(Presence),
+    /// 5: messages that the sender has.
+    Receipt(Vec<Indexes>),
+    /// 6: a slot that the sender can't open, in this chain of somebody.
+    SlotNack(ChainId),
+    /// 7: what the sender lacks.
+    Want(Want),
+}
+
+/// A bundle on the wire.
+#[derive(Encode, Decode)]
+#[cbor(array)]
+pub(super) struct BundleWire {
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub head: Vec<u8>,
+    #[n(1)]
+    pub pages: Vec<ByteVec>,
+}
+
+/// Where a member may be reached: binary multiaddrs.
+#[derive(Clone, Encode, Decode)]
+#[cbor(array)]
+pub(super) struct Presence {
+    #[n(0)]
+    pub at: Timestamp,
+    #[n(1)]
+    pub addresses: Vec<ByteVec>,
+}
+
+/// Some messages of a chain.
+#[derive(Clone, Encode, Decode)]
+#[cbor(array)]
+pub(super) struct Indexes {
+    #[n(0)]
+    pub chain: ChainId,
+    #[n(1)]
+    pub indexes: Vec<u32>,
+}
+
+/// What somebody lacks.
+#[derive(Clone, Default, Encode, Decode)]
+#[cbor(array)]
+pub(super) struct Want {
+    /// Everything that is not in the past of these.
+    #[n(0)]
+    pub ops_after: Option<Vec<OpId>>,
+    /// The bundles of these chains.
+    #[n(1)]
+    pub bundles: Vec<ChainId>,
+    /// These messages.
+    #[n(2)]
+    pub messages: Vec<Indexes>,
+    /// Whether the topic secrets of the frontier are wanted; answered on channels only.
+    #[n(3)]
+    pub topics: bool,
+}
+
+/// What goes over a member's channel, for one group.
+#[derive(Encode, Decode)]
+pub(super) enum Frame {
+    #[n(0)]
+    Push(#[n(0)] ByteVec),
+    #[n(1)]
+    Have(#[n(0)] Vec<EnvelopeId>),
+    #[n(2)]
+    Graft(#[n(0)] Vec<EnvelopeId>),
+    #[n(3)]
+    Prune,
+    #[n(4)]
+    Summary(#[n(0)] Summary),
+    #[n(5)]
+    Data(#[n(0)] Data),
+    /// All that the receiver lacked by its summary has been sent.
+    #[n(6)]
+    Done,
+    #[n(7)]
+    Want(#[n(0)] Want),
+}
+
+/// One page of what a node has.
+#[derive(Encode, Decode)]
+#[cbor(array)]
+pub(super) struct Summary {
+    #[n(0)]
+    pub heads: Vec<OpId>,
+    #[n(1)]
+    pub chains: Vec<ChainSummary>,
+    #[n(2)]
+    pub cards: Vec<CardSummary>,
+    /// Whether this is the last page.
+    #[n(3)]
+    pub last: bool,
+}
+
+/// How far a chain was read.
+#[derive(Encode, Decode)]
+#[cbor(array)]
+pub(super) struct ChainSummary {
+    #[n(0)]
+    pub chain: ChainId,
+    /// One more than the highest index read.
+    #[n(1)]
+    pub next: u32,
+    /// Indexes below that are lacking.
+    #[n(2)]
+    pub missing: Vec<u32>,
+}
+
+/// Which card of a member is known.
+#[derive(Encode, Decode)]
+#[cbor(array)]
+pub(super) struct CardSummary {
+    #[n(0)]
+    pub member: MemberId,
+    #[n(1)]
+    pub seq: u64,
+}
+
+/// What a peer lacked.
+#[derive(Default, Encode, Decode)]
+#[cbor(array)]
+pub(super) struct Data {
+    #[n(0)]
+    pub ops: Vec<ByteVec>,
+    #[n(1)]
+    pub cards: Vec<ByteVec>,
+    #[n(2)]
+    pub bundles: Vec<BundleWire>,
+    #[n(3)]
+    pub envelopes: Vec<ByteVec>,
+    /// Topic secrets; over channels to current members only.
+    #[n(4)]
+    pub topics: Vec<ByteVec>,
+}
+
+/// What an admin hands a newcomer.
+#[derive(Encode, Decode)]
+#[cbor(array)]
+pub(super) struct Welcome {
+    #[n(0)]
+    pub version: u8,
+    #[n(1)]
+    pub group: GroupId,
+    #[n(2)]
+    pub ops: Vec<ByteVec>,
+    #[n(3)]
+    pub cards: Vec<ByteVec>,
+    #[n(4)]
+    pub topics: Vec<ByteVec>,
+    #[n(5)]
+    pub presences: Vec<Whereabouts>,
+}
+
+/// A member's presence, told by another.
+#[derive(Encode, Decode)]
+#[cbor(array)]
+pub(super) struct Whereabouts {
+    #[n(0)]
+    pub member: MemberId,
+    #[n(1)]
+    pub presence: Presence,
+}
+
+/// Bytes that say nothing known.
+pub(super) struct Unknown;
+
+impl Control {
+    /// Signs a statement.
+    pub fn sign(group: &GroupId, statement: &Statement, identity: &SigningSecret) -> Vec<u8> {
+        let (kind, payload) = statement.encode();
+        let signature = identity.sign(Context::Notice, &[&group.0, &[kind], &payload]);
+        codec::encode(&Self { kind, from: identity.id(), payload, signature })
+    }
+
+    /// Reads a statement; its signature is checked by [`Self::verify`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, codec::Malformed> {
+        codec::decode(bytes)
+    }
+
+    pub fn verify(&self, group: &GroupId) -> Result<(), BadSignature> {
+        let parts: [&[u8]; 3] = [&group.0, &[self.kind], &self.payload];
+        verify(&self.from.0, Context::Notice, &parts, &self.signature)
+    }
+
+    pub fn statement(&self) -> Result<Statement, Unknown> {
+        fn read<'b, T: Decode<'b, ()> + Encode<()>>(bytes: &'b [u8]) -> Result<T, Unknown> {
+            codec::decode(bytes).map_err(|_| Unknown)
+        }
+        Ok(match self.kind {
+            1 => Statement::Ops(read(&self.payload)?),
+            2 => Statement::Bundle(read(&self.payload)?),
+            3 => Statement::Card(read(&self.payload)?),
+            4 => Statement::Presence(read(&self.payload)?),
+            5 => Statement::Receipt(read(&self.payload)?),
+            6 => Statement::SlotNack(read(&self.payload)?),
+            7 => Statement::Want(read(&self.payload)?),
+            _ => return Err(Unknown),
+        })
+    }
+}
+
+impl Statement {
+    fn encode(&self) -> (u8, Vec<u8>) {
+        match self {
+            Self::Ops(ops) => (1, codec::encode(ops)),
+            Self::Bundle(bundle) => (2, codec::encode(bundle)),
+            Self::Card(card) => (3, codec::encode(card)),
+            Self::Presence(presence) => (4, codec::encode(presence)),
+            Self::Receipt(receipt) => (5, codec::encode(receipt)),
+            Self::SlotNack(chain) => (6, codec::encode(chain)),
+            Self::Want(want) => (7, codec::encode(want)),
+        }
+    }
+}
+
+impl From<gossip::Frame> for Frame {
+    fn from(frame: gossip::Frame) -> Self {
+        match frame {
+            gossip::Frame::Push(bytes) => Self::Push(bytes.into()),
+            gossip::Frame::Have(ids) => Self::Have(ids),
+            gossip::Frame::Graft(ids) => Self::Graft(ids),
+            gossip::Frame::Prune => Self::Prune,
+        }
+    }
+}

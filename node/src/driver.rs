@@ -138,6 +138,9 @@ pub enum Stopped {
     /// The client of a relay ended.
     #[error("the network task for a relay ended")]
     Relay,
+    /// The relay inside ended.
+    #[error("the relay inside the node ended")]
+    Host,
     /// The core's thread ended: there is a message on standard error.
     #[error("the node's core ended")]
     Core,
@@ -175,9 +178,10 @@ pub async fn start(config: NodeConfig) -> Result<Running, StartError> {
     let (woken, events) = watch::channel(0);
     let (told, mut listening) = watch::channel(Vec::new());
     let stop = CancellationToken::new();
-    let turn = turn::Turn::new(opened.core, taken, mesh, woken, told, stop.clone());
+    let network = tokio::runtime::Handle::current();
+    let turn = turn::Turn::new(opened.core, taken, mesh, network, woken, told, stop.clone());
     let (done, mut end) = oneshot::channel();
-    let runtime = tokio::runtime::Handle::current();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     thread::Builder::new().name("core".into()).spawn(move || {
         // Whoever waits for the end may be gone.
         let _ = done.send(runtime.block_on(turn.run()));
@@ -199,7 +203,16 @@ pub async fn start(config: NodeConfig) -> Result<Running, StartError> {
 impl Running {
     /// Waits until the node ends by itself, which it does only when something is broken.
     pub async fn wait(&mut self) -> Stopped {
-        stopped((&mut self.end).await)
+        let host = async {
+            match &mut self.host {
+                Some(host) => host.died().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            ended = &mut self.end => stopped(ended),
+            () = host => Stopped::Host,
+        }
     }
 
     /// Stops the node, with leave taken of members and relays. Nothing is lost by not calling it.
@@ -226,3 +239,6 @@ pub fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
+
+#[cfg(test)]
+mod tests;

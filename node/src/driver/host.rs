@@ -1,25 +1,80 @@
 //! A relay inside the node, for people who have no server.
+//!
+//! > A relay's address stands in invites and in groups' policies, so it keeps its key and its port.
 
-use std::path::Path;
+use std::{
+    fs, io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use rendezvous::{Config, ListenError, Relay, StartError, config::PORT};
 
 use super::HostRelay;
+use crate::net::{free_port, reachable};
 
 /// A relay that runs in this process.
 pub(super) struct Host {
+    relay: Relay,
     addresses: Vec<String>,
 }
 
 /// Why there is no relay inside.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
-    /// This build has none.
-    #[error("not in this build")]
-    Absent,
+    /// It did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The port under which others know it can't be read or written.
+    #[error("its port can't be kept: {0}")]
+    Port(#[from] io::Error),
 }
 
+/// Addresses that go into invites and policies.
+const ADDRESSES: usize = 4;
+
+/// Starts the relay whose key, port and entries are in `data_dir`.
 pub(super) async fn start(data_dir: &Path, config: HostRelay) -> Result<Host, HostError> {
-    let _ = (data_dir, config);
-    Err(HostError::Absent)
+    let relay = if config.listen.is_empty() {
+        on_its_port(data_dir).await?
+    } else {
+        on(data_dir, config.listen).await?
+    };
+    let chosen = reachable(relay.addrs(), ADDRESSES);
+    Ok(Host { addresses: chosen.iter().map(ToString::to_string).collect(), relay })
+}
+
+/// On the port that it had the last time. At first that is the usual one, or, where that is taken,
+/// any.
+async fn on_its_port(data_dir: &Path) -> Result<Relay, HostError> {
+    let file = data_dir.join("port");
+    let (port, relay) = match kept(&file)? {
+        Some(port) => (port, on(data_dir, everywhere(port)).await?),
+        None => match (on(data_dir, everywhere(PORT)).await, free_port()) {
+            (Err(StartError::Listen(ListenError::Bind { .. })), Some(port)) => {
+                (port, on(data_dir, everywhere(port)).await?)
+            }
+            (started, _) => (PORT, started?),
+        },
+    };
+    fs::write(file, format!("{port}\n"))?;
+    Ok(relay)
+}
+
+fn kept(file: &PathBuf) -> io::Result<Option<u16>> {
+    match fs::read_to_string(file) {
+        Ok(text) => text.trim().parse().map(Some).map_err(|_| io::ErrorKind::InvalidData.into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+async fn on(data_dir: &Path, listen: Vec<SocketAddr>) -> Result<Relay, StartError> {
+    Relay::start(Config { listen, ..Config::durable(data_dir.into()) }).await
+}
+
+fn everywhere(port: u16) -> Vec<SocketAddr> {
+    vec![(Ipv4Addr::UNSPECIFIED, port).into(), (Ipv6Addr::UNSPECIFIED, port).into()]
 }
 
 impl Host {
@@ -28,5 +83,13 @@ impl Host {
         &self.addresses
     }
 
-    pub(super) async fn stop(self) {}
+    /// Waits until the relay dies.
+    pub(super) async fn died(&mut self) {
+        self.relay.ended().await;
+    }
+
+    /// Stops it; what it acknowledged is on the disk.
+    pub(super) async fn stop(self) {
+        self.relay.stop().await;
+    }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use tokio::{
+    runtime::Handle,
     sync::mpsc,
     task::{JoinError, JoinSet},
 };
@@ -13,6 +14,8 @@ use crate::net::relay::{self, RelayCommand, RelayKey, RelayPeer, RelayReport};
 pub(super) struct Relays {
     clients: BTreeMap<RelayKey, Client>,
     tasks: JoinSet<Result<(), JoinError>>,
+    /// Where the clients run.
+    network: Handle,
     reports: mpsc::Sender<(RelayKey, RelayReport)>,
 }
 
@@ -25,9 +28,9 @@ struct Client {
 const QUEUE: usize = 256;
 
 impl Relays {
-    pub(super) fn new() -> (Self, mpsc::Receiver<(RelayKey, RelayReport)>) {
+    pub(super) fn new(network: Handle) -> (Self, mpsc::Receiver<(RelayKey, RelayReport)>) {
         let (reports, taken) = mpsc::channel(QUEUE);
-        (Self { clients: BTreeMap::new(), tasks: JoinSet::new(), reports }, taken)
+        (Self { clients: BTreeMap::new(), tasks: JoinSet::new(), network, reports }, taken)
     }
 
     /// The way to a relay's client, which is started where there is none. One that knows other
@@ -39,7 +42,11 @@ impl Relays {
             return client.commands.clone();
         }
         let (commands, taken) = mpsc::channel(QUEUE);
-        self.tasks.spawn(relay::spawn(peer.clone(), taken, self.reports.clone()));
+        let task = {
+            let _here = self.network.enter();
+            relay::spawn(peer.clone(), taken, self.reports.clone())
+        };
+        self.tasks.spawn(task);
         let client = Client { peer, commands: commands.clone() };
         self.clients.insert(client.peer.peer_id, client);
         commands

@@ -2,11 +2,13 @@
 //!
 //! > An input that the store can't keep ends the node: what was told to the core was told once.
 //!
-//! It runs on the core's own thread, and is the only place that calls the core.
+//! It runs on the core's own thread, in a runtime of its own that has a clock and nothing else; the
+//! network's tasks run where the node was started.
 
 use std::{collections::VecDeque, time::Duration};
 
 use tokio::{
+    runtime::Handle,
     sync::{mpsc, watch},
     time::{sleep, timeout},
 };
@@ -58,11 +60,12 @@ impl Turn {
         core: Core,
         calls: mpsc::Receiver<Call>,
         mesh: Option<Mesh>,
+        network: Handle,
         woken: watch::Sender<u64>,
         listening: watch::Sender<Vec<String>>,
         stop: CancellationToken,
     ) -> Self {
-        let (relays, relay_reports) = Relays::new();
+        let (relays, relay_reports) = Relays::new(network);
         let early = VecDeque::new();
         Self { core, calls, mesh, relays, relay_reports, early, woken, listening, stop }
     }

@@ -38,15 +38,28 @@ pub(super) fn listen(
     on(swarm, addresses, port)
 }
 
-/// What to tell others of all the addresses listened on: those of this machine alone only where
-/// there is nothing else, none that need a scope, each with the PeerId.
+/// What to tell others of all the addresses listened on, each with the PeerId.
 pub(super) fn announced(addresses: &BTreeSet<Multiaddr>, me: PeerId) -> Vec<Multiaddr> {
-    let reaches = |scope: fn(IpAddr) -> bool| {
-        addresses.iter().filter(move |a| ip(a).is_some_and(scope)).cloned().collect::<Vec<_>>()
-    };
-    let wide = reaches(|ip| !ip.is_loopback() && !is_link_local(ip));
-    let chosen = if wide.is_empty() { reaches(|ip| ip.is_loopback()) } else { wide };
-    chosen.into_iter().take(book::ADDRESSES).map(|a| a.with(Protocol::P2p(me))).collect()
+    let chosen = reachable(addresses.iter().cloned(), book::ADDRESSES);
+    chosen.into_iter().map(|address| address.with(Protocol::P2p(me))).collect()
+}
+
+/// Of a node's addresses the first `most` that lead there from elsewhere, IPv4 before IPv6: those of
+/// this machine alone only where there is nothing else, and none that need a scope.
+pub(crate) fn reachable(
+    addresses: impl IntoIterator<Item = Multiaddr>,
+    most: usize,
+) -> Vec<Multiaddr> {
+    let (lo, mut wide): (Vec<_>, Vec<_>) = addresses
+        .into_iter()
+        .filter_map(|address| Some((ip(&address)?, address)))
+        .filter(|(ip, _)| !is_link_local(*ip))
+        .partition(|(ip, _)| ip.is_loopback());
+    if wide.is_empty() {
+        wide = lo;
+    }
+    wide.sort_by_key(|(ip, _)| ip.is_ipv6());
+    wide.into_iter().map(|(_, address)| address).take(most).collect()
 }
 
 fn on(
@@ -72,7 +85,7 @@ fn on(
 }
 
 /// A port number that is free for TCP and for UDP just now.
-fn free_port() -> Option<u16> {
+pub(crate) fn free_port() -> Option<u16> {
     (0..8).find_map(|_| {
         let tcp = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
         let port = tcp.local_addr().ok()?.port();

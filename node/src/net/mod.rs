@@ -26,6 +26,7 @@ use zeroize::Zeroizing;
 
 pub use book::BookEntry;
 pub use listen::{ListenSyntax, listen_addresses};
+pub(crate) use listen::{free_port, reachable};
 
 /// The PeerId of the node key with this Ed25519 seed.
 #[must_use]

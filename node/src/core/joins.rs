@@ -85,7 +85,7 @@ impl Core {
             let earlier = self.store.transaction(|tx| tx.join(id))?;
             return match earlier.filter(|row| row.group == Some(group.id())) {
                 Some(row) => Ok(self.store.transaction(|tx| view(tx, &row))?),
-                None => Err(VerbError::AlreadyMember { group: group.policy().name }),
+                None => Err(VerbError::AlreadyMember { group: group.policy().name.clone() }),
             };
         }
         if let Some(attempt) = self.joining.0.get(&id) {

@@ -188,7 +188,7 @@ impl Core {
             summary,
             people,
             fingerprint: group.fingerprint(),
-            relays: group.policy().relays,
+            relays: group.policy().relays.clone(),
         })
     }
 
@@ -201,7 +201,7 @@ impl Core {
         };
         Ok(GroupSummary {
             id: id.to_string(),
-            name: group.policy().name,
+            name: group.policy().name.clone(),
             state: state(group.state()),
             members: u64::try_from(group.members().len()).unwrap_or(u64::MAX),
             queued,

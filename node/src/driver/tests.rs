@@ -1,8 +1,17 @@
 //! Whole nodes in one process.
 
+use std::time::Duration;
+
 use tempfile::TempDir;
 
 use super::*;
+use crate::{
+    api::types::{CreateInvite, JoinState, Path},
+    core::Core,
+};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
 fn config(dir: &TempDir, name: &str) -> NodeConfig {
     NodeConfig {
         data_dir: dir.path().into(),
@@ -13,6 +22,60 @@ fn config(dir: &TempDir, name: &str) -> NodeConfig {
         relays: Vec::new(),
         host_relay: None,
     }
+}
+
+/// Asks the core again after each event until it has an answer.
+async fn until<T: Send + 'static>(
+    node: &Running,
+    ask: impl Fn(&mut Core, Timestamp) -> Option<T> + Clone + Send + 'static,
+) -> T {
+    let mut events = node.handle.events();
+    let asked = async {
+        loop {
+            events.borrow_and_update();
+            if let Some(answer) = node.handle.call(ask.clone()).await.unwrap() {
+                return answer;
+            }
+            events.changed().await.unwrap();
+        }
+    };
+    timeout(PATIENCE, asked).await.expect("an answer in time")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_nodes_meet_by_an_invite_and_talk_both_ways() {
+    let (dir_a, dir_b) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let a = start(config(&dir_a, "Ada")).await.unwrap();
+    let b = start(config(&dir_b, "Bob")).await.unwrap();
+    assert_eq!((a.ready.name.as_str(), a.ready.listen.len()), ("Ada", 2));
+    a.handle.call(|core, now| core.create_group("tea", now)).await.unwrap().unwrap();
+    let invite = a.handle.call(|core, now| core.invite("tea", &CreateInvite::default(), now));
+    let code = invite.await.unwrap().unwrap().code.unwrap();
+    let join = b.handle.call(move |core, now| core.join(&code, now)).await.unwrap().unwrap();
+    until(&b, move |core, _| {
+        let state = core.join_state(&join.id).unwrap().state;
+        assert_ne!(state, JoinState::Failed);
+        (state == JoinState::Joined).then_some(())
+    })
+    .await;
+    for (from, to, text) in [(&a, &b, "hello"), (&b, &a, "hello yourself")] {
+        from.handle.call(move |core, now| core.send("tea", text, now)).await.unwrap().unwrap();
+        let reader = to.reader.clone();
+        until(to, move |_, _| {
+            let all = reader.messages(None, Some(0), None, 100).unwrap();
+            all.iter().any(|message| message.text == text).then_some(())
+        })
+        .await;
+    }
+    for node in [&a, &b] {
+        until(node, |core, now| {
+            let status = core.status(now).unwrap();
+            (status.paths.first()?.path == Path::Direct).then_some(())
+        })
+        .await;
+    }
+    a.shutdown().await.unwrap();
+    b.shutdown().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -21,6 +21,8 @@ mod messages;
 mod node;
 mod refusal;
 pub mod socket;
+#[cfg(test)]
+mod tests;
 pub mod types;
 
 use std::{io, sync::Arc};

@@ -76,7 +76,7 @@ impl Lock {
 pub fn locked_out(error: &StoreError, dir: &Path) -> anyhow::Error {
     let exit = match error {
         StoreError::PassphraseNeeded | StoreError::PassphraseUnknown => Exit::Usage,
-        StoreError::WrongKey | StoreError::Locked | StoreError::KeyMissing => Exit::Refused,
+        StoreError::WrongKey | StoreError::KeyMissing => Exit::Refused,
         StoreError::Damaged => Exit::Integrity,
         _ => Exit::Unexpected,
     };

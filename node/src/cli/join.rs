@@ -16,8 +16,9 @@ use super::{
 /// Join a group by an invite code
 ///
 /// The code is read from standard input, a file, or the variable WATTLE_INVITE; never from an
-/// argument, which every program on this machine could see. It says what it waits for. Interrupted,
-/// the node goes on with it, also after a restart.
+/// argument, which every program on this machine could see.
+///
+/// It says what it waits for. Where it is interrupted the node goes on, also after a restart.
 #[derive(clap::Args)]
 #[command(after_help = exit::help(&["wattle join", "wattle join --code-file code.txt"]))]
 pub struct Join {

@@ -34,7 +34,7 @@ use self::exit::Exit;
 ///
 /// Without a command it starts a node here, as `wattle up` does.
 #[derive(Parser)]
-#[command(name = "wattle", version, after_help = exit::help(&["wattle up", "wattle demo"]))]
+#[command(name = "wattle", version, args_override_self = true, after_help = exit::help(&["wattle up", "wattle demo"]))]
 pub struct Cli {
     /// Where the node keeps everything [default: your place for data on this system]
     #[arg(

@@ -11,7 +11,7 @@ use node::{
     },
     client::Client,
     config::{self, RelayFlags, Relays},
-    core::OpenError,
+    core::{InitError, OpenError},
     driver::{self, HostRelay, NodeConfig, Running, StartError},
     store::hex,
 };
@@ -173,14 +173,14 @@ fn refused(error: StartError, data_dir: &Path) -> anyhow::Error {
             return init::locked_out(error, data_dir);
         }
         StartError::Relay { .. } | StartError::Listen { .. } => Exit::Usage,
-        StartError::Init(node::core::InitError::Name(_)) => Exit::Usage,
+        StartError::Init(InitError::Name(_)) => Exit::Usage,
         StartError::Open(_) => Exit::Integrity,
         _ => Exit::Unexpected,
     };
     let hint = match &error {
         StartError::Relay { .. } => "copy the address that the relay printed when it started",
         StartError::Listen { .. } => "an address is IP:PORT, such as 0.0.0.0:4408",
-        StartError::Init(_) => "choose another with --name NAME",
+        StartError::Init(InitError::Name(_)) => "choose another with --name NAME",
         _ => "",
     };
     Failure::new(exit, error.to_string(), hint).into()
@@ -190,7 +190,7 @@ fn unbound(error: BindError, data_dir: &Path) -> anyhow::Error {
     match error {
         BindError::InUse => {
             let hint = format!("wattle down ends it; its data directory is {}", data_dir.display());
-            Failure::new(Exit::Refused, error.to_string(), hint).into()
+            Failure::new(Exit::Unexpected, error.to_string(), hint).into()
         }
         BindError::Io(_) => anyhow::Error::new(error),
     }

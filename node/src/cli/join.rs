@@ -105,7 +105,8 @@ async fn follow(mut join: JoinView, events: &mut EventStream) -> Result<JoinView
     }
 }
 
-fn waits_for(join: &JoinView) -> String {
+/// What a join waits for, in words.
+pub fn waits_for(join: &JoinView) -> String {
     let waits = match join.state {
         JoinState::Connecting => "looking for the relay or the inviter's node …",
         JoinState::RelayReached => "reached it; waiting for the inviter's node to answer …",

@@ -1,11 +1,12 @@
 //! `wattle status`.
 
-use node::api::types::{self, MemberPath, RelayState, RelayStatus};
+use node::api::types::{self, JoinState, JoinView, MemberPath, RelayState, RelayStatus};
 
 use super::{
     Place, exit,
     exit::Exit,
     group::{path, row},
+    join::waits_for,
     show,
 };
 
@@ -18,12 +19,14 @@ pub struct Status {}
 
 impl Status {
     pub async fn run(self, place: &Place) -> anyhow::Result<Exit> {
-        let status = place.client().await?.status().await?;
+        let client = place.client().await?;
+        let status = client.status().await?;
         if place.json {
             show::json(&status)?;
             return Ok(Exit::Done);
         }
-        for line in lines(&status) {
+        let joins = client.joins().await?;
+        for line in lines(&status, &joins) {
             show::data(line)?;
         }
         if status.groups.is_empty() {
@@ -33,7 +36,7 @@ impl Status {
     }
 }
 
-fn lines(status: &types::Status) -> Vec<String> {
+fn lines(status: &types::Status, joins: &[JoinView]) -> Vec<String> {
     let name = show::name(&status.me);
     let (id, ago) = (show::short(&status.me.id), show::ago(&status.started));
     let mut lines = vec![format!("{name} ({id}), wattle {}, up for {ago}", status.version)];
@@ -42,6 +45,11 @@ fn lines(status: &types::Status) -> Vec<String> {
     let nowhere = if status.direct { "listening nowhere" } else { "off (--no-direct)" };
     section(&mut lines, "direct", listen, nowhere);
     section(&mut lines, "groups", status.groups.iter().map(row).collect(), "none yet");
+    let under_way = joins.iter().filter(|join| join.state < JoinState::Joined);
+    let joins: Vec<_> = under_way.map(|join| vec![waits_for(join)]).collect();
+    if !joins.is_empty() {
+        section(&mut lines, "joining", joins, "");
+    }
     if !status.paths.is_empty() {
         section(&mut lines, "members", status.paths.iter().map(member).collect(), "");
     }
@@ -116,7 +124,15 @@ mod tests {
             groups: vec![],
             paths: vec![path],
         };
-        let lines = lines(&status);
+        let join = JoinView {
+            v: 1,
+            id: "01".into(),
+            state: JoinState::Connecting,
+            group: None,
+            detail: "looking".into(),
+            exit: None,
+        };
+        let lines = lines(&status, &[join.clone(), JoinView { state: JoinState::Joined, ..join }]);
         assert!(lines[0].starts_with("ana (abababab), wattle 0.1.0, up for "), "{}", lines[0]);
         assert_eq!(
             lines[1..],
@@ -124,6 +140,7 @@ mod tests {
                 "relays    down  /ip4/1.2.3.4/tcp/4001  refused; tried again in 2 s; 2 waiting",
                 "direct    off (--no-direct)",
                 "groups    none yet",
+                "joining   looking",
                 "members   ben\\u{1b}  through the relay  direct connections are off",
             ]
         );

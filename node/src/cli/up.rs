@@ -1,6 +1,6 @@
 //! `wattle up`.
 
-use std::path::Path;
+use std::{path::Path, pin::pin};
 
 use anyhow::Context;
 use node::{
@@ -68,7 +68,11 @@ impl Up {
         if Client::connect(&place.data_dir).await.is_ok() {
             return Err(unbound(BindError::InUse, &place.data_dir));
         }
-        let (node, named) = (self.start(place).await?, self.name);
+        let mut told = pin!(stop.told());
+        let node = tokio::select! {
+            node = self.start(place) => node?,
+            () = &mut told => return Ok(Exit::Interrupted),
+        };
         // The data directory is this process's own by now.
         let (listener, socket) = match socket::bind(&place.data_dir) {
             Ok(bound) => bound,
@@ -76,8 +80,8 @@ impl Up {
         };
         let ready = ready(&node, &socket);
         let up = Serving::new(node, listener, socket);
-        announce(&ready, named.as_deref(), place)?;
-        up.until(stop).await
+        announce(&ready, self.name.as_deref(), place)?;
+        up.until(told).await
     }
 
     async fn start(&self, place: &Place) -> anyhow::Result<Running> {
@@ -115,9 +119,9 @@ impl Serving {
     }
 
     /// Serves until the process is told to end, then ends in order.
-    async fn until(mut self, stop: Stop) -> anyhow::Result<Exit> {
+    async fn until(mut self, told: impl Future<Output = ()>) -> anyhow::Result<Exit> {
         let broken = tokio::select! {
-            () = stop.told() => None,
+            () = told => None,
             () = self.api.asked_down() => None,
             broken = self.node.wait() => Some(broken),
         };

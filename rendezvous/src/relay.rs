@@ -73,7 +73,8 @@ impl Relay {
         self.addrs.iter().map(|addr| addr.clone().with(Protocol::P2p(self.peer_id))).collect()
     }
 
-    /// Stops it. When this returns, what it acknowledged is on disk and its directory is free.
+    /// Stops it. When this returns, what it acknowledged is on disk, and its ports and its
+    /// directory are free.
     pub async fn stop(mut self) {
         self.stop.cancel();
         self.ended().await;

@@ -1,4 +1,9 @@
 //! The program itself: its ready line, bytes that mean nothing, its directory, its end.
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a test fails by panicking"
+)]
 
 use std::{
     fs,

@@ -6,6 +6,11 @@
 //! > After a reconnect a log is followed from the last cursor that was *reported*, and appends
 //! > without an answer are sent again: nothing is skipped, and a repeated append is the same entry.
 
+mod backoff;
+mod client;
+mod dial;
+mod ledger;
+
 use std::{str::FromStr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -15,6 +20,8 @@ use protocol::{
     relay_log::{Cursor, LogKeys, Refusal},
 };
 use tokio::{sync::mpsc, task::JoinHandle};
+
+use client::{Client, Stopped};
 
 /// A relay's key: its libp2p PeerId.
 pub type RelayKey = PeerId;
@@ -184,14 +191,10 @@ impl FromStr for RelayPeer {
 /// closed.
 pub fn spawn(
     relay: RelayPeer,
-    mut commands: mpsc::Receiver<RelayCommand>,
+    commands: mpsc::Receiver<RelayCommand>,
     reports: mpsc::Sender<(RelayKey, RelayReport)>,
 ) -> JoinHandle<()> {
     tokio::spawn(async move {
-        let down =
-            RelayReport::Down { reason: DownReason::Unreachable, retry_in: Duration::from_mins(1) };
-        if reports.send((relay.peer_id, down)).await.is_ok() {
-            while !matches!(commands.recv().await, None | Some(RelayCommand::Stop)) {}
-        }
+        let Err(Stopped) = Client::new(relay, commands, reports).run().await;
     })
 }

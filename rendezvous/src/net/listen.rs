@@ -1,6 +1,11 @@
 //! Opens listeners: TCP and QUIC on one port number, so that one address is one number to forward.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    error::Error,
+    io,
+    net::{IpAddr, SocketAddr, UdpSocket},
+    time::Duration,
+};
 
 use futures::StreamExt as _;
 use libp2p::{
@@ -17,6 +22,9 @@ const TRIES: usize = 16;
 /// A listener on every interface learns its addresses one by one; after this much silence it is
 /// taken to know them.
 const SETTLED: Duration = Duration::from_millis(30);
+
+/// How long QUIC connections may take to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(3);
 
 /// Opens all, or says which can't be. IPv6 on every interface is left out where there is no IPv6
 /// and something else stands. Loopback addresses come last; what else happens goes into `early`.
@@ -99,6 +107,34 @@ async fn opened(
     }
 }
 
+/// Waits until the UDP sockets of a dropped swarm are closed: they live on until each QUIC
+/// connection has said goodbye, and nobody else says when that is.
+pub(super) async fn released(addrs: &[Multiaddr]) {
+    let is_free = |addr: &SocketAddr| UdpSocket::bind(addr).is_ok();
+    let sockets: Vec<_> = addrs.iter().filter_map(udp_socket).collect();
+    let all_free = async {
+        while !sockets.iter().all(is_free) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    if tokio::time::timeout(GOODBYE, all_free).await.is_err() {
+        tracing::warn!("a QUIC port was not released in time");
+    }
+}
+
+fn udp_socket(addr: &Multiaddr) -> Option<SocketAddr> {
+    let mut parts = addr.iter();
+    let ip: IpAddr = match parts.next()? {
+        Protocol::Ip4(ip) => ip.into(),
+        Protocol::Ip6(ip) => ip.into(),
+        _ => return None,
+    };
+    match parts.next()? {
+        Protocol::Udp(port) => Some((ip, port).into()),
+        _ => None,
+    }
+}
+
 fn addresses(addr: SocketAddr, port: u16) -> [Multiaddr; 2] {
     let mut pair = both(addr.ip().into(), port).into_iter();
     [(); 2].map(|()| pair.next().unwrap_or_else(Multiaddr::empty))
@@ -126,7 +162,18 @@ fn is_reachable(addr: &Multiaddr) -> bool {
 
 fn cause(error: TransportError<io::Error>) -> io::Error {
     match error {
-        TransportError::Other(error) => error,
+        TransportError::Other(error) => match os_code(&error) {
+            Some(code) => io::Error::from_raw_os_error(code),
+            None => error,
+        },
         TransportError::MultiaddrNotSupported(_) => io::ErrorKind::Unsupported.into(),
     }
+}
+
+/// What the system said, under the layers that wrap it.
+fn os_code(error: &(dyn Error + 'static)) -> Option<i32> {
+    let io = error.downcast_ref::<io::Error>();
+    io.and_then(io::Error::raw_os_error)
+        .or_else(|| io.and_then(io::Error::get_ref).and_then(|inner| os_code(inner)))
+        .or_else(|| error.source().and_then(os_code))
 }

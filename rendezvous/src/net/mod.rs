@@ -39,7 +39,7 @@ pub enum ListenError {
     #[error("the transport could not be set up")]
     Transport,
     /// This address can't be listened on: taken, not of this machine, or not permitted.
-    #[error("can't listen on {addr}: {source}")]
+    #[error("can't listen on {addr}")]
     Bind {
         /// Where.
         addr: SocketAddr,
@@ -71,7 +71,8 @@ impl Net {
         *self.swarm.local_peer_id()
     }
 
-    /// Serves clients until `stop`; no session is left when it returns.
+    /// Serves clients until `stop`. When it returns no session is left, clients have been told
+    /// that their connections are closed, and the ports are free.
     pub(crate) async fn run(mut self, service: Arc<LogService>, stop: CancellationToken) {
         let mut sessions = JoinSet::new();
         for event in std::mem::take(&mut self.early) {
@@ -91,6 +92,8 @@ impl Net {
             }
         }
         sessions.shutdown().await;
+        drop(self.swarm);
+        listen::released(&self.addrs).await;
     }
 
     fn on_event(

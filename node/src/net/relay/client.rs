@@ -1,0 +1,167 @@
+//! The loop around the ledger: connect, serve, wait, again.
+//!
+//! While the reader of reports is slow, nothing is read from the relay; commands are taken all the
+//! same, so that a driver which waits for neither channel can't be locked out.
+
+use std::{
+    convert::Infallible,
+    io,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use futures::{Sink, SinkExt as _, StreamExt as _, future::poll_fn};
+use protocol::{codec, relay_log::Challenge};
+use tokio::sync::mpsc;
+
+use super::{
+    DownReason, RelayCommand, RelayKey, RelayPeer, RelayReport,
+    backoff::Backoff,
+    dial::{self, Link},
+    ledger::Ledger,
+};
+
+/// Reports that wait for the reader, beyond which no more commands are taken.
+const REPORTS: usize = 256;
+
+/// A connection that stood this long was a good one.
+const STABLE: Duration = Duration::from_mins(1);
+
+/// The client of one relay.
+pub(super) struct Client {
+    relay: RelayPeer,
+    commands: mpsc::Receiver<RelayCommand>,
+    reports: mpsc::Sender<(RelayKey, RelayReport)>,
+    ledger: Ledger,
+    backoff: Backoff,
+}
+
+/// Told to stop, or nobody is left to tell or to listen.
+pub(super) struct Stopped;
+
+impl Client {
+    pub(super) fn new(
+        relay: RelayPeer,
+        commands: mpsc::Receiver<RelayCommand>,
+        reports: mpsc::Sender<(RelayKey, RelayReport)>,
+    ) -> Self {
+        Self { relay, commands, reports, ledger: Ledger::default(), backoff: Backoff::default() }
+    }
+
+    /// Serves until told to stop.
+    pub(super) async fn run(mut self) -> Result<Infallible, Stopped> {
+        loop {
+            let relay = self.relay.clone();
+            let connected = self.meanwhile(dial::connect(&relay)).await?;
+            let reason = match connected {
+                Ok((link, challenge)) => self.serve(link, challenge).await?,
+                Err(reason) => reason,
+            };
+            let retry_in = self.backoff.next(random());
+            self.ledger.down(reason, retry_in);
+            self.meanwhile(tokio::time::sleep(retry_in)).await?;
+        }
+    }
+
+    /// Uses a connection until it is lost.
+    async fn serve(&mut self, mut link: Link, challenge: Challenge) -> Result<DownReason, Stopped> {
+        let since = Instant::now();
+        self.ledger.connected(challenge);
+        let Link { swarm, reader, writer } = &mut link;
+        let mut request = None;
+        let mut unflushed = false;
+        let reason = loop {
+            let now = Instant::now();
+            if request.is_none() {
+                request = self.ledger.next_request(now);
+            }
+            let has_report = self.ledger.reports() > 0;
+            tokio::select! {
+                permit = self.reports.reserve(), if has_report => {
+                    report(&mut self.ledger, permit, self.relay.peer_id)?;
+                }
+                command = self.commands.recv(), if self.ledger.reports() < REPORTS => {
+                    obey(&mut self.ledger, command)?;
+                }
+                written = write(writer, request.is_some()), if request.is_some() || unflushed => {
+                    let sent = written.and_then(|()| {
+                        unflushed = request.is_some();
+                        request.take().map_or(Ok(()), |request| {
+                            writer.start_send_unpin(Bytes::from(codec::encode(&request)))
+                        })
+                    });
+                    if sent.is_err() {
+                        break DownReason::Lost;
+                    }
+                }
+                frame = reader.next(), if !has_report => {
+                    let answer = dial::answer(frame, DownReason::Lost);
+                    match answer.and_then(|answer| self.ledger.answer(answer, now)) {
+                        Ok(()) => self.backoff.reset(),
+                        Err(reason) => break reason,
+                    }
+                }
+                reason = dial::lost(swarm) => break reason,
+                () = wait(self.ledger.deadline()) => {}
+            }
+        };
+        if since.elapsed() >= STABLE {
+            self.backoff.reset();
+        }
+        Ok(reason)
+    }
+
+    /// Awaits something while reports go out and commands come in.
+    async fn meanwhile<T>(&mut self, task: impl Future<Output = T>) -> Result<T, Stopped> {
+        tokio::pin!(task);
+        loop {
+            tokio::select! {
+                output = &mut task => return Ok(output),
+                permit = self.reports.reserve(), if self.ledger.reports() > 0 => {
+                    report(&mut self.ledger, permit, self.relay.peer_id)?;
+                }
+                command = self.commands.recv(), if self.ledger.reports() < REPORTS => {
+                    obey(&mut self.ledger, command)?;
+                }
+            }
+        }
+    }
+}
+
+type Permit<'a> = Result<mpsc::Permit<'a, (RelayKey, RelayReport)>, mpsc::error::SendError<()>>;
+
+fn report(ledger: &mut Ledger, permit: Permit<'_>, relay: RelayKey) -> Result<(), Stopped> {
+    let permit = permit.map_err(|_| Stopped)?;
+    if let Some(report) = ledger.next_report() {
+        permit.send((relay, report));
+    }
+    Ok(())
+}
+
+fn obey(ledger: &mut Ledger, command: Option<RelayCommand>) -> Result<(), Stopped> {
+    match command {
+        Some(RelayCommand::Plan(plan)) => ledger.plan(plan),
+        Some(RelayCommand::Append { log, tag, entry }) => ledger.append(log, tag, entry),
+        Some(RelayCommand::Stop) | None => return Err(Stopped),
+    }
+    Ok(())
+}
+
+/// Waits until a frame can be taken, or, if there is none, until all are flushed.
+async fn write<S: Sink<Bytes, Error = io::Error> + Unpin>(
+    sink: &mut S,
+    has_more: bool,
+) -> io::Result<()> {
+    poll_fn(|cx| if has_more { sink.poll_ready_unpin(cx) } else { sink.poll_flush_unpin(cx) }).await
+}
+
+async fn wait(until: Option<Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn random() -> u32 {
+    getrandom::u32().unwrap_or(u32::MAX)
+}

@@ -1,0 +1,223 @@
+//! One connection to a relay: a swarm with a key made for it alone, and the log service's stream.
+
+use std::{collections::HashMap, time::Duration};
+
+use bytes::BytesMut;
+use futures::{
+    AsyncReadExt as _, StreamExt as _,
+    io::{ReadHalf, WriteHalf},
+};
+use libp2p::{
+    Multiaddr, StreamProtocol, Swarm, SwarmBuilder,
+    multiaddr::Protocol,
+    noise, ping,
+    swarm::{
+        ConnectionId, DialError, NetworkBehaviour, SwarmEvent,
+        dial_opts::{DialOpts, PeerCondition},
+    },
+    tcp, yamux,
+};
+use libp2p_stream::OpenStreamError;
+use protocol::{
+    codec,
+    limits::{LOG_ANSWER_MAX, LOG_REQUEST_MAX},
+    relay_log::{Answer, Challenge, PROTOCOL},
+};
+use tokio_util::{
+    codec::{FramedRead, FramedWrite, LengthDelimitedCodec},
+    compat::{Compat, FuturesAsyncReadCompatExt as _, FuturesAsyncWriteCompatExt as _},
+};
+
+use super::{DownReason, RelayPeer};
+
+/// The whole of it: dialing, handshake, stream, hello.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long TCP is tried alone.
+const HEAD_START: Duration = Duration::from_millis(300);
+const PING_INTERVAL: Duration = Duration::from_secs(15);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A connection on which the relay has said hello.
+pub(super) struct Link {
+    pub(super) swarm: Swarm<Behaviour>,
+    pub(super) reader: FramedRead<Compat<ReadHalf<libp2p::Stream>>, LengthDelimitedCodec>,
+    pub(super) writer: FramedWrite<Compat<WriteHalf<libp2p::Stream>>, LengthDelimitedCodec>,
+}
+
+/// What it speaks besides the log service.
+#[derive(NetworkBehaviour)]
+pub(super) struct Behaviour {
+    ping: ping::Behaviour,
+    stream: libp2p_stream::Behaviour,
+}
+
+/// Connects, and answers what proofs on this connection are bound to.
+pub(super) async fn connect(relay: &RelayPeer) -> Result<(Link, Challenge), DownReason> {
+    tokio::time::timeout(CONNECT_TIMEOUT, try_connect(relay))
+        .await
+        .unwrap_or(Err(DownReason::TimedOut))
+}
+
+async fn try_connect(relay: &RelayPeer) -> Result<(Link, Challenge), DownReason> {
+    let mut swarm = swarm(&relay.addrs).ok_or(DownReason::Unreachable)?;
+    dial(&mut swarm, relay).await?;
+    let mut control = swarm.behaviour().stream.new_control();
+    let open = control.open_stream(relay.peer_id, StreamProtocol::new(PROTOCOL));
+    let stream = tokio::select! {
+        stream = open => stream.map_err(|error| match error {
+            OpenStreamError::UnsupportedProtocol(_) => DownReason::Refused,
+            _ => DownReason::Lost,
+        })?,
+        reason = lost(&mut swarm) => return Err(reason),
+    };
+    let (reader, writer) = stream.split();
+    let mut link = Link {
+        swarm,
+        reader: FramedRead::new(reader.compat(), frames(LOG_ANSWER_MAX)),
+        writer: FramedWrite::new(writer.compat_write(), frames(LOG_REQUEST_MAX)),
+    };
+    let hello = tokio::select! {
+        frame = link.reader.next() => answer(frame, DownReason::Refused)?,
+        reason = lost(&mut link.swarm) => return Err(reason),
+    };
+    match hello {
+        Answer::Hello { nonce, .. } => Ok((link, Challenge::new(&relay.peer_id.to_bytes(), nonce))),
+        _ => Err(DownReason::Misbehaved),
+    }
+}
+
+/// Reads a frame as it came from the stream; an end of the stream is `at_end`.
+pub(super) fn answer(
+    frame: Option<std::io::Result<BytesMut>>,
+    at_end: DownReason,
+) -> Result<Answer, DownReason> {
+    let frame = frame.ok_or(at_end)?.map_err(|error| match error.kind() {
+        std::io::ErrorKind::InvalidData => DownReason::Misbehaved,
+        _ => DownReason::Lost,
+    })?;
+    codec::decode(&frame).map_err(|_| DownReason::Misbehaved)
+}
+
+/// Dials until one address leads to the relay: TCP at once, QUIC after [`HEAD_START`] or when TCP
+/// has failed. (A relay that was killed is noticed at once over TCP, after ten seconds over QUIC.)
+/// An address that leads to another key is left out.
+async fn dial(swarm: &mut Swarm<Behaviour>, relay: &RelayPeer) -> Result<(), DownReason> {
+    let (mut later, first): (Vec<_>, Vec<_>) = relay.addrs.iter().cloned().partition(is_quic);
+    let mut dials = Dials::default();
+    dials.start(swarm, relay, first);
+    let head_start = tokio::time::sleep(HEAD_START);
+    tokio::pin!(head_start);
+    loop {
+        if dials.under_way.is_empty() {
+            if later.is_empty() {
+                return Err(dials.reason());
+            }
+            dials.start(swarm, relay, std::mem::take(&mut later));
+            continue;
+        }
+        tokio::select! {
+            () = &mut head_start, if !later.is_empty() => {
+                dials.start(swarm, relay, std::mem::take(&mut later));
+            }
+            event = swarm.select_next_some() => match event {
+                SwarmEvent::ConnectionEstablished { .. } => return Ok(()),
+                SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
+                    let addrs = dials.under_way.remove(&connection_id).unwrap_or_default();
+                    let rest = dials.failed(&error, addrs);
+                    dials.start(swarm, relay, rest);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Dials under way, each with the addresses that it tries at once.
+#[derive(Default)]
+struct Dials {
+    under_way: HashMap<ConnectionId, Vec<Multiaddr>>,
+    met_another_key: bool,
+}
+
+impl Dials {
+    fn start(&mut self, swarm: &mut Swarm<Behaviour>, relay: &RelayPeer, addrs: Vec<Multiaddr>) {
+        if addrs.is_empty() {
+            return;
+        }
+        let options = DialOpts::peer_id(relay.peer_id)
+            .condition(PeerCondition::Always)
+            .addresses(addrs.clone())
+            .build();
+        let id = options.connection_id();
+        if swarm.dial(options).is_ok() {
+            self.under_way.insert(id, addrs);
+        }
+    }
+
+    /// The addresses of a failed dial that are worth another.
+    fn failed(&mut self, error: &DialError, addrs: Vec<Multiaddr>) -> Vec<Multiaddr> {
+        let DialError::WrongPeerId { address, .. } = error else { return Vec::new() };
+        self.met_another_key = true;
+        let before = addrs.len();
+        let rest: Vec<_> = addrs.into_iter().filter(|addr| !is_same(addr, address)).collect();
+        if rest.len() < before { rest } else { Vec::new() }
+    }
+
+    fn reason(&self) -> DownReason {
+        if self.met_another_key { DownReason::WrongKey } else { DownReason::Unreachable }
+    }
+}
+
+/// Drives the connection; ends when it is lost. Dropping the wait loses nothing.
+pub(super) async fn lost(swarm: &mut Swarm<Behaviour>) -> DownReason {
+    loop {
+        match swarm.select_next_some().await {
+            SwarmEvent::ConnectionClosed { num_established: 0, .. }
+            | SwarmEvent::Behaviour(BehaviourEvent::Ping(ping::Event { result: Err(_), .. })) => {
+                return DownReason::Lost;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether two addresses are one, apart from `/p2p`.
+fn is_same(one: &Multiaddr, other: &Multiaddr) -> bool {
+    let place = |addr: &Multiaddr| -> Multiaddr {
+        addr.iter().filter(|part| !matches!(part, Protocol::P2p(_))).collect()
+    };
+    place(one) == place(other)
+}
+
+fn is_quic(addr: &Multiaddr) -> bool {
+    addr.iter().any(|part| matches!(part, Protocol::QuicV1))
+}
+
+fn frames(max: usize) -> LengthDelimitedCodec {
+    LengthDelimitedCodec::builder().max_frame_length(max).new_codec()
+}
+
+fn behaviour() -> Behaviour {
+    let ping = ping::Config::new().with_interval(PING_INTERVAL).with_timeout(PING_TIMEOUT);
+    Behaviour { ping: ping::Behaviour::new(ping), stream: libp2p_stream::Behaviour::new() }
+}
+
+/// A swarm with a fresh PeerId; it can resolve names only if there are some.
+fn swarm(addrs: &[Multiaddr]) -> Option<Swarm<Behaviour>> {
+    let builder = SwarmBuilder::with_new_identity()
+        .with_tokio()
+        .with_tcp(tcp::Config::new().nodelay(true), noise::Config::new, yamux::Config::default)
+        .ok()?
+        .with_quic();
+    let swarm = if addrs.iter().any(has_name) {
+        builder.with_dns().ok()?.with_behaviour(|_| behaviour()).ok()?.build()
+    } else {
+        builder.with_behaviour(|_| behaviour()).ok()?.build()
+    };
+    Some(swarm)
+}
+
+fn has_name(addr: &Multiaddr) -> bool {
+    use Protocol::{Dns, Dns4, Dns6, Dnsaddr};
+    addr.iter().any(|part| matches!(part, Dns(_) | Dns4(_) | Dns6(_) | Dnsaddr(_)))
+}

@@ -1,0 +1,205 @@
+//! The ledger against a relay that exists on paper only.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use protocol::relay_log::{Answer, Challenge, Cursor, Entry, LogKeys, Refusal, Request, Role};
+
+use super::{APPENDS, Ledger};
+use crate::net::relay::{DownReason, LogPlan, RelayReport};
+
+fn keys(seed: u8) -> Arc<LogKeys> {
+    Arc::new(LogKeys::from_seeds([seed; 32], [seed + 100; 32], None))
+}
+
+fn plan(keys: &Arc<LogKeys>) -> LogPlan {
+    LogPlan { keys: Arc::clone(keys), after: None }
+}
+
+fn challenge(nonce: u8) -> Challenge {
+    Challenge::new(b"relay", [nonce; 32])
+}
+
+fn connected(plan: Vec<LogPlan>) -> Ledger {
+    let mut ledger = Ledger::default();
+    ledger.plan(plan);
+    ledger.connected(challenge(1));
+    assert_eq!(ledger.next_report(), Some(RelayReport::Up));
+    ledger
+}
+
+fn place(seq: u64) -> Cursor {
+    Cursor { generation: 1, seq }
+}
+
+fn entries(handle: u32, seq: u64) -> Answer {
+    let entries = vec![Entry { seq, bytes: vec![0; 512] }];
+    Answer::Entries { handle, entries, cursor: place(seq) }
+}
+
+fn requests(ledger: &mut Ledger) -> Vec<Request> {
+    std::iter::from_fn(|| ledger.next_request(Instant::now())).collect()
+}
+
+fn reports(ledger: &mut Ledger) -> Vec<RelayReport> {
+    std::iter::from_fn(|| ledger.next_report()).collect()
+}
+
+fn handle_of(requests: &[Request]) -> u32 {
+    match requests[0] {
+        Request::Open { handle, .. } => handle,
+        ref other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_planned_log_is_opened_and_followed_and_a_dropped_one_closed() {
+    let mut ledger = connected(vec![plan(&keys(1))]);
+    let first = requests(&mut ledger);
+    let handle = handle_of(&first);
+    assert_eq!(first[1..], [Request::Follow { handle, after: None }]);
+
+    ledger.plan(vec![plan(&keys(1)), plan(&keys(2))]);
+    let second = requests(&mut ledger);
+    assert_eq!((second.len(), handle_of(&second) == handle), (2, false), "only the new one");
+
+    ledger.plan(vec![plan(&keys(2))]);
+    assert_eq!(requests(&mut ledger), [Request::Close { handle }]);
+    ledger.answer(entries(handle, 1), Instant::now()).unwrap();
+    assert_eq!(reports(&mut ledger), [], "what was under way then is dropped");
+}
+
+#[test]
+fn a_log_that_may_only_be_written_is_not_followed() {
+    let all = keys(1).publics();
+    let writer = Arc::new(LogKeys::write_only([1; 32], all.read, all.trim));
+    let mut ledger = connected(vec![plan(&writer)]);
+    let requests = requests(&mut ledger);
+    let [Request::Open { proofs, .. }] = &requests[..] else { panic!("{requests:?}") };
+    assert_eq!(proofs.iter().map(|proof| proof.role).collect::<Vec<_>>(), [Role::Write]);
+}
+
+#[test]
+fn after_a_reconnect_a_log_is_followed_from_what_was_reported() {
+    let mut ledger = connected(vec![plan(&keys(1))]);
+    let handle = handle_of(&requests(&mut ledger));
+    ledger.answer(entries(handle, 7), Instant::now()).unwrap();
+
+    ledger.connected(challenge(2));
+    let again = requests(&mut ledger);
+    let handle = handle_of(&again);
+    assert_eq!(again[1..], [Request::Follow { handle, after: Some(place(7)) }]);
+    let Request::Open { publics, proofs, .. } = &again[0] else { panic!() };
+    assert!(publics.check(&proofs[0], &challenge(2)).is_ok(), "proven for the new connection");
+}
+
+#[test]
+fn unanswered_appends_are_sent_again_in_order_and_answered_ones_are_not() {
+    let keys = keys(1);
+    let mut ledger = connected(vec![plan(&keys)]);
+    for tag in 1..=3 {
+        ledger.append(keys.id(), tag, Bytes::from(vec![tag as u8; 512]));
+    }
+    let sent = requests(&mut ledger);
+    let Request::Append { req, .. } = sent[3] else { panic!("{sent:?}") };
+    ledger.answer(Answer::Appended { req, cursor: place(2) }, Instant::now()).unwrap();
+    assert_eq!(reports(&mut ledger), [RelayReport::Appended { tag: 2 }]);
+
+    ledger.connected(challenge(2));
+    let again: Vec<_> = requests(&mut ledger)
+        .into_iter()
+        .filter_map(|request| match request {
+            Request::Append { entry, .. } => Some(entry[0]),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(again, [1, 3]);
+}
+
+#[test]
+fn an_append_waits_for_its_log_and_holds_up_no_other() {
+    let (one, two) = (keys(1), keys(2));
+    let mut ledger = connected(vec![plan(&two)]);
+    ledger.append(one.id(), 1, Bytes::from_static(&[1; 512]));
+    ledger.append(two.id(), 2, Bytes::from_static(&[2; 512]));
+    let first = requests(&mut ledger);
+    assert!(matches!(&first[2..], [Request::Append { entry, .. }] if entry[0] == 2), "{first:?}");
+    ledger.plan(vec![plan(&one), plan(&two)]);
+    let second = requests(&mut ledger);
+    assert!(matches!(&second[2..], [Request::Append { entry, .. }] if entry[0] == 1), "{second:?}");
+}
+
+#[test]
+fn appends_to_a_log_that_is_dropped_or_refused_are_refused() {
+    let (one, two) = (keys(1), keys(2));
+    let mut ledger = Ledger::default();
+    ledger.plan(vec![plan(&one), plan(&two)]);
+    ledger.append(one.id(), 1, Bytes::from_static(&[1; 512]));
+    ledger.plan(vec![plan(&two)]);
+    let refused = |tag, reason| RelayReport::Refused { tag, reason };
+    assert_eq!(reports(&mut ledger), [refused(1, Refusal::NoSuchHandle)]);
+
+    ledger.connected(challenge(1));
+    let handle = handle_of(&requests(&mut ledger));
+    ledger.append(two.id(), 2, Bytes::from_static(&[2; 512]));
+    let reason = Refusal::TooManyLogs;
+    ledger.answer(Answer::OpenRefused { handle, reason }, Instant::now()).unwrap();
+    let expected =
+        [RelayReport::Up, RelayReport::LogRefused { log: two.id(), reason }, refused(2, reason)];
+    assert_eq!(reports(&mut ledger), expected);
+}
+
+#[test]
+fn a_relay_that_is_busy_is_asked_again_later() {
+    let keys = keys(1);
+    let mut ledger = connected(vec![plan(&keys)]);
+    ledger.append(keys.id(), 1, Bytes::from_static(&[1; 512]));
+    let sent = requests(&mut ledger);
+    let Request::Append { req, .. } = sent[2] else { panic!("{sent:?}") };
+    let now = Instant::now();
+    let reason = Refusal::RateLimited { retry_ms: 1000 };
+    ledger.answer(Answer::AppendRefused { req, reason }, now).unwrap();
+    assert_eq!(ledger.next_request(now), None);
+    assert_eq!(ledger.deadline(), Some(now + Duration::from_secs(1)));
+    assert!(ledger.next_request(now + Duration::from_secs(1)).is_some());
+    assert_eq!(ledger.deadline(), None);
+    assert_eq!(reports(&mut ledger), []);
+}
+
+#[test]
+fn a_cursor_that_is_gone_starts_the_log_again_once() {
+    let keys = keys(1);
+    let mut ledger = connected(vec![LogPlan { keys: Arc::clone(&keys), after: Some(place(9)) }]);
+    let handle = handle_of(&requests(&mut ledger));
+    ledger.answer(Answer::CursorGone { handle }, Instant::now()).unwrap();
+    assert_eq!(requests(&mut ledger), [Request::Follow { handle, after: None }]);
+    assert_eq!(reports(&mut ledger), [RelayReport::CursorGone { log: keys.id() }]);
+    let twice = ledger.answer(Answer::CursorGone { handle }, Instant::now());
+    assert_eq!(twice, Err(DownReason::Misbehaved));
+}
+
+#[test]
+fn a_relay_that_breaks_the_rules_is_left() {
+    let mut ledger = connected(vec![plan(&keys(1))]);
+    let handle = handle_of(&requests(&mut ledger));
+    let entry = |seq| Entry { seq, bytes: vec![] };
+    for (entries, seq) in [(vec![], 1), (vec![entry(2), entry(1)], 2), (vec![entry(3)], 2)] {
+        let answer = Answer::Entries { handle, entries, cursor: place(seq) };
+        assert_eq!(ledger.answer(answer, Instant::now()), Err(DownReason::Misbehaved));
+    }
+    assert_eq!(reports(&mut ledger), []);
+}
+
+#[test]
+fn appends_that_wait_are_bounded() {
+    let mut ledger = Ledger::default();
+    for tag in 0..=APPENDS as u64 {
+        ledger.append(keys(1).id(), tag, Bytes::from_static(&[0; 512]));
+    }
+    let tag = APPENDS as u64;
+    let refused = RelayReport::Refused { tag, reason: Refusal::Unavailable };
+    assert_eq!(reports(&mut ledger), [refused]);
+}

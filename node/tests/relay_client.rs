@@ -1,0 +1,259 @@
+//! The relay's client against real relays in this process.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use node::net::relay::{
+    DownReason, LogPlan, RelayCommand, RelayKey, RelayPeer, RelayReport, spawn,
+};
+use protocol::relay_log::{Cursor, LogKeys, Refusal};
+use rendezvous::{Config, Relay};
+use tokio::sync::mpsc;
+
+/// Long enough for a machine that is busy; nothing waits this long when all is well.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct Client {
+    commands: mpsc::Sender<RelayCommand>,
+    reports: mpsc::Receiver<(RelayKey, RelayReport)>,
+}
+
+fn config(dir: &Path, listen: SocketAddr) -> Config {
+    Config { listen: vec![listen], ..Config::durable(dir.to_path_buf()) }
+}
+
+fn anywhere() -> SocketAddr {
+    ([127, 0, 0, 1], 0).into()
+}
+
+fn peer(relay: &Relay) -> RelayPeer {
+    RelayPeer::from_addrs(&relay.addrs()).unwrap()
+}
+
+fn socket(relay: &Relay) -> SocketAddr {
+    let addr = relay.addrs()[0].to_string();
+    ([127, 0, 0, 1], addr.split('/').nth(4).unwrap().parse().unwrap()).into()
+}
+
+fn keys() -> Arc<LogKeys> {
+    Arc::new(LogKeys::from_seeds([1; 32], [2; 32], None))
+}
+
+fn entry(number: u64) -> Bytes {
+    let mut bytes = vec![0; 512];
+    bytes[..8].copy_from_slice(&number.to_be_bytes());
+    bytes.into()
+}
+
+fn number(entry: &Bytes) -> u64 {
+    u64::from_be_bytes(entry[..8].try_into().unwrap())
+}
+
+impl Client {
+    fn of(relay: RelayPeer) -> Self {
+        let (commands, inbox) = mpsc::channel(64);
+        let (outbox, reports) = mpsc::channel(64);
+        spawn(relay, inbox, outbox);
+        Self { commands, reports }
+    }
+
+    async fn follow(&self, keys: &Arc<LogKeys>, after: Option<Cursor>) {
+        let plan = vec![LogPlan { keys: Arc::clone(keys), after }];
+        self.commands.send(RelayCommand::Plan(plan)).await.unwrap();
+    }
+
+    async fn append(&self, keys: &LogKeys, tag: u64) {
+        let command = RelayCommand::Append { log: keys.id(), tag, entry: entry(tag) };
+        self.commands.send(command).await.unwrap();
+    }
+
+    async fn next(&mut self) -> RelayReport {
+        tokio::time::timeout(PATIENCE, self.reports.recv()).await.unwrap().unwrap().1
+    }
+
+    async fn until<T>(&mut self, mut find: impl FnMut(RelayReport) -> Option<T>) -> T {
+        loop {
+            if let Some(found) = find(self.next().await) {
+                return found;
+            }
+        }
+    }
+
+    async fn sees(&mut self, expected: RelayReport) {
+        self.until(|report| (report == expected).then_some(())).await;
+    }
+
+    /// The numbers of the next `count` entries.
+    async fn entries(&mut self, count: usize) -> Vec<u64> {
+        let mut numbers = Vec::new();
+        while numbers.len() < count {
+            if let RelayReport::Entries { entries, .. } = self.next().await {
+                numbers.extend(entries.iter().map(number));
+            }
+        }
+        numbers
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_appends_the_other_gets() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = Relay::start(config(dir.path(), anywhere())).await.unwrap();
+    let (mut alice, mut bob) = (Client::of(peer(&relay)), Client::of(peer(&relay)));
+    assert_eq!(alice.next().await, RelayReport::Up);
+    bob.follow(&keys(), None).await;
+    bob.until(|report| matches!(report, RelayReport::CaughtUp { .. }).then_some(())).await;
+
+    alice.append(&keys(), 1).await;
+    alice.follow(&keys(), None).await;
+    alice.sees(RelayReport::Appended { tag: 1 }).await;
+    assert_eq!(bob.entries(1).await, [1]);
+    alice.append(&keys(), 2).await;
+    assert_eq!(bob.entries(1).await, [2]);
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_comes_back_starts_where_it_left_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = Relay::start(config(dir.path(), anywhere())).await.unwrap();
+    let mut writer = Client::of(peer(&relay));
+    writer.follow(&keys(), None).await;
+    for tag in 0..60 {
+        writer.append(&keys(), tag).await;
+    }
+    let mut seen = Vec::new();
+    let mut place = None;
+    while seen.len() < 50 {
+        if let RelayReport::Entries { entries, cursor, .. } = writer.next().await {
+            seen.extend(entries.iter().map(number));
+            place = Some(cursor);
+        }
+    }
+    for tag in 60..100 {
+        writer.append(&keys(), tag).await;
+    }
+    writer.sees(RelayReport::Appended { tag: 99 }).await;
+    drop(writer);
+    let mut reader = Client::of(peer(&relay));
+    reader.follow(&keys(), place).await;
+    seen.extend(reader.entries(100 - seen.len()).await);
+    assert_eq!(seen, (0..100).collect::<Vec<_>>());
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_restarts_under_load_loses_nothing_and_keeps_everything_once() {
+    const COUNT: u64 = 600;
+    let dir = tempfile::tempdir().unwrap();
+    let relay = Relay::start(config(dir.path(), anywhere())).await.unwrap();
+    let (peer, socket) = (peer(&relay), socket(&relay));
+    let all = keys();
+    let write_only = LogKeys::write_only([1; 32], all.publics().read, all.publics().trim);
+    let mut writer = Client::of(peer.clone());
+    writer.follow(&Arc::new(write_only), None).await;
+    let mut reader = Client::of(peer.clone());
+    reader.follow(&all, None).await;
+
+    let commands = writer.commands.clone();
+    let load = tokio::spawn(async move {
+        for tag in 0..COUNT {
+            let command = RelayCommand::Append { log: keys().id(), tag, entry: entry(tag) };
+            commands.send(command).await.unwrap();
+        }
+    });
+    let mut answers: BTreeMap<u64, u32> = BTreeMap::new();
+    let mut running = Some(relay);
+    while answers.len() < usize::try_from(COUNT).unwrap() {
+        match writer.next().await {
+            RelayReport::Appended { tag } => *answers.entry(tag).or_default() += 1,
+            RelayReport::Refused { tag, reason } => panic!("{tag} {reason}"),
+            _ => {}
+        }
+        if answers.len() == 100 {
+            running.take().unwrap().stop().await;
+            running = Some(Relay::start(config(dir.path(), socket)).await.unwrap());
+            answers.insert(u64::MAX, 1);
+        }
+    }
+    load.await.unwrap();
+    answers.remove(&u64::MAX);
+    while answers.len() < usize::try_from(COUNT).unwrap() {
+        if let RelayReport::Appended { tag } = writer.next().await {
+            *answers.entry(tag).or_default() += 1;
+        }
+    }
+    assert!(answers.values().all(|count| *count == 1), "one answer for each");
+    let mut numbers = reader.entries(usize::try_from(COUNT).unwrap()).await;
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..COUNT).collect::<Vec<_>>());
+    running.unwrap().stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_with_another_key_is_named_as_such() {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let relay = Relay::start(config(dirs[0].path(), anywhere())).await.unwrap();
+    let other = Relay::start(config(dirs[1].path(), anywhere())).await.unwrap();
+    let mistaken = RelayPeer { peer_id: other.peer_id(), addrs: peer(&relay).addrs };
+    let mut client = Client::of(mistaken.clone());
+    let report = client.next().await;
+    assert!(matches!(report, RelayReport::Down { reason: DownReason::WrongKey, .. }), "{report:?}");
+
+    let addrs = [mistaken.addrs, peer(&other).addrs].concat();
+    let mut client = Client::of(RelayPeer { addrs, ..mistaken });
+    assert_eq!(client.next().await, RelayReport::Up, "one right address is enough");
+    relay.stop().await;
+    other.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_at_the_address_is_told_and_tried_again_until_somebody_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = Relay::start(config(dir.path(), anywhere())).await.unwrap();
+    let (peer, socket) = (peer(&relay), socket(&relay));
+    relay.stop().await;
+    let mut client = Client::of(RelayPeer { addrs: vec![peer.addrs[0].clone()], ..peer });
+    let report = client.next().await;
+    assert!(
+        matches!(report, RelayReport::Down { reason: DownReason::Unreachable, .. }),
+        "{report:?}"
+    );
+    let relay = Relay::start(config(dir.path(), socket)).await.unwrap();
+    client.sees(RelayReport::Up).await;
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_relay_refuses_is_reported_and_the_rest_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = Relay::start(config(dir.path(), anywhere())).await.unwrap();
+    let mut client = Client::of(peer(&relay));
+    client.follow(&keys(), None).await;
+    let log = keys().id();
+    let entry = Bytes::from_static(&[0; 513]);
+    client.commands.send(RelayCommand::Append { log, tag: 1, entry }).await.unwrap();
+    client.append(&keys(), 2).await;
+    client.sees(RelayReport::Refused { tag: 1, reason: Refusal::NotBucket }).await;
+    client.sees(RelayReport::Appended { tag: 2 }).await;
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_task_ends_when_told_to_and_when_nobody_is_left_to_tell_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = Relay::start(config(dir.path(), anywhere())).await.unwrap();
+    for stop in [Some(RelayCommand::Stop), None] {
+        let (commands, inbox) = mpsc::channel(1);
+        let (outbox, mut reports) = mpsc::channel(1);
+        let task = spawn(peer(&relay), inbox, outbox);
+        reports.recv().await.unwrap();
+        match stop {
+            Some(stop) => commands.send(stop).await.unwrap(),
+            None => drop(commands),
+        }
+        tokio::time::timeout(PATIENCE, task).await.unwrap().unwrap();
+    }
+    relay.stop().await;
+}

@@ -187,11 +187,8 @@ impl Step<'_> {
                 Output::Archive { chain, index, envelope } => {
                     self.tx.put_archive(id, chain, index, &envelope, self.now)?;
                 }
-                Output::Serve { to, chain, indexes } => {
-                    let mut envelopes = Vec::new();
-                    for index in indexes {
-                        envelopes.extend(self.tx.archived(id, chain, index)?);
-                    }
+                Output::Serve { to, messages } => {
+                    let envelopes = self.tx.archived(id, &messages)?;
                     group.serve(self.cx(), to, envelopes);
                 }
                 Output::Event(event) => self.happened(group, event)?,

@@ -107,19 +107,25 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// An envelope that was kept.
+    /// Those of these envelopes that are kept, in the order in which they were.
     pub fn archived(
         &self,
         group: GroupId,
-        chain: ChainId,
-        index: u32,
-    ) -> Result<Option<Vec<u8>>, StoreError> {
-        let envelope = self.sql.query_row(
-            "SELECT envelope FROM archive WHERE grp = ?1 AND chain = ?2 AND idx = ?3",
-            params![group.0, chain.0, index],
-            |row| row.get(0),
-        );
-        Ok(envelope.optional()?)
+        messages: &[(ChainId, Vec<u32>)],
+    ) -> Result<Vec<Vec<u8>>, StoreError> {
+        let mut read = self.sql.prepare_cached(
+            "SELECT rowid, envelope FROM archive WHERE grp = ?1 AND chain = ?2 AND idx = ?3",
+        )?;
+        let mut found: Vec<(i64, Vec<u8>)> = Vec::new();
+        for (chain, index) in
+            messages.iter().flat_map(|(chain, indexes)| indexes.iter().map(move |i| (chain, i)))
+        {
+            let row = read
+                .query_row(params![group.0, chain.0, index], |row| Ok((row.get(0)?, row.get(1)?)));
+            found.extend(row.optional()?);
+        }
+        found.sort_unstable_by_key(|(row, _)| *row);
+        Ok(found.into_iter().map(|(_, envelope)| envelope).collect())
     }
 
     /// Drops what is kept longer than 35 days, and the oldest beyond 64 MiB of each group.

@@ -337,18 +337,20 @@ impl Group {
                 }
             }
         }
+        // The author answers on a log; on channels anybody does.
         let mut room = SERVED;
+        let mut messages = Vec::new();
         for Indexes { chain, indexes } in &want.messages {
-            // The author answers on a log; on channels anybody does.
             let mine = self.receiving.chains.get(chain);
             if mine.is_some_and(|entry| matches!(entry.state, ChainState::Mine { .. })) {
                 let indexes: Vec<u32> = indexes.iter().copied().take(room).collect();
                 room -= indexes.len();
-                if !indexes.is_empty() {
-                    let (to, chain) = (said.from, *chain);
-                    self.out.push_back(Output::Serve { to, chain, indexes });
-                }
+                messages.push((*chain, indexes));
             }
+        }
+        messages.retain(|(_, indexes)| !indexes.is_empty());
+        if !messages.is_empty() {
+            self.out.push_back(Output::Serve { to: said.from, messages });
         }
     }
 

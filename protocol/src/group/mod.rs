@@ -104,6 +104,7 @@ enum Timer {
     Receipts,
     Want,
     Refresh,
+    Hello,
     Resync,
     Answers,
 }
@@ -130,6 +131,7 @@ impl Group {
                 Timer::Receipts => self.flush_receipts(&mut cx),
                 Timer::Want => self.ask(&mut cx),
                 Timer::Refresh => self.refresh(&mut cx),
+                Timer::Hello => self.hello(),
                 Timer::Resync => self.resync(&mut cx),
                 Timer::Answers => self.give_answers(&mut cx),
             }

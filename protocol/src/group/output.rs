@@ -36,14 +36,13 @@ pub enum Output {
         /// The envelope as it came.
         envelope: Vec<u8>,
     },
-    /// Read these from the archive and hand them to [`super::Group::serve`].
+    /// Read these from the archive and hand them to [`super::Group::serve`], in the order in which
+    /// they were kept: that is an order in which no message comes before one that it follows.
     Serve {
         /// Who lacks them.
         to: MemberId,
-        /// The chain.
-        chain: ChainId,
-        /// The indexes, at most 256.
-        indexes: Vec<u32>,
+        /// Chains and the indexes in each, at most 256.
+        messages: Vec<(ChainId, Vec<u32>)>,
     },
     /// Something happened.
     Event(Event),

@@ -4,10 +4,7 @@
 //! Each side then sends what the other's summary lacks, and [`Frame::Done`]. What is still lacking
 //! later is asked for by name. docs/spec/protocol.md 3.21.
 
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    vec::Vec,
-};
+use alloc::{collections::BTreeSet, vec::Vec};
 
 use minicbor::bytes::ByteVec;
 use rand_core::CryptoRng;
@@ -31,13 +28,18 @@ const DATA: usize = 30_000;
 const NAMED: usize = 4096;
 /// Channels are evened out again this often, in milliseconds.
 const AGAIN_MS: u64 = 5 * 60 * 1000;
+/// A summary that has not come by then is asked for, in milliseconds.
+const HELLO_MS: u64 = 1_000;
 
 /// How far the sync with one peer is.
 #[derive(Default)]
 pub(super) struct Peer {
     /// It has sent all that this node's summary lacked.
     pub synced: bool,
+    /// Its summary has come, whole.
+    heard: bool,
     named: BTreeSet<ChainId>,
+    lacks: Vec<(ChainId, Vec<u32>)>,
 }
 
 impl Group {
@@ -49,6 +51,7 @@ impl Group {
         self.gossip.up(member);
         self.peers.insert(member, Peer::default());
         self.tell_summary(member);
+        self.set_timer(Timer::Hello, cx.now.plus_ms(HELLO_MS));
         self.set_timer(Timer::Resync, cx.now.plus_ms(AGAIN_MS));
     }
 
@@ -105,6 +108,7 @@ impl Group {
             Frame::Data(data) => self.take_data(cx, from, data),
             Frame::Done => self.on_done(from),
             Frame::Want(want) => self.take_want(from, &want),
+            Frame::Hello => self.tell_summary(from),
         }
         Ok(())
     }
@@ -138,6 +142,14 @@ impl Group {
         if !self.peers.is_empty() {
             self.set_timer(Timer::Resync, cx.now.plus_ms(AGAIN_MS));
         }
+    }
+
+    /// Asks those for their summaries from whom none has come: they may have told it before they
+    /// were members here.
+    pub(super) fn hello(&mut self) {
+        let silent: Vec<MemberId> =
+            self.peers.iter().filter(|(_, peer)| !peer.heard).map(|(id, _)| *id).collect();
+        silent.into_iter().for_each(|member| self.frame(member, &Frame::Hello));
     }
 
     pub(super) fn frame(&mut self, to: MemberId, frame: &Frame) {
@@ -178,14 +190,13 @@ impl Group {
 
     /// Sends what the peer's summary lacks; after its last page also what it does not name.
     fn take_summary(&mut self, from: MemberId, summary: &Summary) {
-        for theirs in &summary.chains {
-            if let Some(peer) = self.peers.get_mut(&from)
-                && peer.named.len() < NAMED
-            {
-                peer.named.insert(theirs.chain);
-            }
-            self.serve_chain(from, theirs);
+        let lacks: Vec<_> =
+            summary.chains.iter().filter_map(|theirs| self.lacking(&from, theirs)).collect();
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        for theirs in summary.chains.iter().take(NAMED.saturating_sub(peer.named.len())) {
+            peer.named.insert(theirs.chain);
         }
+        peer.lacks.extend(lacks);
         let newer: Vec<ByteVec> = summary
             .cards
             .iter()
@@ -200,44 +211,45 @@ impl Group {
         }
         let ops = self.ops_after(&summary.heads);
         self.send_parts(from, ops, |ops| Data { ops, ..Data::default() });
-        let named = self.peers.get_mut(&from).map(|peer| core::mem::take(&mut peer.named));
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        peer.heard = true;
+        let named = core::mem::take(&mut peer.named);
+        let mut messages = core::mem::take(&mut peer.lacks);
         let unnamed: Vec<ChainId> = self
             .receiving
             .chains
             .keys()
-            .filter(|chain| !named.as_ref().is_some_and(|named| named.contains(chain)))
-            .filter(|chain| self.may_have(&from, chain))
+            .filter(|chain| !named.contains(chain) && self.may_have(&from, chain))
             .copied()
             .collect();
         for chain in unnamed {
             self.send_bundle(from, &chain);
             let nothing = ChainSummary { chain, next: 0, missing: Vec::new() };
-            self.serve_chain(from, &nothing);
+            messages.extend(self.lacking(&from, &nothing));
+        }
+        if !messages.is_empty() {
+            self.out.push_back(Output::Serve { to: from, messages });
         }
         self.frame(from, &Frame::Done);
     }
 
-    /// Asks the archive for what this node has of a chain and the peer lacks.
-    fn serve_chain(&mut self, to: MemberId, theirs: &ChainSummary) {
+    /// What this node has of a chain and the peer lacks, if it is entitled to it.
+    fn lacking(&self, to: &MemberId, theirs: &ChainSummary) -> Option<(ChainId, Vec<u32>)> {
         let chain = theirs.chain;
-        let Some(entry) = self.receiving.chains.get(&chain) else { return };
+        let entry = self.receiving.chains.get(&chain)?;
         let (next, lacking): (u32, BTreeSet<u32>) = match &entry.state {
             ChainState::Open(read) => (read.next(), read.missing().collect()),
             ChainState::Mine { count } => (*count, BTreeSet::new()),
             ChainState::Closed { next } => (*next, BTreeSet::new()),
-            ChainState::NotForMe | ChainState::Failed => return,
+            ChainState::NotForMe | ChainState::Failed => return None,
         };
-        if !self.may_have(&to, &chain) {
-            return;
-        }
         let beyond = theirs.next.min(next)..next;
         let missing = theirs.missing.iter().copied().filter(|index| *index < next);
         let indexes: BTreeSet<u32> =
             missing.chain(beyond).filter(|index| !lacking.contains(index)).collect();
-        if !indexes.is_empty() {
-            let indexes = indexes.into_iter().take(CHAIN_MESSAGES as usize).collect();
-            self.out.push_back(Output::Serve { to, chain, indexes });
-        }
+        let entitled = !indexes.is_empty() && self.may_have(to, &chain);
+        let indexes: Vec<u32> = indexes.into_iter().take(CHAIN_MESSAGES as usize).collect();
+        entitled.then_some((chain, indexes))
     }
 
     fn send_bundle(&mut self, to: MemberId, chain: &ChainId) {
@@ -325,13 +337,17 @@ impl Group {
                 .collect();
             self.frame(from, &Frame::Data(Data { topics, ..Data::default() }));
         }
-        let mut wanted: BTreeMap<ChainId, Vec<u32>> = BTreeMap::new();
-        for messages in want.messages.iter().take(PER_PAGE) {
-            wanted.insert(messages.chain, messages.indexes.clone());
-        }
-        for (chain, missing) in wanted {
-            let next = u32::MAX;
-            self.serve_chain(from, &ChainSummary { chain, next, missing });
+        let messages: Vec<_> = want
+            .messages
+            .iter()
+            .take(PER_PAGE)
+            .filter_map(|wanted| {
+                let missing = wanted.indexes.clone();
+                self.lacking(&from, &ChainSummary { chain: wanted.chain, next: u32::MAX, missing })
+            })
+            .collect();
+        if !messages.is_empty() {
+            self.out.push_back(Output::Serve { to: from, messages });
         }
     }
 

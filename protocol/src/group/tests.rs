@@ -11,7 +11,7 @@ struct Person {
     me: Endpoint,
     group: Option<Group>,
     records: BTreeMap<Vec<u8>, Vec<u8>>,
-    archive: BTreeMap<(ChainId, u32), Vec<u8>>,
+    archive: Vec<(ChainId, u32, Vec<u8>)>,
     read: BTreeMap<LogId, usize>,
     events: Vec<Event>,
     online: bool,
@@ -36,7 +36,7 @@ impl World {
                 me: Endpoint::generate(&format!("person {at}"), vec![], &mut rng).unwrap(),
                 group: None,
                 records: BTreeMap::new(),
-                archive: BTreeMap::new(),
+                archive: vec![],
                 read: BTreeMap::new(),
                 events: vec![],
                 online: true,
@@ -145,15 +145,18 @@ impl World {
                     self.frames.push_back((at, to, frame));
                 }
                 Output::Archive { chain, index, envelope } => {
-                    self.people[at].archive.insert((chain, index), envelope);
+                    self.people[at].archive.push((chain, index, envelope));
                 }
-                Output::Serve { to, chain, indexes } => {
-                    let person = &self.people[at];
-                    let found = indexes
-                        .iter()
-                        .filter_map(|index| person.archive.get(&(chain, *index)).cloned())
-                        .collect();
+                Output::Serve { to, messages } => {
                     let person = &mut self.people[at];
+                    let found = person
+                        .archive
+                        .iter()
+                        .filter(|(chain, index, _)| {
+                            messages.iter().any(|(c, i)| c == chain && i.contains(index))
+                        })
+                        .map(|(_, _, envelope)| envelope.clone())
+                        .collect();
                     let cx = Cx { me: &person.me, now: self.now, rng: &mut self.rng };
                     person.group.as_mut().unwrap().serve(cx, to, found);
                 }
@@ -524,6 +527,7 @@ fn a_member_whose_state_was_rolled_back_is_sealed_to_anew() {
     world.say(0, "one");
     world.settle();
     world.restart(0);
+    world.settle();
     world.say(0, "two");
     world.settle();
     world.people[1].records = old;
@@ -531,6 +535,7 @@ fn a_member_whose_state_was_rolled_back_is_sealed_to_anew() {
     world.people.iter_mut().for_each(|person| person.read.clear());
     world.restart(1);
     world.restart(0);
+    world.settle();
     world.say(0, "unreadable there");
     world.settle();
     assert!(world.people[1].events.contains(&Event::Alarm(Alarm::SlotFailed(world.id(0)))));

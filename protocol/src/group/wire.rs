@@ -111,6 +111,9 @@ pub(super) enum Frame {
     Done,
     #[n(7)]
     Want(#[n(0)] Want),
+    /// Tell your summary: it has not come.
+    #[n(8)]
+    Hello,
 }
 
 /// One page of what a node has.

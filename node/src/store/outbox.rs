@@ -113,7 +113,7 @@ impl Tx<'_> {
         group: GroupId,
         messages: &[(ChainId, Vec<u32>)],
     ) -> Result<Vec<Vec<u8>>, StoreError> {
-        let mut read = self.sql.prepare_cached(
+        let mut read = self.sql.prepare(
             "SELECT rowid, envelope FROM archive WHERE grp = ?1 AND chain = ?2 AND idx = ?3",
         )?;
         let mut found: Vec<(i64, Vec<u8>)> = Vec::new();

@@ -112,7 +112,7 @@ impl Core {
         _now: Timestamp,
     ) -> Result<Vec<InviteView>, VerbError> {
         let id = self.find_group(reference)?;
-        let rows = self.store.transaction(|tx| tx.invites())?;
+        let rows = self.store.read(|tx| tx.invites())?;
         Ok(rows.iter().filter(|row| row.group == id).map(view).collect())
     }
 

@@ -82,15 +82,15 @@ impl Core {
             .values()
             .find(|group| is_active(group) && group_prefix(group.id()) == parsed.group_prefix)
         {
-            let earlier = self.store.transaction(|tx| tx.join(id))?;
+            let earlier = self.store.read(|tx| tx.join(id))?;
             return match earlier.filter(|row| row.group == Some(group.id())) {
-                Some(row) => Ok(self.store.transaction(|tx| view(tx, &row))?),
+                Some(row) => Ok(self.store.read(|tx| view(tx, &row))?),
                 None => Err(VerbError::AlreadyMember { group: group.policy().name.clone() }),
             };
         }
         if let Some(attempt) = self.joining.0.get(&id) {
             let row = attempt.row.clone();
-            return Ok(self.store.transaction(|tx| view(tx, &row))?);
+            return Ok(self.store.read(|tx| view(tx, &row))?);
         }
         if parsed.expires.is_some_and(|expires| expires.plus_ms(SKEW_MS) < now) {
             return Err(VerbError::Expired);
@@ -126,7 +126,7 @@ impl Core {
 
     /// All joins, oldest first.
     pub fn joins(&mut self) -> Result<Vec<JoinView>, VerbError> {
-        Ok(self.store.transaction(|tx| {
+        Ok(self.store.read(|tx| {
             tx.joins()?.iter().map(|row| view(tx, row)).collect::<Result<_, StoreError>>()
         })?)
     }
@@ -134,8 +134,8 @@ impl Core {
     /// One join.
     pub fn join_state(&mut self, id: &str) -> Result<JoinView, VerbError> {
         let id = unhex(id).and_then(|id| InviteId::from_slice(&id)).ok_or(VerbError::NoSuchJoin)?;
-        let row = self.store.transaction(|tx| tx.join(id))?.ok_or(VerbError::NoSuchJoin)?;
-        Ok(self.store.transaction(|tx| view(tx, &row))?)
+        let row = self.store.read(|tx| tx.join(id))?.ok_or(VerbError::NoSuchJoin)?;
+        Ok(self.store.read(|tx| view(tx, &row))?)
     }
 
     /// Takes up a join that was under way.

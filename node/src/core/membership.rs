@@ -35,7 +35,7 @@ impl Core {
 
     /// All groups, oldest first.
     pub fn groups(&mut self, now: Timestamp) -> Result<Vec<GroupSummary>, VerbError> {
-        let ids = self.store.transaction(|tx| tx.groups())?;
+        let ids = self.store.read(|tx| tx.groups())?;
         let known: Vec<GroupId> =
             ids.into_iter().filter(|id| self.groups.contains_key(id)).collect();
         known.into_iter().map(|id| self.summary(id, now)).collect()
@@ -193,7 +193,7 @@ impl Core {
     }
 
     fn summary(&mut self, id: GroupId, now: Timestamp) -> Result<GroupSummary, VerbError> {
-        let queued = self.store.transaction(|tx| tx.queued(id))?;
+        let queued = self.store.read(|tx| tx.queued(id))?;
         let group = self.groups.get(&id).ok_or(StoreError::Damaged)?;
         let waiting_for = match group.ready(now) {
             Err(reason) if queued > 0 => reason.to_string(),

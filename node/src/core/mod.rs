@@ -132,7 +132,7 @@ pub fn init(store: &mut Store, name: &str, rng: &mut ChaCha20Rng) -> Result<Memb
 
 /// Whether [`init`] has been done on this store.
 pub fn is_initialised(store: &mut Store) -> Result<bool, StoreError> {
-    store.transaction(|tx| Ok(tx.meta(ENDPOINT)?.is_some()))
+    store.read(|tx| Ok(tx.meta(ENDPOINT)?.is_some()))
 }
 
 impl Core {
@@ -249,17 +249,17 @@ impl Core {
     }
 
     fn take_up(&mut self, now: Timestamp) -> Result<(), OpenError> {
-        for id in self.store.transaction(|tx| tx.groups())? {
-            let records = self.store.transaction(|tx| tx.records(id))?;
+        for id in self.store.read(|tx| tx.groups())? {
+            let records = self.store.read(|tx| tx.records(id))?;
             self.groups.insert(id, Group::load(&self.me, records, now)?);
-            if self.store.transaction(|tx| tx.queued(id))? > 0 {
+            if self.store.read(|tx| tx.queued(id))? > 0 {
                 self.queued.insert(id);
             }
         }
-        for row in self.store.transaction(|tx| tx.invites())? {
+        for row in self.store.read(|tx| tx.invites())? {
             self.hosted.add(row);
         }
-        for row in self.store.transaction(|tx| tx.joins())? {
+        for row in self.store.read(|tx| tx.joins())? {
             self.resume_join(row);
         }
         Ok(self.try_joins(now)?)
@@ -321,10 +321,11 @@ impl Core {
             self.flush(now)?;
             let woken = self.after.woken;
             let todo = std::mem::replace(&mut self.after, After { woken, ..After::default() });
-            let After { logs, members, outbox, present, .. } = todo;
-            if !(logs || members || outbox) && present.is_empty() {
+            let After { logs, members, outbox, present, reloaded, .. } = todo;
+            if !(logs || members || outbox) && present.is_empty() && reloaded.is_empty() {
                 return Ok(());
             }
+            reloaded.into_iter().try_for_each(|id| self.catch_up(id, now))?;
             self.present(present, now)?;
             if members {
                 self.meet(now)?;

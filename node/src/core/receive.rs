@@ -60,13 +60,7 @@ impl Core {
             },
             RelayReport::CaughtUp { log, cursor } => {
                 self.keep_cursor(relay, log, Some(cursor), now)?;
-                match self.logs.get(&log).copied() {
-                    Some(Owner::Group(id)) => self.step(id, now, |group, step| {
-                        group.on_caught_up(step.cx(), log);
-                        Ok(())
-                    }),
-                    _ => Ok(()),
-                }
+                self.caught_up(relay, log, now)
             }
             RelayReport::CursorGone { log } => self.keep_cursor(relay, log, None, now),
             RelayReport::Appended { tag } if tag < TRANSIENT => self.appended(relay, tag, now),

@@ -27,6 +27,8 @@ pub(super) struct Relay {
     state: State,
     /// The logs of the plan that the network has.
     planned: BTreeSet<LogId>,
+    /// Those of which all has been read since the relay was last connected.
+    caught_up: BTreeSet<LogId>,
     /// Outbox rows handed to the network, and not answered.
     in_flight: BTreeSet<u64>,
     /// The last outbox row that was handed over for the first time.
@@ -84,7 +86,7 @@ impl Core {
                 continue;
             }
             let bytes = key.to_bytes();
-            let plans = self.store.transaction(|tx| {
+            let plans = self.store.read(|tx| {
                 logs.into_iter()
                     .map(|(log, (keys, _))| {
                         Ok(LogPlan { keys: Arc::new(keys), after: tx.cursor(&bytes, log)? })
@@ -95,6 +97,7 @@ impl Core {
                 peer: peer.clone(),
                 state: State::Connecting,
                 planned: BTreeSet::new(),
+                caught_up: BTreeSet::new(),
                 in_flight: BTreeSet::new(),
                 handed: 0,
                 refused: BTreeMap::new(),
@@ -103,6 +106,7 @@ impl Core {
                 // Its client knows the old addresses only.
                 relay.peer = peer.clone();
                 relay.state = State::Connecting;
+                relay.caught_up.clear();
                 relay.in_flight.clear();
                 relay.handed = 0;
                 self.effects.push_back(Effect::RelayDrop(key));
@@ -127,6 +131,10 @@ impl Core {
         want(&address::relays(self.options.relays.iter().map(String::as_str)), &[]);
         for group in self.groups.values() {
             let id = group.id();
+            // Out of a group, only the last words are still said.
+            if !is_active(group) && !self.store.read(|tx| tx.has_outbox(id))? {
+                continue;
+            }
             let mut logs: Vec<_> =
                 group.logs().into_iter().map(|log| (log.keys, Owner::Group(id))).collect();
             if is_active(group) {
@@ -152,7 +160,7 @@ impl Core {
             let limit = u32::try_from(room).unwrap_or(u32::MAX);
             let bytes = key.to_bytes();
             let after = relay.handed;
-            for row in self.store.transaction(|tx| tx.outbox(&bytes, after, limit))? {
+            for row in self.store.read(|tx| tx.outbox(&bytes, after, limit))? {
                 relay.handed = row.tag;
                 relay.in_flight.insert(row.tag);
                 self.effects.push_back(Effect::Append {
@@ -176,7 +184,7 @@ impl Core {
                 .map(|(tag, _)| *tag)
                 .collect();
             for tag in due {
-                match self.store.transaction(|tx| tx.outbox_entry(tag))? {
+                match self.store.read(|tx| tx.outbox_entry(tag))? {
                     None => drop(relay.refused.remove(&tag)),
                     Some(row) => {
                         relay.in_flight.insert(tag);
@@ -225,6 +233,7 @@ impl Core {
     ) -> Result<(), StoreError> {
         let Some(relay) = self.relays.get_mut(key) else { return Ok(()) };
         let was = std::mem::replace(&mut relay.state, State::Down { reason, retry });
+        relay.caught_up.clear();
         if !matches!(was, State::Down { reason: before, .. } if before == reason) {
             self.tell_relay(key, now)?;
         }
@@ -248,6 +257,39 @@ impl Core {
         Ok(())
     }
 
+    /// All that a relay had in a log has been read.
+    pub(super) fn caught_up(
+        &mut self,
+        key: &RelayKey,
+        log: LogId,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        if let Some(relay) = self.relays.get_mut(key) {
+            relay.caught_up.insert(log);
+        }
+        let Some(Owner::Group(id)) = self.logs.get(&log).copied() else { return Ok(()) };
+        self.step(id, now, |group, step| {
+            group.on_caught_up(step.cx(), log);
+            Ok(())
+        })
+    }
+
+    /// Tells a group that was taken up again what its relays have told before.
+    pub(super) fn catch_up(&mut self, id: GroupId, now: Timestamp) -> Result<(), StoreError> {
+        let logs: BTreeSet<LogId> = self
+            .relays
+            .values()
+            .flat_map(|relay| relay.caught_up.iter().copied())
+            .filter(|log| self.logs.get(log) == Some(&Owner::Group(id)))
+            .collect();
+        logs.into_iter().try_for_each(|log| {
+            self.step(id, now, |group, step| {
+                group.on_caught_up(step.cx(), log);
+                Ok(())
+            })
+        })
+    }
+
     /// An entry is on a relay's disk.
     pub(super) fn appended(
         &mut self,
@@ -259,6 +301,7 @@ impl Core {
             relay.in_flight.remove(&tag);
             relay.refused.remove(&tag);
             self.after.outbox = true;
+            self.after.logs |= self.groups.values().any(|group| !is_active(group));
         }
         self.record(now, |step| {
             let Some(seq) = step.tx.take_outbox(tag)? else { return Ok(()) };
@@ -314,7 +357,7 @@ impl Core {
         relays
             .iter()
             .map(|(key, relay)| {
-                let waiting = store.transaction(|tx| tx.outbox_len(&key.to_bytes()))?;
+                let waiting = store.read(|tx| tx.outbox_len(&key.to_bytes()))?;
                 Ok(relay.status(waiting, now))
             })
             .collect()

@@ -54,7 +54,7 @@ impl Core {
         })?;
         self.queued.insert(id);
         self.finish(now);
-        let message = self.store.transaction(|tx| tx.message(seq))?;
+        let message = self.store.read(|tx| tx.message(seq))?;
         Ok(message.ok_or(StoreError::Damaged)?)
     }
 

@@ -13,7 +13,7 @@ use protocol::{
 };
 use rand_chacha::ChaCha20Rng;
 
-use super::{Core, Effect, VerbError, gaps::Gaps};
+use super::{AGAIN_MS, Core, Effect, VerbError, gaps::Gaps};
 use crate::{
     api::types::{Event, What},
     net::address,
@@ -43,6 +43,8 @@ pub(super) struct After {
     pub(super) outbox: bool,
     /// Newcomers should hear where this node is.
     pub(super) present: Vec<GroupId>,
+    /// Groups that were taken up again, and know of no relay.
+    pub(super) reloaded: Vec<GroupId>,
     /// The last event.
     pub(super) woken: Option<u64>,
 }
@@ -104,6 +106,7 @@ impl Core {
                     self.groups.remove(&id);
                     self.unloaded.insert(id);
                     self.reload(now);
+                    self.again = Some(now.plus_ms(AGAIN_MS));
                 }
                 Err(error)
             }
@@ -129,15 +132,15 @@ impl Core {
         for id in std::mem::take(&mut self.unloaded) {
             let loaded = self
                 .store
-                .transaction(|tx| tx.records(id))
+                .read(|tx| tx.records(id))
                 .map_err(super::OpenError::from)
                 .and_then(|records| Ok(Group::load(&self.me, records, now)?));
             match loaded {
                 Ok(group) => {
                     self.groups.insert(id, group);
                     self.wired.retain(|(group, _)| *group != id);
-                    self.after.logs = true;
-                    self.after.members = true;
+                    (self.after.logs, self.after.members) = (true, true);
+                    self.after.reloaded.push(id);
                 }
                 Err(error) => {
                     tracing::error!(%error, "a group can't be taken up again");
@@ -148,12 +151,13 @@ impl Core {
     }
 
     fn adopt(&mut self, step: After) {
-        let After { effects, logs, members, outbox, present, woken } = step;
+        let After { effects, logs, members, outbox, present, reloaded, woken } = step;
         self.effects.extend(effects);
         self.after.logs |= logs;
         self.after.members |= members;
         self.after.outbox |= outbox;
         self.after.present.extend(present);
+        self.after.reloaded.extend(reloaded);
         self.after.woken = woken.or(self.after.woken);
     }
 }

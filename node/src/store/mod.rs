@@ -136,19 +136,32 @@ impl Store {
         &mut self,
         step: impl FnOnce(&Tx<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        let sql = self
-            .sql
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(StoreError::from)?;
-        let tx = Tx { sql };
-        let value = step(&tx)?;
-        tx.sql.commit().map_err(StoreError::from)?;
-        Ok(value)
+        self.run(TransactionBehavior::Immediate, step)
+    }
+
+    /// Reads, at one instant. What `look` writes may fail, and works only by accident.
+    pub fn read<T, E: From<StoreError>>(
+        &mut self,
+        look: impl FnOnce(&Tx<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.run(TransactionBehavior::Deferred, look)
     }
 
     /// Opens a read-only connection of its own.
     pub fn reader(&self) -> Result<Reader, StoreError> {
         Reader::open(&self.path, &self.key)
+    }
+
+    fn run<T, E: From<StoreError>>(
+        &mut self,
+        behavior: TransactionBehavior,
+        step: impl FnOnce(&Tx<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let sql = self.sql.transaction_with_behavior(behavior).map_err(StoreError::from)?;
+        let tx = Tx { sql };
+        let value = step(&tx)?;
+        tx.sql.commit().map_err(StoreError::from)?;
+        Ok(value)
     }
 }
 

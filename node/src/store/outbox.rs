@@ -83,6 +83,12 @@ impl Tx<'_> {
         Ok(uint(self.sql.query_row(count, [relay], |row| row.get(0))?))
     }
 
+    /// Whether anything of a group waits for any relay.
+    pub fn has_outbox(&self, group: GroupId) -> Result<bool, StoreError> {
+        let query = "SELECT EXISTS (SELECT 1 FROM outbox WHERE grp = ?1)";
+        Ok(self.sql.query_row(query, [group.0], |row| row.get(0))?)
+    }
+
     /// Drops what waits for relays on behalf of a group that this node is out of.
     pub fn clear_outbox(&self, group: GroupId) -> Result<(), StoreError> {
         self.sql.execute("DELETE FROM outbox WHERE grp = ?1", [group.0])?;

@@ -22,6 +22,8 @@ mod receive;
 mod relays;
 mod send;
 mod step;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -246,6 +248,11 @@ impl Core {
     /// The next piece of work for the network, in order.
     pub fn poll_effect(&mut self) -> Option<Effect> {
         self.effects.pop_front()
+    }
+
+    #[cfg(test)]
+    fn refuse_writes(&self, refuse: bool) {
+        self.store.refuse_writes(refuse);
     }
 
     fn take_up(&mut self, now: Timestamp) -> Result<(), OpenError> {

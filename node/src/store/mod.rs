@@ -147,6 +147,12 @@ impl Store {
         self.run(TransactionBehavior::Deferred, look)
     }
 
+    /// Makes every transaction that writes fail, or no longer.
+    #[cfg(test)]
+    pub(crate) fn refuse_writes(&self, refuse: bool) {
+        self.sql.pragma_update(None, "query_only", refuse).unwrap();
+    }
+
     /// Opens a read-only connection of its own.
     pub fn reader(&self) -> Result<Reader, StoreError> {
         Reader::open(&self.path, &self.key)

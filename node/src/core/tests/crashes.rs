@@ -1,0 +1,138 @@
+//! A process that dies between any two effects, and a store that refuses.
+
+use super::{World, stories::group_of};
+use crate::{api::types::JoinState, core::Effect};
+
+/// Runs a story once for each place at which `who` may die, until it no longer dies.
+fn dying_anywhere(who: &'static str, mut story: impl FnMut(usize) -> bool) {
+    let died = (0..400).take_while(|effects| story(*effects)).count();
+    assert!((3..400).contains(&died), "{who} died at {died} places");
+}
+
+fn back(world: &mut World, who: &'static str) -> bool {
+    let died = world.is_dead(who);
+    if died {
+        world.start(who);
+    } else {
+        world.lives_on(who);
+    }
+    world.pass(120_000);
+    died
+}
+
+#[test]
+fn a_sender_that_dies_anywhere_delivers_once() {
+    dying_anywhere("ada", |effects| {
+        let (mut world, _) = group_of(&["ada", "bob"]);
+        world.dies_after("ada", effects);
+        let now = world.now;
+        world.core("ada").send("reading", "one", now).unwrap();
+        world.core("ada").send("reading", "two", now).unwrap();
+        world.settle();
+        let died = back(&mut world, "ada");
+        assert_eq!(world.texts("bob"), ["one", "two"], "died after {effects} effects");
+        world.send("bob", "reading", "answer");
+        assert_eq!(world.texts("ada"), ["one", "two", "answer"], "died after {effects} effects");
+        died
+    });
+}
+
+#[test]
+fn a_reader_that_dies_anywhere_reads_once() {
+    dying_anywhere("bob", |effects| {
+        let (mut world, _) = group_of(&["ada", "bob"]);
+        world.dies_after("bob", effects);
+        for text in ["one", "two", "three"] {
+            world.send("ada", "reading", text);
+        }
+        let now = world.now;
+        if !world.is_dead("bob") {
+            world.core("bob").send("reading", "answer", now).unwrap();
+        }
+        world.settle();
+        let died = back(&mut world, "bob");
+        let texts = world.texts("bob");
+        assert_eq!(texts[..3], ["one", "two", "three"], "died after {effects} effects");
+        assert!(texts.len() <= 4);
+        died
+    });
+}
+
+#[test]
+fn a_joiner_that_dies_anywhere_gets_in() {
+    dying_anywhere("bob", |effects| {
+        let (mut world, _) = group_of(&["ada"]);
+        let code = world.invite("ada", "reading");
+        world.node("bob", &[]);
+        world.settle();
+        world.dies_after("bob", effects);
+        let now = world.now;
+        let join = world.core("bob").join(&code, now).unwrap();
+        world.settle();
+        let died = back(&mut world, "bob");
+        let join = world.core("bob").join_state(&join.id).unwrap();
+        assert_eq!(join.state, JoinState::Joined, "died after {effects} effects: {}", join.detail);
+        world.send("ada", "reading", "welcome");
+        world.send("bob", "reading", "thanks");
+        assert_eq!(world.texts("bob"), ["welcome", "thanks"]);
+        assert_eq!(world.texts("ada"), ["welcome", "thanks"]);
+        died
+    });
+}
+
+#[test]
+fn an_inviter_that_dies_anywhere_lets_the_joiner_in() {
+    dying_anywhere("ada", |effects| {
+        let (mut world, _) = group_of(&["ada"]);
+        let code = world.invite("ada", "reading");
+        world.node("bob", &[]);
+        world.settle();
+        world.dies_after("ada", effects);
+        let now = world.now;
+        let join = world.core("bob").join(&code, now).unwrap();
+        world.settle();
+        let died = back(&mut world, "ada");
+        let join = world.core("bob").join_state(&join.id).unwrap();
+        assert_eq!(join.state, JoinState::Joined, "died after {effects} effects: {}", join.detail);
+        world.send("ada", "reading", "welcome");
+        assert_eq!(world.texts("bob"), ["welcome"]);
+        assert_eq!(world.core("ada").group("reading", now).unwrap().people.len(), 2);
+        died
+    });
+}
+
+#[test]
+fn a_remover_that_dies_anywhere_has_removed() {
+    dying_anywhere("ada", |effects| {
+        let (mut world, _) = group_of(&["ada", "bob", "carol"]);
+        world.dies_after("ada", effects);
+        let now = world.now;
+        world.core("ada").remove("reading", "bob", now).unwrap();
+        world.settle();
+        let died = back(&mut world, "ada");
+        world.send("ada", "reading", "without bob");
+        world.send("carol", "reading", "indeed");
+        assert_eq!(world.texts("carol"), ["without bob", "indeed"], "after {effects} effects");
+        assert!(world.texts("bob").is_empty(), "died after {effects} effects");
+        died
+    });
+}
+
+#[test]
+fn when_the_store_refuses_nothing_leaves_and_nothing_is_lost() {
+    let (mut world, _) = group_of(&["ada", "bob"]);
+    let now = world.now;
+    world.core("ada").refuse_writes(true);
+    let refused = world.core("ada").send("reading", "too early", now).unwrap_err();
+    assert_eq!((refused.code(), refused.exit()), ("store", 1));
+    assert!(world.core("ada").rotate("reading", now).is_err());
+    while let Some(effect) = world.core("ada").poll_effect() {
+        assert!(!matches!(effect, Effect::Append { .. } | Effect::Channel { .. }), "{effect:?}");
+    }
+    world.core("ada").refuse_writes(false);
+    world.pass(5000);
+    world.send("ada", "reading", "in time");
+    world.send("bob", "reading", "good");
+    assert_eq!(world.texts("bob"), ["in time", "good"]);
+    assert_eq!(world.texts("ada"), ["in time", "good"]);
+}

@@ -1,0 +1,80 @@
+//! Members' nodes that reach each other without a relay, or beside one.
+
+use super::World;
+use crate::api::types::Path;
+
+#[test]
+fn two_nodes_without_a_relay_join_and_talk() {
+    let mut world = World::new();
+    world.direct_node("ada", &[]);
+    world.create("ada", "reading");
+    let code = world.invite("ada", "reading");
+    world.direct_node("bob", &[]);
+    world.joined("bob", &code);
+    world.pass(1000);
+    world.send("ada", "reading", "hello");
+    world.send("bob", "reading", "good day");
+    assert_eq!(world.texts("ada"), ["hello", "good day"]);
+    assert_eq!(world.texts("bob"), ["hello", "good day"]);
+    let now = world.now;
+    let status = world.core("ada").status(now).unwrap();
+    assert_eq!(status.paths[0].path, Path::Direct);
+    assert!(world.stored().is_empty());
+}
+
+#[test]
+fn three_nodes_without_a_relay_find_one_another() {
+    let mut world = World::new();
+    world.direct_node("ada", &[]);
+    world.create("ada", "reading");
+    for name in ["bob", "carol"] {
+        let code = world.invite("ada", "reading");
+        world.direct_node(name, &[]);
+        world.joined(name, &code);
+        world.pass(1000);
+    }
+    world.stop("ada");
+    world.settle();
+    world.send("bob", "reading", "just us");
+    world.pass(1000);
+    assert_eq!(world.texts("carol"), ["just us"]);
+    world.start("ada");
+    world.pass(60_000);
+    assert_eq!(world.texts("ada"), ["just us"]);
+}
+
+#[test]
+fn when_the_direct_path_is_cut_the_relay_carries_on() {
+    let mut world = World::new();
+    let relay = world.relay(1);
+    world.direct_node("ada", &[&relay]);
+    world.create("ada", "reading");
+    let code = world.invite("ada", "reading");
+    world.direct_node("bob", &[]);
+    world.joined("bob", &code);
+    world.pass(1000);
+    world.send("ada", "reading", "direct");
+    let now = world.now;
+    assert_eq!(world.core("ada").status(now).unwrap().paths[0].path, Path::Direct);
+    world.cut.insert(("ada", "bob"));
+    world.settle();
+    world.send("ada", "reading", "by relay");
+    let status = world.core("ada").status(now).unwrap();
+    assert_eq!(status.paths[0].path, Path::Relay);
+    assert!(!status.paths[0].reason.is_empty());
+    world.cut.clear();
+    world.relay_stands(&relay, false);
+    world.settle();
+    world.send("bob", "reading", "direct again");
+    assert_eq!(world.texts("bob"), ["direct", "by relay", "direct again"]);
+    assert_eq!(world.texts("ada"), ["direct", "by relay", "direct again"]);
+}
+
+#[test]
+fn a_node_that_takes_no_direct_connections_says_so() {
+    let (mut world, _) = super::stories::group_of(&["ada", "bob"]);
+    let now = world.now;
+    let path = world.core("ada").status(now).unwrap().paths.remove(0);
+    assert_eq!((path.path, path.member.name.as_str()), (Path::Relay, "bob"));
+    assert!(path.reason.contains("turned off"), "{}", path.reason);
+}

@@ -1,0 +1,10 @@
+//! Whole nodes without a network: cores in one process, whose effects are passed to one another
+//! and to relays in memory.
+
+mod crashes;
+mod direct;
+mod refusals;
+mod stories;
+mod world;
+
+use world::World;

@@ -115,3 +115,27 @@ async fn an_address_that_cannot_be_read_is_named() {
     assert!(matches!(refused, Some(StartError::Listen { .. })));
     assert!(std::fs::read_dir(dir.path()).unwrap().next().is_none(), "nothing was made");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_inside_keeps_its_key_and_its_port() {
+    let dir = TempDir::new().unwrap();
+    let port = crate::net::free_port().unwrap();
+    let relay = dir.path().join("relay");
+    std::fs::create_dir(&relay).unwrap();
+    std::fs::write(relay.join("port"), format!("{port}\n")).unwrap();
+    let hosting = || NodeConfig { host_relay: Some(HostRelay::default()), ..config(&dir, "Ada") };
+    let first = start(hosting()).await.unwrap();
+    let relays = first.ready.relays.clone();
+    assert!(relays.iter().any(|at| at.contains(&format!("/tcp/{port}/p2p/"))), "{relays:?}");
+    first.shutdown().await.unwrap();
+    let again = start(hosting()).await.unwrap();
+    assert_eq!(again.ready.relays, relays);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_core_that_dies_ends_the_node() {
+    let dir = TempDir::new().unwrap();
+    let mut node = start(config(&dir, "Ada")).await.unwrap();
+    assert_eq!(node.handle.call(|_, _| -> () { panic!("on purpose") }).await, Err(Gone));
+    assert!(matches!(timeout(PATIENCE, node.wait()).await, Ok(Stopped::Core)));
+}

@@ -24,6 +24,29 @@ fn config(dir: &TempDir, name: &str) -> NodeConfig {
     }
 }
 
+/// A group of A's, which B joins, and a message each way.
+async fn talk(a: &Running, b: &Running) {
+    a.handle.call(|core, now| core.create_group("tea", now)).await.unwrap().unwrap();
+    let invite = a.handle.call(|core, now| core.invite("tea", &CreateInvite::default(), now));
+    let code = invite.await.unwrap().unwrap().code.unwrap();
+    let join = b.handle.call(move |core, now| core.join(&code, now)).await.unwrap().unwrap();
+    until(b, move |core, _| {
+        let state = core.join_state(&join.id).unwrap().state;
+        assert_ne!(state, JoinState::Failed);
+        (state == JoinState::Joined).then_some(())
+    })
+    .await;
+    for (from, to, text) in [(a, b, "hello"), (b, a, "hello yourself")] {
+        from.handle.call(move |core, now| core.send("tea", text, now)).await.unwrap().unwrap();
+        let reader = to.reader.clone();
+        until(to, move |_, _| {
+            let all = reader.messages(None, Some(0), None, 100).unwrap();
+            all.iter().any(|message| message.text == text).then_some(())
+        })
+        .await;
+    }
+}
+
 /// Asks the core again after each event until it has an answer.
 async fn until<T: Send + 'static>(
     node: &Running,
@@ -48,25 +71,7 @@ async fn two_nodes_meet_by_an_invite_and_talk_both_ways() {
     let a = start(config(&dir_a, "Ada")).await.unwrap();
     let b = start(config(&dir_b, "Bob")).await.unwrap();
     assert_eq!((a.ready.name.as_str(), a.ready.listen.len()), ("Ada", 2));
-    a.handle.call(|core, now| core.create_group("tea", now)).await.unwrap().unwrap();
-    let invite = a.handle.call(|core, now| core.invite("tea", &CreateInvite::default(), now));
-    let code = invite.await.unwrap().unwrap().code.unwrap();
-    let join = b.handle.call(move |core, now| core.join(&code, now)).await.unwrap().unwrap();
-    until(&b, move |core, _| {
-        let state = core.join_state(&join.id).unwrap().state;
-        assert_ne!(state, JoinState::Failed);
-        (state == JoinState::Joined).then_some(())
-    })
-    .await;
-    for (from, to, text) in [(&a, &b, "hello"), (&b, &a, "hello yourself")] {
-        from.handle.call(move |core, now| core.send("tea", text, now)).await.unwrap().unwrap();
-        let reader = to.reader.clone();
-        until(to, move |_, _| {
-            let all = reader.messages(None, Some(0), None, 100).unwrap();
-            all.iter().any(|message| message.text == text).then_some(())
-        })
-        .await;
-    }
+    talk(&a, &b).await;
     for node in [&a, &b] {
         until(node, |core, now| {
             let status = core.status(now).unwrap();
@@ -76,6 +81,21 @@ async fn two_nodes_meet_by_an_invite_and_talk_both_ways() {
     }
     a.shutdown().await.unwrap();
     b.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_nodes_that_never_meet_talk_through_the_relay_inside_one_of_them() {
+    let (dir_a, dir_b) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let host_relay = Some(HostRelay { listen: vec!["127.0.0.1:0".parse().unwrap()] });
+    let a = NodeConfig { direct: false, host_relay, ..config(&dir_a, "Ada") };
+    let a = start(a).await.unwrap();
+    let b = NodeConfig { direct: false, ..config(&dir_b, "Bob") };
+    let b = start(b).await.unwrap();
+    talk(&a, &b).await;
+    for node in [&a, &b] {
+        let status = node.handle.call(|core, now| core.status(now)).await.unwrap().unwrap();
+        assert_eq!(status.paths[0].path, Path::Relay);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

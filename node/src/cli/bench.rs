@@ -55,11 +55,9 @@ impl Bench {
 }
 
 async fn latency(n: u32, place: &Place) -> anyhow::Result<Exit> {
-    for (path, name, args) in
-        [(Path::Direct, "direct", &[][..]), (Path::Relay, "relay", &["--no-direct"][..])]
-    {
-        show::words(format_args!("{name}: two nodes and a relay, {n} messages …"));
-        let figures = figures(name, measure(n, path, args).await?);
+    for (path, name) in [(Path::Direct, "direct"), (Path::Relay, "relay")] {
+        show::words(format_args!("{name}: {n} messages from one node to another …"));
+        let figures = figures(name, measure(n, path).await?);
         if place.json {
             show::json(&figures)?;
         } else {
@@ -72,11 +70,16 @@ async fn latency(n: u32, place: &Place) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-async fn measure(n: u32, path: Path, args: &[&str]) -> anyhow::Result<Vec<Duration>> {
+async fn measure(n: u32, path: Path) -> anyhow::Result<Vec<Duration>> {
     let stage = Stage::new()?;
     let mut relay = stage.relay("127.0.0.1:0").await?;
-    let mut ana = stage.node("ana", "ana", &relay.address, args).await?;
-    let mut ben = stage.node("ben", "ben", &relay.address, args).await?;
+    // One way or the other, never both at once.
+    let args = match path {
+        Path::Direct => ["--no-relay"].as_slice(),
+        Path::Relay | Path::None => &["--no-direct", "--relay", &relay.address],
+    };
+    let mut ana = stage.node("ana", "ana", args).await?;
+    let mut ben = stage.node("ben", "ben", args).await?;
     ana.client.create_group(GROUP).await?;
     let code = ana.client.invite(GROUP, &CreateInvite::default()).await?.code;
     ben.client.join(&code.context("the invite has no code")?).await?;

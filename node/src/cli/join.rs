@@ -71,7 +71,7 @@ impl Join {
         let mut events = client.events_from_now().await?;
         let join = client.join(&code).await?;
         drop(code);
-        if self.no_wait {
+        if self.no_wait && join.state < JoinState::Joined {
             return began(&join, place);
         }
         let ended = follow(join, &mut events);

@@ -8,7 +8,7 @@ use std::{
     io::{self, IsTerminal, Write},
 };
 
-use node::api::types::{Class, Event, MemberRef, Message, VERSION};
+use node::api::types::{Class, Event, MemberRef, Message};
 use serde::Serialize;
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 
@@ -46,16 +46,9 @@ pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
     Ok(data(safe)?)
 }
 
-/// Many things as JSON, each on a line of its own with its `"v"`.
+/// Things as JSON, each on a line of its own.
 pub fn json_lines<T: Serialize>(values: &[T]) -> anyhow::Result<()> {
-    for value in values {
-        let mut value = serde_json::to_value(value)?;
-        if let Some(object) = value.as_object_mut() {
-            object.entry("v").or_insert_with(|| VERSION.into());
-        }
-        json(&value)?;
-    }
-    Ok(())
+    values.iter().try_for_each(json)
 }
 
 /// A text from somebody, on one line.

@@ -88,15 +88,15 @@ impl Stage {
         Ok(Relay { process: Some(process), address, dir })
     }
 
-    /// Starts a node that listens on this machine only.
+    /// Starts a node that listens on this machine only. `more` says which relay it uses, and
+    /// whatever else `wattle up` is told.
     pub async fn node(
         &self,
         name: &'static str,
         card: &str,
-        relay: &str,
         more: &[&str],
     ) -> anyhow::Result<Node> {
-        let known = ["up", "--name", card, "--relay", relay, "--listen", "/ip4/127.0.0.1/tcp/0"];
+        let known = ["up", "--name", card, "--listen", "127.0.0.1:0"];
         let (process, ready): (_, Ready) = self.start(name, &[&known, more].concat()).await?;
         let dir = self.place(name);
         let client = Client::connect(&dir).await?;

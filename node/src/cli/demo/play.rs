@@ -64,10 +64,11 @@ pub async fn play(stage: &Stage, report: &mut Report) -> anyhow::Result<()> {
 
 async fn start(stage: &Stage) -> anyhow::Result<(Cast, Vec<String>)> {
     let relay = stage.relay("127.0.0.1:0").await?;
+    let known = ["--relay", &relay.address];
     let (ana, ben, cleo) = tokio::try_join!(
-        stage.node("ana", ANA, &relay.address, &[]),
-        stage.node("ben", BEN, &relay.address, &[]),
-        stage.node("cleo", CLEO, &relay.address, &[]),
+        stage.node("ana", ANA, &known),
+        stage.node("ben", BEN, &known),
+        stage.node("cleo", CLEO, &known),
     )?;
     tokio::try_join!(ana.on_relay(), ben.on_relay(), cleo.on_relay())?;
     let said = "they know one relay's address, and nothing of each other";
@@ -139,7 +140,7 @@ async fn without_relay(stage: &Stage, cast: &mut Cast) -> Held {
 
 async fn relayed(stage: &Stage, cast: &mut Cast) -> Held {
     cast.ben.stop().await?;
-    cast.ben = stage.node("ben", BEN, &cast.relay.address, &["--no-direct"]).await?;
+    cast.ben = stage.node("ben", BEN, &["--no-direct", "--relay", &cast.relay.address]).await?;
     let Cast { ana, ben, cleo, .. } = &*cast;
     let status = ben.client.status().await?;
     ensure!(!status.direct && status.listen.is_empty(), "ben still takes direct connections");
@@ -164,7 +165,7 @@ async fn away(stage: &Stage, cast: &mut Cast) -> Held {
     }
     cast.ben.reads(GROUP, &AWAY).await?;
     let begun = Instant::now();
-    cast.cleo = stage.node("cleo", CLEO, &cast.relay.address, &[]).await?;
+    cast.cleo = stage.node("cleo", CLEO, &["--relay", &cast.relay.address]).await?;
     cast.cleo.reads(GROUP, &AWAY).await?;
     let took = begun.elapsed();
     let texts = texts(&cast.cleo).await?;
@@ -202,7 +203,7 @@ async fn removed(cast: &Cast) -> Held {
 async fn old_copy(stage: &Stage, cast: &mut Cast) -> Held {
     cast.cleo.stop().await?;
     let member = cast.cleo.ready.member.clone();
-    cast.cleo = stage.node("copy", CLEO, &cast.relay.address, &[]).await?;
+    cast.cleo = stage.node("copy", CLEO, &["--relay", &cast.relay.address]).await?;
     let cleo = &cast.cleo;
     ensure!(cleo.member() == member, "the copy is somebody else");
     // What was for her she reads: the copy works, and reads the relay.

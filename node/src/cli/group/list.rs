@@ -1,6 +1,7 @@
 //! `wattle group list`.
 
-use node::api::types::{GroupState, GroupSummary};
+use node::api::types::{GroupState, GroupSummary, VERSION};
+use serde::Serialize;
 
 use crate::cli::{Place, exit, exit::Exit, show};
 
@@ -13,7 +14,8 @@ impl List {
     pub async fn run(self, place: &Place) -> anyhow::Result<Exit> {
         let groups = place.client().await?.groups().await?;
         if place.json {
-            show::json_lines(&groups)?;
+            let lines: Vec<_> = groups.iter().map(|group| Line { v: VERSION, group }).collect();
+            show::json_lines(&lines)?;
             return Ok(Exit::Done);
         }
         for line in show::table(&groups.iter().map(row).collect::<Vec<_>>()) {
@@ -25,6 +27,14 @@ impl List {
         }
         Ok(Exit::Done)
     }
+}
+
+/// A group on a line of its own.
+#[derive(Serialize)]
+struct Line<'a> {
+    v: u8,
+    #[serde(flatten)]
+    group: &'a GroupSummary,
 }
 
 /// A group in a table.

@@ -9,7 +9,7 @@ use std::{
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::{Link, NodeSetup, Relay};
+use crate::{Link, NodeSetup, Relay, Said, cli};
 
 /// A story's world. Its processes end with their own values; its directory ends with it.
 pub struct World {
@@ -53,6 +53,12 @@ impl World {
     #[must_use]
     pub fn node(&self, name: &str) -> NodeSetup {
         NodeSetup::new(self.shared.clone(), name)
+    }
+
+    /// Runs `wattle` on the data directory `name`, where no node need be.
+    #[must_use]
+    pub fn cli(&self, name: &str, args: &[&str]) -> Said {
+        cli::run(&self.shared.data_dir(name), args, "")
     }
 
     /// A proxy in front of `relay`.

@@ -149,12 +149,8 @@ fn a_data_directory_of_a_newer_version_is_left_alone() {
 #[test]
 fn a_relay_address_that_is_none_is_refused_with_an_example() {
     let world = World::new();
-    let ana = world.node("ana").no_relay().start();
     for wrong in ["example.org", "/ip4/127.0.0.1/tcp/1", "/ip4/1.2.3/tcp/x/p2p/y", ""] {
-        let dir = world.dir().join("nobody");
-        let dir = dir.to_str().unwrap();
-        let said = ana.cli(&["--data-dir", dir, "up", "--relay", wrong]);
-        let said = said.refused(2);
+        let said = world.cli("nobody", &["up", "--relay", wrong]).refused(2);
         assert!(said.contains("/p2p/"), "it shows what an address looks like: {said}");
     }
 }

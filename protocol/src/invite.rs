@@ -10,6 +10,7 @@
 //! TLV     = type u8 ‖ length u8 ‖ value           at most 16; unknown types are passed over
 //!           1 relay multiaddr, with /p2p    2 inviter's multiaddr, with /p2p
 //!           3 expires, u64 ms               4 relay token (reserved)
+//!           5, 6: as 1, 2, but ends with the same 41 bytes, a /p2p, as the one before of its sort
 //! ```
 //!
 //! Version, flags and length stay where they are in every version: the length tells a code that was
@@ -103,6 +104,11 @@ const TLVS: usize = 16;
 const RELAY: u8 = 1;
 const DIRECT: u8 = 2;
 const EXPIRES: u8 = 3;
+const RELAY_TOO: u8 = 5;
+const DIRECT_TOO: u8 = 6;
+
+/// The `/p2p` of an Ed25519 key at the end of a binary multiaddr, in bytes.
+const PEER: usize = 41;
 
 impl InviteCode {
     /// The code, in lower case.
@@ -133,8 +139,8 @@ impl InviteCode {
         payload.extend_from_slice(&self.group_prefix);
         payload.extend_from_slice(&self.secret.0);
         let expires = self.expires.map(|at| at.0.to_be_bytes());
-        let tlvs = (self.relays.iter().map(|address| (RELAY, address.as_slice())))
-            .chain(self.direct.iter().map(|address| (DIRECT, address.as_slice())))
+        let tlvs = shortened(&self.relays, RELAY, RELAY_TOO)
+            .chain(shortened(&self.direct, DIRECT, DIRECT_TOO))
             .chain(expires.iter().map(|at| (EXPIRES, at.as_slice())));
         for (count, (kind, value)) in tlvs.enumerate() {
             let len = u8::try_from(value.len()).map_err(|_| CodeTooLong)?;
@@ -176,6 +182,8 @@ impl InviteCode {
             match kind {
                 RELAY => code.relays.push(value.into()),
                 DIRECT => code.direct.push(value.into()),
+                RELAY_TOO => code.relays.push(lengthened(value, code.relays.last())?),
+                DIRECT_TOO => code.direct.push(lengthened(value, code.direct.last())?),
                 EXPIRES if code.expires.is_some() => return None,
                 EXPIRES => {
                     code.expires = Some(Timestamp(u64::from_be_bytes(value.try_into().ok()?)))
@@ -186,6 +194,24 @@ impl InviteCode {
         }
         rest.is_empty().then_some(code)
     }
+}
+
+/// The addresses as they are written: one of the same peer as the one before leaves the peer out.
+fn shortened(addresses: &[Vec<u8>], whole: u8, same_peer: u8) -> impl Iterator<Item = (u8, &[u8])> {
+    let before = core::iter::once(None).chain(addresses.iter().map(Some));
+    addresses.iter().zip(before).map(move |(address, before)| {
+        let split = address.len().checked_sub(PEER).map(|at| address.split_at(at));
+        match (split, before) {
+            (Some((rest, peer)), Some(before)) if before.ends_with(peer) => (same_peer, rest),
+            _ => (whole, address.as_slice()),
+        }
+    })
+}
+
+/// An address that was written without its peer.
+fn lengthened(rest: &[u8], before: Option<&Vec<u8>>) -> Option<Vec<u8>> {
+    let peer = before?.last_chunk::<PEER>()?;
+    Some([rest, peer].concat())
 }
 
 /// The first four bytes, and the payload's length that they state.
@@ -311,6 +337,25 @@ mod tests {
         }
     }
 
+    #[test]
+    fn several_addresses_of_one_peer_name_it_once() {
+        let address = |n: u8, peer: u8| [vec![n; 10], vec![peer; PEER]].concat();
+        let many = InviteCode {
+            relays: vec![address(1, 9), address(2, 9), address(3, 8)],
+            direct: vec![address(4, 8), address(5, 8)],
+            ..code()
+        };
+        let text = many.to_text().unwrap();
+        assert_eq!(InviteCode::parse(&text), Ok(many));
+        assert!(text.len() <= 8 * (HEADER + 10 + 5 * 12 + 3 * PEER) / 5 + 14, "{}", text.len());
+    }
+
+    #[test]
+    fn an_address_without_a_peer_before_it_is_no_invite() {
+        let text = text(&payload(&[RELAY_TOO, 1, 0]));
+        assert_eq!(InviteCode::parse(&text), Err(CodeError::Malformed));
+    }
+
     /// A well-made bech32m text of any payload.
     fn text(payload: &[u8]) -> String {
         bech32::encode::<Bech32m>(HRP, payload).unwrap()
@@ -430,7 +475,7 @@ mod tests {
     fn a_code_holds_only_so_many_addresses() {
         let with = |relays| InviteCode { relays, ..code() }.to_text();
         assert_eq!(with(vec![vec![0; 256]]), Err(CodeTooLong));
-        assert_eq!(with(vec![vec![0; 200]; 3]), Err(CodeTooLong));
+        assert_eq!(with((1..4).map(|n| vec![n; 200]).collect()), Err(CodeTooLong));
         assert_eq!(with(vec![vec![]; 15]), Err(CodeTooLong));
         assert!(with(vec![vec![]; 14]).is_ok());
         let mut full = code();

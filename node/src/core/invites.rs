@@ -293,8 +293,7 @@ impl Core {
         expires: Timestamp,
     ) -> Result<Zeroizing<String>, VerbError> {
         let group = self.groups.get(&id).ok_or(StoreError::Damaged)?;
-        let relays: Vec<Vec<u8>> =
-            group.policy().relays.iter().filter_map(|text| address::to_bytes(text)).collect();
+        let relays = address::first_to_try(&group.policy().relays);
         let mut direct = if self.options.direct { self.direct_addresses() } else { Vec::new() };
         if relays.is_empty() && direct.is_empty() {
             return Err(VerbError::NoWay);
@@ -321,11 +320,7 @@ impl Core {
         let outward: Vec<&String> =
             listening.iter().filter(|text| !address::is_loopback(text)).collect();
         let chosen = if outward.is_empty() { listening.iter().collect() } else { outward };
-        chosen
-            .into_iter()
-            .filter_map(|text| address::to_bytes(text))
-            .take(DIRECT_ADDRESSES)
-            .collect()
+        address::first_to_try(chosen).into_iter().take(DIRECT_ADDRESSES).collect()
     }
 }
 

@@ -58,6 +58,15 @@ pub fn is_loopback(text: &str) -> bool {
     })
 }
 
+/// The bytes of those addresses that a stranger should try first: without QUIC where there is TCP,
+/// to keep a code short. The others come with the group's policy and with presence.
+pub fn first_to_try<'a>(texts: impl IntoIterator<Item = &'a String>) -> Vec<Vec<u8>> {
+    let all: Vec<Multiaddr> = texts.into_iter().filter_map(|text| text.parse().ok()).collect();
+    let is_tcp = |address: &&Multiaddr| address.iter().any(|part| matches!(part, Protocol::Tcp(_)));
+    let tcp: Vec<Vec<u8>> = all.iter().filter(is_tcp).map(Multiaddr::to_vec).collect();
+    if tcp.is_empty() { all.iter().map(Multiaddr::to_vec).collect() } else { tcp }
+}
+
 /// The PeerId, as bytes, of the node with this Ed25519 public key.
 #[must_use]
 pub fn peer_id(public: &[u8; 32]) -> Option<Vec<u8>> {

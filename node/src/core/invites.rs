@@ -409,7 +409,7 @@ fn view(row: &InviteRow) -> InviteView {
     }
 }
 
-fn pack(record: &InviteRecord) -> Vec<u8> {
+fn pack(record: &InviteRecord) -> Zeroizing<Vec<u8>> {
     let keys: [&[u8]; 6] = [
         &record.id.0,
         &record.ipk,
@@ -418,7 +418,7 @@ fn pack(record: &InviteRecord) -> Vec<u8> {
         &record.box_read,
         &record.seal_key,
     ];
-    keys.concat()
+    Zeroizing::new(keys.concat())
 }
 
 fn unpack(bytes: &[u8]) -> Option<InviteRecord> {

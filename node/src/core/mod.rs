@@ -306,6 +306,7 @@ impl Core {
         }
         self.store.transaction(|tx| {
             tx.trim_archive(now)?;
+            tx.trim_outbox(now)?;
             tx.trim_joins(Timestamp(now.0.saturating_sub(JOINS_KEPT_MS)))
         })?;
         self.forget_invites(now)

@@ -182,7 +182,7 @@ impl Step<'_> {
                     for relay in address::relays(policy.relays.iter().map(String::as_str)) {
                         let relay = relay.peer_id.to_bytes();
                         for log in &logs {
-                            self.tx.put_outbox(id, &relay, *log, &envelope, message)?;
+                            self.tx.put_outbox(id, &relay, *log, &envelope, message, self.now)?;
                         }
                     }
                     self.after.outbox = true;

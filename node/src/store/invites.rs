@@ -18,7 +18,7 @@ pub struct InviteRow {
     /// The group.
     pub group: GroupId,
     /// The encoded `InviteRecord`: what serving needs.
-    pub record: Vec<u8>,
+    pub record: Zeroizing<Vec<u8>>,
     /// How often it may be used.
     pub uses: u32,
     /// How often it has been used.
@@ -62,7 +62,7 @@ impl Tx<'_> {
             params![
                 row.id.0,
                 row.group.0,
-                row.record,
+                row.record.as_slice(),
                 row.uses,
                 row.used,
                 int(row.made.0),
@@ -91,7 +91,7 @@ impl Tx<'_> {
             Ok(InviteRow {
                 id: InviteId(row.get(0)?),
                 group: GroupId(row.get(1)?),
-                record: row.get(2)?,
+                record: Zeroizing::new(row.get(2)?),
                 uses: row.get(3)?,
                 used: row.get(4)?,
                 made: Timestamp(uint(row.get(5)?)),

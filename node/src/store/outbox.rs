@@ -38,10 +38,11 @@ impl Tx<'_> {
         log: LogId,
         entry: &[u8],
         message: Option<u64>,
+        now: Timestamp,
     ) -> Result<u64, StoreError> {
         self.sql.execute(
-            "INSERT INTO outbox(grp, relay, log, entry, seq) VALUES (?1, ?2, ?3, ?4, ?5)",
-            params![group.0, relay, log.0, entry, message.map(int)],
+            "INSERT INTO outbox(grp, relay, log, entry, at, seq) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            params![group.0, relay, log.0, entry, int(now.0), message.map(int)],
         )?;
         Ok(uint(self.sql.last_insert_rowid()))
     }
@@ -132,6 +133,13 @@ impl Tx<'_> {
         }
         found.sort_unstable_by_key(|(row, _)| *row);
         Ok(found.into_iter().map(|(_, envelope)| envelope).collect())
+    }
+
+    /// Gives up what no relay has taken for 35 days: who was away so long asks other members.
+    pub fn trim_outbox(&self, now: Timestamp) -> Result<(), StoreError> {
+        let oldest = now.0.saturating_sub(ARCHIVE_MS);
+        self.sql.execute("DELETE FROM outbox WHERE at < ?1", [int(oldest)])?;
+        Ok(())
     }
 
     /// Drops what is kept longer than 35 days, and the oldest beyond 64 MiB of each group.

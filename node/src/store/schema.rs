@@ -44,7 +44,7 @@ CREATE TABLE recipients(
 
 CREATE TABLE outbox(
     tag INTEGER PRIMARY KEY AUTOINCREMENT, grp BLOB NOT NULL REFERENCES groups(id),
-    relay BLOB NOT NULL, log BLOB NOT NULL, entry BLOB NOT NULL,
+    relay BLOB NOT NULL, log BLOB NOT NULL, entry BLOB NOT NULL, at INTEGER NOT NULL,
     seq INTEGER REFERENCES messages(seq)
 ) STRICT;
 CREATE INDEX outbox_relay ON outbox(relay, tag);

@@ -298,7 +298,7 @@ fn outbox_rows_end_once_and_their_tags_never_return() {
     let mut store = with_group(dir.path());
     let log = LogId([6; 20]);
     let put = |store: &mut Store, entry: &[u8]| {
-        store.transaction(|tx| tx.put_outbox(GROUP, b"relay", log, entry, None)).unwrap()
+        store.transaction(|tx| tx.put_outbox(GROUP, b"relay", log, entry, None, NOW)).unwrap()
     };
     let (first, second) = (put(&mut store, b"one"), put(&mut store, b"two"));
     let waiting = store.transaction(|tx| tx.outbox(b"relay", 0, 10)).unwrap();
@@ -312,4 +312,7 @@ fn outbox_rows_end_once_and_their_tags_never_return() {
         })
         .unwrap();
     assert!(put(&mut store, b"three") > second);
+    let late = NOW.plus_ms(40 * 24 * 60 * 60 * 1000);
+    store.transaction(|tx| tx.trim_outbox(late)).unwrap();
+    assert!(!store.read(|tx| tx.has_outbox(GROUP)).unwrap(), "nobody waits for ever");
 }

@@ -1,7 +1,7 @@
 //! Groups by a relay: joining, talking, being away, being removed, leaving.
 
 use super::World;
-use crate::api::types::{GroupState, Path, RelayState, What};
+use crate::api::types::{CreateInvite, GroupState, Path, RelayState, What};
 
 /// Ada founds a group, and the others join it by a code each; all by one relay.
 pub(super) fn group_of(names: &[&'static str]) -> (World, String) {
@@ -204,5 +204,50 @@ fn two_relays_are_as_good_as_the_one_that_stands() {
     world.settle();
     for name in ["ada", "bob"] {
         assert_eq!(world.texts(name), ["by the second", "by the first"], "{name}");
+    }
+}
+
+#[test]
+fn what_a_relay_refuses_is_tried_again_and_told_once() {
+    let (mut world, relay) = group_of(&["ada", "bob"]);
+    world.send("ada", "reading", "first");
+    world.relay_is_full(&relay, true);
+    let sent = world.send("ada", "reading", "second");
+    world.pass(60_000);
+    let told = world.events("ada").into_iter();
+    let told =
+        told.filter(|event| matches!(&event.what, What::Alarm { text } if text.contains("full")));
+    assert_eq!(told.count(), 1);
+    assert!(!world.history("ada")[1].delivery.as_ref().unwrap().stored);
+    world.relay_is_full(&relay, false);
+    world.pass(300_000);
+    assert_eq!(world.texts("bob"), ["first", "second"]);
+    let stored = world.history("ada").remove(1);
+    assert!(stored.id == sent.id && stored.delivery.unwrap().stored);
+}
+
+#[test]
+fn more_joiners_than_are_served_at_once_all_get_in() {
+    const NAMES: [&str; 20] = [
+        "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s",
+        "t", "u",
+    ];
+    let (mut world, _) = group_of(&["ada"]);
+    let terms = CreateInvite { uses: Some(20), expires_in: None };
+    let code = world.invite_with("ada", "reading", &terms);
+    world.stop("ada");
+    let now = world.now;
+    for name in NAMES {
+        world.node(name, &[]);
+        world.core(name).join(&code, now).unwrap();
+    }
+    world.settle();
+    world.start("ada");
+    world.pass(120_000);
+    let group = world.core("ada").group("reading", now).unwrap();
+    assert_eq!(group.people.len(), 21);
+    world.send("b", "reading", "hello, all");
+    for name in NAMES {
+        assert_eq!(world.texts(name), ["hello, all"], "{name}");
     }
 }

@@ -7,7 +7,7 @@ use libp2p::PeerId;
 use protocol::{
     ids::{LogId, MemberId, Timestamp},
     noise::Peer,
-    relay_log::{Cursor, Role},
+    relay_log::{Cursor, Refusal, Role},
 };
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 use tempfile::TempDir;
@@ -73,6 +73,7 @@ struct Following {
 #[derive(Default)]
 struct Relay {
     down: bool,
+    full: bool,
     logs: BTreeMap<LogId, Vec<Bytes>>,
 }
 
@@ -188,6 +189,12 @@ impl World {
     pub(super) fn relay_stands(&mut self, relay: &str, stands: bool) {
         let peer = address::relays([relay])[0].peer_id;
         self.relays.get_mut(&peer).unwrap().down = !stands;
+    }
+
+    /// Whether a relay refuses every entry.
+    pub(super) fn relay_is_full(&mut self, relay: &str, full: bool) {
+        let peer = address::relays([relay])[0].peer_id;
+        self.relays.get_mut(&peer).unwrap().full = full;
     }
 
     pub(super) fn core(&mut self, name: &str) -> &mut Core {
@@ -517,6 +524,9 @@ fn serve_one(
     let mut waiting = Vec::new();
     for (log, tag, entry) in connection.appends.drain(..) {
         match connection.logs.get(&log) {
+            _ if relay.full => {
+                reports.push((key, RelayReport::Refused { tag, reason: Refusal::LogFull }));
+            }
             Some(following) if following.plan.keys.allows(Role::Write) => {
                 let entries = relay.logs.entry(log).or_default();
                 if !entries.contains(&entry) {

@@ -1,11 +1,12 @@
 //! `wattle tail`.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, io, os::fd::AsFd};
 
 use node::{
     api::types::{Event, What},
     client::{Client, ClientError, EventStream},
 };
+use tokio::{io::Interest, net::unix::pipe};
 
 use super::{
     Place, exit,
@@ -61,8 +62,25 @@ impl Tail {
         }
         let name = show::safe(&group.name);
         show::words(format_args!("following {name}; Ctrl-C ends, what comes meanwhile is kept"));
-        view.follow(&mut now, seen).await
+        tokio::select! {
+            ended = view.follow(&mut now, seen) => ended,
+            () = reader_gone() => Ok(Exit::Done),
+        }
     }
+}
+
+/// Ends when whoever reads standard output through a pipe has gone away, as `head` does: nothing
+/// need be written to notice it.
+async fn reader_gone() {
+    // It is watched only, never written to, so that it need not be non-blocking. What can't be
+    // watched, as a file can't, has no reader who could go away.
+    if let Ok(out) = io::stdout().as_fd().try_clone_to_owned()
+        && let Ok(out) = pipe::Sender::from_owned_fd_unchecked(out)
+        && out.ready(Interest::ERROR).await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 struct View {

@@ -1,8 +1,9 @@
-//! What a stopped relay has on its disk, read with other eyes than its own.
+//! What stopped processes have on their disks, read with other eyes than their own.
 
-use std::path::Path;
+use std::{fs, path::Path};
 
 use fjall::{Database, KeyspaceCreateOptions};
+use rusqlite::Connection;
 
 /// Bytes before an entry in the relay's store: its time and its checksum.
 const HEADER: usize = 24;
@@ -12,4 +13,16 @@ pub(crate) fn entries(data_dir: &Path) -> Vec<Vec<u8>> {
     let db = Database::builder(data_dir.join("store")).open().expect("the relay's store");
     let keyspace = db.keyspace("entries", KeyspaceCreateOptions::default).expect("its entries");
     keyspace.iter().map(|item| item.value().expect("an entry")[HEADER..].to_vec()).collect()
+}
+
+/// Changes the number of the format of the database in a node's data directory.
+pub(crate) fn database_format(data_dir: &Path, change: impl FnOnce(i64) -> i64) -> i64 {
+    let key = fs::read(data_dir.join("key")).expect("the key file");
+    let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    let sql = Connection::open(data_dir.join("wattle.db")).expect("the node's database");
+    sql.pragma_update(None, "key", format!("x'{key}'")).expect("the key");
+    let read = sql.query_row("PRAGMA user_version", [], |row| row.get(0));
+    let format = read.expect("the number of the format");
+    sql.pragma_update(None, "user_version", change(format)).expect("a new number");
+    format
 }

@@ -12,7 +12,7 @@ use node::{
 use tokio::task::JoinHandle;
 
 pub use self::setup::NodeSetup;
-use crate::{PATIENCE, Said, cli, process::Process, watch::Watch};
+use crate::{PATIENCE, Said, cli, process::Process, stored, watch::Watch};
 
 /// A node of this world.
 pub struct Node {
@@ -71,6 +71,12 @@ impl Node {
         let running = self.running.take().expect("it runs");
         let status = running.process.ended();
         assert!(status.success(), "{} ended with {status}", self.name());
+    }
+
+    /// Changes the number of its database's format; returns the one before. Only while it is down.
+    pub fn database_format(&self, change: impl FnOnce(i64) -> i64) -> i64 {
+        assert!(self.running.is_none(), "{} runs", self.name());
+        stored::database_format(&self.setup.data_dir, change)
     }
 
     /// Ends it without a word.

@@ -106,7 +106,7 @@ fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
 }
 
 /// Writes a small file so that it is there whole, on the disk, or not at all.
-fn write(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+pub(super) fn write(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
     let draft = dir.join(format!("{name}.new"));
     let mut file =
         OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&draft)?;

@@ -113,6 +113,7 @@ impl Store {
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         fs::set_permissions(dir, Permissions::from_mode(0o700))?;
         let lock = lock(dir)?;
+        schema::check_file(dir)?;
         let path = dir.join(FILE);
         let exists = path.try_exists()?;
         let key = key::obtain(dir, unlock, exists)?;
@@ -127,6 +128,7 @@ impl Store {
              PRAGMA foreign_keys = ON; PRAGMA wal_checkpoint(TRUNCATE);",
         )?;
         schema::migrate(&mut sql, schema::MIGRATIONS)?;
+        schema::write_file(dir)?;
         Ok(Self { sql, path, key, _lock: lock })
     }
 

@@ -1,8 +1,10 @@
 //! The tables, and how an older database becomes a newer one.
 
+use std::{fs, path::Path};
+
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::StoreError;
+use super::{StoreError, key};
 
 /// `MIGRATIONS[n]` brings a database of format n (0: empty) to format n + 1. Never changed once
 /// released; only added to.
@@ -76,10 +78,37 @@ CREATE TABLE events(
 ) STRICT;
 ";
 
+/// The file that says the format, so that it can be known without the key.
+const FILE: &str = "version";
+
+/// Refuses a data directory that says of itself to be of a newer format. One that says nothing is
+/// judged by its database.
+pub(super) fn check_file(dir: &Path) -> Result<(), StoreError> {
+    let known = newest(MIGRATIONS);
+    let says = fs::read_to_string(dir.join(FILE)).ok();
+    match says.and_then(|text| text.trim().parse::<i64>().ok()) {
+        Some(found) if found > known => Err(StoreError::NewerVersion { found, known }),
+        _ => Ok(()),
+    }
+}
+
+/// Says the format that the database has now.
+pub(super) fn write_file(dir: &Path) -> Result<(), StoreError> {
+    let text = format!("{}\n", newest(MIGRATIONS));
+    if fs::read(dir.join(FILE)).is_ok_and(|says| says == text.as_bytes()) {
+        return Ok(());
+    }
+    key::write(dir, FILE, text.as_bytes())
+}
+
+fn newest(migrations: &[&str]) -> i64 {
+    i64::try_from(migrations.len()).unwrap_or(i64::MAX)
+}
+
 /// Refuses a database of a newer format; changes nothing.
 pub(super) fn check_version(sql: &Connection, migrations: &[&str]) -> Result<usize, StoreError> {
     let found: i64 = sql.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    let known = i64::try_from(migrations.len()).unwrap_or(i64::MAX);
+    let known = newest(migrations);
     match usize::try_from(found) {
         Ok(version) if found <= known => Ok(version),
         Ok(_) => Err(StoreError::NewerVersion { found, known }),

@@ -134,6 +134,22 @@ fn a_database_of_a_newer_version_is_refused_and_left_as_it_is() {
 }
 
 #[test]
+fn a_directory_that_says_to_be_newer_is_refused_without_its_key() {
+    let dir = dir();
+    drop(with_group(dir.path()));
+    let version = dir.path().join("version");
+    assert_eq!(fs::read_to_string(&version).unwrap(), "1\n");
+    let key = fs::read(dir.path().join("key")).unwrap();
+    fs::write(&version, "2\n").unwrap();
+    fs::write(dir.path().join("key"), "of another kind").unwrap();
+    let refused = error(open(dir.path()));
+    assert!(matches!(refused, StoreError::NewerVersion { found: 2, known: 1 }), "{refused}");
+    fs::write(&version, "1\n").unwrap();
+    fs::write(dir.path().join("key"), key).unwrap();
+    assert!(open(dir.path()).is_ok());
+}
+
+#[test]
 fn an_older_database_is_brought_forward_or_left_whole() {
     let steps = ["CREATE TABLE a(x); INSERT INTO a VALUES (1)", "ALTER TABLE a ADD COLUMN y"];
     let mut sql = Connection::open_in_memory().unwrap();

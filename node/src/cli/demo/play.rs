@@ -177,6 +177,7 @@ async fn away(stage: &Stage, cast: &mut Cast) -> Held {
 
 async fn removed(cast: &Cast) -> Held {
     let Cast { ana, ben, cleo, .. } = cast;
+    let before = (place(ana).await?, place(ben).await?);
     ana.client.remove(GROUP, cleo.member()).await?;
     tokio::try_join!(members(ana, 2), members(ben, 2), knows_that_it_is_out(cleo))?;
     let mut watched = cleo.client.events_from_now().await?;
@@ -194,8 +195,10 @@ async fn removed(cast: &Cast) -> Held {
         anyhow::bail!("cleo read {:?}", leak?);
     }
     has_no_secret(cleo).await?;
+    sealed_anew(ana, before.0, ben).await?;
+    sealed_anew(ben, before.1, ana).await?;
     Ok(vec![
-        "ana and ben wrote on under new keys, and read each other".into(),
+        "ana and ben wrote on under new keys, sealed to each other and nobody else".into(),
         "cleo's node runs, is connected to the relay, and has none of it".into(),
     ])
 }
@@ -302,6 +305,27 @@ async fn knows_that_it_is_out(node: &Node) -> anyhow::Result<()> {
         Ok((client.group(GROUP).await?.summary.state == GroupState::Removed).then_some(()))
     })
     .await
+}
+
+/// Where a node's events are.
+async fn place(node: &Node) -> anyhow::Result<u64> {
+    Ok(node.client.events_from_now().await?.after())
+}
+
+/// Looks that a node has made new keys since, and sealed them to one other member alone.
+async fn sealed_anew(node: &Node, since: u64, other: &Node) -> anyhow::Result<()> {
+    let (mut events, now) = (node.client.events(since).await?, place(node).await?);
+    let mut sealed = 0;
+    while events.after() < now {
+        let What::Rotated { sender, to } = events.next().await?.what else { continue };
+        if sender.id == node.member() {
+            let to: Vec<&str> = to.iter().map(|member| member.id.as_str()).collect();
+            ensure!(to == [other.member()], "new keys were sealed to {} members", to.len());
+            sealed += 1;
+        }
+    }
+    ensure!(sealed > 0, "no new keys were made");
+    Ok(())
 }
 
 async fn texts(node: &Node) -> anyhow::Result<Vec<String>> {

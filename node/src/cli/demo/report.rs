@@ -55,7 +55,7 @@ impl Report {
             Err(error) => {
                 self.line(title, false, begun.elapsed(), vec![format!("{error:#}")])?;
                 let message = format!("step {} did not hold: {title}", self.step);
-                let hint = "what the processes wrote stands above; please report it";
+                let hint = "WATTLE_LOG=node=debug wattle demo says more; please report it";
                 Err(Failure::new(Exit::Unexpected, message, hint).into())
             }
         }

@@ -164,3 +164,19 @@ fn a_data_directory_that_can_not_be_is_named() {
     assert_eq!(said.code, Some(1));
     assert!(said.err.contains(file.to_str().unwrap()), "{}", said.err);
 }
+
+/// Libraries look at whether they write to a terminal, too.
+#[test]
+#[cfg(target_os = "linux")]
+fn on_a_terminal_it_says_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let line = format!("{} --data-dir {}", env!("CARGO_BIN_EXE_wattle"), dir.path().display());
+    let output = Command::new("script")
+        .args(["-qec", &format!("{line} status"), "/dev/null"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("hint: start it with: wattle up"), "{said}");
+}

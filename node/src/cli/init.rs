@@ -80,7 +80,10 @@ pub fn locked_out(error: &StoreError, dir: &Path) -> anyhow::Error {
         StoreError::Damaged => Exit::Integrity,
         _ => Exit::Unexpected,
     };
-    let hint = format!("the data directory is {}", dir.display());
+    let hint = match error {
+        StoreError::Locked => String::new(),
+        _ => format!("the data directory is {}", dir.display()),
+    };
     Failure::new(exit, error.to_string(), hint).into()
 }
 

@@ -1,6 +1,6 @@
 //! `wattle up`.
 
-use std::{path::Path, pin::pin};
+use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt, path::Path, pin::pin};
 
 use anyhow::Context;
 use node::{
@@ -87,6 +87,9 @@ impl Up {
     async fn start(&self, place: &Place) -> anyhow::Result<Running> {
         let flags =
             RelayFlags { addresses: self.relays.clone(), host: self.host, none: self.no_relay };
+        let mut dir = DirBuilder::new();
+        let made = dir.recursive(true).mode(0o700).create(&place.data_dir);
+        made.with_context(|| format!("the data directory {}", place.data_dir.display()))?;
         let relays = Relays::choose(&place.data_dir, &flags)?;
         let config = NodeConfig {
             data_dir: place.data_dir.clone(),
@@ -161,10 +164,11 @@ fn announce(ready: &Ready, named: Option<&str>, place: &Place) -> anyhow::Result
     if place.json {
         return show::json(ready);
     }
-    let member = show::short(&ready.member);
-    let first = |addresses: &[String]| addresses.first().map_or("none".into(), |at| show::safe(at));
-    let (relay, direct) = (first(&ready.relays), first(&ready.listen));
-    show::data(format_args!("{name} is up: member {member}, relay {relay}, direct {direct}"))?;
+    show::data(format_args!("{name} is up (member {})", show::short(&ready.member)))?;
+    for (title, addresses) in [("relay", &ready.relays), ("direct", &ready.listen)] {
+        let first = addresses.first().map_or("none".into(), |address| show::safe(address));
+        show::words(format_args!("{title:<6}  {first}"));
+    }
     show::words("Ctrl-C ends it");
     show::next("in another terminal: wattle group create NAME, or wattle join");
     Ok(())

@@ -43,7 +43,7 @@ pub use cli::Said;
 pub use link::Link;
 pub use node::{Node, NodeSetup};
 pub use relay::{Relay, port_of};
-pub use scan::{Forms, files_below, occurs};
+pub use scan::{Forms, absent, files_below};
 pub use world::World;
 
 /// The longest that any step waits before it fails.

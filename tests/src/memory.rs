@@ -39,11 +39,12 @@ fn read(memory: &File, start: u64, end: u64, bytes: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
-    use crate::scan::occurs;
+    use crate::Forms;
 
     #[test]
     fn a_process_is_seen_to_hold_what_it_holds() {
         let held: Vec<u8> = (0..32_u8).map(|n| n.wrapping_mul(73) ^ 0x5a).collect();
-        assert!(occurs(&super::of(std::process::id()), &held));
+        let hex: String = held.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert!(Forms::hex("it", &hex).occurs_in(&super::of(std::process::id())));
     }
 }

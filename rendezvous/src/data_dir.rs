@@ -82,10 +82,11 @@ impl DataDir {
         Keypair::ed25519_from_bytes(&mut seed).map_err(|_| DataDirError::Damaged { file: "key" })
     }
 
-    /// Where the store lives.
-    #[must_use]
-    pub fn store(&self) -> PathBuf {
-        self.path.join("store")
+    /// Where the store lives; a directory for its owner alone.
+    pub fn store(&self) -> Result<PathBuf, DataDirError> {
+        let path = self.path.join("store");
+        create_private_dir(&path)?;
+        Ok(path)
     }
 
     fn check_version(&self) -> Result<(), DataDirError> {

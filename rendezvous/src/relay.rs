@@ -101,7 +101,7 @@ async fn open_store(
     let (Some(dir), Storage::Durable) = (dir, config.storage) else {
         return Ok(Arc::new(MemoryStore::new(quota)?));
     };
-    let path = dir.store();
+    let path = dir.store()?;
     let opened = tokio::task::spawn_blocking(move || EmbeddedStore::open(&path, quota)).await;
     Ok(Arc::new(opened.map_err(|_| StoreError::Damaged)??))
 }

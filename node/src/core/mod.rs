@@ -251,8 +251,8 @@ impl Core {
     }
 
     #[cfg(test)]
-    fn refuse_writes(&self, refuse: bool) {
-        self.store.refuse_writes(refuse);
+    fn refuse_commits(&mut self, refuse: bool) {
+        self.store.refuse_commits(refuse);
     }
 
     fn take_up(&mut self, now: Timestamp) -> Result<(), OpenError> {

@@ -45,6 +45,8 @@ pub struct Store {
     path: PathBuf,
     key: key::DatabaseKey,
     _lock: File,
+    #[cfg(test)]
+    refuses: bool,
 }
 
 /// One transaction: what is written through it is kept together or not at all.
@@ -129,7 +131,14 @@ impl Store {
         )?;
         schema::migrate(&mut sql, schema::MIGRATIONS)?;
         schema::write_file(dir)?;
-        Ok(Self { sql, path, key, _lock: lock })
+        Ok(Self {
+            sql,
+            path,
+            key,
+            _lock: lock,
+            #[cfg(test)]
+            refuses: false,
+        })
     }
 
     /// Runs one transaction: commits where `step` gives `Ok`, and keeps nothing of it where it
@@ -138,6 +147,12 @@ impl Store {
         &mut self,
         step: impl FnOnce(&Tx<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
+        #[cfg(test)]
+        if self.refuses {
+            return self.run(TransactionBehavior::Immediate, |tx| {
+                step(tx).and_then(|_| Err(StoreError::DiskFull.into()))
+            });
+        }
         self.run(TransactionBehavior::Immediate, step)
     }
 
@@ -149,10 +164,10 @@ impl Store {
         self.run(TransactionBehavior::Deferred, look)
     }
 
-    /// Makes every transaction that writes fail, or no longer.
+    /// Makes every commit of a transaction that may write fail, or no longer.
     #[cfg(test)]
-    pub(crate) fn refuse_writes(&self, refuse: bool) {
-        self.sql.pragma_update(None, "query_only", refuse).unwrap();
+    pub(crate) fn refuse_commits(&mut self, refuse: bool) {
+        self.refuses = refuse;
     }
 
     /// Opens a read-only connection of its own.

@@ -122,14 +122,14 @@ fn a_remover_that_dies_anywhere_has_removed() {
 fn when_the_store_refuses_nothing_leaves_and_nothing_is_lost() {
     let (mut world, _) = group_of(&["ada", "bob"]);
     let now = world.now;
-    world.core("ada").refuse_writes(true);
+    world.core("ada").refuse_commits(true);
     let refused = world.core("ada").send("reading", "too early", now).unwrap_err();
     assert_eq!((refused.code(), refused.exit()), ("store", 1));
     assert!(world.core("ada").rotate("reading", now).is_err());
     while let Some(effect) = world.core("ada").poll_effect() {
         assert!(!matches!(effect, Effect::Append { .. } | Effect::Channel { .. }), "{effect:?}");
     }
-    world.core("ada").refuse_writes(false);
+    world.core("ada").refuse_commits(false);
     world.pass(5000);
     world.send("ada", "reading", "in time");
     world.send("bob", "reading", "good");

@@ -72,7 +72,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let advice = error.downcast_ref().and_then(advice);
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", words(&error));
             if let Some(advice) = advice {
                 eprintln!("{advice}");
             }
@@ -136,6 +136,13 @@ fn announce(relay: &Relay, json: bool) -> io::Result<()> {
         eprintln!("The relay is ready. On each machine: wattle up --relay ADDRESS");
     }
     out.flush()
+}
+
+/// An error and its causes; what layers repeat is said once.
+fn words(error: &anyhow::Error) -> String {
+    let mut words: Vec<_> = error.chain().map(ToString::to_string).collect();
+    words.dedup();
+    words.join(": ")
 }
 
 fn advice(error: &StartError) -> Option<String> {

@@ -1,7 +1,6 @@
 //! Opens listeners: TCP and QUIC on one port number, so that one address is one number to forward.
 
 use std::{
-    error::Error,
     io,
     net::{IpAddr, SocketAddr, UdpSocket},
     time::Duration,
@@ -162,18 +161,7 @@ fn is_reachable(addr: &Multiaddr) -> bool {
 
 fn cause(error: TransportError<io::Error>) -> io::Error {
     match error {
-        TransportError::Other(error) => match os_code(&error) {
-            Some(code) => io::Error::from_raw_os_error(code),
-            None => error,
-        },
+        TransportError::Other(error) => error,
         TransportError::MultiaddrNotSupported(_) => io::ErrorKind::Unsupported.into(),
     }
-}
-
-/// What the system said, under the layers that wrap it.
-fn os_code(error: &(dyn Error + 'static)) -> Option<i32> {
-    let io = error.downcast_ref::<io::Error>();
-    io.and_then(io::Error::raw_os_error)
-        .or_else(|| io.and_then(io::Error::get_ref).and_then(|inner| os_code(inner)))
-        .or_else(|| error.source().and_then(os_code))
 }

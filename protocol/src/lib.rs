@@ -58,6 +58,4 @@ pub mod pair;
 #[cfg(feature = "endpoint")]
 pub mod snapshot;
 #[cfg(feature = "endpoint")]
-pub mod sync;
-#[cfg(feature = "endpoint")]
 pub mod topic;

@@ -92,14 +92,14 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// What a person is told about an error, and how the program ends.
+/// What a person is told about an error, and how the program ends. Its context stands before it.
 pub fn explain(error: &anyhow::Error) -> (Exit, String, String) {
     if let Some(failure) = error.downcast_ref::<Failure>() {
         return (failure.exit, failure.message.clone(), failure.hint.clone());
     }
     match error.downcast_ref::<ClientError>() {
         Some(ClientError::Refused(refusal)) => {
-            (Exit::from_code(refusal.exit), refusal.message.clone(), refusal.hint.clone())
+            (Exit::from_code(refusal.exit), format!("{error:#}"), refusal.hint.clone())
         }
         Some(error @ ClientError::NotRunning) => {
             (Exit::NotRunning, error.to_string(), "start it with: wattle up".into())
@@ -128,6 +128,8 @@ pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use node::api::types::ApiError;
+
     use super::*;
 
     #[test]
@@ -137,6 +139,20 @@ mod tests {
             let known = code <= 10 || code == 130;
             assert_eq!(exit, if known { code } else { 1 });
         }
+    }
+
+    #[test]
+    fn a_refusal_says_where_it_happened() {
+        let refusal = ApiError {
+            code: "message-too-long".into(),
+            message: "the message is too long".into(),
+            hint: "Send it in parts.".into(),
+            exit: 2,
+        };
+        let error = anyhow::Error::from(ClientError::Refused(refusal)).context("line 3");
+        let said =
+            (Exit::Usage, "line 3: the message is too long".into(), "Send it in parts.".into());
+        assert_eq!(explain(&error), said);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use anyhow::Context;
 use clap::ValueEnum;
 use node::{
     api::types::{Delivery, Message, What},
@@ -92,10 +93,11 @@ impl Send {
             show::words(format_args!("to {group}: each line is a message; Ctrl-D ends"));
         }
         let (mut lines, mut sent) = (input::lines(), Vec::new());
-        while let Some(line) = lines.recv().await {
-            let line = line?;
+        for number in 1.. {
+            let Some(line) = lines.recv().await.transpose()? else { break };
             if !line.trim().is_empty() {
-                sent.push(self.send(client, &line, place).await?);
+                let message = self.send(client, &line, place).await;
+                sent.push(message.with_context(|| format!("line {number}"))?);
             }
         }
         Ok(sent)

@@ -44,13 +44,14 @@ pub(super) struct Peer {
 
 impl Group {
     /// A channel to a member stands.
-    pub fn on_channel_up<R: CryptoRng>(&mut self, cx: Cx<'_, R>, member: MemberId) {
+    pub fn on_channel_up<R: CryptoRng>(&mut self, mut cx: Cx<'_, R>, member: MemberId) {
         if self.state != GroupState::Active || !self.ops.resolve().is_member(&member) {
             return;
         }
         self.gossip.up(member);
         self.peers.insert(member, Peer::default());
         self.tell_summary(member);
+        self.tell_presence(&mut cx, member);
         self.set_timer(Timer::Hello, cx.now.plus_ms(HELLO_MS));
         self.set_timer(Timer::Resync, cx.now.plus_ms(AGAIN_MS));
     }
@@ -150,6 +151,17 @@ impl Group {
         let silent: Vec<MemberId> =
             self.peers.iter().filter(|(_, peer)| !peer.heard).map(|(id, _)| *id).collect();
         silent.into_iter().for_each(|member| self.frame(member, &Frame::Hello));
+    }
+
+    /// Tells one member what was told last of where this node is: it may have reached nobody, and
+    /// without a relay nobody keeps it.
+    fn tell_presence<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>, member: MemberId) {
+        let Some(presence) = self.people.presences.get(&self.me).cloned() else { return };
+        let under = self.write_topics();
+        for (envelope, _) in self.seal_control(cx, &Statement::Presence(presence), &under) {
+            let data = Data { envelopes: Vec::from([envelope.into()]), ..Data::default() };
+            self.frame(member, &Frame::Data(data));
+        }
     }
 
     pub(super) fn frame(&mut self, to: MemberId, frame: &Frame) {

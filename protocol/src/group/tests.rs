@@ -297,6 +297,24 @@ fn members_converse_over_channels_alone() {
 }
 
 #[test]
+fn a_member_that_is_met_says_where_it_is_though_it_told_nobody_before() {
+    let mut world = World::with(2, false);
+    let address = vec![Vec::from(b"an address".as_slice())];
+    world.act(1, |group, cx| group.present(cx, address.clone()));
+    world.settle();
+    let known = |world: &World| {
+        let members = world.member(0).members();
+        members.into_iter().find(|member| member.id == world.id(1)).unwrap().addresses
+    };
+    assert!(known(&world).is_empty());
+    world.link(0, 1);
+    world.settle();
+    world.cut(0, 1);
+    world.restart(0);
+    assert_eq!(known(&world), address);
+}
+
+#[test]
 fn each_message_is_delivered_once_by_both_paths() {
     let mut world = World::with(3, true);
     for (a, b) in [(0, 1), (1, 2), (0, 2)] {

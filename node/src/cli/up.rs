@@ -47,7 +47,8 @@ pub struct Up {
     /// Neither use nor run a relay
     #[arg(long, conflicts_with_all = ["relays", "host"])]
     no_relay: bool,
-    /// Listen for members here, IP:PORT or a multiaddr; may be repeated [default: everywhere]
+    /// Listen for members here, IP:PORT or a multiaddr; may be repeated [default: everywhere, on the port of
+    /// the last start]
     #[arg(long, value_name = "ADDR", env = "WATTLE_LISTEN", value_delimiter = ',')]
     listen: Vec<String>,
     /// Neither make nor take direct connections: members see no address of this machine
@@ -95,7 +96,10 @@ impl Up {
             data_dir: place.data_dir.clone(),
             unlock: self.lock.unlock()?,
             name: self.name.clone().unwrap_or_else(config::default_name),
-            listen: self.listen.clone(),
+            listen: match self.listen.as_slice() {
+                [] => config::last_listen(&place.data_dir),
+                named => named.to_vec(),
+            },
             direct: !self.no_direct,
             relays: relays.addresses,
             host_relay: relays.host.then(HostRelay::default),
@@ -103,6 +107,9 @@ impl Up {
         let started = driver::start(config).await;
         let node = started.map_err(|error| refused(error, &place.data_dir))?;
         Relays::remember(&place.data_dir, &flags)?;
+        if self.listen.is_empty() {
+            config::remember_listen(&place.data_dir, &node.ready.listen)?;
+        }
         Ok(node)
     }
 }

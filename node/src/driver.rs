@@ -11,6 +11,7 @@
 mod handle;
 mod host;
 mod open;
+mod port;
 mod relays;
 mod turn;
 
@@ -163,10 +164,11 @@ pub async fn start(config: NodeConfig) -> Result<Running, StartError> {
     let mut all = relays;
     all.extend(host.iter().flat_map(|host| host.addresses().to_vec()));
     let options = crate::core::Options { direct, relays: all.clone() };
-    let opened = open::open(data_dir, unlock, name, options).await?;
+    let opened = open::open(data_dir.clone(), unlock, name, options).await?;
     let mesh = match direct {
         true => Some(mesh::spawn(mesh::Config {
             seed: opened.node_key,
+            port: port::of_node(&data_dir)?,
             listen,
             me: opened.core.endpoint(),
             clock: now,

@@ -3,14 +3,14 @@
 //! > A relay's address stands in invites and in groups' policies, so it keeps its key and its port.
 
 use std::{
-    fs, io,
+    io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use rendezvous::{Config, ListenError, Relay, StartError, config::PORT};
 
-use super::HostRelay;
+use super::{HostRelay, port};
 use crate::net::{free_port, reachable};
 
 /// A relay that runs in this process.
@@ -47,8 +47,7 @@ pub(super) async fn start(data_dir: &Path, config: HostRelay) -> Result<Host, Ho
 /// On the port that it had the last time. At first that is the usual one, or, where that is taken,
 /// any.
 async fn on_its_port(data_dir: &Path) -> Result<Relay, HostError> {
-    let file = data_dir.join("port");
-    let (port, relay) = match kept(&file)? {
+    let (port, relay) = match port::kept(data_dir)? {
         Some(port) => (port, on(data_dir, everywhere(port)).await?),
         None => match (on(data_dir, everywhere(PORT)).await, free_port()) {
             (Err(StartError::Listen(ListenError::Bind { .. })), Some(port)) => {
@@ -57,16 +56,8 @@ async fn on_its_port(data_dir: &Path) -> Result<Relay, HostError> {
             (started, _) => (PORT, started?),
         },
     };
-    fs::write(file, format!("{port}\n"))?;
+    port::keep(data_dir, port)?;
     Ok(relay)
-}
-
-fn kept(file: &PathBuf) -> io::Result<Option<u16>> {
-    match fs::read_to_string(file) {
-        Ok(text) => text.trim().parse().map(Some).map_err(|_| io::ErrorKind::InvalidData.into()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 async fn on(data_dir: &Path, listen: Vec<SocketAddr>) -> Result<Relay, StartError> {

@@ -47,6 +47,15 @@ async fn talk(a: &Running, b: &Running) {
     }
 }
 
+/// Waits until a node has a channel with the one other member.
+async fn direct(node: &Running) {
+    until(node, |core, now| {
+        let status = core.status(now).unwrap();
+        (status.paths.first()?.path == Path::Direct).then_some(())
+    })
+    .await;
+}
+
 /// Asks the core again after each event until it has an answer.
 async fn until<T: Send + 'static>(
     node: &Running,
@@ -73,11 +82,7 @@ async fn two_nodes_meet_by_an_invite_and_talk_both_ways() {
     assert_eq!((a.ready.name.as_str(), a.ready.listen.len()), ("Ada", 2));
     talk(&a, &b).await;
     for node in [&a, &b] {
-        until(node, |core, now| {
-            let status = core.status(now).unwrap();
-            (status.paths.first()?.path == Path::Direct).then_some(())
-        })
-        .await;
+        direct(node).await;
     }
     a.shutdown().await.unwrap();
     b.shutdown().await.unwrap();
@@ -95,6 +100,25 @@ async fn two_nodes_that_never_meet_talk_through_the_relay_inside_one_of_them() {
     for node in [&a, &b] {
         let status = node.handle.call(|core, now| core.status(now)).await.unwrap().unwrap();
         assert_eq!(status.paths[0].path, Path::Relay);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_nodes_without_a_relay_find_each_other_after_both_were_away() {
+    let (dir_a, dir_b) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let config = |dir, name| NodeConfig { listen: Vec::new(), ..config(dir, name) };
+    let a = start(config(&dir_a, "Ada")).await.unwrap();
+    let b = start(config(&dir_b, "Bob")).await.unwrap();
+    talk(&a, &b).await;
+    for node in [&a, &b] {
+        direct(node).await;
+    }
+    a.shutdown().await.unwrap();
+    b.shutdown().await.unwrap();
+    let a = start(config(&dir_a, "Ada")).await.unwrap();
+    let b = start(config(&dir_b, "Bob")).await.unwrap();
+    for node in [&a, &b] {
+        direct(node).await;
     }
 }
 

@@ -23,12 +23,14 @@ pub fn listen_addresses(text: &str) -> Result<Vec<Multiaddr>, ListenSyntax> {
     }
 }
 
-/// Listens on all of `addresses`, or, where there are none, on every interface.
+/// Listens on all of `addresses`, or, where there are none, on every interface. `port` is tried
+/// where any would do.
 pub(super) fn listen(
     swarm: &mut Swarm<Behaviour>,
     addresses: &[Multiaddr],
+    port: Option<u16>,
 ) -> Result<(), SpawnError> {
-    let port = free_port();
+    let port = port.or_else(free_port);
     if addresses.is_empty() {
         on(swarm, &both(Ipv4Addr::UNSPECIFIED.into(), 0), port)?;
         // A machine without IPv6 is no failure.
@@ -86,11 +88,18 @@ fn on(
 
 /// A port number that is free for TCP and for UDP just now.
 pub(crate) fn free_port() -> Option<u16> {
-    (0..8).find_map(|_| {
-        let tcp = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
-        let port = tcp.local_addr().ok()?.port();
-        UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).ok().map(|_| port)
-    })
+    (0..8).find_map(|_| bound(0))
+}
+
+/// Whether this one is.
+pub(crate) fn is_free(port: u16) -> bool {
+    port != 0 && bound(port).is_some()
+}
+
+fn bound(port: u16) -> Option<u16> {
+    let tcp = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).ok()?;
+    let port = tcp.local_addr().ok()?.port();
+    UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).ok().map(|_| port)
 }
 
 /// The address with this port in place of "any", which is 0; none where it names another.

@@ -29,9 +29,11 @@ use super::BookEntry;
 pub struct Config {
     /// The Ed25519 seed of the node key: its PeerId is on this member's card.
     pub seed: Zeroizing<[u8; 32]>,
-    /// Where to listen; with none given, everywhere on a port that the system chooses. TCP and QUIC
-    /// share its number where they can.
+    /// Where to listen; with none given, on every interface. TCP and QUIC share a port's number
+    /// where they can.
     pub listen: Vec<Multiaddr>,
+    /// The port to use where any would do; without, or where it is taken, the system chooses.
+    pub port: Option<u16>,
     /// This member, to certify the channels' keys and show its card.
     pub me: Arc<Endpoint>,
     /// What time it is.

@@ -26,7 +26,7 @@ use zeroize::Zeroizing;
 
 pub use book::BookEntry;
 pub use listen::{ListenSyntax, listen_addresses};
-pub(crate) use listen::{free_port, reachable};
+pub(crate) use listen::{free_port, is_free, reachable};
 
 /// The PeerId of the node key with this Ed25519 seed.
 #[must_use]

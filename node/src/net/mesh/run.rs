@@ -98,11 +98,11 @@ const LEAVE: Duration = Duration::from_millis(500);
 const RENEW_MS: u64 = 24 * 60 * 60 * 1000;
 
 pub(super) fn spawn(config: Config) -> Result<Mesh, SpawnError> {
-    let Config { seed, listen, me, clock } = config;
+    let Config { seed, listen, port, me, clock } = config;
     let key = node_key(&seed).ok_or(SpawnError::Transport)?;
     let mut rng = channel::rng().ok_or(SpawnError::Transport)?;
     let mut swarm = behaviour::swarm(key)?;
-    listen::listen(&mut swarm, &listen)?;
+    listen::listen(&mut swarm, &listen, port)?;
     let noise = NoiseKey::generate(&me, clock(), &mut rng);
     let (commands, taken) = mpsc::channel(QUEUE);
     let (reports, given) = mpsc::channel(QUEUE);

@@ -138,6 +138,12 @@ impl Core {
         Ok(())
     }
 
+    /// The book last told.
+    #[cfg(test)]
+    pub(crate) fn book(&self) -> &[BookEntry] {
+        &self.peers.book
+    }
+
     /// Makes channels known to the groups that each now belongs to, and the book to the network.
     pub(super) fn meet(&mut self, now: Timestamp) -> Result<(), StoreError> {
         let me = self.me.member();
@@ -173,6 +179,10 @@ impl Core {
                     group.on_channel_up(step.cx(), member);
                     Ok::<_, StoreError>(())
                 })?;
+                // What was said before is in no log that the member could read.
+                if !self.groups.get(&id).is_some_and(|group| self.has_relay(group)) {
+                    self.after.present.push(id);
+                }
             }
         }
         Ok(())

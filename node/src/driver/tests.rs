@@ -56,7 +56,7 @@ async fn direct(node: &Running) {
     .await;
 }
 
-/// Asks the core again after each event until it has an answer.
+/// Asks the core until it has an answer: after each event, and now and then for what makes none.
 async fn until<T: Send + 'static>(
     node: &Running,
     ask: impl Fn(&mut Core, Timestamp) -> Option<T> + Clone + Send + 'static,
@@ -68,7 +68,7 @@ async fn until<T: Send + 'static>(
             if let Some(answer) = node.handle.call(ask.clone()).await.unwrap() {
                 return answer;
             }
-            events.changed().await.unwrap();
+            let _ = timeout(Duration::from_millis(50), events.changed()).await;
         }
     };
     timeout(PATIENCE, asked).await.expect("an answer in time")
@@ -112,6 +112,7 @@ async fn two_nodes_without_a_relay_find_each_other_after_both_were_away() {
     talk(&a, &b).await;
     for node in [&a, &b] {
         direct(node).await;
+        until(node, |core, _| (!core.book()[0].addresses.is_empty()).then_some(())).await;
     }
     a.shutdown().await.unwrap();
     b.shutdown().await.unwrap();

@@ -25,6 +25,7 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
@@ -227,6 +228,9 @@ fn connect(
     key: &key::DatabaseKey,
     flags: OpenFlags,
 ) -> Result<Connection, StoreError> {
+    // SQLCipher sets itself up at the first key, and threads that do so at once get in its way.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let sql = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     let pragma = Zeroizing::new(format!("PRAGMA key = \"x'{}'\";", &*hex_secret(key)));
     sql.execute_batch("PRAGMA cipher_log_level = NONE;")?;

@@ -157,6 +157,7 @@ pub async fn start(config: NodeConfig) -> Result<Running, StartError> {
     let NodeConfig { data_dir, unlock, name, listen, direct, relays, host_relay } = config;
     let listen = open::listen(listen)?;
     open::check_relays(&relays)?;
+    let store = open::store(data_dir.clone(), unlock).await?;
     let host = match host_relay {
         Some(config) => Some(host::start(&data_dir.join("relay"), config).await?),
         None => None,
@@ -164,7 +165,7 @@ pub async fn start(config: NodeConfig) -> Result<Running, StartError> {
     let mut all = relays;
     all.extend(host.iter().flat_map(|host| host.addresses().to_vec()));
     let options = crate::core::Options { direct, relays: all.clone() };
-    let opened = open::open(data_dir.clone(), unlock, name, options).await?;
+    let opened = open::core(store, name, options).await?;
     let mesh = match direct {
         true => Some(mesh::spawn(mesh::Config {
             seed: opened.node_key,

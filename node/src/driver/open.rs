@@ -23,19 +23,23 @@ pub(super) struct Opened {
     pub(super) peer: String,
 }
 
-/// Opens the store and takes up the core; makes an identity where there is none.
-pub(super) async fn open(
-    data_dir: PathBuf,
-    unlock: Unlock,
+/// Takes the data directory for this process and opens its store, before anything else is started
+/// in it.
+pub(super) async fn store(data_dir: PathBuf, unlock: Unlock) -> Result<Store, StartError> {
+    // A passphrase is slow on purpose, and the disk by nature.
+    blocking(move || Ok(Store::open(&data_dir, &unlock)?)).await
+}
+
+/// Takes up the core; makes an identity where there is none.
+pub(super) async fn core(
+    mut store: Store,
     name: String,
     options: Options,
 ) -> Result<Opened, StartError> {
-    // A passphrase is slow on purpose, and the disk by nature.
     let open = move || {
         let mut seed = Zeroizing::new([0; 32]);
         getrandom::fill(seed.as_mut()).map_err(|_| io::Error::other("no randomness"))?;
         let mut rng = ChaCha20Rng::from_seed(*seed);
-        let mut store = Store::open(&data_dir, &unlock)?;
         if !is_initialised(&mut store)? {
             init(&mut store, &name, &mut rng)?;
         }
@@ -47,7 +51,13 @@ pub(super) async fn open(
         let (member, name, peer) = (card.member, card.name, peer.to_string());
         Ok(Opened { core, reader, node_key, member, name, peer })
     };
-    tokio::task::spawn_blocking(open)
+    blocking(open).await
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StartError> + Send + 'static,
+) -> Result<T, StartError> {
+    tokio::task::spawn_blocking(work)
         .await
         .map_err(|_| io::Error::other("the store could not be opened"))?
 }

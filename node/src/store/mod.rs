@@ -113,8 +113,7 @@ impl Store {
     /// A directory of an older version is brought forward in one transaction; one of a newer
     /// version is refused and left as it is.
     pub fn open(dir: &Path, unlock: &Unlock) -> Result<Self, StoreError> {
-        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        fs::set_permissions(dir, Permissions::from_mode(0o700))?;
+        make_private(dir)?;
         let lock = lock(dir)?;
         schema::check_file(dir)?;
         let path = dir.join(FILE);
@@ -124,6 +123,8 @@ impl Store {
             let looking = connect(&path, &key, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
             schema::check_version(&looking, schema::MIGRATIONS)?;
         }
+        // SQLite gives its other files the rights that this one has.
+        OpenOptions::new().create(true).append(true).mode(0o600).open(&path)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
         let mut sql = connect(&path, &key, flags)?;
         sql.execute_batch(
@@ -205,6 +206,16 @@ impl From<rusqlite::Error> for StoreError {
             _ => Self::Sql(error),
         }
     }
+}
+
+/// Makes a new directory its owner's alone. One that holds something already, as a home does, keeps
+/// the rights that it has: each file in it that is the node's is its owner's alone anyway.
+fn make_private(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    if fs::read_dir(dir)?.next().is_some() {
+        return Ok(());
+    }
+    fs::set_permissions(dir, Permissions::from_mode(0o700))
 }
 
 /// Takes the directory for this process, until the file is dropped.

@@ -59,10 +59,25 @@ fn received(index: u32, text: &str) -> NewMessage<'_> {
 fn everything_in_the_directory_is_for_its_owner_alone() {
     let dir = dir();
     let path = dir.path().join("data");
-    let _store = open(&path).unwrap();
+    let _store = with_group(&path);
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&path), 0o700);
-    assert_eq!(mode(&path.join("key")), 0o600);
+    let files: Vec<_> = fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(files.len() >= 6, "{files:?}");
+    for file in files {
+        assert_eq!(mode(&file), 0o600, "{}", file.display());
+    }
+}
+
+#[test]
+fn a_directory_that_holds_something_else_keeps_its_rights() {
+    let dir = dir();
+    let home = dir.path().join("home");
+    fs::create_dir(&home).unwrap();
+    fs::write(home.join("letter"), "dear").unwrap();
+    fs::set_permissions(&home, fs::Permissions::from_mode(0o755)).unwrap();
+    drop(open(&home).unwrap());
+    assert_eq!(fs::metadata(&home).unwrap().permissions().mode() & 0o777, 0o755);
 }
 
 #[test]

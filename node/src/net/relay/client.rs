@@ -21,9 +21,6 @@ use super::{
     ledger::Ledger,
 };
 
-/// Reports that wait for the reader, beyond which no more commands are taken.
-const REPORTS: usize = 256;
-
 /// A connection that stood this long was a good one.
 const STABLE: Duration = Duration::from_mins(1);
 
@@ -80,9 +77,7 @@ impl Client {
                 permit = self.reports.reserve(), if has_report => {
                     report(&mut self.ledger, permit, self.relay.peer_id)?;
                 }
-                command = self.commands.recv(), if self.ledger.reports() < REPORTS => {
-                    obey(&mut self.ledger, command)?;
-                }
+                command = self.commands.recv() => obey(&mut self.ledger, command)?,
                 written = write(writer, request.is_some()), if request.is_some() || unflushed => {
                     let sent = written.and_then(|()| {
                         unflushed = request.is_some();
@@ -120,9 +115,7 @@ impl Client {
                 permit = self.reports.reserve(), if self.ledger.reports() > 0 => {
                     report(&mut self.ledger, permit, self.relay.peer_id)?;
                 }
-                command = self.commands.recv(), if self.ledger.reports() < REPORTS => {
-                    obey(&mut self.ledger, command)?;
-                }
+                command = self.commands.recv() => obey(&mut self.ledger, command)?,
             }
         }
     }

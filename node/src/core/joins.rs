@@ -402,6 +402,13 @@ impl Joining {
         self.0.get(&id).map(|attempt| attempt.code.secret.seal_key())
     }
 
+    /// Makes every way due.
+    pub(super) fn all_due(&mut self) {
+        for attempt in self.0.values_mut() {
+            attempt.tries.values_mut().for_each(|(at, _)| *at = Timestamp::default());
+        }
+    }
+
     /// When a way is to be tried again, or an invite ends.
     pub(super) fn deadline(&self) -> Option<Timestamp> {
         let tries = self.0.values().flat_map(|attempt| attempt.tries.values()).map(|(at, _)| *at);

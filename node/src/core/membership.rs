@@ -172,7 +172,7 @@ impl Core {
     pub(super) fn view(&mut self, id: GroupId, now: Timestamp) -> Result<GroupView, VerbError> {
         let summary = self.summary(id, now)?;
         let group = self.groups.get(&id).ok_or(StoreError::Damaged)?;
-        let me = self.me.member();
+        let (me, by_relay) = (self.me.member(), self.by_relay());
         let people = group
             .members()
             .into_iter()
@@ -180,7 +180,7 @@ impl Core {
                 member: member_ref(&member),
                 role: role(member.role),
                 me: member.id == me,
-                path: self.path_of(&member.id),
+                path: self.path_of(&member.id, &by_relay),
             })
             .collect();
         Ok(GroupView {

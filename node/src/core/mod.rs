@@ -245,6 +245,17 @@ impl Core {
         result
     }
 
+    /// The clock was set back: what was to be done at times of the old clock is due now, and the
+    /// groups are taken up again with the new one.
+    pub fn on_clock_set_back(&mut self, now: Timestamp) {
+        self.resting.clear();
+        self.tidy = now;
+        self.again = Some(now);
+        self.refused_due(now);
+        self.joining.all_due();
+        self.unloaded.extend(self.groups.keys());
+    }
+
     /// The next piece of work for the network, in order.
     pub fn poll_effect(&mut self) -> Option<Effect> {
         self.effects.pop_front()

@@ -188,15 +188,22 @@ impl Core {
         Ok(())
     }
 
-    /// The best path to a member that stands.
-    pub(super) fn path_of(&self, member: &MemberId) -> Path {
+    /// The best path to a member that stands, where these are [`Self::by_relay`].
+    pub(super) fn path_of(&self, member: &MemberId, by_relay: &BTreeSet<MemberId>) -> Path {
         if self.peers.channels.contains_key(member) {
             return Path::Direct;
         }
-        let by_relay = self.groups.values().filter(|group| is_active(group)).any(|group| {
-            self.has_relay(group) && group.members().iter().any(|other| other.id == *member)
-        });
-        if by_relay { Path::Relay } else { Path::None }
+        if by_relay.contains(member) { Path::Relay } else { Path::None }
+    }
+
+    /// The members of all groups that have a relay now: found once for all of them, because there
+    /// may be many groups.
+    pub(super) fn by_relay(&self) -> BTreeSet<MemberId> {
+        self.groups
+            .values()
+            .filter(|group| is_active(group) && self.has_relay(group))
+            .flat_map(|group| group.members().into_iter().map(|member| member.id))
+            .collect()
     }
 
     /// How every member met in any group is reached.
@@ -208,11 +215,23 @@ impl Core {
             }
         }
         people.remove(&self.me.member());
-        people.into_iter().map(|(member, name)| self.member_path(member, name, now)).collect()
+        let by_relay = self.by_relay();
+        people
+            .into_iter()
+            .map(|(member, name)| {
+                let path = self.path_of(&member, &by_relay);
+                self.member_path(member, name, path, now)
+            })
+            .collect()
     }
 
-    fn member_path(&self, member: MemberId, name: String, now: Timestamp) -> MemberPath {
-        let path = self.path_of(&member);
+    fn member_path(
+        &self,
+        member: MemberId,
+        name: String,
+        path: Path,
+        now: Timestamp,
+    ) -> MemberPath {
         let channel = self.peers.channels.get(&member);
         let since = match (channel, self.peers.told.get(&member)) {
             (Some(channel), _) => Some(channel.since),
@@ -266,25 +285,25 @@ impl Core {
     /// Tells the paths that have changed.
     fn tell_paths(&mut self, book: &[BookEntry], now: Timestamp) -> Result<(), StoreError> {
         let mut changed = Vec::new();
+        let by_relay = self.by_relay();
         for entry in book {
-            let path = self.path_of(&entry.member);
+            let path = self.path_of(&entry.member, &by_relay);
             let told = self.peers.told.get(&entry.member);
             if told.map_or(path != Path::None, |(told, _)| *told != path) {
                 changed.push((entry.member, path));
             }
         }
-        self.peers.told.retain(|member, _| book.iter().any(|entry| entry.member == *member));
+        let known: BTreeSet<MemberId> = book.iter().map(|entry| entry.member).collect();
+        self.peers.told.retain(|member, _| known.contains(member));
         if changed.is_empty() {
             return Ok(());
         }
         for (member, path) in &changed {
             self.peers.told.insert(*member, (*path, now));
         }
-        let all = self.paths(now);
-        let told: Vec<MemberPath> = all
-            .into_iter()
-            .filter(|path| changed.iter().any(|(id, _)| id.to_string() == path.member.id))
-            .collect();
+        let changed: BTreeSet<String> = changed.iter().map(|(id, _)| id.to_string()).collect();
+        let mut told = self.paths(now);
+        told.retain(|path| changed.contains(&path.member.id));
         self.record(now, |step| {
             told.into_iter().try_for_each(|path| step.emit(None, What::Path { path }))
         })

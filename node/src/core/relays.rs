@@ -201,6 +201,13 @@ impl Core {
         Ok(())
     }
 
+    /// Makes every refused entry due.
+    pub(super) fn refused_due(&mut self, now: Timestamp) {
+        for relay in self.relays.values_mut() {
+            relay.refused.values_mut().for_each(|(at, _)| *at = now);
+        }
+    }
+
     /// When a refused entry is to be tried again.
     pub(super) fn refused_deadline(&self) -> Option<Timestamp> {
         self.relays

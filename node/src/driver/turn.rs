@@ -7,6 +7,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
+use protocol::ids::Timestamp;
 use tokio::{
     runtime::Handle,
     sync::{mpsc, watch},
@@ -36,6 +37,8 @@ pub(super) struct Turn {
     woken: watch::Sender<u64>,
     listening: watch::Sender<Vec<String>>,
     stop: CancellationToken,
+    /// The time of the last input.
+    last: Timestamp,
 }
 
 enum Input {
@@ -52,6 +55,8 @@ const BATCH: usize = 64;
 const EARLY: usize = 256;
 /// Deadlines are looked at this often at least: the clock may be set.
 const NAP: Duration = Duration::from_secs(30);
+/// A clock that goes back by less is not worth a word.
+const SET_BACK_MS: u64 = 10_000;
 /// How long the network has to take leave.
 const LEAVE: Duration = Duration::from_secs(2);
 
@@ -66,8 +71,8 @@ impl Turn {
         stop: CancellationToken,
     ) -> Self {
         let (relays, relay_reports) = Relays::new(network);
-        let early = VecDeque::new();
-        Self { core, calls, mesh, relays, relay_reports, early, woken, listening, stop }
+        let (early, last) = (VecDeque::new(), now());
+        Self { core, calls, mesh, relays, relay_reports, early, woken, listening, stop, last }
     }
 
     /// Turns until it is stopped, or something that the node can't do without is gone.
@@ -137,6 +142,11 @@ impl Turn {
     /// Tells the core one thing.
     fn take(&mut self, input: Input) -> Result<(), StoreError> {
         let now = now();
+        if self.last.ms_since(now) > SET_BACK_MS {
+            tracing::warn!("the clock was set back");
+            self.core.on_clock_set_back(now);
+        }
+        self.last = now;
         match input {
             Input::Call(call) => {
                 call(&mut self.core, now);

@@ -136,3 +136,25 @@ fn when_the_store_refuses_nothing_leaves_and_nothing_is_lost() {
     assert_eq!(world.texts("bob"), ["in time", "good"]);
     assert_eq!(world.texts("ada"), ["in time", "good"]);
 }
+
+#[test]
+fn a_clock_that_was_ahead_and_is_set_back_holds_nothing_up() {
+    const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+    let (mut world, relay) = group_of(&["ada", "bob"]);
+    world.now = world.now.plus_ms(DAY_MS);
+    world.send("ada", "reading", "one");
+    world.relay_is_full(&relay, true);
+    world.send("ada", "reading", "two");
+    world.now = protocol::ids::Timestamp(world.now.0 - DAY_MS);
+    let now = world.now;
+    for name in ["ada", "bob"] {
+        world.core(name).on_clock_set_back(now);
+    }
+    world.relay_is_full(&relay, false);
+    world.pass(60_000);
+    assert_eq!(world.texts("bob"), ["one", "two"]);
+    for message in world.history("ada") {
+        let delivery = message.delivery.unwrap();
+        assert!(delivery.stored && delivery.missing.is_empty(), "{}: {delivery:?}", message.text);
+    }
+}

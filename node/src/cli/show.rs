@@ -93,10 +93,11 @@ pub fn names(members: &[MemberRef]) -> String {
 pub fn word(typed: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "-_.:@/+".contains(c);
     let safe = safe(typed);
+    let end_of_options = if safe.starts_with('-') { "-- " } else { "" };
     if !safe.is_empty() && safe.chars().all(plain) {
-        safe
+        format!("{end_of_options}{safe}")
     } else {
-        format!("'{}'", safe.replace('\'', "'\\''"))
+        format!("{end_of_options}'{}'", safe.replace('\'', "'\\''"))
     }
 }
 

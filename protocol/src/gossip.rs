@@ -9,7 +9,7 @@
 //! It decides who gets what; it reads no envelope. docs/spec/protocol.md 3.22.
 
 use alloc::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     vec::Vec,
 };
 
@@ -68,18 +68,19 @@ struct Awaited {
     due: Timestamp,
 }
 
-/// The ids of the latest envelopes, oldest forgotten first.
+/// The ids of the latest envelopes, oldest forgotten first, each with whether a neighbour gave it.
 #[derive(Default)]
 struct Memory {
     order: VecDeque<EnvelopeId>,
-    set: BTreeSet<EnvelopeId>,
+    set: BTreeMap<EnvelopeId, bool>,
 }
 
 impl Memory {
-    fn insert(&mut self, id: EnvelopeId) -> bool {
-        if !self.set.insert(id) {
+    fn insert(&mut self, id: EnvelopeId, by_neighbour: bool) -> bool {
+        if self.set.contains_key(&id) {
             return false;
         }
+        self.set.insert(id, by_neighbour);
         self.order.push_back(id);
         if self.order.len() > SEEN
             && let Some(oldest) = self.order.pop_front()
@@ -118,14 +119,15 @@ impl Gossip {
     /// Whether this envelope has been here lately.
     #[must_use]
     pub fn has_seen(&self, id: &EnvelopeId) -> bool {
-        self.seen.set.contains(id)
+        self.seen.set.contains_key(id)
     }
 
     /// A pushed envelope came, perhaps not the first time; answers whether it is new. Its sender
-    /// is told to stop where it is not.
+    /// is told to stop where another neighbour was faster. Where only the relay was, it goes on: the
+    /// relay may be gone at the next one.
     pub fn on_push(&mut self, from: MemberId, id: &EnvelopeId) -> bool {
-        if self.has_seen(id) {
-            if self.turn(&from, Push::Lazy) == Some(Push::Eager) {
+        if let Some(by_neighbour) = self.seen.set.get(id) {
+            if *by_neighbour && self.turn(&from, Push::Lazy) == Some(Push::Eager) {
                 self.out.push_back((from, Frame::Prune));
             }
             return false;
@@ -138,7 +140,7 @@ impl Gossip {
     pub fn spread(&mut self, bytes: &[u8], from: Option<MemberId>) {
         let id = envelope::id(bytes);
         self.awaited.remove(&id);
-        if !self.seen.insert(id) {
+        if !self.seen.insert(id, from.is_some()) {
             return;
         }
         self.remember(id, bytes);
@@ -263,11 +265,24 @@ mod tests {
     fn a_duplicate_push_prunes_its_sender_once() {
         let mut gossip = Gossip::default();
         gossip.up(member(1));
-        gossip.spread(b"one", Some(member(1)));
+        gossip.spread(b"one", Some(member(2)));
+        drain(&mut gossip);
         let id = envelope::id(b"one");
         assert!(!gossip.on_push(member(1), &id));
         assert!(!gossip.on_push(member(1), &id));
         assert_eq!(drain(&mut gossip), [(member(1), Frame::Prune)]);
+    }
+
+    #[test]
+    fn a_neighbour_that_is_slower_than_the_relay_stays_eager() {
+        let mut gossip = Gossip::default();
+        gossip.up(member(1));
+        gossip.spread(b"one", None);
+        drain(&mut gossip);
+        assert!(!gossip.on_push(member(1), &envelope::id(b"one")));
+        assert_eq!(drain(&mut gossip), []);
+        gossip.spread(b"two", None);
+        assert_eq!(drain(&mut gossip), [(member(1), Frame::Push(b"two".to_vec()))]);
     }
 
     #[test]

@@ -2,12 +2,10 @@
 //! defaults.
 //!
 //! The choice of relays is remembered in `<data-dir>/relays`, a line for each address, or the words
-//! `host` (a relay inside the node) and `none`; the port for members in `<data-dir>/port`, because
-//! invite codes and other members' nodes know it.
+//! `host` (a relay inside the node) and `none`.
 
 use std::{
     env, fs, io,
-    net::{Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket},
     path::{Path, PathBuf},
 };
 
@@ -120,30 +118,6 @@ impl Relays {
     }
 }
 
-/// Where a node listens whose owner names no place: on every interface, on the port of the last
-/// start. Nowhere in particular at the first start, and where that port is taken.
-#[must_use]
-pub fn last_listen(data_dir: &Path) -> Vec<String> {
-    let text = fs::read_to_string(data_dir.join("port")).unwrap_or_default();
-    let Ok(port @ 1..) = text.trim().parse::<u16>() else { return Vec::new() };
-    let everywhere = (Ipv4Addr::UNSPECIFIED, port);
-    if TcpListener::bind(everywhere).is_err() || UdpSocket::bind(everywhere).is_err() {
-        return Vec::new();
-    }
-    let has_ipv6 = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok();
-    let ipv6 = has_ipv6.then(|| format!("[::]:{port}"));
-    [format!("0.0.0.0:{port}")].into_iter().chain(ipv6).collect()
-}
-
-/// Remembers the port of the first of these multiaddrs.
-pub fn remember_listen(data_dir: &Path, listen: &[String]) -> Result<(), ConfigError> {
-    let mut parts = listen.iter().flat_map(|address| address.split('/'));
-    let port = parts.find(|part| matches!(*part, "tcp" | "udp")).and_then(|_| parts.next());
-    let Some(port) = port else { return Ok(()) };
-    let path = data_dir.join("port");
-    fs::write(&path, format!("{port}\n")).map_err(|error| ConfigError::File { path, error })
-}
-
 /// A name for a node whose owner gave none: the user's, or the machine's.
 #[must_use]
 pub fn default_name() -> String {
@@ -212,22 +186,6 @@ mod tests {
             let next = Relays::choose(dir.path(), &flags(&[])).unwrap();
             assert_eq!(Some(next), Relays::from_flags(&said));
         }
-    }
-
-    #[test]
-    fn the_port_of_the_last_start_is_listened_on_again_unless_it_is_taken() {
-        let dir = tempfile::tempdir().unwrap();
-        assert!(last_listen(dir.path()).is_empty());
-        remember_listen(dir.path(), &[]).unwrap();
-        assert!(last_listen(dir.path()).is_empty());
-
-        let taken = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
-        let port = taken.local_addr().unwrap().port();
-        let addresses = [format!("/ip4/192.0.2.1/udp/{port}/quic-v1/p2p/x"), "/tcp/9".into()];
-        remember_listen(dir.path(), &addresses).unwrap();
-        assert!(last_listen(dir.path()).is_empty());
-        drop(taken);
-        assert_eq!(last_listen(dir.path())[0], format!("0.0.0.0:{port}"));
     }
 
     #[test]

@@ -96,10 +96,7 @@ impl Up {
             data_dir: place.data_dir.clone(),
             unlock: self.lock.unlock()?,
             name: self.name.clone().unwrap_or_else(config::default_name),
-            listen: match self.listen.as_slice() {
-                [] => config::last_listen(&place.data_dir),
-                named => named.to_vec(),
-            },
+            listen: self.listen.clone(),
             direct: !self.no_direct,
             relays: relays.addresses,
             host_relay: relays.host.then(HostRelay::default),
@@ -107,9 +104,6 @@ impl Up {
         let started = driver::start(config).await;
         let node = started.map_err(|error| refused(error, &place.data_dir))?;
         Relays::remember(&place.data_dir, &flags)?;
-        if self.listen.is_empty() {
-            config::remember_listen(&place.data_dir, &node.ready.listen)?;
-        }
         Ok(node)
     }
 }

@@ -180,3 +180,13 @@ fn on_a_terminal_it_says_the_same() {
     assert_eq!(output.status.code(), Some(3), "{said}");
     assert!(said.contains("hint: start it with: wattle up"), "{said}");
 }
+
+#[test]
+fn an_empty_passphrase_locks_nothing_and_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("empty");
+    fs::write(&file, "\n").unwrap();
+    let said = nowhere(&["init", "--passphrase-file", file.to_str().unwrap()], "");
+    assert_eq!((said.code, said.out.as_str()), (Some(2), ""));
+    assert!(said.err.contains("passphrase is empty"), "{}", said.err);
+}

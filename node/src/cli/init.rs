@@ -64,11 +64,17 @@ impl Init {
 impl Lock {
     /// How the store's key is had: by the file, by `WATTLE_PASSPHRASE`, or without a passphrase.
     pub fn unlock(&self) -> anyhow::Result<Unlock> {
-        Ok(match (&self.passphrase_file, std::env::var("WATTLE_PASSPHRASE")) {
-            (Some(file), _) => Unlock::Passphrase(config::passphrase(file)?),
-            (None, Ok(passphrase)) => Unlock::Passphrase(Zeroizing::new(passphrase)),
-            (None, Err(_)) => Unlock::KeyFile,
-        })
+        let passphrase = match (&self.passphrase_file, std::env::var("WATTLE_PASSPHRASE")) {
+            (Some(file), _) => config::passphrase(file)?,
+            (None, Ok(passphrase)) => Zeroizing::new(passphrase),
+            (None, Err(_)) => return Ok(Unlock::KeyFile),
+        };
+        if passphrase.is_empty() {
+            let hint = "write one into the file, or leave --passphrase-file and \
+                        WATTLE_PASSPHRASE out";
+            return Err(Failure::new(Exit::Usage, "the passphrase is empty", hint).into());
+        }
+        Ok(Unlock::Passphrase(passphrase))
     }
 }
 

@@ -155,6 +155,10 @@ async fn an_address_that_cannot_be_read_is_named() {
         }
         other => panic!("{:?}", other.err()),
     }
+    let relays = vec!["/ip4/127.0.0.1/tcp/1/p2p/12D3KooWXXXX".to_owned()];
+    let cut_off = start(NodeConfig { relays, ..config(&dir, "Ada") }).await.err();
+    let reason = RelayAddrError::BadKey;
+    assert!(matches!(cut_off, Some(StartError::Relay { reason: r, .. }) if r == reason));
     let listen = vec!["here".to_owned()];
     let refused = start(NodeConfig { listen, ..config(&dir, "Ada") }).await.err();
     assert!(matches!(refused, Some(StartError::Listen { .. })));

@@ -2,6 +2,8 @@
 
 use std::{
     collections::BTreeSet,
+    error::Error,
+    io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket},
 };
 
@@ -78,12 +80,25 @@ fn on(
         tried.map_err(|error| SpawnError::Listen {
             address: address.clone(),
             reason: match error {
-                TransportError::Other(reason) => reason,
-                TransportError::MultiaddrNotSupported(_) => std::io::ErrorKind::Unsupported.into(),
+                TransportError::Other(reason) => innermost(reason),
+                TransportError::MultiaddrNotSupported(_) => io::ErrorKind::Unsupported.into(),
             },
         })?;
     }
     Ok(())
+}
+
+/// What the system said, out of the errors that libraries have put around it.
+fn innermost(outer: io::Error) -> io::Error {
+    let mut said = None;
+    let mut cause = outer.get_ref().map(|inner| inner as &(dyn Error + 'static));
+    while let Some(error) = cause {
+        let io = error.downcast_ref::<io::Error>();
+        said = io.and_then(io::Error::raw_os_error).or(said);
+        let inner = io.and_then(io::Error::get_ref).map(|inner| inner as &(dyn Error + 'static));
+        cause = inner.or_else(|| error.source());
+    }
+    said.map_or(outer, io::Error::from_raw_os_error)
 }
 
 /// A port number that is free for TCP and for UDP just now.

@@ -14,7 +14,7 @@ mod ledger;
 use std::{str::FromStr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
+use libp2p::{Multiaddr, PeerId, identity::PublicKey, multiaddr::Protocol};
 use protocol::{
     ids::LogId,
     relay_log::{Cursor, LogKeys, Refusal},
@@ -151,6 +151,9 @@ pub enum RelayAddrError {
     /// The part after `/p2p/` is missing.
     #[error("the relay's key is missing: the address must end in /p2p/ and its PeerId")]
     NoKey,
+    /// The PeerId holds no key.
+    #[error("the part after /p2p/ is no relay's key: it is cut off or mistyped")]
+    BadKey,
     /// Addresses that were given together name different relays.
     #[error("the addresses name different relays")]
     Several,
@@ -167,6 +170,9 @@ impl RelayPeer {
             let Some(Protocol::P2p(peer_id)) = addr.pop() else {
                 return Err(RelayAddrError::NoKey);
             };
+            if !holds_key(&peer_id) {
+                return Err(RelayAddrError::BadKey);
+            }
             let relay = relay.get_or_insert(Self { peer_id, addrs: Vec::new() });
             if relay.peer_id != peer_id {
                 return Err(RelayAddrError::Several);
@@ -175,6 +181,13 @@ impl RelayPeer {
         }
         relay.ok_or(RelayAddrError::NoKey)
     }
+}
+
+/// Whether somebody can have this PeerId: it is a hash of a key, or a whole one.
+fn holds_key(peer: &PeerId) -> bool {
+    const IDENTITY: u64 = 0;
+    let hash = peer.as_ref();
+    hash.code() != IDENTITY || PublicKey::try_decode_protobuf(hash.digest()).is_ok()
 }
 
 /// Reads one address as a relay prints it: `/ip4/192.0.2.1/tcp/4407/p2p/12D3…`.

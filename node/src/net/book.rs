@@ -14,7 +14,7 @@ pub struct BookEntry {
     pub peers: Vec<Vec<u8>>,
     /// Where the member's node was last known to listen: multiaddrs as bytes, with or without a
     /// PeerId. Those that can't be read, or name a PeerId that isn't the member's, are ignored; of
-    /// the others the first [`ADDRESSES`] are used.
+    /// the others the first 16 are used.
     pub addresses: Vec<Vec<u8>>,
 }
 

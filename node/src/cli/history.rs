@@ -1,7 +1,7 @@
 //! `wattle history`.
 
 use node::{
-    api::types::{Message, PAGE_MAX, Page},
+    api::types::{Message, Page},
     client::{Client, ClientError},
 };
 
@@ -10,6 +10,10 @@ use super::{
     exit::Exit,
     show::{self, Conversation},
 };
+
+/// How many messages are asked for at once: with the longest texts, all of them escaped, and all
+/// members named in each, an answer is still short enough to be read.
+const PAGE: u32 = 100;
 
 /// Print the messages of a group
 ///
@@ -48,7 +52,7 @@ pub async fn last(client: &Client, group: &str, n: u32) -> Result<Vec<Message>, 
     let mut pages: Vec<Vec<Message>> = Vec::new();
     let (mut left, mut before) = (n, None);
     while left > 0 {
-        let limit = left.min(PAGE_MAX);
+        let limit = left.min(PAGE);
         let page = Page { before, limit: Some(limit), after: None };
         let page = client.history(group, page).await?;
         let Some(first) = page.first() else { break };

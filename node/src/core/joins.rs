@@ -280,7 +280,7 @@ impl Core {
             return Ok(());
         }
         let Some(joiner) = session.joiner.take() else { return Ok(()) };
-        session.received += 1;
+        session.received = session.received.saturating_add(1);
         match joiner.on_frame(&frame.body, now) {
             Ok(JoinStep::Proceed { joiner, send, .. }) => {
                 session.joiner = Some(joiner);
@@ -400,6 +400,14 @@ impl Joining {
 
     pub(super) fn seal_key(&self, id: InviteId) -> Option<[u8; 32]> {
         self.0.get(&id).map(|attempt| attempt.code.secret.seal_key())
+    }
+
+    /// What was said by way of a relay is lost with its client: it is said again as soon as another
+    /// is connected.
+    pub(super) fn lost(&mut self, relay: &RelayKey) {
+        for attempt in self.0.values_mut() {
+            attempt.tries.remove(&Way::Relay(*relay));
+        }
     }
 
     /// Makes every way due.

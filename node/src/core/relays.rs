@@ -109,6 +109,7 @@ impl Core {
                 relay.caught_up.clear();
                 relay.in_flight.clear();
                 relay.handed = 0;
+                self.joining.lost(&key);
                 self.effects.push_back(Effect::RelayDrop(key));
             }
             relay.planned = planned;
@@ -341,6 +342,7 @@ impl Core {
     /// stored.
     pub(super) fn restart_relay(&mut self, key: &RelayKey) {
         if self.relays.remove(key).is_some() {
+            self.joining.lost(key);
             self.effects.push_back(Effect::RelayDrop(*key));
             self.after.logs = true;
         }

@@ -35,6 +35,19 @@ fn two_who_joined_by_a_code_read_each_other() {
 }
 
 #[test]
+fn a_code_that_knows_more_addresses_of_a_relay_in_use_is_redeemed_at_once() {
+    let mut world = World::new();
+    let relay = world.relay(1);
+    world.node("ada", &[&relay]);
+    let elsewhere = format!("/ip4/192.0.2.99/tcp/1/p2p/{}", relay.rsplit('/').next().unwrap());
+    world.node("bob", &[&elsewhere]);
+    world.settle();
+    world.create("ada", "reading");
+    let code = world.invite("ada", "reading");
+    world.joined("bob", &code);
+}
+
+#[test]
 fn the_sender_hears_who_has_a_message() {
     let (mut world, _) = group_of(&["ada", "bob"]);
     let sent = world.send("ada", "reading", "hello");

@@ -25,6 +25,11 @@ impl Backoff {
         wait
     }
 
+    /// Goes to the longest ceiling, for a relay that will not be better soon.
+    pub(super) fn raise(&mut self) {
+        self.0 = LONGEST;
+    }
+
     /// Starts again from the shortest ceiling.
     pub(super) fn reset(&mut self) {
         *self = Self::default();
@@ -46,6 +51,8 @@ mod tests {
         assert_eq!(backoff.next(u32::MAX), LONGEST);
         backoff.reset();
         assert_eq!(backoff.next(u32::MAX), FIRST);
+        backoff.raise();
+        assert_eq!(backoff.next(u32::MAX), LONGEST);
     }
 
     #[test]

@@ -21,8 +21,9 @@ use super::{
     ledger::Ledger,
 };
 
-/// A connection that stood this long was a good one.
-const STABLE: Duration = Duration::from_mins(1);
+/// A connection that stood this long was a good one. What a relay says proves nothing: one that
+/// answers and hangs up would be dialed without end.
+const STABLE: Duration = Duration::from_secs(5);
 
 /// The client of one relay.
 pub(super) struct Client {
@@ -91,16 +92,18 @@ impl Client {
                 }
                 frame = reader.next(), if !has_report => {
                     let answer = dial::answer(frame, DownReason::Lost);
-                    match answer.and_then(|answer| self.ledger.answer(answer, now)) {
-                        Ok(()) => self.backoff.reset(),
-                        Err(reason) => break reason,
+                    let taken = answer.and_then(|it| self.ledger.answer(it, Instant::now()));
+                    if let Err(reason) = taken {
+                        break reason;
                     }
                 }
                 reason = dial::lost(swarm) => break reason,
-                () = wait(self.ledger.deadline()) => {}
+                () = wait(self.ledger.deadline(now)) => {}
             }
         };
-        if since.elapsed() >= STABLE {
+        if reason == DownReason::Misbehaved {
+            self.backoff.raise();
+        } else if since.elapsed() >= STABLE {
             self.backoff.reset();
         }
         Ok(reason)

@@ -1,6 +1,8 @@
 //! What is wanted of one relay and what has come of it, over all connections. No I/O.
 //!
-//! > A cursor moves when entries are reported. An append leaves the ledger when it is answered.
+//! > A cursor moves when entries are reported, and forwards only. An append leaves the ledger when
+//! > it is answered. What a relay may not say ends the connection; what it may be late with is
+//! > asked for again after a pause, so that no answer makes this side busy.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -11,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use protocol::{
     ids::LogId,
-    relay_log::{Answer, Challenge, Cursor, LogKeys, Refusal, Request, Role},
+    relay_log::{Answer, Challenge, Cursor, Entry, LogKeys, Refusal, Request, Role, is_bucket},
 };
 
 use super::{DownReason, LogPlan, RelayReport};
@@ -22,6 +24,10 @@ const APPENDS: usize = 4096;
 const APPEND_BYTES: usize = 32 << 20;
 /// Appends on the wire without an answer.
 const WINDOW: usize = 128;
+/// How long a relay may have an append wait that it took too fast.
+const APPEND_PAUSE: [Duration; 2] = [Duration::from_millis(50), Duration::from_mins(1)];
+/// How long to wait before a log is asked for again that could not be opened or followed.
+const LOG_PAUSE: Duration = Duration::from_secs(10);
 
 /// Wanted logs, unanswered appends, and reports that wait for their reader.
 #[derive(Default)]
@@ -33,14 +39,27 @@ pub(super) struct Ledger {
     sent: BTreeMap<u32, Append>,
     bytes: usize,
     next: u32,
+    /// Of this connection's handles.
+    first: u32,
     challenge: Option<Challenge>,
     reports: VecDeque<RelayReport>,
+    /// Logs to be opened or followed again, and when; at most one each.
+    later: BTreeMap<LogId, Instant>,
 }
 
 struct Wanted {
     keys: Arc<LogKeys>,
     after: Option<Cursor>,
     handle: Option<u32>,
+    follows: Follows,
+}
+
+/// How far a log's `Follow` has come on this connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Follows {
+    No,
+    Reading,
+    CaughtUp,
 }
 
 enum Todo {
@@ -75,7 +94,7 @@ impl Ledger {
                 other => {
                     self.todo.extend(other.and_then(|it| it.handle).map(Todo::Close));
                     self.todo.push_back(Todo::Open(id));
-                    Wanted { keys, after, handle: None }
+                    Wanted { keys, after, handle: None, follows: Follows::No }
                 }
             };
             self.logs.insert(id, wanted);
@@ -101,10 +120,13 @@ impl Ledger {
     /// again, in their order.
     pub(super) fn connected(&mut self, challenge: Challenge) {
         self.challenge = Some(challenge);
+        self.first = self.next.wrapping_add(1);
         self.handles.clear();
         self.todo.clear();
+        self.later.clear();
         for (id, wanted) in &mut self.logs {
             wanted.handle = None;
+            wanted.follows = Follows::No;
             self.todo.push_back(Todo::Open(*id));
         }
         for (_, append) in std::mem::take(&mut self.sent).into_iter().rev() {
@@ -126,56 +148,62 @@ impl Ledger {
     pub(super) fn answer(&mut self, answer: Answer, now: Instant) -> Result<(), DownReason> {
         match answer {
             Answer::Hello { .. } => return Err(DownReason::Misbehaved),
-            Answer::Opened { .. } => {}
+            Answer::Opened { handle } => self.issued(handle)?,
             Answer::OpenRefused { handle, reason } => {
+                self.issued(handle)?;
                 if let Some(log) = self.handles.remove(&handle) {
-                    if let Some(wanted) = self.logs.get_mut(&log) {
-                        wanted.handle = None;
-                    }
-                    self.reports.push_back(RelayReport::LogRefused { log, reason });
-                    self.refuse_waiting(log, reason);
+                    self.open_refused(log, handle, reason, now);
                 }
             }
             Answer::FollowRefused { handle, reason } => {
-                if let Some(log) = self.handles.get(&handle).copied() {
+                if let Some((log, wanted)) = self.followed(handle)? {
+                    wanted.follows = Follows::No;
+                    self.later.insert(log, now + LOG_PAUSE);
                     self.reports.push_back(RelayReport::LogRefused { log, reason });
                 }
             }
             Answer::Appended { req, .. } => {
-                if let Some(append) = self.sent.remove(&req) {
-                    self.bytes -= append.entry.len();
-                    self.reports.push_back(RelayReport::Appended { tag: append.tag });
-                }
+                let append = self.sent.remove(&req).ok_or(DownReason::Misbehaved)?;
+                self.bytes -= append.entry.len();
+                self.reports.push_back(RelayReport::Appended { tag: append.tag });
             }
             Answer::AppendRefused { req, reason } => {
-                if let Some(append) = self.sent.remove(&req) {
-                    self.append_refused(append, reason, now);
-                }
+                let append = self.sent.remove(&req).ok_or(DownReason::Misbehaved)?;
+                self.append_refused(append, reason, now);
             }
             Answer::Entries { handle, entries, cursor } => {
-                let is_sound = !entries.is_empty()
-                    && entries.is_sorted_by(|a, b| a.seq < b.seq)
-                    && entries.last().is_some_and(|last| last.seq <= cursor.seq);
-                if !is_sound {
-                    return Err(DownReason::Misbehaved);
-                }
-                if let Some(log) = self.advance(handle, cursor) {
+                if let Some((log, wanted)) = self.followed(handle)? {
+                    are_next(wanted.after, &entries, cursor)?;
+                    wanted.after = Some(cursor);
                     let entries = entries.into_iter().map(|entry| entry.bytes.into()).collect();
                     self.reports.push_back(RelayReport::Entries { log, entries, cursor });
                 }
             }
             Answer::CaughtUp { handle, cursor } => {
-                if let Some(log) = self.advance(handle, cursor) {
+                if let Some((log, wanted)) = self.followed(handle)? {
+                    if wanted.follows == Follows::CaughtUp || !is_onward(wanted.after, cursor) {
+                        return Err(DownReason::Misbehaved);
+                    }
+                    wanted.follows = Follows::CaughtUp;
+                    wanted.after = Some(cursor);
                     self.reports.push_back(RelayReport::CaughtUp { log, cursor });
                 }
             }
-            Answer::CursorGone { handle } => self.cursor_gone(handle)?,
+            Answer::CursorGone { handle } => {
+                if let Some((log, wanted)) = self.followed(handle)? {
+                    wanted.after.take().ok_or(DownReason::Misbehaved)?;
+                    wanted.follows = Follows::No;
+                    self.todo.push_back(Todo::Follow(log));
+                    self.reports.push_back(RelayReport::CursorGone { log });
+                }
+            }
         }
         Ok(())
     }
 
     /// The next request to be written, if one is due.
     pub(super) fn next_request(&mut self, now: Instant) -> Option<Request> {
+        self.ask_again(now);
         while let Some(todo) = self.todo.pop_front() {
             if let Some(request) = self.request(&todo) {
                 return Some(request);
@@ -195,9 +223,11 @@ impl Ledger {
         Some(Request::Append { req, handle, entry })
     }
 
-    /// When [`Self::next_request`] may have one again, with nothing else happening.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        self.waiting.iter().filter_map(|append| append.not_before).min()
+    /// When [`Self::next_request`] may have one again, with nothing else happening: never now. What
+    /// is due already waits for an answer or for the wire.
+    pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
+        let appends = self.waiting.iter().filter_map(|append| append.not_before);
+        appends.chain(self.later.values().copied()).filter(|at| *at > now).min()
     }
 
     /// The next report for the reader.
@@ -213,6 +243,9 @@ impl Ledger {
     fn request(&mut self, todo: &Todo) -> Option<Request> {
         match *todo {
             Todo::Open(id) => {
+                if self.logs.get(&id)?.handle.is_some() {
+                    return None;
+                }
                 let handle = self.number();
                 let wanted = self.logs.get_mut(&id)?;
                 let challenge = self.challenge.as_ref()?;
@@ -227,8 +260,10 @@ impl Ledger {
                 Some(Request::Open { handle, publics: keys.publics(), proofs })
             }
             Todo::Follow(id) => {
-                let wanted = self.logs.get(&id)?;
-                Some(Request::Follow { handle: wanted.handle?, after: wanted.after })
+                let wanted = self.logs.get_mut(&id).filter(|it| it.follows == Follows::No)?;
+                let handle = wanted.handle.filter(|_| wanted.keys.allows(Role::Read))?;
+                wanted.follows = Follows::Reading;
+                Some(Request::Follow { handle, after: wanted.after })
             }
             Todo::Close(handle) => {
                 self.handles.remove(&handle)?;
@@ -246,28 +281,53 @@ impl Ledger {
         self.next
     }
 
-    /// Moves a log's cursor; `None` if the log is no longer wanted.
-    fn advance(&mut self, handle: u32, cursor: Cursor) -> Option<LogId> {
-        let log = *self.handles.get(&handle)?;
-        let wanted = self.logs.get_mut(&log).filter(|wanted| wanted.handle == Some(handle))?;
-        wanted.after = Some(cursor);
-        Some(log)
+    /// Refuses a relay that names a handle which this side never gave.
+    fn issued(&self, handle: u32) -> Result<(), DownReason> {
+        // Handles and the numbers of appends are counted together, and a connection ends long
+        // before the count does.
+        if handle.wrapping_sub(self.first) < self.next.wrapping_sub(self.first).wrapping_add(1) {
+            Ok(())
+        } else {
+            Err(DownReason::Misbehaved)
+        }
     }
 
-    fn cursor_gone(&mut self, handle: u32) -> Result<(), DownReason> {
-        let Some(log) = self.handles.get(&handle).copied() else { return Ok(()) };
-        let Some(wanted) = self.logs.get_mut(&log).filter(|it| it.handle == Some(handle)) else {
-            return Ok(());
-        };
-        wanted.after.take().ok_or(DownReason::Misbehaved)?;
-        self.todo.push_back(Todo::Follow(log));
-        self.reports.push_back(RelayReport::CursorGone { log });
-        Ok(())
+    /// The log that is being followed under this handle; `None` if it is no longer wanted.
+    fn followed(&mut self, handle: u32) -> Result<Option<(LogId, &mut Wanted)>, DownReason> {
+        self.issued(handle)?;
+        let Some(log) = self.handles.get(&handle).copied() else { return Ok(None) };
+        let wanted = self.logs.get_mut(&log).filter(|wanted| wanted.handle == Some(handle));
+        match wanted {
+            Some(wanted) if wanted.follows == Follows::No => Err(DownReason::Misbehaved),
+            wanted => Ok(wanted.map(|wanted| (log, wanted))),
+        }
+    }
+
+    fn open_refused(&mut self, log: LogId, handle: u32, reason: Refusal, now: Instant) {
+        let wanted = self.logs.get_mut(&log).filter(|wanted| wanted.handle == Some(handle));
+        let Some(wanted) = wanted else { return };
+        wanted.handle = None;
+        wanted.follows = Follows::No;
+        self.later.insert(log, now + LOG_PAUSE);
+        self.reports.push_back(RelayReport::LogRefused { log, reason });
+        self.refuse_waiting(log, reason);
+    }
+
+    /// Puts what has waited long enough back among what is to be done.
+    fn ask_again(&mut self, now: Instant) {
+        while let Some((&log, _)) = self.later.iter().find(|(_, at)| **at <= now) {
+            self.later.remove(&log);
+            if let Some(wanted) = self.logs.get(&log) {
+                let todo = if wanted.handle.is_some() { Todo::Follow } else { Todo::Open };
+                self.todo.push_back(todo(log));
+            }
+        }
     }
 
     fn append_refused(&mut self, mut append: Append, reason: Refusal, now: Instant) {
         if let Refusal::RateLimited { retry_ms } = reason {
-            append.not_before = Some(now + Duration::from_millis(retry_ms.min(60_000)));
+            let [least, most] = APPEND_PAUSE;
+            append.not_before = Some(now + Duration::from_millis(retry_ms).clamp(least, most));
             self.waiting.push_front(append);
         } else {
             self.refuse(&append, reason);
@@ -285,6 +345,21 @@ impl Ledger {
         self.bytes -= append.entry.len();
         self.reports.push_back(RelayReport::Refused { tag: append.tag, reason });
     }
+}
+
+/// Whether a place is not before `after`, nor of another life of the relay's store.
+fn is_onward(after: Option<Cursor>, cursor: Cursor) -> bool {
+    after.is_none_or(|after| cursor.generation == after.generation && cursor.seq >= after.seq)
+}
+
+/// Refuses entries that are not the next ones: out of order, repeated, of no bucket's size.
+fn are_next(after: Option<Cursor>, entries: &[Entry], cursor: Cursor) -> Result<(), DownReason> {
+    let is_sound = is_onward(after, cursor)
+        && entries.is_sorted_by(|a, b| a.seq < b.seq)
+        && entries.first().is_some_and(|it| after.is_none_or(|after| it.seq > after.seq))
+        && entries.last().is_some_and(|it| it.seq <= cursor.seq)
+        && entries.iter().all(|it| is_bucket(it.bytes.len()));
+    if is_sound { Ok(()) } else { Err(DownReason::Misbehaved) }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use protocol::relay_log::{Answer, Challenge, Cursor, Entry, LogKeys, Refusal, Request, Role};
 
-use super::{APPENDS, Ledger};
+use super::{APPEND_PAUSE, APPENDS, LOG_PAUSE, Ledger, WINDOW};
 use crate::net::relay::{DownReason, LogPlan, RelayReport};
 
 fn keys(seed: u8) -> Arc<LogKeys> {
@@ -163,9 +163,9 @@ fn a_relay_that_is_busy_is_asked_again_later() {
     let reason = Refusal::RateLimited { retry_ms: 1000 };
     ledger.answer(Answer::AppendRefused { req, reason }, now).unwrap();
     assert_eq!(ledger.next_request(now), None);
-    assert_eq!(ledger.deadline(), Some(now + Duration::from_secs(1)));
+    assert_eq!(ledger.deadline(now), Some(now + Duration::from_secs(1)));
     assert!(ledger.next_request(now + Duration::from_secs(1)).is_some());
-    assert_eq!(ledger.deadline(), None);
+    assert_eq!(ledger.deadline(now + Duration::from_secs(1)), None);
     assert_eq!(reports(&mut ledger), []);
 }
 
@@ -185,12 +185,88 @@ fn a_cursor_that_is_gone_starts_the_log_again_once() {
 fn a_relay_that_breaks_the_rules_is_left() {
     let mut ledger = connected(vec![plan(&keys(1))]);
     let handle = handle_of(&requests(&mut ledger));
-    let entry = |seq| Entry { seq, bytes: vec![] };
-    for (entries, seq) in [(vec![], 1), (vec![entry(2), entry(1)], 2), (vec![entry(3)], 2)] {
-        let answer = Answer::Entries { handle, entries, cursor: place(seq) };
-        assert_eq!(ledger.answer(answer, Instant::now()), Err(DownReason::Misbehaved));
+    ledger.answer(entries(handle, 5), Instant::now()).unwrap();
+    assert_eq!(reports(&mut ledger).len(), 1);
+    let entry = |seq| Entry { seq, bytes: vec![0; 512] };
+    let odd = Entry { seq: 6, bytes: vec![0; 511] };
+    let other_life = Cursor { generation: 2, seq: 9 };
+    let batches = [
+        (vec![], place(9)),
+        (vec![entry(7), entry(6)], place(7)),
+        (vec![entry(6), entry(6)], place(6)),
+        (vec![entry(8)], place(7)),
+        (vec![entry(5)], place(5)),
+        (vec![entry(4), entry(6)], place(6)),
+        (vec![entry(6)], other_life),
+        (vec![odd], place(6)),
+    ];
+    let lies = batches
+        .into_iter()
+        .map(|(entries, cursor)| Answer::Entries { handle, entries, cursor })
+        .chain([
+            Answer::CaughtUp { handle, cursor: place(4) },
+            Answer::CaughtUp { handle, cursor: other_life },
+            Answer::CaughtUp { handle: handle + 9, cursor: place(9) },
+            Answer::Opened { handle: u32::MAX },
+            Answer::Appended { req: 77, cursor: place(9) },
+            Answer::AppendRefused { req: 77, reason: Refusal::LogFull },
+            Answer::Hello { nonce: [0; 32], max_logs: 0, ttl_ms: u64::MAX, now_ms: u64::MAX },
+        ]);
+    for lie in lies {
+        let words = format!("{lie:?}");
+        assert_eq!(ledger.answer(lie, Instant::now()), Err(DownReason::Misbehaved), "{words}");
     }
     assert_eq!(reports(&mut ledger), []);
+    let end = || Answer::CaughtUp { handle, cursor: place(5) };
+    ledger.answer(end(), Instant::now()).unwrap();
+    assert_eq!(ledger.answer(end(), Instant::now()), Err(DownReason::Misbehaved), "once a follow");
+}
+
+#[test]
+fn entries_of_a_log_that_is_only_written_are_a_lie() {
+    let all = keys(1).publics();
+    let writer = Arc::new(LogKeys::write_only([1; 32], all.read, all.trim));
+    let mut ledger = connected(vec![plan(&writer)]);
+    let handle = handle_of(&requests(&mut ledger));
+    assert_eq!(ledger.answer(entries(handle, 1), Instant::now()), Err(DownReason::Misbehaved));
+}
+
+#[test]
+fn a_log_that_could_not_be_read_or_opened_is_asked_for_again_after_a_pause() {
+    let keys = keys(1);
+    let mut ledger = connected(vec![plan(&keys)]);
+    let handle = handle_of(&requests(&mut ledger));
+    let (now, reason) = (Instant::now(), Refusal::Unavailable);
+    ledger.answer(Answer::FollowRefused { handle, reason }, now).unwrap();
+    assert_eq!(ledger.next_request(now), None);
+    assert_eq!(ledger.deadline(now), Some(now + LOG_PAUSE));
+    let then = now + LOG_PAUSE;
+    assert_eq!(ledger.next_request(then), Some(Request::Follow { handle, after: None }));
+
+    ledger.answer(Answer::OpenRefused { handle, reason }, then).unwrap();
+    ledger.append(keys.id(), 1, Bytes::from_static(&[1; 512]));
+    assert_eq!(ledger.next_request(then), None);
+    let again: Vec<_> = std::iter::from_fn(|| ledger.next_request(then + LOG_PAUSE)).collect();
+    let [Request::Open { .. }, Request::Follow { .. }, Request::Append { .. }] = &again[..] else {
+        panic!("{again:?}")
+    };
+}
+
+#[test]
+fn an_append_that_is_due_but_can_t_be_sent_keeps_nobody_awake() {
+    let keys = keys(1);
+    let mut ledger = connected(vec![plan(&keys)]);
+    for tag in 0..=WINDOW as u64 {
+        ledger.append(keys.id(), tag, Bytes::from_static(&[1; 512]));
+    }
+    let sent = requests(&mut ledger);
+    let Some(Request::Append { req, .. }) = sent.last() else { panic!("{sent:?}") };
+    let now = Instant::now();
+    let reason = Refusal::RateLimited { retry_ms: 0 };
+    ledger.answer(Answer::AppendRefused { req: *req, reason }, now).unwrap();
+    assert!(ledger.next_request(now).is_some(), "the one that waited for room");
+    assert_eq!(ledger.deadline(now), Some(now + APPEND_PAUSE[0]), "not at once, whatever it says");
+    assert_eq!(ledger.deadline(now + Duration::from_secs(9)), None, "the window is full");
 }
 
 #[test]

@@ -1,4 +1,20 @@
 //! Every bound on what clients can make a relay hold or do, in one place.
+//!
+//! What one connection can make a relay hold, at the defaults, in KiB:
+//!
+//! | what | TCP | QUIC |
+//! |---|---|---|
+//! | received and not read: 8 streams of 256; 2 MiB over QUIC | 2048 | 2048 |
+//! | a request being read and decoded | 66 | 66 |
+//! | answers: 128 small ones, a page read, one encoded, one in the framing | 224 | 224 |
+//! | 256 logs open and followed | 80 | 80 |
+//! | sent and not acknowledged: Yamux's queue; quinn's window of 10 MB, which libp2p does not set | 256 | 9766 |
+//! | together, about | 2.6 MiB | 12 MiB |
+//!
+//! A client that reads what it gets costs about 85 KiB. The appends of all clients that wait for the
+//! disk are 32 MiB in the queue and 4 MiB in a batch, and each page being read from the disk is 64
+//! KiB, 16 at once. So the worst that one address can do is [`Limits::per_ip`] times 12 MiB, 6 GiB; a
+//! small machine that is open to the world lives better with a memory limit from its supervisor.
 
 use std::time::Duration;
 
@@ -11,6 +27,8 @@ pub struct Limits {
     pub connections: u32,
     /// Connections that are being made: handshakes under way.
     pub handshakes: u32,
+    /// Handshakes under way with one IPv4 address or one IPv6 /64: one alone can't take all.
+    pub handshakes_per_ip: u32,
     /// Connections of one PeerId.
     pub per_peer: u32,
     /// Connections from one IPv4 address or one IPv6 /64, made or being made.
@@ -43,6 +61,12 @@ pub struct Limits {
     pub ping_timeout: Duration,
 }
 
+/// How many requests one `Open` counts for: checking its proofs is what costs most.
+pub const OPEN_COST: u32 = 15;
+
+/// Opens of one stream whose proofs may fail; one more ends it. A client of ours has none.
+pub const BAD_PROOFS: u32 = 16;
+
 /// Answers waiting to be written on one stream, beyond which it is read no further.
 pub const ANSWERS_WAITING: usize = 64;
 
@@ -65,6 +89,7 @@ impl Default for Limits {
         Self {
             connections: 5000,
             handshakes: 256,
+            handshakes_per_ip: 64,
             per_peer: 2,
             per_ip: 512,
             logs: 256,

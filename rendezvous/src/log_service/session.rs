@@ -36,7 +36,7 @@ use super::{
     writer::Job,
 };
 use crate::{
-    limits::{ANSWERS_WAITING, RETRY},
+    limits::{ANSWERS_WAITING, BAD_PROOFS, OPEN_COST, RETRY},
     store::{NewEntry, Page, StoreError},
 };
 
@@ -142,6 +142,7 @@ struct Session {
     due: VecDeque<u32>,
     reading: Option<BoxFuture<'static, Read>>,
     rounds: u64,
+    bad_proofs: u32,
     requests: Pace,
     bytes: Pace,
     paused_until: Option<Instant>,
@@ -186,6 +187,7 @@ impl Session {
             due: VecDeque::new(),
             reading: None,
             rounds: 0,
+            bad_proofs: 0,
             requests: Pace::new(limits.requests_per_s, limits.requests_burst, start),
             bytes: Pace::new(limits.bytes_per_s, limits.bytes_burst, start),
             paused_until: None,
@@ -196,9 +198,11 @@ impl Session {
     /// Takes a request from the wire.
     fn request(&mut self, frame: &[u8], now: Instant) -> Result<(), Ended> {
         let len = u32::try_from(frame.len()).unwrap_or(u32::MAX);
-        let wait = self.requests.take(1, now).max(self.bytes.take(len, now));
+        let request = codec::decode(frame).map_err(|_| Ended::Broken)?;
+        let cost = if matches!(request, Request::Open { .. }) { OPEN_COST } else { 1 };
+        let wait = self.requests.take(cost, now).max(self.bytes.take(len, now));
         self.paused_until = (!wait.is_zero()).then(|| now + wait);
-        match codec::decode(frame).map_err(|_| Ended::Broken)? {
+        match request {
             Request::Open { handle, publics, proofs } => self.open(handle, publics, &proofs)?,
             Request::Append { req, handle, entry } => self.append(req, handle, entry),
             Request::Follow { handle, after } => self.follow(handle, after),
@@ -211,17 +215,23 @@ impl Session {
         if self.logs.contains_key(&handle) || proofs.len() > LOG_PROOFS {
             return Err(Ended::Broken);
         }
+        if self.logs.len() >= self.service.limits.logs as usize {
+            let reason = Refusal::TooManyLogs;
+            self.answers.push_back(Answer::OpenRefused { handle, reason });
+            return Ok(());
+        }
         let roles: Result<BTreeSet<_>, _> =
             proofs.iter().map(|proof| publics.check(proof, &self.challenge)).collect();
-        let reason = match roles {
-            _ if self.logs.len() >= self.service.limits.logs as usize => Refusal::TooManyLogs,
-            Ok(roles) if !roles.is_empty() => {
-                self.logs.insert(handle, OpenLog { id: publics.id(), roles, follow: None });
-                self.answers.push_back(Answer::Opened { handle });
-                return Ok(());
-            }
-            _ => Refusal::BadProof,
-        };
+        if let Some(roles) = roles.ok().filter(|roles| !roles.is_empty()) {
+            self.logs.insert(handle, OpenLog { id: publics.id(), roles, follow: None });
+            self.answers.push_back(Answer::Opened { handle });
+            return Ok(());
+        }
+        self.bad_proofs += 1;
+        if self.bad_proofs > BAD_PROOFS {
+            return Err(Ended::Broken);
+        }
+        let reason = Refusal::BadProof;
         self.answers.push_back(Answer::OpenRefused { handle, reason });
         Ok(())
     }

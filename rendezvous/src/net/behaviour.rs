@@ -51,7 +51,7 @@ impl Behaviour {
             .with_timeout(limits.ping_timeout);
         Self {
             limits: connection_limits::Behaviour::new(connections),
-            front: Front::new(limits.per_ip),
+            front: Front::new(limits.per_ip, limits.handshakes_per_ip),
             identify: identify::Behaviour::new(identify),
             ping: ping::Behaviour::new(ping),
         }
@@ -61,9 +61,22 @@ impl Behaviour {
 /// Counts connections by address, and hands out the one stream of each connection.
 pub(super) struct Front {
     per_ip: u32,
-    connections: HashMap<ConnectionId, IpAddr>,
-    counts: HashMap<IpAddr, u32>,
+    handshakes_per_ip: u32,
+    connections: HashMap<ConnectionId, Caller>,
+    counts: HashMap<IpAddr, Count>,
     streams: VecDeque<Opened>,
+}
+
+struct Caller {
+    block: IpAddr,
+    is_known: bool,
+}
+
+/// Connections from one address, and how many of them are still being made.
+#[derive(Default)]
+struct Count {
+    all: u32,
+    handshakes: u32,
 }
 
 /// A client opened its stream.
@@ -81,9 +94,10 @@ pub(super) struct Opened {
 struct TooMany;
 
 impl Front {
-    fn new(per_ip: u32) -> Self {
+    fn new(per_ip: u32, handshakes_per_ip: u32) -> Self {
         Self {
             per_ip,
+            handshakes_per_ip,
             connections: HashMap::new(),
             counts: HashMap::new(),
             streams: VecDeque::new(),
@@ -92,20 +106,32 @@ impl Front {
 
     fn count(&mut self, connection: ConnectionId, from: &Multiaddr) -> Result<(), TooMany> {
         let Some(block) = block(from) else { return Ok(()) };
-        let count = self.counts.entry(block).or_default();
-        if *count >= self.per_ip {
+        let (all, handshakes) =
+            self.counts.get(&block).map_or((0, 0), |count| (count.all, count.handshakes));
+        if all >= self.per_ip || handshakes >= self.handshakes_per_ip {
             return Err(TooMany);
         }
-        *count += 1;
-        self.connections.insert(connection, block);
+        self.counts.insert(block, Count { all: all + 1, handshakes: handshakes + 1 });
+        self.connections.insert(connection, Caller { block, is_known: false });
         Ok(())
     }
 
+    /// The connection is made: its handshake counts no more.
+    fn made(&mut self, connection: ConnectionId) {
+        let caller = self.connections.get_mut(&connection).filter(|caller| !caller.is_known);
+        let Some(caller) = caller else { return };
+        caller.is_known = true;
+        if let Some(count) = self.counts.get_mut(&caller.block) {
+            count.handshakes -= 1;
+        }
+    }
+
     fn forget(&mut self, connection: ConnectionId) {
-        let Some(block) = self.connections.remove(&connection) else { return };
+        self.made(connection);
+        let Some(Caller { block, .. }) = self.connections.remove(&connection) else { return };
         if let Some(count) = self.counts.get_mut(&block) {
-            *count -= 1;
-            if *count == 0 {
+            count.all -= 1;
+            if count.all == 0 {
                 self.counts.remove(&block);
             }
         }
@@ -160,6 +186,7 @@ impl NetworkBehaviour for Front {
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         match event {
+            FromSwarm::ConnectionEstablished(made) => self.made(made.connection_id),
             FromSwarm::ConnectionClosed(closed) => self.forget(closed.connection_id),
             FromSwarm::ListenFailure(failure) => self.forget(failure.connection_id),
             _ => {}
@@ -249,7 +276,7 @@ mod tests {
 
     #[test]
     fn an_address_has_so_many_connections_and_no_more() {
-        let mut front = Front::new(2);
+        let mut front = Front::new(2, 9);
         let here: Multiaddr = "/ip6/2001:db8::1/tcp/1".parse().unwrap();
         let near: Multiaddr = "/ip6/2001:db8::2/udp/1/quic-v1".parse().unwrap();
         let far: Multiaddr = "/ip6/2001:db8:0:1::1/tcp/1".parse().unwrap();
@@ -259,6 +286,25 @@ mod tests {
         assert!(front.count(three, &here).is_err());
         assert!(front.count(three, &far).is_ok());
         for connection in [one, two, two, three] {
+            front.forget(connection);
+        }
+        assert!(front.connections.is_empty() && front.counts.is_empty());
+    }
+
+    #[test]
+    fn an_address_that_finishes_no_handshake_leaves_room_for_others() {
+        let mut front = Front::new(9, 1);
+        let (here, far) = ("/ip4/192.0.2.1/tcp/1", "/ip4/192.0.2.2/tcp/1");
+        let (here, far) = (here.parse().unwrap(), far.parse().unwrap());
+        let [one, two, three] = [1, 2, 3].map(ConnectionId::new_unchecked);
+        assert!(front.count(one, &here).is_ok());
+        assert!(front.count(two, &here).is_err());
+        assert!(front.count(three, &far).is_ok());
+        front.made(one);
+        assert!(front.count(two, &here).is_ok());
+        front.forget(two);
+        assert!(front.count(two, &here).is_ok());
+        for connection in [one, two, three] {
             front.forget(connection);
         }
         assert!(front.connections.is_empty() && front.counts.is_empty());

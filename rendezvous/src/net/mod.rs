@@ -2,6 +2,7 @@
 
 mod behaviour;
 mod listen;
+mod narrow;
 
 use std::{io, net::SocketAddr, sync::Arc};
 
@@ -11,7 +12,7 @@ use libp2p::{
     identity::Keypair,
     noise, ping,
     swarm::{ConnectionId, SwarmEvent},
-    tcp, yamux,
+    tcp,
 };
 use tokio::task::JoinSet;
 use tokio_util::{compat::FuturesAsyncReadCompatExt as _, sync::CancellationToken};
@@ -21,6 +22,7 @@ use crate::{
     log_service::{self, LogService},
 };
 use behaviour::{Behaviour, BehaviourEvent, Opened};
+use narrow::{MAX_STREAMS, Narrow};
 
 type Event = SwarmEvent<BehaviourEvent>;
 
@@ -137,15 +139,11 @@ fn swarm(key: Keypair, limits: &Limits) -> Result<Swarm<Behaviour>, ListenError>
         .with_tcp(
             tcp::Config::new().nodelay(true).listen_backlog(BACKLOG),
             noise::Config::new,
-            || {
-                let mut config = yamux::Config::default();
-                config.set_max_num_streams(16);
-                config
-            },
+            Narrow::new,
         )
         .map_err(|_| ListenError::Transport)?
         .with_quic_config(|mut config| {
-            config.max_concurrent_stream_limit = 16;
+            config.max_concurrent_stream_limit = MAX_STREAMS as u32;
             config.max_stream_data = 1 << 20;
             config.max_connection_data = 2 << 20;
             config
@@ -153,7 +151,9 @@ fn swarm(key: Keypair, limits: &Limits) -> Result<Swarm<Behaviour>, ListenError>
         .with_behaviour(|_| behaviour)
         .map_err(|_| ListenError::Transport)?
         .with_swarm_config(|config| {
-            config.with_idle_connection_timeout(limits.idle).with_max_negotiating_inbound_streams(8)
+            config
+                .with_idle_connection_timeout(limits.idle)
+                .with_max_negotiating_inbound_streams(MAX_STREAMS)
         })
         .build();
     Ok(swarm)

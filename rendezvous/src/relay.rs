@@ -54,9 +54,10 @@ impl Relay {
         let peer_id = net.peer_id();
         let addrs = config.external.iter().chain(net.addrs()).cloned().collect();
 
-        let (service, writer) = LogService::start(peer_id.to_bytes(), config.limits, store)
-            .map_err(StartError::Thread)?;
         let stop = CancellationToken::new();
+        let (service, writer) =
+            LogService::start(peer_id.to_bytes(), config.limits, store, stop.clone())
+                .map_err(StartError::Thread)?;
         let task = tokio::spawn(run(net, service, writer, dir, stop.clone()));
         Ok(Self { peer_id, addrs, stop, task })
     }
@@ -80,7 +81,8 @@ impl Relay {
         self.ended().await;
     }
 
-    /// Waits for its end: after [`Relay::stop`] only, unless it died.
+    /// Waits for its end: after [`Relay::stop`] only, unless it died or its store takes no more; the
+    /// log says why.
     pub async fn ended(&mut self) {
         // Where the task panicked, the panic has been reported already.
         let _ = (&mut self.task).await;

@@ -5,7 +5,9 @@ use std::{
     time::Duration,
 };
 
-use super::{LogService, now};
+use protocol::ids::Timestamp;
+
+use super::LogService;
 use crate::{limits::EXPIRY_STEP, store::StoreError};
 
 /// Deletes what has become too old, every minute or ten times in a lifetime, whichever is oftener.
@@ -25,9 +27,10 @@ pub(super) async fn run(service: Weak<LogService>) {
 async fn sweep(service: &LogService) -> Result<(), StoreError> {
     let ttl = u64::try_from(service.limits.ttl.as_millis()).unwrap_or(u64::MAX);
     loop {
-        let before = protocol::ids::Timestamp(now().0.saturating_sub(ttl));
+        let now = service.clock.now();
+        let before = Timestamp(now.0.saturating_sub(ttl));
         let store = Arc::clone(&service.store);
-        let gone = service.blocking(move || store.expire(before, EXPIRY_STEP)).await?;
+        let gone = service.blocking(move || store.expire(before, now, EXPIRY_STEP)).await?;
         if gone < EXPIRY_STEP {
             return Ok(());
         }

@@ -9,6 +9,7 @@
 //! > An append is answered after it is committed. A follower holds no queue: it is told that there
 //! > is more, and reads from its own cursor when its stream has room. A slow one delays nobody.
 
+mod clock;
 mod expiry;
 mod followers;
 mod pace;
@@ -23,7 +24,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     thread,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use protocol::{
@@ -31,11 +32,13 @@ use protocol::{
     limits::LOG_BATCH_BYTES,
 };
 use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     limits::Limits,
     store::{LogStore, Page, StoreError},
 };
+use clock::Clock;
 use followers::Followers;
 use writer::Job;
 
@@ -46,6 +49,7 @@ pub(crate) struct LogService {
     relay: Vec<u8>,
     limits: Limits,
     store: Arc<dyn LogStore>,
+    clock: Arc<Clock>,
     followers: Arc<Followers>,
     jobs: mpsc::Sender<Job>,
     reads: Arc<Semaphore>,
@@ -56,18 +60,27 @@ pub(crate) struct LogService {
 pub(crate) struct Writer(thread::JoinHandle<()>);
 
 impl LogService {
-    /// Starts the service of the relay with these PeerId bytes.
+    /// Starts the service of the relay with these PeerId bytes. It cancels `ended` when it can't go
+    /// on, and when it has ended.
     pub(crate) fn start(
         relay: Vec<u8>,
         limits: Limits,
         store: Arc<dyn LogStore>,
+        ended: CancellationToken,
     ) -> std::io::Result<(Arc<Self>, Writer)> {
         let followers = Arc::new(Followers::default());
+        let clock = Arc::new(Clock::new(store.clock(), Instant::now(), now()));
         let (jobs, queue) = mpsc::channel(limits.append_queue);
-        let writer = writer::start(queue, Arc::clone(&store), Arc::clone(&followers))?;
+        let writer = writer::start(
+            queue,
+            Arc::clone(&store),
+            Arc::clone(&clock),
+            Arc::clone(&followers),
+            ended,
+        )?;
         let reads = Arc::new(Semaphore::new(limits.reads));
         let damaged = AtomicU64::new(0);
-        let service = Self { relay, limits, store, followers, jobs, reads, damaged };
+        let service = Self { relay, limits, store, clock, followers, jobs, reads, damaged };
         Ok((Arc::new(service), Writer(writer)))
     }
 

@@ -3,20 +3,23 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures::{SinkExt as _, StreamExt as _};
+use futures::{FutureExt as _, SinkExt as _, StreamExt as _};
 use protocol::{
     codec,
-    ids::Timestamp,
+    ids::{LogId, Timestamp},
     limits::{ENVELOPE_MAX, LOG_REQUEST_MAX},
     relay_log::{Answer, Challenge, Cursor, LogKeys, Refusal, Request, Role},
 };
 use tokio::{io::DuplexStream, task::JoinHandle};
-use tokio_util::codec::{Framed, LengthDelimitedCodec};
+use tokio_util::{
+    codec::{Framed, LengthDelimitedCodec},
+    sync::CancellationToken,
+};
 
 use super::{LogService, Writer, serve, session::Ended};
 use crate::{
-    limits::Limits,
-    store::{MemoryStore, NewEntry, Quota},
+    limits::{BAD_PROOFS, Limits},
+    store::{LogStore, MemoryStore, NewEntry, Outcome, Page, Quota, StoreError},
 };
 
 const RELAY: &[u8] = b"relay";
@@ -34,8 +37,14 @@ struct Client {
 
 fn world(limits: Limits) -> World {
     let store = Arc::new(MemoryStore::new(limits.quota).unwrap());
-    let (service, writer) = LogService::start(RELAY.to_vec(), limits, store).unwrap();
-    World { service, writer }
+    world_of(limits, store).0
+}
+
+fn world_of(limits: Limits, store: Arc<dyn LogStore>) -> (World, CancellationToken) {
+    let ended = CancellationToken::new();
+    let (service, writer) =
+        LogService::start(RELAY.to_vec(), limits, store, ended.clone()).unwrap();
+    (World { service, writer }, ended)
 }
 
 fn keys(seed: u8) -> LogKeys {
@@ -289,6 +298,73 @@ async fn too_fast_a_client_is_slowed_down_and_loses_nothing() {
         assert_eq!(seq(&client.append(1, 1, entry(i, 512)).await), u64::from(i) + 1);
     }
     assert!(start.elapsed() >= Duration::from_millis(90), "20 of 22 requests waited 5 ms each");
+}
+
+#[tokio::test]
+async fn a_client_that_guesses_at_proofs_is_dropped_and_a_full_stream_checks_none() {
+    let world = world(Limits { logs: 1, ..Limits::default() });
+    let mut client = world.client().await;
+    let stolen = |handle| {
+        let proofs = vec![keys(2).prove(Role::Write, &Challenge::new(RELAY, [0; 32])).unwrap()];
+        Request::Open { handle, publics: keys(1).publics(), proofs }
+    };
+    for handle in 0..BAD_PROOFS {
+        let reason = Refusal::BadProof;
+        assert_eq!(client.ask(stolen(handle)).await, Answer::OpenRefused { handle, reason });
+    }
+    client.open(50, &keys(1), &[Role::Read]).await;
+    let reason = Refusal::TooManyLogs;
+    assert_eq!(client.ask(stolen(51)).await, Answer::OpenRefused { handle: 51, reason });
+    client.send(Request::Close { handle: 50 }).await;
+    client.send(stolen(50)).await;
+    assert!(matches!(client.ended().await, Err(Ended::Broken)));
+}
+
+#[tokio::test]
+async fn a_proof_of_another_connection_is_no_proof() {
+    let world = world(Limits::default());
+    let (one, mut two) = (world.client().await, world.client().await);
+    let proofs = vec![keys(1).prove(Role::Read, &one.challenge).unwrap()];
+    let replay = Request::Open { handle: 1, publics: keys(1).publics(), proofs };
+    let reason = Refusal::BadProof;
+    assert_eq!(two.ask(replay).await, Answer::OpenRefused { handle: 1, reason });
+}
+
+/// A store whose disk takes nothing.
+struct Broken(MemoryStore);
+
+impl LogStore for Broken {
+    fn generation(&self) -> u64 {
+        self.0.generation()
+    }
+
+    fn append(&self, _: &[NewEntry], _: Timestamp) -> Result<Vec<Outcome>, StoreError> {
+        Err(std::io::Error::other("broken").into())
+    }
+
+    fn read(&self, log: LogId, after: u64, max_bytes: usize) -> Result<Page, StoreError> {
+        self.0.read(log, after, max_bytes)
+    }
+
+    fn expire(&self, before: Timestamp, now: Timestamp, max: usize) -> Result<usize, StoreError> {
+        self.0.expire(before, now, max)
+    }
+
+    fn clock(&self) -> Option<Timestamp> {
+        None
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_fails_ends_the_relay_and_acknowledges_nothing() {
+    let limits = Limits::default();
+    let store = Broken(MemoryStore::new(limits.quota).unwrap());
+    let (world, ended) = world_of(limits, Arc::new(store));
+    let mut client = world.client().await;
+    client.open(1, &keys(1), &[Role::Write]).await;
+    client.send(Request::Append { req: 1, handle: 1, entry: entry(1, 512) }).await;
+    ended.cancelled().await;
+    assert!(client.io.next().now_or_never().is_none(), "no answer");
 }
 
 #[tokio::test]

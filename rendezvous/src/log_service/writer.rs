@@ -4,11 +4,12 @@ use std::{collections::BTreeSet, io, sync::Arc, thread};
 
 use protocol::relay_log::{Cursor, Refusal};
 use tokio::sync::mpsc;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{followers::Followers, now};
+use super::{clock::Clock, followers::Followers};
 use crate::{
     limits::{COMMIT_BYTES, COMMIT_ENTRIES},
-    store::{LogStore, NewEntry, Outcome},
+    store::{LogStore, NewEntry, Outcome, StoreError},
 };
 
 /// An append that waits for the disk.
@@ -19,15 +20,23 @@ pub(super) struct Job {
     pub(super) reply: mpsc::Sender<(u32, Result<Cursor, Refusal>)>,
 }
 
-/// Starts the thread; it ends when the queue is closed and empty.
+/// Starts the thread; it ends when the queue is closed and empty, or when the store has failed.
+/// However it ends, it cancels `ended`: without a writer there is no relay.
 pub(super) fn start(
     mut queue: mpsc::Receiver<Job>,
     store: Arc<dyn LogStore>,
+    clock: Arc<Clock>,
     followers: Arc<Followers>,
+    ended: CancellationToken,
 ) -> io::Result<thread::JoinHandle<()>> {
     thread::Builder::new().name("log-writer".into()).spawn(move || {
+        let _ended: DropGuard = ended.drop_guard();
         while let Some(job) = queue.blocking_recv() {
-            commit(gather(job, &mut queue), store.as_ref(), &followers);
+            let jobs = gather(job, &mut queue);
+            if let Err(error) = commit(jobs, store.as_ref(), &clock, &followers) {
+                tracing::error!(%error, "the store takes no more; the relay ends");
+                return;
+            }
         }
     })
 }
@@ -43,19 +52,21 @@ fn gather(first: Job, queue: &mut mpsc::Receiver<Job>) -> Vec<Job> {
     jobs
 }
 
-fn commit(jobs: Vec<Job>, store: &dyn LogStore, followers: &Followers) {
+/// Commits and answers. After an error nobody is answered: what of the batch is on the disk is not
+/// known, and clients ask again on their next connection.
+fn commit(
+    jobs: Vec<Job>,
+    store: &dyn LogStore,
+    clock: &Clock,
+    followers: &Followers,
+) -> Result<(), StoreError> {
     let (entries, clients): (Vec<_>, Vec<_>) =
         jobs.into_iter().map(|job| (job.entry, (job.req, job.reply))).unzip();
-    let answers = match store.append(&entries, now()) {
-        Ok(outcomes) => outcomes.into_iter().map(answer).collect(),
-        Err(error) => {
-            tracing::error!(%error, "could not append");
-            vec![Err(Refusal::Unavailable); entries.len()]
-        }
-    };
+    let outcomes = store.append(&entries, clock.now())?;
     let generation = store.generation();
     let mut grown = BTreeSet::new();
-    for ((answer, (req, reply)), entry) in answers.into_iter().zip(clients).zip(&entries) {
+    for ((outcome, (req, reply)), entry) in outcomes.into_iter().zip(clients).zip(&entries) {
+        let answer = answer(outcome);
         if answer.is_ok() {
             grown.insert(entry.log);
         }
@@ -63,6 +74,7 @@ fn commit(jobs: Vec<Job>, store: &dyn LogStore, followers: &Followers) {
         let _ = reply.try_send((req, answer.map(|seq| Cursor { generation, seq })));
     }
     grown.into_iter().for_each(|log| followers.ring(log));
+    Ok(())
 }
 
 fn answer(outcome: Outcome) -> Result<u64, Refusal> {

@@ -73,7 +73,7 @@ impl LogStore for MemoryStore {
         Ok(page)
     }
 
-    fn expire(&self, before: Timestamp, max: usize) -> Result<usize, StoreError> {
+    fn expire(&self, before: Timestamp, _: Timestamp, max: usize) -> Result<usize, StoreError> {
         let mut shelves = self.lock();
         let mut gone = 0;
         while gone < max && shelves.by_age.first().is_some_and(|(time, ..)| *time < before) {
@@ -82,6 +82,10 @@ impl LogStore for MemoryStore {
             gone += 1;
         }
         Ok(gone)
+    }
+
+    fn clock(&self) -> Option<Timestamp> {
+        None
     }
 }
 

@@ -9,12 +9,14 @@
 //! 3. *Idempotent.* Appending bytes that the log still holds answers their original number.
 //! 4. *Full means full.* An append past a quota is refused; nothing is evicted for it.
 //! 5. *Apart.* What is damaged in one log is skipped and counted there, and no other log notices.
-//! 6. *All or nothing.* A method that returns `Err` has changed nothing that can be read.
+//! 6. *All or nothing.* A method that returns `Err` has changed nothing that can be read. A store
+//!    whose `append` or `expire` answered `Err` takes nothing more; it is to be opened again.
 
 #[cfg(test)]
 mod contract;
 mod embedded;
 mod memory;
+mod witness;
 
 use protocol::{
     ids::{LogId, Timestamp},
@@ -36,8 +38,12 @@ pub trait LogStore: Send + Sync + 'static {
     /// one.
     fn read(&self, log: LogId, after: u64, max_bytes: usize) -> Result<Page, StoreError>;
 
-    /// Deletes up to `max` entries that were appended before `before`; answers how many.
-    fn expire(&self, before: Timestamp, max: usize) -> Result<usize, StoreError>;
+    /// Deletes up to `max` entries that were appended before `before`; answers how many. Remembers
+    /// from time to time that it is `now`.
+    fn expire(&self, before: Timestamp, now: Timestamp, max: usize) -> Result<usize, StoreError>;
+
+    /// The last time that the store was told when it was opened; `None` if it was empty then.
+    fn clock(&self) -> Option<Timestamp>;
 }
 
 /// An entry to be appended.
@@ -56,7 +62,7 @@ pub enum Outcome {
     Kept(u64),
     /// The log has reached its quota.
     LogFull,
-    /// The store has reached its quota.
+    /// The store has reached its quota, or the disk has too little room left.
     StoreFull,
     /// A record of this log is damaged: it takes nothing more.
     Damaged,
@@ -90,14 +96,26 @@ pub struct Quota {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The disk, or what is on it.
-    #[error("the store on disk failed")]
-    Disk(#[from] fjall::Error),
+    #[error("the store on disk failed: {0}")]
+    Disk(fjall::Error),
     /// A record about this log is not as it was written.
     #[error("a record of the store is damaged")]
     Damaged,
     /// The operating system gave no randomness.
     #[error("no randomness from the operating system")]
     Random,
+}
+
+impl From<fjall::Error> for StoreError {
+    fn from(error: fjall::Error) -> Self {
+        Self::Disk(error)
+    }
+}
+
+impl From<std::io::Error> for StoreError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Disk(error.into())
+    }
 }
 
 /// What a store remembers of a log besides its entries.

@@ -16,9 +16,16 @@ use libp2p::Multiaddr;
 use rendezvous::{
     Config, DataDirError, Limits, Relay, StartError, Storage,
     config::{BadAddress, PORT, every_interface, external},
+    store::StoreError,
 };
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    EnvFilter, Layer as _, filter::filter_fn, fmt, layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
+};
+
+/// The crates whose words are logged.
+const OURS: [&str; 2] = ["rendezvous", "wattle_rendezvous"];
 
 /// Wattle's blind relay: keeps sealed messages for groups, and can read none of them.
 #[derive(Parser)]
@@ -59,14 +66,7 @@ struct External(Vec<Multiaddr>);
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = EnvFilter::try_from_env("WATTLE_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("off,rendezvous=info,wattle_rendezvous=info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(false)
-        .with_target(false)
-        .init();
+    log();
     let Command::Run(run) = cli.command;
     match start(run) {
         Ok(()) => ExitCode::SUCCESS,
@@ -84,6 +84,16 @@ fn main() -> ExitCode {
     }
 }
 
+/// Logs to standard error what `WATTLE_LOG` asks for, of the relay's own words only: libraries
+/// write addresses and PeerIds into theirs, and no setting may bring those out.
+fn log() {
+    let wanted = EnvFilter::try_from_env("WATTLE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let ours = filter_fn(|it| OURS.contains(&it.target().split("::").next().unwrap_or_default()));
+    let lines =
+        fmt::layer().with_writer(io::stderr).with_ansi(false).with_target(false).with_filter(ours);
+    tracing_subscriber::registry().with(wanted).with(lines).init();
+}
+
 #[tokio::main]
 async fn start(run: Run) -> anyhow::Result<()> {
     let mut interrupted = signal(SignalKind::interrupt())?;
@@ -97,7 +107,7 @@ async fn start(run: Run) -> anyhow::Result<()> {
     tokio::select! {
         _ = interrupted.recv() => {}
         _ = terminated.recv() => {}
-        () = relay.ended() => anyhow::bail!("the relay died; start it again"),
+        () = relay.ended() => anyhow::bail!("the relay could not go on; its log says why. Start it again"),
     }
     tracing::info!("stopping");
     relay.stop().await;
@@ -158,6 +168,11 @@ fn advice(error: &StartError) -> Option<String> {
         }
         StartError::DataDir(DataDirError::Damaged { .. }) => {
             "Restore the file from a backup; without the key the relay gets a new address.".into()
+        }
+        StartError::Store(StoreError::Disk(_)) => {
+            "Is the disk full or read-only? If the files are damaged, move the directory \"store\" in \
+             the data directory away: the relay starts empty, at the same address."
+                .into()
         }
         _ => return None,
     })

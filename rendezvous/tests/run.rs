@@ -142,6 +142,27 @@ fn a_relay_keeps_its_key_and_port_over_a_restart() {
 }
 
 #[test]
+fn no_setting_makes_it_log_who_connects_from_where() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut process = command(dir.path(), "127.0.0.1:0")
+        .env("WATTLE_LOG", "trace")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let mut stderr = process.stderr.take().unwrap();
+    let mut relay = Relay { process, ready: serde_json::from_str(&line).unwrap() };
+    assert!(relay.answers());
+    assert_eq!(relay.signal("-TERM"), Some(0));
+    let mut logged = String::new();
+    stderr.read_to_string(&mut logged).unwrap();
+    assert!(logged.contains("the relay is ready"), "{logged}");
+    assert!(!logged.contains("127.0.0.1") && !logged.contains("/ip4/"), "{logged}");
+}
+
+#[test]
 fn wrong_usage_has_a_code_of_its_own() {
     let dir = tempfile::tempdir().unwrap();
     assert_eq!(fails(dir.path(), "nowhere").0, Some(2));

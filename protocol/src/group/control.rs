@@ -3,10 +3,11 @@
 
 use alloc::{collections::BTreeSet, vec::Vec};
 
+use minicbor::bytes::ByteVec;
 use rand_core::CryptoRng;
 
 use super::{
-    Alarm, ChainState, Cx, Event, Group, GroupState, Output, Timer,
+    Alarm, ChainState, Cx, Entry, Event, Group, GroupState, Output, Timer,
     people::card_in,
     records::Key,
     wire::{BundleWire, Indexes, Presence, Statement, Want},
@@ -15,7 +16,7 @@ use crate::{
     bundle::Bundle,
     identity::SignedCard,
     ids::{ChainId, MemberId, OpId, Timestamp},
-    membership::{Inserted, Kind, Op},
+    membership::{Inserted, Kind, Op, Resolution},
     topic::TopicSecret,
 };
 
@@ -27,8 +28,17 @@ const REPAIR_MS: u64 = 60_000;
 const REFRESH_STEP_MS: u64 = 1_500;
 /// How long each member before this one in the roster is given to answer first, in milliseconds.
 const ANSWER_STEP_MS: u64 = 250;
+/// One member's questions to everybody are heard this often, in milliseconds.
+const HEARD_MS: u64 = 1_000;
 /// Messages served to one request on a relay's log.
 const SERVED: usize = 64;
+/// Ops told in answer to one, and the envelopes that they fill.
+const OPS_TOLD: usize = 512;
+const OPS_ENVELOPES: usize = 8;
+/// Bytes of ops or cards said at once.
+const PART: usize = 30_000;
+/// How long the newest topic may be unknown here before this node begins another, in milliseconds.
+const LOST_MS: u64 = 60_000;
 
 /// Who said a statement, and under which topic.
 #[derive(Clone, Copy)]
@@ -37,10 +47,20 @@ pub(super) struct Said {
     pub topic: [u8; 32],
 }
 
+/// What somebody asked everybody for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Asked {
+    Bundle(ChainId),
+    Ops(MemberId),
+    Topic(MemberId),
+}
+
 /// An answer that this node gives unless another does.
 pub(super) struct Answer {
     pub due: Timestamp,
     pub topic: [u8; 32],
+    /// The ops that were asked for and nobody told yet.
+    ops: Vec<OpId>,
 }
 
 impl Group {
@@ -51,7 +71,12 @@ impl Group {
         statement: Statement,
     ) {
         match statement {
-            Statement::Ops(ops) => self.take_ops(cx, ops.iter().map(|op| op.as_slice())),
+            Statement::Ops(ops) => {
+                let new = self.take_ops(cx, ops.iter().map(|op| op.as_slice()));
+                for answer in self.answers.values_mut() {
+                    answer.ops.retain(|id| !new.contains(id));
+                }
+            }
             Statement::Bundle(bundle) => self.take_bundle(cx, bundle),
             Statement::Card(card) => self.take_cards([card.as_slice()]),
             Statement::Presence(presence) => self.take_presence(said.from, presence),
@@ -61,16 +86,17 @@ impl Group {
         }
     }
 
-    /// Takes ops in, in any order, and draws what follows from them.
+    /// Takes ops in, in any order, and draws what follows from them; answers which they were.
     pub(super) fn take_ops<'a, R: CryptoRng>(
         &mut self,
         cx: &mut Cx<'_, R>,
         ops: impl IntoIterator<Item = &'a [u8]>,
-    ) {
+    ) -> BTreeSet<OpId> {
         let before: BTreeSet<MemberId> = self.ops.resolve().members.keys().copied().collect();
-        let mut new = Vec::new();
+        let (mut new, mut told) = (Vec::new(), BTreeSet::new());
         for bytes in ops {
             let Ok(op) = Op::from_bytes(bytes) else { continue };
+            told.insert(op.id());
             match self.ops.insert(op) {
                 Ok(Inserted::New(ids)) => new.extend(ids),
                 Ok(Inserted::Pending) => self.set_timer(Timer::Want, cx.now.plus_ms(400)),
@@ -80,6 +106,7 @@ impl Group {
         if !new.is_empty() {
             self.after_ops(cx, &before, &new);
         }
+        told
     }
 
     /// Draws what follows from new ops.
@@ -136,8 +163,16 @@ impl Group {
         }
         if changed {
             self.peers.retain(|member, _| after.contains(member));
+            self.heard.retain(|member, _| after.contains(member));
+            self.receiving.told.retain(|member, _| after.contains(member));
+            self.sending.repaired.retain(|member, _| after.contains(member));
             let gone: Vec<_> = before.difference(&after).copied().collect();
-            gone.iter().for_each(|member| self.gossip.down(member));
+            for member in &gone {
+                self.gossip.down(member);
+                // Who comes back has lost its keys.
+                self.sending.pairs.remove(member);
+                self.dirty.mark(Key::PairSend(*member));
+            }
             self.out.push_back(Output::Event(Event::Members));
         }
         self.out.push_back(Output::Event(Event::Logs));
@@ -206,6 +241,14 @@ impl Group {
         if self.lacks_topics() {
             self.set_timer(Timer::Want, cx.now.plus_ms(1_000));
         }
+        self.watch_lost(cx.now);
+    }
+
+    /// Where no topic to write to is known here, its holders may be gone for good.
+    pub(super) fn watch_lost(&mut self, now: Timestamp) {
+        if self.write_topics().is_empty() && !self.timers.contains_key(&Timer::Lost) {
+            self.set_timer(Timer::Lost, now.plus_ms(LOST_MS + self.seniors() * REFRESH_STEP_MS));
+        }
     }
 
     /// How many members are senior to this one.
@@ -222,6 +265,7 @@ impl Group {
             self.dirty.mark(Key::Topic(commit));
             self.out.push_back(Output::Event(Event::Logs));
             self.out.push_back(Output::Event(Event::Ready));
+            self.watch_topics(cx);
         }
     }
 
@@ -241,7 +285,7 @@ impl Group {
         }
     }
 
-    fn take_presence(&mut self, from: MemberId, presence: Presence) {
+    pub(super) fn take_presence(&mut self, from: MemberId, presence: Presence) {
         if self.people.take_presence(from, presence) {
             self.dirty.mark(Key::Presence(from));
             self.out.push_back(Output::Event(Event::Members));
@@ -261,11 +305,11 @@ impl Group {
                 continue;
             }
             let init = self.sending.inits.get_mut(&chain).and_then(|inits| inits.remove(&from));
-            if let Some(epoch) = init
-                && self.sending.pairs.get_mut(&from).is_some_and(|pair| pair.confirm(epoch))
-            {
-                self.dirty.mark(Key::PairSend(from));
+            if let Some(epoch) = init {
                 self.dirty.mark(Key::Inits(chain));
+                if self.sending.pairs.get_mut(&from).is_some_and(|pair| pair.confirm(epoch)) {
+                    self.dirty.mark(Key::PairSend(from));
+                }
             }
             let event = Event::Delivered { to: from, chain, indexes };
             self.out.push_back(Output::Event(event));
@@ -292,12 +336,16 @@ impl Group {
     /// Somebody can't open this node's slot: it gets a fresh one in a new chain, with the topic,
     /// where it can be read.
     fn take_nack<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>, said: Said, chain: ChainId) {
-        let mine = self.receiving.chains.get(&chain);
-        if !mine.is_some_and(|entry| matches!(entry.state, ChainState::Mine { .. })) {
+        let Some(Entry { state: ChainState::Mine { .. }, at, .. }) =
+            self.receiving.chains.get(&chain)
+        else {
             return;
-        }
+        };
+        // What was made before the last repair was repaired by it: somebody may say it again.
         let repaired = self.sending.repaired.get(&said.from);
-        if repaired.is_some_and(|repaired| cx.now.ms_since(*repaired) < REPAIR_MS) {
+        let done = repaired
+            .is_some_and(|repaired| cx.now.ms_since(*repaired) < REPAIR_MS || at <= repaired);
+        if done || !self.may_have(&said.from, &chain) {
             return;
         }
         self.sending.repaired.insert(said.from, cx.now);
@@ -316,26 +364,30 @@ impl Group {
     /// Somebody lacks something and asks under a topic: the nearest in the roster that has it
     /// answers there, unless another has.
     fn take_public_want<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>, said: Said, want: &Want) {
+        let heard = self.heard.get(&said.from);
+        if heard.is_some_and(|heard| cx.now.ms_since(*heard) < HEARD_MS) {
+            return;
+        }
+        self.heard.insert(said.from, cx.now);
         let place = self.ops.resolve().members.keys().position(|member| *member == self.me);
         let jitter = cx.rng.next_u64() % ANSWER_STEP_MS;
         let due = cx.now.plus_ms(place.unwrap_or(0) as u64 * ANSWER_STEP_MS + jitter);
+        let answer = |ops| Answer { due, topic: said.topic, ops };
+        // Whoever can't open a bundle learns from it that its chain is not for it.
         for chain in want.bundles.iter().take(64) {
-            if self.may_have(&said.from, chain) && self.answers.len() < ANSWERS {
-                let topic = said.topic;
-                self.answers.entry(*chain).or_insert(Answer { due, topic });
-                self.set_timer(Timer::Answers, due);
+            if self.receiving.chains.contains_key(chain) {
+                self.answer(Asked::Bundle(*chain), answer(Vec::new()));
             }
         }
         if let Some(heads) = &want.ops_after {
-            // Ops may be told twice: they are few, and whoever lacks them can't do anything else.
-            let ops = self.ops_after(heads);
-            for ops in ops.chunks(8).take(8) {
-                let fits = ops.iter().map(|op| op.len()).sum::<usize>() < 30_000;
-                let ops = ops.to_vec();
-                if fits {
-                    self.publish_control(cx, &Statement::Ops(ops), &[said.topic]);
-                }
+            let mut ops = self.ops.not_in_past(heads);
+            ops.truncate(OPS_TOLD);
+            if !ops.is_empty() {
+                self.answer(Asked::Ops(said.from), answer(ops));
             }
+        }
+        if want.topics && self.topic_beside(&said.topic).is_some() {
+            self.answer(Asked::Topic(said.from), answer(Vec::new()));
         }
         // The author answers on a log; on channels anybody does.
         let mut room = SERVED;
@@ -354,18 +406,39 @@ impl Group {
         }
     }
 
+    fn answer(&mut self, asked: Asked, answer: Answer) {
+        if self.answers.len() < ANSWERS {
+            let due = answer.due;
+            self.answers.entry(asked).or_insert(answer);
+            self.set_timer(Timer::Answers, due);
+        }
+    }
+
     pub(super) fn give_answers<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>) {
-        let due: Vec<ChainId> = self
+        let due: Vec<Asked> = self
             .answers
             .iter()
             .filter(|(_, answer)| answer.due <= cx.now)
-            .map(|(chain, _)| *chain)
+            .map(|(asked, _)| *asked)
             .collect();
-        for chain in due {
-            let Some(answer) = self.answers.remove(&chain) else { continue };
-            if let Some(entry) = self.receiving.chains.get(&chain) {
-                let bundle = Bundle { head: entry.head.clone(), pages: entry.pages.clone() };
-                self.publish_bundle(cx, &bundle, &[answer.topic]);
+        for asked in due {
+            let Some(answer) = self.answers.remove(&asked) else { continue };
+            match asked {
+                Asked::Bundle(chain) => {
+                    if let Some(entry) = self.receiving.chains.get(&chain) {
+                        let bundle =
+                            Bundle { head: entry.head.clone(), pages: entry.pages.clone() };
+                        self.publish_bundle(cx, &bundle, &[answer.topic]);
+                    }
+                }
+                Asked::Ops(_) => {
+                    let ops = answer.ops.iter().filter_map(|id| self.ops.op(id));
+                    let ops = ops.map(|op| Vec::from(op.as_bytes()).into()).collect();
+                    for ops in parts(ops).into_iter().take(OPS_ENVELOPES) {
+                        self.publish_control(cx, &Statement::Ops(ops), &[answer.topic]);
+                    }
+                }
+                Asked::Topic(member) => self.hand_over(cx, member, &answer.topic),
             }
         }
         if let Some(next) = self.answers.values().map(|answer| answer.due).min() {
@@ -373,15 +446,43 @@ impl Group {
         }
     }
 
+    /// Hands the topic of the moment to a member that asked for it under another one: in a new
+    /// chain, and so sealed to the roster.
+    fn hand_over<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>, to: MemberId, under: &[u8; 32]) {
+        let repaired = self.sending.repaired.get(&to);
+        if repaired.is_some_and(|repaired| cx.now.ms_since(*repaired) < REPAIR_MS) {
+            return;
+        }
+        if let Some(topic) = self.topic_beside(under).filter(|_| self.is_member(&to)) {
+            self.sending.repaired.insert(to, cx.now);
+            self.rotate_chain(cx, Some(&topic), &[*under]);
+        }
+    }
+
+    /// The secret of a topic to write to that is another one than this.
+    fn topic_beside(&self, known: &[u8; 32]) -> Option<TopicSecret> {
+        let other = self.write_topics().into_iter().find(|commit| commit != known)?;
+        self.topics.secret(&other).cloned()
+    }
+
     /// Whether a chain is known here and sealed to that member too.
     pub(super) fn may_have(&self, member: &MemberId, chain: &ChainId) -> bool {
         self.receiving.chains.get(chain).is_some_and(|entry| {
             let view = self.ops.resolve_at(&entry.head.head().heads);
-            view.is_ok_and(|view| view.is_member(member))
+            view.is_ok_and(|view| self.is_still(member, &view))
         })
     }
 
-    pub(super) fn ops_after(&self, heads: &[OpId]) -> Vec<minicbor::bytes::ByteVec> {
+    /// Whether somebody is in this view by a membership that has not ended since: whoever comes
+    /// back reads nothing that is older than its return.
+    pub(super) fn is_still(&self, member: &MemberId, view: &Resolution) -> bool {
+        view.members.get(member).is_some_and(|standing| {
+            let ended = self.ops.resolve().ended(&standing.grant);
+            ended.is_none_or(|ended| ended.removals.is_empty() && ended.leaves.is_empty())
+        })
+    }
+
+    pub(super) fn ops_after(&self, heads: &[OpId]) -> Vec<ByteVec> {
         self.ops
             .not_in_past(heads)
             .iter()
@@ -396,4 +497,23 @@ impl Group {
             pages: entry.pages.iter().map(|page| page.clone().into()).collect(),
         })
     }
+}
+
+/// These in order, in parts that each fit an envelope and a frame.
+pub(super) fn parts(items: Vec<ByteVec>) -> Vec<Vec<ByteVec>> {
+    let mut parts: Vec<Vec<ByteVec>> = Vec::new();
+    let mut room = 0;
+    for item in items {
+        // What each takes beside its bytes is generously counted.
+        let bytes = item.len() + 8;
+        match parts.last_mut().filter(|_| bytes <= room) {
+            Some(part) => part.push(item),
+            None => {
+                parts.push(Vec::from([item]));
+                room = PART;
+            }
+        }
+        room = room.saturating_sub(bytes);
+    }
+    parts
 }

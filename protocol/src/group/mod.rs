@@ -31,8 +31,8 @@ use core::fmt::Write;
 use rand_core::CryptoRng;
 
 use self::{
-    control::Answer,
-    gaps::Gap,
+    control::{Answer, Asked},
+    gaps::{Lacking, Stuck},
     people::People,
     receiving::{ChainState, Entry, Receiving},
     records::Dirty,
@@ -87,13 +87,16 @@ pub struct Group {
     gossip: Gossip,
     peers: BTreeMap<MemberId, Peer>,
     receipts: BTreeMap<ChainId, BTreeSet<u32>>,
-    gaps: BTreeMap<(ChainId, u32), Gap>,
+    gaps: BTreeMap<(ChainId, u32), Lacking>,
     heads: VecDeque<HeadRef>,
     lamport: u64,
     relays_up: bool,
     fresh_until: Timestamp,
     timers: BTreeMap<Timer, Timestamp>,
-    answers: BTreeMap<ChainId, Answer>,
+    answers: BTreeMap<Asked, Answer>,
+    /// When each member's questions to everybody were last heard.
+    heard: BTreeMap<MemberId, Timestamp>,
+    stuck: Stuck,
     out: VecDeque<Output>,
     dirty: Dirty,
 }
@@ -104,6 +107,7 @@ enum Timer {
     Receipts,
     Want,
     Refresh,
+    Lost,
     Hello,
     Resync,
     Answers,
@@ -131,6 +135,7 @@ impl Group {
                 Timer::Receipts => self.flush_receipts(&mut cx),
                 Timer::Want => self.ask(&mut cx),
                 Timer::Refresh => self.refresh(&mut cx),
+                Timer::Lost => self.find_lost(&mut cx),
                 Timer::Hello => self.hello(),
                 Timer::Resync => self.resync(&mut cx),
                 Timer::Answers => self.give_answers(&mut cx),
@@ -264,15 +269,18 @@ impl Group {
         if !self.receipts.is_empty() {
             self.set_timer(Timer::Receipts, now.plus_ms(1_000));
         }
-        let parked: BTreeSet<ChainId> =
-            self.receiving.parked.values().map(|parked| parked.chain).collect();
-        self.receiving.wanted.extend(parked.into_iter().map(|chain| (chain, now)));
+        self.want_parked(now);
         if self.ops.resolve().topics().needs_refresh() {
             self.set_timer(Timer::Refresh, now.plus_ms(5_000));
         }
+        self.watch_lost(now);
         self.set_timer(Timer::Want, now.plus_ms(2_000));
     }
 }
 
 #[cfg(test)]
+mod chaos;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod world;

@@ -9,8 +9,8 @@ use rand_core::CryptoRng;
 
 use super::{
     Alarm, Class, Cx, EnvelopeError, Event, Group, GroupState, Output, Received, Source, Timer,
-    control::Said,
-    gaps::Gap,
+    control::{Asked, Said},
+    gaps::Lacking,
     records::Key,
     wire::{BundleWire, Control, Statement},
 };
@@ -19,7 +19,7 @@ use crate::{
     chain::{HeadRef, ReceiveChain, ReceiveError},
     envelope::{self, CONTROL, Header},
     ids::{ChainId, EnvelopeId, MemberId, Timestamp},
-    limits::{CHAINS_PER_INCARNATION, LAMPORT_LEAP, MESSAGE_HEADS, PARKED, PARKED_BYTES},
+    limits::{BUCKETS, CHAINS_PER_INCARNATION, LAMPORT_LEAP, MESSAGE_HEADS, PARKED, PARKED_BYTES},
     pair::ReceiveState,
 };
 
@@ -39,8 +39,8 @@ pub(super) struct Receiving {
     pub held: BTreeMap<ChainId, Held>,
     pub parked: BTreeMap<EnvelopeId, Parked>,
     parked_bytes: usize,
-    /// Bundles asked for, and when first.
-    pub wanted: BTreeMap<ChainId, Timestamp>,
+    /// Bundles that are lacking.
+    pub wanted: BTreeMap<ChainId, Lacking>,
     /// When each sender was last told that its slot does not open.
     pub told: BTreeMap<MemberId, Timestamp>,
 }
@@ -68,7 +68,7 @@ pub(super) enum ChainState {
 
 /// A bundle that can't be judged yet.
 pub(super) struct Held {
-    head: SignedHead,
+    pub head: SignedHead,
     pages: Vec<Vec<u8>>,
 }
 
@@ -139,23 +139,13 @@ impl Group {
         from: Source,
         bytes: &[u8],
     ) -> Result<(), EnvelopeError> {
-        if self.gossip.has_seen(&envelope::id(bytes)) {
+        let id = envelope::id(bytes);
+        if self.gossip.has_seen(&id) {
             return Ok(());
         }
-        self.take_again(cx, from, bytes)
-    }
-
-    /// Takes an envelope that may have been seen before: one that was asked for.
-    pub(super) fn take_again<R: CryptoRng>(
-        &mut self,
-        cx: &mut Cx<'_, R>,
-        from: Source,
-        bytes: &[u8],
-    ) -> Result<(), EnvelopeError> {
         if self.state != GroupState::Active {
             return Err(EnvelopeError::Closed);
         }
-        let id = envelope::id(bytes);
         let giver = match from {
             Source::Member(member) => Some(member),
             Source::Log(_) => None,
@@ -169,6 +159,25 @@ impl Group {
         if self.state == GroupState::Active {
             self.gossip.spread(bytes, giver);
         }
+        Ok(())
+    }
+
+    /// Takes an envelope that was asked for, and perhaps seen before.
+    pub(super) fn take_served<R: CryptoRng>(
+        &mut self,
+        cx: &mut Cx<'_, R>,
+        giver: MemberId,
+        header: Header,
+        bytes: &[u8],
+    ) -> Result<(), EnvelopeError> {
+        if self.state != GroupState::Active {
+            return Err(EnvelopeError::Closed);
+        }
+        if header.chain == CONTROL || !BUCKETS.contains(&bytes.len()) {
+            return Err(EnvelopeError::NotOurs);
+        }
+        self.take_message(cx, envelope::id(bytes), header, bytes)?;
+        self.gossip.spread(bytes, Some(giver));
         Ok(())
     }
 
@@ -292,7 +301,9 @@ impl Group {
             return;
         }
         let chain = head.chain();
-        self.answers.remove(&chain);
+        if !wire.pages.is_empty() || head.pages() == 0 {
+            self.answers.remove(&Asked::Bundle(chain));
+        }
         let pages: Vec<Vec<u8>> = wire.pages.into_iter().map(Into::into).collect();
         if let Some(entry) = self.receiving.chains.get_mut(&chain) {
             if add_pages(&entry.head, &mut entry.pages, pages) {
@@ -322,7 +333,10 @@ impl Group {
         let wrong = roster.hash() != said.roster
             || !roster.contains(&said.sender)
             || held.head.pages() != bundle::pages(roster.members().len() - 1);
-        let position = others.clone().position(|member| *member == self.me);
+        let position = others
+            .clone()
+            .position(|member| *member == self.me)
+            .filter(|_| self.is_still(&self.me, &view));
         let recipients: Vec<MemberId> = others.copied().collect();
         if wrong {
             self.receiving.held.remove(&chain);
@@ -351,6 +365,8 @@ impl Group {
                 let event = Event::Rotated { sender, chain, recipients };
                 self.out.push_back(Output::Event(event));
                 if let Some(topic) = opened.topic {
+                    // Whoever asked for a topic has this one now.
+                    self.answers.retain(|asked, _| !matches!(asked, Asked::Topic(_)));
                     self.learn_topic(cx, topic);
                 }
                 if let Some(closing) = closing {
@@ -431,10 +447,25 @@ impl Group {
     }
 
     fn want_bundle(&mut self, now: Timestamp, chain: ChainId) {
-        if self.receiving.wanted.len() < HELD {
-            self.receiving.wanted.entry(chain).or_insert(now);
-            self.set_timer(Timer::Want, now.plus_ms(WANT_MS));
+        let wanted = &mut self.receiving.wanted;
+        if wanted.contains_key(&chain) {
+            return;
         }
+        // What was lacking longest may never come.
+        if wanted.len() >= HELD
+            && let Some((_, oldest)) = wanted.iter().map(|(id, lacking)| (lacking.since, *id)).min()
+        {
+            wanted.remove(&oldest);
+        }
+        wanted.insert(chain, Lacking::since(now));
+        self.set_timer(Timer::Want, now.plus_ms(WANT_MS));
+    }
+
+    /// Wants the bundles of what is parked, be it for the second time.
+    pub(super) fn want_parked(&mut self, now: Timestamp) {
+        let parked: BTreeSet<ChainId> =
+            self.receiving.parked.values().map(|parked| parked.chain).collect();
+        parked.into_iter().for_each(|chain| self.want_bundle(now, chain));
     }
 
     pub(super) fn flush_receipts<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>) {
@@ -462,10 +493,6 @@ impl Group {
             Some(ChainState::Open(read)) => !read.has(index),
             _ => false,
         }
-    }
-
-    pub(super) fn gap(&self, now: Timestamp) -> Gap {
-        Gap { since: now, told: false }
     }
 }
 

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Change, Group, GroupState,
+    gaps::Stuck,
     people::People,
     receiving::{ChainState, Entry, Receiving},
     sending::Sending,
@@ -58,6 +59,11 @@ pub(super) struct Dirty(BTreeSet<Key>);
 impl Dirty {
     pub fn mark(&mut self, key: Key) {
         self.0.insert(key);
+    }
+
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 
@@ -360,6 +366,8 @@ impl Group {
             fresh_until: Timestamp(0),
             timers: BTreeMap::new(),
             answers: BTreeMap::new(),
+            heard: BTreeMap::new(),
+            stuck: Stuck::default(),
             out: VecDeque::new(),
             dirty: Dirty::default(),
         }

@@ -223,29 +223,16 @@ impl Group {
         statement: &Statement,
         under: &[[u8; 32]],
     ) {
-        for (envelope, commit) in self.seal_control(cx, statement, under) {
-            self.publish(envelope, &commit, None);
-        }
-    }
-
-    /// Seals a control message under each of these topics.
-    pub(super) fn seal_control<R: CryptoRng>(
-        &self,
-        cx: &mut Cx<'_, R>,
-        statement: &Statement,
-        under: &[[u8; 32]],
-    ) -> Vec<(Vec<u8>, [u8; 32])> {
         let control = Control::sign(&self.id, statement, cx.me.identity());
-        let header = Header { chain: CONTROL, index: 0 };
-        let topics = under.iter().filter_map(|commit| Some((self.topics.topic(commit)?, *commit)));
-        topics
-            .filter_map(|(topic, commit)| {
-                // What is too long for an envelope is never said: each caller bounds it.
-                let sealed =
-                    envelope::seal(header, &topic.header, &topic.control, &control, cx.rng);
-                Some((sealed.ok()?, commit))
-            })
-            .collect()
+        for commit in under {
+            let Some(topic) = self.topics.topic(commit) else { continue };
+            let header = Header { chain: CONTROL, index: 0 };
+            // What is too long for an envelope is never said: each caller bounds it.
+            let sealed = envelope::seal(header, &topic.header, &topic.control, &control, cx.rng);
+            if let Ok(envelope) = sealed {
+                self.publish(envelope, commit, None);
+            }
+        }
     }
 
     fn publish(

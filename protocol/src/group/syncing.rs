@@ -11,19 +11,19 @@ use rand_core::CryptoRng;
 
 use super::{
     ChainState, Cx, Event, FrameError, Group, GroupState, Output, Source, Timer,
+    control::parts,
     records::Key,
-    wire::{BundleWire, CardSummary, ChainSummary, Data, Frame, Statement, Summary, Want},
+    wire::{BundleWire, CardSummary, ChainSummary, Data, Frame, Served, Statement, Summary, Want},
 };
 use crate::{
-    codec, envelope,
+    codec,
+    envelope::{self, Header},
     ids::{ChainId, MemberId},
     limits::{CHAIN_MESSAGES, FRAME_MAX},
 };
 
 /// Chains on one page of a summary: at most 256 missing indexes each would still fit a frame.
 const PER_PAGE: usize = 64;
-/// Bytes of data in one frame.
-const DATA: usize = 30_000;
 /// Chains that one peer's summary may name.
 const NAMED: usize = 4096;
 /// Channels are evened out again this often, in milliseconds.
@@ -44,16 +44,17 @@ pub(super) struct Peer {
 
 impl Group {
     /// A channel to a member stands.
-    pub fn on_channel_up<R: CryptoRng>(&mut self, mut cx: Cx<'_, R>, member: MemberId) {
+    pub fn on_channel_up<R: CryptoRng>(&mut self, cx: Cx<'_, R>, member: MemberId) {
         if self.state != GroupState::Active || !self.ops.resolve().is_member(&member) {
             return;
         }
         self.gossip.up(member);
         self.peers.insert(member, Peer::default());
         self.tell_summary(member);
-        self.tell_presence(&mut cx, member);
+        self.tell_presence(member);
         self.set_timer(Timer::Hello, cx.now.plus_ms(HELLO_MS));
         self.set_timer(Timer::Resync, cx.now.plus_ms(AGAIN_MS));
+        self.ask_anew(cx.now);
     }
 
     /// A member's channel is gone.
@@ -110,6 +111,7 @@ impl Group {
             Frame::Done => self.on_done(from),
             Frame::Want(want) => self.take_want(from, &want),
             Frame::Hello => self.tell_summary(from),
+            Frame::Presence(presence) => self.take_presence(from, presence),
         }
         Ok(())
     }
@@ -122,8 +124,11 @@ impl Group {
         }
         if self.peers.contains_key(&to) {
             for envelope in envelopes {
-                let data = Data { envelopes: Vec::from([envelope.into()]), ..Data::default() };
-                self.frame(to, &Frame::Data(data));
+                let Some((_, Header { chain, index })) = self.topics.peek(&envelope) else {
+                    continue;
+                };
+                let envelopes = Vec::from([Served { chain, index, envelope }]);
+                self.frame(to, &Frame::Data(Data { envelopes, ..Data::default() }));
             }
             return;
         }
@@ -155,12 +160,9 @@ impl Group {
 
     /// Tells one member what was told last of where this node is: it may have reached nobody, and
     /// without a relay nobody keeps it.
-    fn tell_presence<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>, member: MemberId) {
-        let Some(presence) = self.people.presences.get(&self.me).cloned() else { return };
-        let under = self.write_topics();
-        for (envelope, _) in self.seal_control(cx, &Statement::Presence(presence), &under) {
-            let data = Data { envelopes: Vec::from([envelope.into()]), ..Data::default() };
-            self.frame(member, &Frame::Data(data));
+    fn tell_presence(&mut self, member: MemberId) {
+        if let Some(presence) = self.people.presences.get(&self.me).cloned() {
+            self.frame(member, &Frame::Presence(presence));
         }
     }
 
@@ -285,17 +287,7 @@ impl Group {
         items: Vec<ByteVec>,
         wrap: impl Fn(Vec<ByteVec>) -> Data,
     ) {
-        let mut part = Vec::new();
-        let mut bytes = 0;
-        for item in items {
-            if bytes + item.len() > DATA && !part.is_empty() {
-                self.frame(to, &Frame::Data(wrap(core::mem::take(&mut part))));
-                bytes = 0;
-            }
-            bytes += item.len();
-            part.push(item);
-        }
-        if !part.is_empty() {
+        for part in parts(items) {
             self.frame(to, &Frame::Data(wrap(part)));
         }
     }
@@ -314,9 +306,9 @@ impl Group {
         for bundle in data.bundles {
             self.take_bundle(cx, bundle);
         }
-        for envelope in data.envelopes {
+        for Served { chain, index, envelope } in data.envelopes {
             // What does not open is dropped; the channel's peer learns nothing.
-            let _ = self.take_again(cx, Source::Member(from), &envelope);
+            let _ = self.take_served(cx, from, Header { chain, index }, &envelope);
         }
     }
 
@@ -335,11 +327,8 @@ impl Group {
             let ops = self.ops_after(heads);
             self.send_parts(from, ops, |ops| Data { ops, ..Data::default() });
         }
-        for chain in want.bundles.iter().take(PER_PAGE) {
-            if self.may_have(&from, chain) {
-                self.send_bundle(from, chain);
-            }
-        }
+        // Whoever can't open a bundle learns from it that its chain is not for it.
+        want.bundles.iter().take(PER_PAGE).for_each(|chain| self.send_bundle(from, chain));
         if want.topics {
             let topics = self
                 .write_topics()

@@ -1,11 +1,8 @@
 //! What members of a group do with one another, without a network.
 
-mod world;
-
 use alloc::{format, vec};
 
-use self::world::World;
-use super::*;
+use super::{world::World, *};
 use crate::{ids::LogId, invite::InviteSecret};
 
 #[test]

@@ -97,10 +97,6 @@ impl KnownTopics {
         forgotten
     }
 
-    pub fn forget(&mut self, commit: &[u8; 32]) {
-        self.0.remove(commit);
-    }
-
     pub fn clear(&mut self) -> Vec<[u8; 32]> {
         core::mem::take(&mut self.0).into_keys().collect()
     }

@@ -156,9 +156,8 @@ impl Group {
             handshake: request.handshake,
             use_no: invite.used,
         };
-        self.join_heads(&mut cx);
         let under = self.write_topics();
-        self.publish_op(&mut cx, kind, &under).map_err(|refused| match refused {
+        self.enact(&mut cx, kind, None, &under).map_err(|refused| match refused {
             NotAllowed::AlreadyAMember => AdmitError::AlreadyMember,
             NotAllowed::InviteUsed { .. } => AdmitError::Used,
             NotAllowed::InviteExpired => AdmitError::Expired,
@@ -235,6 +234,21 @@ impl Group {
         }
     }
 
+    /// What is due when no topic to write to has become known here: a new one, begun under those
+    /// of before, which the others still read.
+    pub(super) fn find_lost<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>) {
+        if self.write_topics().is_empty() {
+            let under = self.topics_to_ask_under();
+            let topic = TopicSecret::generate(cx.rng);
+            let kind = Kind::Refresh { topic_commit: Some(topic.commit()) };
+            // A full set of ops stays as it is; it is tried again.
+            if self.enact(cx, kind, Some(&topic), &under).is_ok() {
+                self.rotate_chain(cx, Some(&topic), &under);
+            }
+            self.watch_lost(cx.now);
+        }
+    }
+
     /// An op that begins a topic epoch: it and the new keys that hand the topic over are the last
     /// words under the topics of before.
     fn renew<R: CryptoRng>(
@@ -245,24 +259,17 @@ impl Group {
         self.check_active()?;
         let topic = TopicSecret::generate(cx.rng);
         let kind = kind(topic.commit());
-        self.join_heads(cx);
         let under = self.write_topics();
-        let commit = topic.commit();
-        self.topics.learn(&self.id, topic.clone(), cx.now);
-        self.dirty.mark(Key::Topic(commit));
-        if let Err(refused) = self.publish_op(cx, kind.clone(), &under) {
-            self.topics.forget(&commit);
-            return Err(verb_error(refused, &kind));
-        }
+        self.enact(cx, kind.clone(), Some(&topic), &under)
+            .map_err(|refused| verb_error(refused, &kind))?;
         self.rotate_chain(cx, Some(&topic), &under);
         Ok(())
     }
 
     fn act<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>, kind: Kind) -> Result<OpId, VerbError> {
         self.check_active()?;
-        self.join_heads(cx);
         let under = self.write_topics();
-        self.publish_op(cx, kind.clone(), &under).map_err(|refused| verb_error(refused, &kind))
+        self.enact(cx, kind.clone(), None, &under).map_err(|refused| verb_error(refused, &kind))
     }
 
     fn check_active(&self) -> Result<(), VerbError> {
@@ -272,31 +279,59 @@ impl Group {
         if self.write_topics().is_empty() { Err(VerbError::NoTopic) } else { Ok(()) }
     }
 
-    /// Signs an op, publishes it under these topics and draws what follows from it.
-    fn publish_op<R: CryptoRng>(
+    /// Signs an op, takes it in, publishes it under these topics, and draws what follows from it.
+    /// `topic` is the one that it begins.
+    fn enact<R: CryptoRng>(
         &mut self,
         cx: &mut Cx<'_, R>,
         kind: Kind,
+        topic: Option<&TopicSecret>,
         under: &[[u8; 32]],
     ) -> Result<OpId, NotAllowed> {
-        let body = self.ops.next(self.me, kind, cx.now)?;
-        let op = Op::sign(body, cx.me.identity());
-        let (id, bytes) = (op.id(), Vec::from(op.as_bytes()));
+        let plan = self.plan(cx, kind)?;
         let before: BTreeSet<MemberId> = self.ops.resolve().members.keys().copied().collect();
-        self.ops.insert(op).map_err(|_| NotAllowed::Full { ops: self.ops.iter().count() })?;
-        self.publish_control(cx, &Statement::Ops(Vec::from([bytes.into()])), under);
-        self.after_ops(cx, &before, &[id]);
-        Ok(id)
+        let mut new = Vec::new();
+        for op in &plan {
+            // Of several ops each was tried: only a single one may be refused here.
+            let inserted = self.ops.insert(op.clone());
+            inserted.map_err(|_| NotAllowed::Full { ops: self.ops.iter().count() })?;
+            new.push(op.id());
+        }
+        if let Some(topic) = topic {
+            self.topics.learn(&self.id, topic.clone(), cx.now);
+            self.dirty.mark(Key::Topic(topic.commit()));
+        }
+        for op in plan {
+            let bytes = Vec::from(op.as_bytes());
+            self.publish_control(cx, &Statement::Ops(Vec::from([bytes.into()])), under);
+        }
+        self.after_ops(cx, &before, &new);
+        new.last().copied().ok_or(NotAllowed::NotAMember)
     }
 
-    /// Joins heads until an op can name them all.
-    pub(super) fn join_heads<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>) {
-        while self.ops.heads().len() > OP_DEPS {
-            let under = self.write_topics();
-            if self.publish_op(cx, Kind::Refresh { topic_commit: None }, &under).is_err() {
-                return;
-            }
+    /// The op that this comes to, after those that join the heads first if one op can't name them
+    /// all.
+    fn plan<R: CryptoRng>(&self, cx: &Cx<'_, R>, kind: Kind) -> Result<Vec<Op>, NotAllowed> {
+        let sign = |ops: &OpSet, kind| -> Result<Op, NotAllowed> {
+            Ok(Op::sign(ops.next(self.me, kind, cx.now)?, cx.me.identity()))
+        };
+        if self.ops.heads().len() <= OP_DEPS {
+            return Ok(Vec::from([sign(&self.ops, kind)?]));
         }
+        let mut ahead = self.ops.clone();
+        let mut plan = Vec::new();
+        let mut then = |ahead: &mut OpSet, op: Op| {
+            let inserted = ahead.insert(op.clone());
+            plan.push(op);
+            inserted.map_err(|_| NotAllowed::Full { ops: ahead.iter().count() })
+        };
+        while ahead.heads().len() > OP_DEPS {
+            let join = sign(&ahead, Kind::Refresh { topic_commit: None })?;
+            then(&mut ahead, join)?;
+        }
+        let op = sign(&ahead, kind)?;
+        then(&mut ahead, op)?;
+        Ok(plan)
     }
 
     /// What was accepted of a member's chains so far.
@@ -361,7 +396,7 @@ impl Group {
         (welcome.len() <= WELCOME_BYTES).then_some(welcome)
     }
 
-    fn mark_all(&mut self) {
+    pub(super) fn mark_all(&mut self) {
         self.dirty.mark(Key::Meta);
         let ops: Vec<OpId> = self.ops.iter().map(Op::id).collect();
         ops.into_iter().for_each(|id| self.dirty.mark(Key::Op(id)));

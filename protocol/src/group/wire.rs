@@ -91,6 +91,15 @@ pub(super) struct Want {
     pub topics: bool,
 }
 
+impl Want {
+    pub fn is_empty(&self) -> bool {
+        self.ops_after.is_none()
+            && self.bundles.is_empty()
+            && self.messages.is_empty()
+            && !self.topics
+    }
+}
+
 /// What goes over a member's channel, for one group.
 #[derive(Encode, Decode)]
 pub(super) enum Frame {
@@ -114,6 +123,9 @@ pub(super) enum Frame {
     /// Tell your summary: it has not come.
     #[n(8)]
     Hello,
+    /// Where the sender may be reached.
+    #[n(9)]
+    Presence(#[n(0)] Presence),
 }
 
 /// One page of what a node has.
@@ -166,10 +178,23 @@ pub(super) struct Data {
     #[n(2)]
     pub bundles: Vec<BundleWire>,
     #[n(3)]
-    pub envelopes: Vec<ByteVec>,
+    pub envelopes: Vec<Served>,
     /// Topic secrets; over channels to current members only.
     #[n(4)]
     pub topics: Vec<ByteVec>,
+}
+
+/// An envelope that a peer lacked, with what its header says: the peer may not know the topic that
+/// hides it.
+#[derive(Encode, Decode)]
+#[cbor(array)]
+pub(super) struct Served {
+    #[n(0)]
+    pub chain: ChainId,
+    #[n(1)]
+    pub index: u32,
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub envelope: Vec<u8>,
 }
 
 /// What an admin hands a newcomer.

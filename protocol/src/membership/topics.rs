@@ -3,7 +3,7 @@
 //! A topic epoch begins with an op that carries a commitment: the Genesis, a Remove, a Refresh. The
 //! *frontier* is the valid ones that no other valid one follows. A topic secret is *clean* if
 //! everybody who may know it is still a member: the roster at its op, the op's author, and whoever
-//! was granted membership after it, because a Welcome hands it over.
+//! was granted membership since, because a Welcome or another member hands it over.
 //!
 //! Only metadata depends on this, content never does. docs/spec/protocol.md 3.12.
 
@@ -66,7 +66,7 @@ impl Topics {
         let frontier: Vec<Topic> = frontier(ops, nodes, verdict)
             .into_iter()
             .map(|(at, commit)| {
-                let later = verdict.all().filter(|grant| nodes[*grant].past.contains(at));
+                let later = verdict.all().filter(|grant| !nodes[at].past.contains(*grant));
                 let clean = later
                     .filter_map(|grant| nodes[grant].grants())
                     .chain([nodes[at].author])

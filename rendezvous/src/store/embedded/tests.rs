@@ -1,0 +1,303 @@
+//! The durable store: over restarts, on full disks, and with damaged files.
+
+use super::*;
+use crate::store::contract::{self, AMPLE};
+
+const LOG: LogId = LogId([1; 20]);
+const OTHER: LogId = LogId([2; 20]);
+
+fn new(log: LogId, byte: u8) -> NewEntry {
+    NewEntry { log, bytes: vec![byte; 512] }
+}
+
+#[test]
+fn it_obeys_the_laws_of_a_store() {
+    let dirs = tempfile::tempdir().unwrap();
+    let count = std::cell::Cell::new(0);
+    contract::holds(&|quota| {
+        count.set(count.get() + 1);
+        let dir = dirs.path().join(count.get().to_string());
+        Box::new(EmbeddedStore::open(&dir, quota).unwrap())
+    });
+}
+
+#[test]
+fn everything_is_there_after_it_was_opened_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(dir.path(), AMPLE).unwrap();
+    let generation = store.generation();
+    store.append(&[new(LOG, 1), new(OTHER, 2), new(LOG, 3)], Timestamp(5)).unwrap();
+    let before = store.read(LOG, 0, 9999).unwrap();
+    drop(store);
+
+    let store = EmbeddedStore::open(dir.path(), AMPLE).unwrap();
+    assert_eq!(store.generation(), generation);
+    assert_eq!(store.read(LOG, 0, 9999).unwrap(), before);
+    assert_eq!(store.append(&[new(LOG, 3)], Timestamp(6)).unwrap(), [Outcome::Kept(2)]);
+    assert_eq!(store.append(&[new(LOG, 4)], Timestamp(6)).unwrap(), [Outcome::Kept(3)]);
+    assert_eq!(store.lock().bytes, 4 * 512);
+}
+
+#[test]
+fn heads_don_t_go_back_after_all_expired_and_the_store_was_opened_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(dir.path(), AMPLE).unwrap();
+    store.append(&[new(LOG, 1), new(LOG, 2)], Timestamp(5)).unwrap();
+    store.expire(Timestamp(6), Timestamp(6), 10).unwrap();
+    drop(store);
+
+    let store = EmbeddedStore::open(dir.path(), AMPLE).unwrap();
+    assert_eq!(store.append(&[new(LOG, 1)], Timestamp(7)).unwrap(), [Outcome::Kept(3)]);
+}
+
+#[test]
+fn a_damaged_entry_is_skipped_and_counted_and_the_rest_is_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(dir.path(), AMPLE).unwrap();
+    store.append(&[new(LOG, 1), new(LOG, 2), new(LOG, 3), new(OTHER, 4)], Timestamp(5)).unwrap();
+    let mut value = store.entries.get(place(LOG, 2)).unwrap().unwrap().to_vec();
+    value[100] ^= 1;
+    store.entries.insert(place(LOG, 2), value).unwrap();
+
+    let page = store.read(LOG, 0, 9999).unwrap();
+    assert_eq!(page.entries.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [1, 3]);
+    assert_eq!((page.damaged, page.read_to, page.head), (1, 3, 3));
+    assert_eq!(store.read(OTHER, 0, 9999).unwrap().entries.len(), 1);
+}
+
+#[test]
+fn salvage_reads_what_a_scan_reads_and_stops_at_the_same_size() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(dir.path(), AMPLE).unwrap();
+    store.append(&[new(LOG, 1), new(LOG, 2), new(LOG, 3)], Timestamp(5)).unwrap();
+    for max_bytes in [0, 512, 1024, 9999] {
+        let mut page = Page { head: 3, ..Page::default() };
+        store.salvage(LOG, &mut page, max_bytes);
+        assert_eq!(page, store.read(LOG, 0, max_bytes).unwrap(), "{max_bytes}");
+    }
+}
+
+#[test]
+fn a_flipped_bit_in_the_files_never_gives_wrong_bytes_nor_takes_other_logs_down() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(dir.path(), AMPLE).unwrap();
+    let batch: Vec<_> = (0..40_u8).map(|i| new(LogId([i % 4; 20]), i)).collect();
+    store.append(&batch, Timestamp(5)).unwrap();
+    store.entries.rotate_memtable_and_wait().unwrap();
+    drop(store);
+    let table = largest_table(dir.path());
+    let mut bytes = std::fs::read(&table).unwrap();
+    let at = bytes.windows(64).position(|window| window == [17; 64]).unwrap();
+    bytes[at] ^= 4;
+    std::fs::write(&table, bytes).unwrap();
+
+    let store = EmbeddedStore::open(dir.path(), AMPLE).unwrap();
+    let mut served = 0;
+    let mut damaged = 0;
+    for log in 0..4_u8 {
+        let page = store.read(LogId([log; 20]), 0, usize::MAX).unwrap();
+        served += page.entries.len();
+        damaged += page.damaged;
+        assert_eq!(page.read_to, 10);
+        for entry in page.entries {
+            let expected = log + 4 * (u8::try_from(entry.seq).unwrap() - 1);
+            assert_eq!(entry.bytes, vec![expected; 512]);
+        }
+    }
+    assert!(damaged >= 1 && served >= 30, "{served} served, {damaged} damaged");
+    assert_eq!(served as u64 + damaged, 40);
+}
+
+#[test]
+fn a_log_whose_record_is_damaged_takes_nothing_more_and_no_other_log_notices() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(dir.path(), AMPLE).unwrap();
+    store.append(&[new(LOG, 1), new(OTHER, 1)], Timestamp(5)).unwrap();
+    store.logs.insert(*LOG.as_bytes(), [0; 7]).unwrap();
+    let batch = [new(LOG, 2), new(OTHER, 2)];
+    let outcomes = store.append(&batch, Timestamp(6)).unwrap();
+    assert_eq!(outcomes, [Outcome::Damaged, Outcome::Kept(2)]);
+    assert!(matches!(store.read(LOG, 0, 9999), Err(StoreError::Damaged)));
+    drop(store);
+    let store = EmbeddedStore::open(dir.path(), AMPLE).unwrap();
+    assert_eq!(store.read(OTHER, 0, 9999).unwrap().entries.len(), 2);
+    assert_eq!(store.expire(Timestamp(9), Timestamp(9), 99).unwrap(), 4 - 1);
+}
+
+#[test]
+fn what_is_due_behind_a_damaged_block_expires_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(dir.path(), AMPLE).unwrap();
+    for time in 1..=40_u8 {
+        let batch: Vec<_> = (0..10).map(|log| new(LogId([log; 20]), time)).collect();
+        store.append(&batch, Timestamp(time.into())).unwrap();
+    }
+    store.expiry.rotate_memtable_and_wait().unwrap();
+    drop(store);
+    let first = due_key(Timestamp(1), LogId([0; 20]), 1);
+    let (table, mut bytes) = files(dir.path())
+        .into_iter()
+        .filter(|path| path.parent().unwrap().ends_with("tables"))
+        .map(|path| (path.clone(), std::fs::read(path).unwrap()))
+        .find(|(_, bytes)| bytes.windows(36).any(|window| window == first))
+        .unwrap();
+    let at = bytes.windows(36).position(|window| window == first).unwrap();
+    bytes[at + 100] ^= 1;
+    std::fs::write(table, bytes).unwrap();
+
+    let store = EmbeddedStore::open(dir.path(), AMPLE).unwrap();
+    let (mut gone, end) = (0, Timestamp(41));
+    loop {
+        match store.expire(end, end, 50).unwrap() {
+            0 => break,
+            some => gone += some,
+        }
+    }
+    assert!((200..400).contains(&gone), "{gone} of 400");
+}
+
+#[test]
+fn a_store_that_went_back_begins_a_new_generation() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(dir.path(), AMPLE).unwrap();
+    let generation = store.generation();
+    for byte in 1..=3 {
+        store.append(&[new(LOG, byte)], Timestamp(5)).unwrap();
+    }
+    drop(store);
+    let journal = files(dir.path()).into_iter().find(|it| it.ends_with("0.jnl")).unwrap();
+    let mut bytes = std::fs::read(&journal).unwrap();
+    let third = bytes.windows(64).position(|window| window == [3; 64]).unwrap();
+    // With some of what stands before the bytes of the third batch's first item.
+    bytes[third - 60..].fill(0);
+    std::fs::write(&journal, bytes).unwrap();
+
+    let store = EmbeddedStore::open(dir.path(), AMPLE).unwrap();
+    assert_eq!(store.read(LOG, 0, 9999).unwrap().head, 2, "an acknowledged entry is lost");
+    assert_ne!(store.generation(), generation);
+    let generation = store.generation();
+    drop(store);
+    assert_eq!(EmbeddedStore::open(dir.path(), AMPLE).unwrap().generation(), generation);
+}
+
+#[test]
+fn a_disk_with_too_little_room_is_full_and_is_read_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(dir.path(), AMPLE).unwrap();
+    store.append(&[new(LOG, 1)], Timestamp(5)).unwrap();
+    drop(store);
+    let mut store = EmbeddedStore::open_with(dir.path(), AMPLE, u64::MAX).unwrap();
+    let outcomes = store.append(&[new(LOG, 1), new(LOG, 2)], Timestamp(6)).unwrap();
+    assert_eq!(outcomes, [Outcome::Kept(1), Outcome::StoreFull]);
+    assert_eq!(store.read(LOG, 0, 9999).unwrap().entries.len(), 1);
+    store.reserve = 0;
+    assert_eq!(store.append(&[new(LOG, 2)], Timestamp(6)).unwrap(), [Outcome::Kept(2)]);
+}
+
+#[test]
+fn the_clock_is_remembered_as_long_as_something_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || EmbeddedStore::open(dir.path(), AMPLE).unwrap();
+    let (soon, later) = (Timestamp(5), Timestamp(5 + CLOCK_STEP));
+    assert_eq!(open().clock(), None);
+    open().append(&[new(LOG, 1)], soon).unwrap();
+    assert_eq!(open().clock(), Some(soon));
+    open().expire(soon, later, 9).unwrap();
+    assert_eq!(open().clock(), Some(later));
+    open().expire(later, later, 9).unwrap();
+    assert_eq!(open().clock(), None);
+}
+
+#[test]
+fn flipped_bits_anywhere_never_give_wrong_bytes_nor_bring_numbers_back() {
+    let origin = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(origin.path(), AMPLE).unwrap();
+    let batch: Vec<_> = (0..40_u8).map(|i| new(LogId([i % 4; 20]), i)).collect();
+    store.append(&batch[..20], Timestamp(5)).unwrap();
+    for keyspace in [&store.entries, &store.ids, &store.expiry, &store.logs] {
+        keyspace.rotate_memtable_and_wait().unwrap();
+    }
+    store.append(&batch[20..], Timestamp(6)).unwrap();
+    let generation = store.generation();
+    drop(store);
+
+    // Empty ones last.
+    let mut sources = files(origin.path());
+    sources.sort_by_key(|path| path.metadata().unwrap().len() == 0);
+    let full = sources.iter().filter(|path| path.metadata().unwrap().len() > 0).count();
+    let mut opened_again = 0;
+    for round in 1..=8_u64 {
+        let mut rng = round.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut random = |below: usize| {
+            rng ^= rng << 13;
+            rng ^= rng >> 7;
+            rng ^= rng << 17;
+            (rng % below as u64) as usize
+        };
+        let target = random(full);
+        let dir = tempfile::tempdir().unwrap();
+        for (index, source) in sources.iter().enumerate() {
+            let mut bytes = std::fs::read(source).unwrap();
+            if source.ends_with("0.jnl") {
+                // Without the zeros that were there before it was written.
+                bytes.truncate(bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1);
+            }
+            if index == target {
+                let at = random(bytes.len());
+                bytes[at] ^= 1 << random(8);
+            }
+            let path = dir.path().join(source.strip_prefix(origin.path()).unwrap());
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, bytes).unwrap();
+        }
+        let path = dir.path().to_path_buf();
+        let opened = std::panic::catch_unwind(|| EmbeddedStore::open(&path, AMPLE));
+        let Ok(Ok(store)) = opened else { continue };
+        opened_again += 1;
+        for log in 0..4_u8 {
+            let Ok(page) = store.read(LogId([log; 20]), 0, usize::MAX) else { continue };
+            for entry in &page.entries {
+                let expected = log + 4 * (u8::try_from(entry.seq).unwrap() - 1);
+                assert_eq!(entry.bytes, vec![expected; 512], "round {round}");
+            }
+            let outcome = store.append(&[new(LogId([log; 20]), 99)], Timestamp(7)).unwrap()[0];
+            if let Outcome::Kept(seq) = outcome
+                && store.generation() == generation
+            {
+                assert_eq!(seq, 11, "round {round}: {}", sources[target].display());
+            }
+        }
+        store.expire(Timestamp(8), Timestamp(8), 99).unwrap();
+    }
+    assert!(opened_again > 0);
+}
+
+fn files(dir: &Path) -> Vec<std::path::PathBuf> {
+    let mut files = Vec::new();
+    let mut dirs = vec![dir.to_path_buf()];
+    while let Some(dir) = dirs.pop() {
+        for item in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
+            let found = if item.file_type().unwrap().is_dir() { &mut dirs } else { &mut files };
+            found.push(item.path());
+        }
+    }
+    files.sort();
+    files
+}
+
+fn largest_table(dir: &Path) -> std::path::PathBuf {
+    let mut files = Vec::new();
+    let mut dirs = vec![dir.to_path_buf()];
+    while let Some(dir) = dirs.pop() {
+        for item in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
+            let kind = item.file_type().unwrap();
+            if kind.is_dir() {
+                dirs.push(item.path());
+            } else if item.path().parent().unwrap().ends_with("tables") {
+                files.push((item.metadata().unwrap().len(), item.path()));
+            }
+        }
+    }
+    files.sort();
+    files.pop().unwrap().1
+}

@@ -14,9 +14,11 @@ use protocol::{
 };
 use zeroize::Zeroizing;
 
-use super::{Core, Effect, VerbError, mail::Carrier, membership::is_active, relays::Owner};
+use super::{
+    Core, Effect, VerbError, mail::Carrier, membership::is_active, relays::Owner, step::Step,
+};
 use crate::{
-    api::types::{CreateInvite, InviteView, VERSION},
+    api::types::{CreateInvite, InviteView, VERSION, What},
     net::address,
     store::{InviteRow, StoreError, rfc3339, unhex},
 };
@@ -346,6 +348,21 @@ impl Hosted {
             .collect()
     }
 
+    /// The rows of a group's invites.
+    pub(super) fn rows(&self, group: GroupId) -> Vec<InviteRow> {
+        let rows = self.invites.values().map(|hosting| &hosting.row);
+        rows.filter(|row| row.group == group).cloned().collect()
+    }
+
+    /// Takes over rows that were written.
+    pub(super) fn renew(&mut self, rows: Vec<InviteRow>) {
+        for row in rows {
+            if let Some(hosting) = self.invites.get_mut(&row.id) {
+                hosting.row = row;
+            }
+        }
+    }
+
     pub(super) fn seal_key(&self, id: InviteId) -> Option<[u8; 32]> {
         self.invites.get(&id).map(|hosting| hosting.record.seal_key)
     }
@@ -362,6 +379,39 @@ impl Hosted {
         for hosting in self.invites.values_mut() {
             hosting.sessions.retain(|_, serving| now.ms_since(serving.since) < SESSION_MS);
         }
+    }
+}
+
+impl Step<'_> {
+    /// Ends the invites that are open and have been used, as far as this member may; gives those
+    /// of these rows that have changed.
+    pub(super) fn end_used_invites(
+        &mut self,
+        group: &mut Group,
+        hosted: Vec<InviteRow>,
+    ) -> Result<Vec<InviteRow>, StoreError> {
+        let mut ended = Vec::new();
+        for invite in group.invites() {
+            let open = !invite.revoked && invite.terms.expires >= self.now;
+            if !open || invite.used == 0 || invite.used >= invite.terms.max_uses {
+                continue;
+            }
+            // One by a more senior admin stays: it is theirs to end.
+            if group.revoke(self.cx(), invite.id).is_ok() {
+                ended.push(invite.id);
+            }
+        }
+        if !ended.is_empty() {
+            let text = "Invites that others have used were ended with the removal.".into();
+            self.emit(Some(group.id()), What::Alarm { text })?;
+        }
+        let mut rows = hosted;
+        rows.retain(|row| ended.contains(&row.id));
+        for row in &mut rows {
+            (row.revoked, row.ended) = (true, row.ended.or(Some(self.now)));
+            self.tx.put_invite(row)?;
+        }
+        Ok(rows)
     }
 }
 

@@ -47,7 +47,8 @@ impl Core {
         self.view(id, now)
     }
 
-    /// Removes a member: by exact name, with or without `@`, or an unambiguous id prefix.
+    /// Removes a member: by exact name, with or without `@`, or an unambiguous id prefix. Invites
+    /// that somebody has used are ended: the removed member may hold their codes.
     pub fn remove(
         &mut self,
         reference: &str,
@@ -59,7 +60,13 @@ impl Core {
         if who == self.me.member() {
             return Err(VerbError::RemoveSelf);
         }
-        self.act(id, now, |group, step| group.remove(step.cx(), who))
+        let hosted = self.hosted.rows(id);
+        let ended = self.step(id, now, |group, step| {
+            group.remove(step.cx(), who)?;
+            Ok::<_, VerbError>(step.end_used_invites(group, hosted)?)
+        })?;
+        self.hosted.renew(ended);
+        self.done(id, now)
     }
 
     /// Leaves a group.
@@ -136,6 +143,10 @@ impl Core {
         verb: impl FnOnce(&mut Group, &mut Step<'_>) -> Result<(), protocol::group::VerbError>,
     ) -> Result<GroupView, VerbError> {
         self.step(id, now, |group, step| Ok::<_, VerbError>(verb(group, step)?))?;
+        self.done(id, now)
+    }
+
+    fn done(&mut self, id: GroupId, now: Timestamp) -> Result<GroupView, VerbError> {
         self.after.members = true;
         self.after.logs = true;
         self.finish(now);

@@ -52,6 +52,31 @@ fn a_revoked_invite_is_refused_with_its_own_words() {
 }
 
 #[test]
+fn a_removed_member_does_not_come_back_by_the_code_that_let_it_in() {
+    let (mut world, _) = group_of(&["ada"]);
+    let terms = CreateInvite { uses: Some(5), expires_in: None };
+    let code = world.invite_with("ada", "reading", &terms);
+    let untouched = world.invite("ada", "reading");
+    for name in ["bob", "carol"] {
+        world.node(name, &[]);
+        world.joined(name, &code);
+    }
+    world.remove("ada", "reading", "bob");
+    let (why, exit) = refused(&mut world, "bob", &code);
+    assert!(why.contains("revoked") && exit == 5, "{why}");
+    let now = world.now;
+    let group = world.core("ada").group("reading", now).unwrap();
+    let names: Vec<_> = group.people.iter().map(|person| person.member.name.as_str()).collect();
+    assert_eq!(names, ["ada", "carol"]);
+    let invites = world.core("ada").invites("reading", now).unwrap();
+    assert_eq!(invites.iter().filter(|invite| invite.revoked).count(), 1);
+    world.node("dave", &[]);
+    world.joined("dave", &untouched);
+    world.send("carol", "reading", "still here");
+    assert_eq!(world.texts("dave"), ["still here"]);
+}
+
+#[test]
 fn an_invite_for_two_lets_two_in_at_once_and_no_third() {
     let (mut world, _) = group_of(&["ada"]);
     let terms = CreateInvite { uses: Some(2), expires_in: None };

@@ -37,6 +37,14 @@ const HEAD_START: Duration = Duration::from_millis(300);
 const PING_INTERVAL: Duration = Duration::from_secs(15);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How far the windows of a connection may grow together, above 256 KiB for each stream: what a
+/// relay can make this side hold that it does not read. Left alone, Yamux goes to [`YAMUX_MOST`].
+const WINDOW_GROWTH: usize = 16 << 20;
+const YAMUX_MOST: usize = 1 << 30;
+const YAMUX_LEAST: usize = 256 << 10;
+/// Streams that a relay may be opening at once: Identify's and Ping's, and some to spare.
+const NEGOTIATING: usize = 8;
+
 /// A connection on which the relay has said hello.
 pub(super) struct Link {
     pub(super) swarm: Swarm<Behaviour>,
@@ -206,15 +214,33 @@ fn behaviour() -> Behaviour {
 fn swarm(addrs: &[Multiaddr]) -> Option<Swarm<Behaviour>> {
     let builder = SwarmBuilder::with_new_identity()
         .with_tokio()
-        .with_tcp(tcp::Config::new().nodelay(true), noise::Config::new, yamux::Config::default)
+        .with_tcp(tcp::Config::new().nodelay(true), noise::Config::new, narrow)
         .ok()?
         .with_quic();
     let swarm = if addrs.iter().any(has_name) {
-        builder.with_dns().ok()?.with_behaviour(|_| behaviour()).ok()?.build()
+        builder
+            .with_dns()
+            .ok()?
+            .with_behaviour(|_| behaviour())
+            .ok()?
+            .with_swarm_config(few)
+            .build()
     } else {
-        builder.with_behaviour(|_| behaviour()).ok()?.build()
+        builder.with_behaviour(|_| behaviour()).ok()?.with_swarm_config(few).build()
     };
     Some(swarm)
+}
+
+/// Yamux with windows that grow by no more than [`WINDOW_GROWTH`]: what it guarantees to streams,
+/// however few they are, it can't give to one.
+fn narrow() -> yamux::Config {
+    let mut config = yamux::Config::default();
+    config.set_max_num_streams((YAMUX_MOST - WINDOW_GROWTH) / YAMUX_LEAST);
+    config
+}
+
+fn few(config: libp2p::swarm::Config) -> libp2p::swarm::Config {
+    config.with_max_negotiating_inbound_streams(NEGOTIATING)
 }
 
 fn has_name(addr: &Multiaddr) -> bool {

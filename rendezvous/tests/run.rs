@@ -106,6 +106,24 @@ fn bytes_that_mean_nothing_end_their_connection_and_nothing_else() {
     assert_eq!(relay.signal("-TERM"), Some(0));
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn an_address_that_finishes_no_handshake_keeps_no_other_out() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let dir = tempfile::tempdir().unwrap();
+    let relay = start(dir.path(), "0.0.0.0:0");
+    let target = relay.socket();
+    let idle: Vec<_> = (0..400).map(|_| TcpStream::connect(target).unwrap()).collect();
+    let other = tokio::net::TcpSocket::new_v4().unwrap();
+    other.bind(([127, 0, 0, 2], 0).into()).unwrap();
+    let mut stream = other.connect(target).await.unwrap();
+    stream.write_all(b"\x13/multistream/1.0.0\n").await.unwrap();
+    let mut answer = [0; 20];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"\x13/multistream/1.0.0\n");
+    drop(idle);
+}
+
 #[test]
 fn a_directory_in_use_and_one_of_a_newer_version_are_refused_in_words() {
     let dir = tempfile::tempdir().unwrap();

@@ -254,15 +254,16 @@ impl Core {
         Ok(())
     }
 
-    /// Tells the network whether strangers may come in.
-    pub(super) fn tell_open(&mut self) {
+    /// Tells the network whether strangers may come in: while an invite may be redeemed. Who comes
+    /// later is told so through the relay, and only where there is none at the door.
+    pub(super) fn tell_open(&mut self, now: Timestamp) {
         let groups = &self.groups;
         let open = self.options.direct
-            && self
-                .hosted
-                .invites
-                .values()
-                .any(|hosting| groups.get(&hosting.row.group).is_some_and(is_active));
+            && self.hosted.invites.values().any(|Hosting { row, .. }| {
+                let group = groups.get(&row.group).filter(|group| is_active(group));
+                let usable = row.ended.is_none() && row.expires >= now;
+                group.is_some_and(|group| usable || group.policy().relays.is_empty())
+            });
         if open != self.hosted.open {
             self.hosted.open = open;
             self.effects.push_back(Effect::OpenForJoins(open));

@@ -329,7 +329,7 @@ impl Core {
             tracing::error!(%error, "the store refuses; trying again");
             self.again = Some(now.plus_ms(AGAIN_MS));
         }
-        self.tell_open();
+        self.tell_open(now);
         if let Some(seq) = self.after.woken.take() {
             self.effects.push_back(Effect::Woken(seq));
         }

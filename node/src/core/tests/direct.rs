@@ -1,7 +1,7 @@
 //! Members' nodes that reach each other without a relay, or beside one.
 
 use super::World;
-use crate::api::types::Path;
+use crate::api::types::{CreateInvite, Path};
 
 #[test]
 fn two_nodes_without_a_relay_join_and_talk() {
@@ -77,4 +77,24 @@ fn a_node_that_takes_no_direct_connections_says_so() {
     let path = world.core("ada").status(now).unwrap().paths.remove(0);
     assert_eq!((path.path, path.member.name.as_str()), (Path::Relay, "bob"));
     assert!(path.reason.contains("turned off"), "{}", path.reason);
+}
+
+#[test]
+fn strangers_are_let_in_only_while_an_invite_may_be_redeemed() {
+    let mut world = World::new();
+    let relay = world.relay(1);
+    world.direct_node("ada", &[&relay]);
+    world.settle();
+    world.create("ada", "reading");
+    assert!(!world.is_open("ada"));
+    let code = world.invite("ada", "reading");
+    assert!(world.is_open("ada"));
+    world.direct_node("bob", &[]);
+    world.joined("bob", &code);
+    assert!(!world.is_open("ada"), "it is used up");
+    let brief = CreateInvite { uses: None, expires_in: Some(60) };
+    world.invite_with("ada", "reading", &brief);
+    assert!(world.is_open("ada"));
+    world.pass(2 * 60 * 60 * 1000);
+    assert!(!world.is_open("ada"), "it has expired");
 }

@@ -186,6 +186,11 @@ impl World {
         self.nodes[name].core.is_none()
     }
 
+    /// Whether a node lets strangers in.
+    pub(super) fn is_open(&self, name: &str) -> bool {
+        self.nodes[name].open
+    }
+
     pub(super) fn relay_stands(&mut self, relay: &str, stands: bool) {
         let peer = address::relays([relay])[0].peer_id;
         self.relays.get_mut(&peer).unwrap().down = !stands;

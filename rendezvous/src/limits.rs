@@ -45,6 +45,11 @@ pub struct Limits {
     pub bytes_per_s: u32,
     /// Bytes that a stream may send at once after a rest.
     pub bytes_burst: u32,
+    /// Bytes that all connections from one IPv4 address or one IPv6 /64 may append together within
+    /// [`Self::address_time`]; more are refused for a while.
+    pub address_bytes: u32,
+    /// See [`Self::address_bytes`].
+    pub address_time: Duration,
     /// How long an entry is kept.
     pub ttl: Duration,
     /// How much is kept.
@@ -60,6 +65,9 @@ pub struct Limits {
     /// How long it may take to answer; then the connection is closed.
     pub ping_timeout: Duration,
 }
+
+/// Addresses of which it is remembered what they appended.
+pub const BUDGETS: usize = 65_536;
 
 /// How many requests one `Open` counts for: checking its proofs is what costs most.
 pub const OPEN_COST: u32 = 15;
@@ -98,6 +106,8 @@ impl Default for Limits {
             requests_burst: 4000,
             bytes_per_s: 4 << 20,
             bytes_burst: 32 << 20,
+            address_bytes: 1 << 30,
+            address_time: Duration::from_hours(24),
             ttl: Duration::from_hours(30 * 24),
             quota: Quota { log_entries: 65_536, log_bytes: 64 << 20, total_bytes: 16 << 30 },
             append_queue: 1024,
@@ -115,6 +125,8 @@ impl Limits {
     pub fn live() -> Self {
         let default = Self::default();
         Self {
+            address_bytes: 32 << 20,
+            address_time: Duration::from_mins(2),
             ttl: Duration::from_mins(2),
             quota: Quota { total_bytes: 256 << 20, ..default.quota },
             ..default

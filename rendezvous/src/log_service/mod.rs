@@ -9,6 +9,7 @@
 //! > An append is answered after it is committed. A follower holds no queue: it is told that there
 //! > is more, and reads from its own cursor when its stream has room. A slow one delays nobody.
 
+mod budgets;
 mod clock;
 mod expiry;
 mod followers;
@@ -38,6 +39,7 @@ use crate::{
     limits::Limits,
     store::{LogStore, Page, StoreError},
 };
+use budgets::Budgets;
 use clock::Clock;
 use followers::Followers;
 use writer::Job;
@@ -50,6 +52,7 @@ pub(crate) struct LogService {
     limits: Limits,
     store: Arc<dyn LogStore>,
     clock: Arc<Clock>,
+    budgets: Budgets,
     followers: Arc<Followers>,
     jobs: mpsc::Sender<Job>,
     reads: Arc<Semaphore>,
@@ -80,7 +83,9 @@ impl LogService {
         )?;
         let reads = Arc::new(Semaphore::new(limits.reads));
         let damaged = AtomicU64::new(0);
-        let service = Self { relay, limits, store, clock, followers, jobs, reads, damaged };
+        let budgets = Budgets::new(&limits);
+        let service =
+            Self { relay, limits, store, clock, budgets, followers, jobs, reads, damaged };
         Ok((Arc::new(service), Writer(writer)))
     }
 

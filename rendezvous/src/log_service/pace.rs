@@ -19,10 +19,32 @@ impl Pace {
 
     /// Takes `cost` tokens; answers how long to wait before the next.
     pub(super) fn take(&mut self, cost: u32, now: Instant) -> Duration {
-        let gained = now.saturating_duration_since(self.at).as_secs_f64() * self.rate;
-        self.tokens = (self.tokens + gained).min(self.burst) - f64::from(cost);
-        self.at = now;
+        self.gain(now);
+        self.tokens -= f64::from(cost);
         Duration::from_secs_f64((-self.tokens / self.rate).max(0.0))
+    }
+
+    /// Takes `cost` tokens if there are as many; otherwise none, and says when there will be.
+    pub(super) fn try_take(&mut self, cost: u32, now: Instant) -> Result<(), Duration> {
+        self.gain(now);
+        let missing = f64::from(cost) - self.tokens;
+        if missing > 0.0 {
+            return Err(Duration::from_secs_f64(missing / self.rate));
+        }
+        self.tokens -= f64::from(cost);
+        Ok(())
+    }
+
+    /// Whether nothing is missing from the bucket.
+    pub(super) fn is_full(&mut self, now: Instant) -> bool {
+        self.gain(now);
+        self.tokens >= self.burst
+    }
+
+    fn gain(&mut self, now: Instant) {
+        let gained = now.saturating_duration_since(self.at).as_secs_f64() * self.rate;
+        self.tokens = (self.tokens + gained).min(self.burst);
+        self.at = now;
     }
 }
 

@@ -7,8 +7,9 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     io,
+    net::IpAddr,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -30,6 +31,7 @@ use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
 
 use super::{
     LogService,
+    budgets::Budget,
     followers::{Bell, Following},
     now,
     pace::Pace,
@@ -54,9 +56,10 @@ pub(crate) enum Ended {
     Io(#[from] io::Error),
 }
 
-/// Serves one client until its stream ends.
+/// Serves one client, who calls from an address, until its stream ends.
 pub(crate) async fn serve(
     service: Arc<LogService>,
+    from: Option<IpAddr>,
     io: impl AsyncRead + AsyncWrite,
 ) -> Result<(), Ended> {
     let mut nonce = [0; 32];
@@ -67,7 +70,8 @@ pub(crate) async fn serve(
     tokio::pin!(reader, writer);
     let (replies, mut done) = mpsc::channel(service.limits.appends_waiting.max(1));
     let bell = Arc::new(Bell::default());
-    let mut session = Session::new(Arc::clone(&service), nonce, replies, Arc::clone(&bell));
+    let budget = from.map(|address| service.budgets.of(address, Instant::now()));
+    let mut session = Session::new(Arc::clone(&service), nonce, budget, replies, Arc::clone(&bell));
     let mut unflushed = false;
 
     loop {
@@ -125,6 +129,10 @@ async fn pause(until: Option<Instant>) {
     }
 }
 
+fn again_in(wait: Duration) -> Refusal {
+    Refusal::RateLimited { retry_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX) }
+}
+
 fn frames(max: usize) -> LengthDelimitedCodec {
     LengthDelimitedCodec::builder().max_frame_length(max.min(u32::MAX as usize)).new_codec()
 }
@@ -133,6 +141,8 @@ fn frames(max: usize) -> LengthDelimitedCodec {
 struct Session {
     service: Arc<LogService>,
     challenge: Challenge,
+    /// Shared by all streams from one address.
+    budget: Option<Budget>,
     logs: BTreeMap<u32, OpenLog>,
     bell: Arc<Bell>,
     replies: mpsc::Sender<(u32, Result<Cursor, Refusal>)>,
@@ -166,6 +176,7 @@ impl Session {
     fn new(
         service: Arc<LogService>,
         nonce: [u8; 32],
+        budget: Option<Budget>,
         replies: mpsc::Sender<(u32, Result<Cursor, Refusal>)>,
         bell: Arc<Bell>,
     ) -> Self {
@@ -179,6 +190,7 @@ impl Session {
         let start = Instant::now();
         Self {
             challenge: Challenge::new(&service.relay, nonce),
+            budget,
             logs: BTreeMap::new(),
             bell,
             replies,
@@ -204,7 +216,7 @@ impl Session {
         self.paused_until = (!wait.is_zero()).then(|| now + wait);
         match request {
             Request::Open { handle, publics, proofs } => self.open(handle, publics, &proofs)?,
-            Request::Append { req, handle, entry } => self.append(req, handle, entry),
+            Request::Append { req, handle, entry } => self.append(req, handle, entry, now),
             Request::Follow { handle, after } => self.follow(handle, after),
             Request::Close { handle } => drop(self.logs.remove(&handle)),
         }
@@ -236,13 +248,19 @@ impl Session {
         Ok(())
     }
 
-    fn append(&mut self, req: u32, handle: u32, entry: Vec<u8>) {
-        if let Err(reason) = self.try_append(req, handle, entry) {
+    fn append(&mut self, req: u32, handle: u32, entry: Vec<u8>, now: Instant) {
+        if let Err(reason) = self.try_append(req, handle, entry, now) {
             self.answers.push_back(Answer::AppendRefused { req, reason });
         }
     }
 
-    fn try_append(&mut self, req: u32, handle: u32, bytes: Vec<u8>) -> Result<(), Refusal> {
+    fn try_append(
+        &mut self,
+        req: u32,
+        handle: u32,
+        bytes: Vec<u8>,
+        now: Instant,
+    ) -> Result<(), Refusal> {
         let log = self.logs.get(&handle).ok_or(Refusal::NoSuchHandle)?;
         if !log.roles.contains(&Role::Write) {
             return Err(Refusal::BadProof);
@@ -253,13 +271,16 @@ impl Session {
         if !is_bucket(bytes.len()) {
             return Err(Refusal::NotBucket);
         }
+        let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let entry = NewEntry { log: log.id, bytes };
-        let retry_ms = u64::try_from(RETRY.as_millis()).unwrap_or(u64::MAX);
-        let job = Job { entry, req, reply: self.replies.clone() };
-        self.service.jobs.try_send(job).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Refusal::RateLimited { retry_ms },
-            mpsc::error::TrySendError::Closed(_) => Refusal::Unavailable,
+        let room = self.service.jobs.try_reserve().map_err(|error| match error {
+            mpsc::error::TrySendError::Full(()) => again_in(RETRY),
+            mpsc::error::TrySendError::Closed(()) => Refusal::Unavailable,
         })?;
+        if let Some(budget) = &self.budget {
+            budget.spend(len, now).map_err(|wait| again_in(wait.max(RETRY)))?;
+        }
+        room.send(Job { entry, req, reply: self.replies.clone() });
         self.appends_waiting += 1;
         Ok(())
     }

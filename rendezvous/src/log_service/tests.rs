@@ -1,6 +1,6 @@
 //! What a client sees of the log service, over a pipe.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{FutureExt as _, SinkExt as _, StreamExt as _};
@@ -57,8 +57,12 @@ impl World {
     }
 
     async fn client_with_pipe(&self, pipe: usize) -> Client {
+        self.client_from(None, pipe).await
+    }
+
+    async fn client_from(&self, from: Option<IpAddr>, pipe: usize) -> Client {
         let (near, far) = tokio::io::duplex(pipe);
-        let session = tokio::spawn(serve(Arc::clone(&self.service), far));
+        let session = tokio::spawn(serve(Arc::clone(&self.service), from, far));
         let frames = LengthDelimitedCodec::builder().max_frame_length(1 << 20).new_codec();
         let mut io = Framed::new(near, frames);
         let hello = io.next().await.unwrap().unwrap();
@@ -365,6 +369,21 @@ async fn a_store_that_fails_ends_the_relay_and_acknowledges_nothing() {
     client.send(Request::Append { req: 1, handle: 1, entry: entry(1, 512) }).await;
     ended.cancelled().await;
     assert!(client.io.next().now_or_never().is_none(), "no answer");
+}
+
+#[tokio::test]
+async fn an_address_can_t_append_more_by_connecting_again() {
+    let day = Duration::from_hours(24);
+    let world = world(Limits { address_bytes: 1024, address_time: day, ..Limits::default() });
+    let [here, there]: [IpAddr; 2] = [[192, 0, 2, 1].into(), [192, 0, 2, 2].into()];
+    for (round, from, is_taken) in
+        [(1, here, true), (2, here, true), (3, here, false), (4, there, true)]
+    {
+        let mut client = world.client_from(Some(from), 1 << 20).await;
+        client.open(1, &keys(1), &[Role::Write]).await;
+        let answer = client.append(1, 1, entry(round, 512)).await;
+        assert_eq!(matches!(answer, Answer::Appended { .. }), is_taken, "{round}: {answer:?}");
+    }
 }
 
 #[tokio::test]

@@ -84,6 +84,8 @@ struct Count {
 pub(super) struct Opened {
     /// To be closed when the stream has ended.
     pub(super) connection: ConnectionId,
+    /// Whom the connection is counted to.
+    pub(super) from: Option<IpAddr>,
     /// The stream.
     pub(super) stream: Stream,
 }
@@ -199,7 +201,8 @@ impl NetworkBehaviour for Front {
         connection: ConnectionId,
         stream: THandlerOutEvent<Self>,
     ) {
-        self.streams.push_back(Opened { connection, stream });
+        let from = self.connections.get(&connection).map(|caller| caller.block);
+        self.streams.push_back(Opened { connection, from, stream });
     }
 
     fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Opened, THandlerInEvent<Self>>> {

@@ -105,10 +105,10 @@ impl Net {
         sessions: &mut JoinSet<ConnectionId>,
     ) {
         match event {
-            SwarmEvent::Behaviour(BehaviourEvent::Front(Opened { connection, stream })) => {
+            SwarmEvent::Behaviour(BehaviourEvent::Front(Opened { connection, from, stream })) => {
                 let service = Arc::clone(service);
                 sessions.spawn(async move {
-                    if let Err(ended) = log_service::serve(service, stream.compat()).await {
+                    if let Err(ended) = log_service::serve(service, from, stream.compat()).await {
                         tracing::debug!(%ended, "a stream ended");
                     }
                     connection

@@ -1,0 +1,88 @@
+//! What each address may append: anybody may make a log, so that nobody may fill the store alone.
+//!
+//! Kept in memory only. All connections from one address share its budget.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::pace::Pace;
+use crate::limits::{BUDGETS, Limits};
+
+/// The budgets of all addresses that have spent something lately.
+pub(super) struct Budgets {
+    bytes: u32,
+    per_s: u32,
+    by_address: Mutex<HashMap<IpAddr, Budget>>,
+}
+
+/// The bytes that one address may still append.
+#[derive(Clone)]
+pub(super) struct Budget(Arc<Mutex<Pace>>);
+
+impl Budgets {
+    pub(super) fn new(limits: &Limits) -> Self {
+        let seconds = limits.address_time.as_secs().max(1);
+        let per_s = u32::try_from(u64::from(limits.address_bytes) / seconds).unwrap_or(u32::MAX);
+        Self { bytes: limits.address_bytes, per_s, by_address: Mutex::default() }
+    }
+
+    /// The budget of an address, or of the block of addresses that counts as one.
+    pub(super) fn of(&self, address: IpAddr, now: Instant) -> Budget {
+        let mut budgets = lock(&self.by_address);
+        if budgets.len() >= BUDGETS {
+            budgets.retain(|_, it| Arc::strong_count(&it.0) > 1 || !lock(&it.0).is_full(now));
+        }
+        if budgets.len() >= BUDGETS {
+            // Whoever has so many addresses is not held by a budget for each.
+            budgets.clear();
+        }
+        let new = || Budget(Arc::new(Mutex::new(Pace::new(self.per_s, self.bytes, now))));
+        budgets.entry(address).or_insert_with(new).clone()
+    }
+}
+
+impl Budget {
+    /// Spends so many bytes, or says after which time they could be spent.
+    pub(super) fn spend(&self, bytes: u32, now: Instant) -> Result<(), Duration> {
+        lock(&self.0).try_take(bytes, now)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_one_budget_that_comes_back_in_its_time() {
+        let day = Duration::from_hours(24);
+        let limits = Limits { address_bytes: 86_400_000, address_time: day, ..Limits::default() };
+        let budgets = Budgets::new(&limits);
+        let start = Instant::now();
+        let [here, there]: [IpAddr; 2] = [[192, 0, 2, 1].into(), [192, 0, 2, 2].into()];
+        assert_eq!(budgets.of(here, start).spend(86_400_000, start), Ok(()));
+        let wait = budgets.of(here, start).spend(500, start).unwrap_err();
+        assert_eq!(wait, Duration::from_millis(500));
+        assert_eq!(budgets.of(there, start).spend(1, start), Ok(()));
+        assert_eq!(budgets.of(here, start).spend(500, start + wait), Ok(()));
+        assert_eq!(budgets.of(here, start).spend(86_400_000, start + wait + day), Ok(()));
+    }
+
+    #[test]
+    fn budgets_are_bounded() {
+        let budgets = Budgets::new(&Limits::default());
+        let now = Instant::now();
+        for address in 0..u32::try_from(BUDGETS + 10).unwrap() {
+            let budget = budgets.of(std::net::Ipv4Addr::from(address).into(), now);
+            budget.spend(1, now).unwrap();
+        }
+        assert!(lock(&budgets.by_address).len() <= BUDGETS);
+    }
+}

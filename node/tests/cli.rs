@@ -190,3 +190,11 @@ fn an_empty_passphrase_locks_nothing_and_is_refused() {
     assert_eq!((said.code, said.out.as_str()), (Some(2), ""));
     assert!(said.err.contains("passphrase is empty"), "{}", said.err);
 }
+
+#[test]
+fn an_empty_name_of_a_group_is_refused_before_anything_is_asked() {
+    for command in [&["group", "show", ""][..], &["send", "", "hi"], &["tail", ""]] {
+        let said = nowhere(command, "");
+        assert_eq!(said.code, Some(2), "{command:?}: {}", said.err);
+    }
+}

@@ -22,6 +22,7 @@ const PAGE: u32 = 100;
 #[command(after_help = exit::help(&["wattle history ops -n 100"]))]
 pub struct History {
     /// The group's name, or the first digits of its id
+    #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
     group: String,
     /// How many of the last messages
     #[arg(short, value_name = "N", default_value_t = 50)]

@@ -14,8 +14,9 @@ use super::{Place, args, exit, exit::Exit, show};
 #[command(after_help = exit::help(&["wattle invite ops --uses 3 --expires 7d", "wattle invite ops > code.txt"]))]
 pub struct Invite {
     /// The group's name, or the first digits of its id
+    #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
     group: String,
-    /// How many people may use it
+    /// How many people may use it [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     uses: Option<u32>,
     /// When it ends: 30m, 48h, 7d [default: 48h]

@@ -27,6 +27,7 @@ use super::{
 #[command(after_help = exit::help(&["wattle send ops deployed", "wattle send ops deployed --wait all", "make 2>&1 | wattle send ops"]))]
 pub struct Send {
     /// The group's name, or the first digits of its id
+    #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
     group: String,
     /// The message
     text: Vec<String>,

@@ -23,6 +23,7 @@ use super::{
 #[command(after_help = exit::help(&["wattle tail ops", "wattle --json tail ops -n 0"]))]
 pub struct Tail {
     /// The group's name, or the first digits of its id
+    #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
     group: String,
     /// How many of the last messages to begin with
     #[arg(short, value_name = "N", default_value_t = 10)]

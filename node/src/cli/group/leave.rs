@@ -9,6 +9,7 @@ use crate::cli::{Place, exit, exit::Exit, show};
 #[command(after_help = exit::help(&[]))]
 pub struct Leave {
     /// The group's name, or the first digits of its id
+    #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
     group: String,
 }
 

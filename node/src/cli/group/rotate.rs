@@ -10,6 +10,7 @@ use crate::cli::{Place, exit, exit::Exit, show};
 #[command(after_help = exit::help(&[]))]
 pub struct Rotate {
     /// The group's name, or the first digits of its id
+    #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
     group: String,
 }
 

@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use libp2p::Multiaddr;
 use rendezvous::{
-    Config, DataDirError, Limits, Relay, StartError, Storage,
+    Config, DataDirError, Limits, ListenError, Relay, StartError, Storage,
     config::{BadAddress, PORT, every_interface, external},
     store::StoreError,
 };
@@ -48,7 +48,7 @@ struct Run {
     data_dir: Option<PathBuf>,
     /// Where to listen, TCP and QUIC alike; port 0: the system chooses [default: port 4407 of every
     /// interface].
-    #[arg(long, value_name = "IP:PORT")]
+    #[arg(long, value_name = "IP:PORT", value_parser = parse_listen)]
     listen: Vec<SocketAddr>,
     /// Under which address others reach it, if it can't know: HOST:PORT or a multiaddr.
     #[arg(long, value_name = "ADDR", value_parser = parse_external)]
@@ -157,6 +157,11 @@ fn words(error: &anyhow::Error) -> String {
 
 fn advice(error: &StartError) -> Option<String> {
     Some(match error {
+        StartError::Listen(ListenError::Bind { source, .. })
+            if source.kind() == io::ErrorKind::AddrNotAvailable =>
+        {
+            format!("This machine has no such address; for all that it has: --listen 0.0.0.0:{PORT}")
+        }
         StartError::Listen(_) => format!(
             "Is another relay running, or port {PORT} taken? Name another: --listen 0.0.0.0:PORT"
         ),
@@ -176,6 +181,10 @@ fn advice(error: &StartError) -> Option<String> {
         }
         _ => return None,
     })
+}
+
+fn parse_listen(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "expected IP:PORT, such as 0.0.0.0:4407 or [::]:4407")
 }
 
 fn parse_external(text: &str) -> Result<External, BadAddress> {

@@ -181,7 +181,13 @@ fn no_setting_makes_it_log_who_connects_from_where() {
 }
 
 #[test]
-fn wrong_usage_has_a_code_of_its_own() {
+fn wrong_usage_and_an_address_of_another_machine_have_codes_of_their_own() {
     let dir = tempfile::tempdir().unwrap();
-    assert_eq!(fails(dir.path(), "nowhere").0, Some(2));
+    let (code, words) = fails(dir.path(), "4407");
+    assert_eq!(code, Some(2));
+    assert!(words.contains("[::]:4407"), "{words}");
+    // For documentation only (RFC 5737): no machine has it.
+    let (code, words) = fails(dir.path(), "192.0.2.1:4407");
+    assert_eq!(code, Some(4));
+    assert!(words.contains("no such address"), "{words}");
 }

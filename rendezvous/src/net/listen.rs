@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr, UdpSocket},
+    net::{IpAddr, SocketAddr, TcpListener, UdpSocket},
     time::Duration,
 };
 
@@ -39,7 +39,10 @@ pub(super) async fn on_all(
             Err(error) if addr.is_ipv6() && addr.ip().is_unspecified() && !addrs.is_empty() => {
                 tracing::warn!(%error, "listening without IPv6");
             }
-            Err(source) => return Err(ListenError::Bind { addr: *addr, source }),
+            Err(error) => {
+                let source = plainly(*addr, error);
+                return Err(ListenError::Bind { addr: *addr, source });
+            }
         }
     }
     addrs.retain(is_reachable);
@@ -157,6 +160,13 @@ fn is_loopback(addr: &Multiaddr) -> bool {
 /// A link-local IPv6 address means nothing without the name of an interface.
 fn is_reachable(addr: &Multiaddr) -> bool {
     !addr.iter().any(|part| matches!(part, Protocol::Ip6(ip) if ip.is_unicast_link_local()))
+}
+
+/// What the system says to this address when asked by nobody else: libraries wrap its word so that
+/// it can't be got out again.
+fn plainly(addr: SocketAddr, wrapped: io::Error) -> io::Error {
+    let tcp = TcpListener::bind(addr).err();
+    tcp.or_else(|| UdpSocket::bind(addr).err()).unwrap_or(wrapped)
 }
 
 fn cause(error: TransportError<io::Error>) -> io::Error {

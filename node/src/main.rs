@@ -5,7 +5,9 @@ mod cli;
 use std::process::ExitCode;
 
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    EnvFilter, Layer, filter::filter_fn, fmt, layer::SubscriberExt, util::SubscriberInitExt,
+};
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
@@ -23,14 +25,14 @@ fn main() -> ExitCode {
     exit
 }
 
-/// Writes to standard error what `WATTLE_LOG` asks for. By default nothing of libraries: they may
-/// name addresses.
+/// Writes to standard error what `WATTLE_LOG` asks for, of Wattle's own words only: libraries write
+/// addresses and PeerIds into theirs, and no setting may bring those out.
 fn log() {
-    let filter = EnvFilter::try_from_env("WATTLE_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("off,node=warn,rendezvous=warn,wattle=warn"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .init();
+    let wanted = EnvFilter::try_from_env("WATTLE_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    let ours = filter_fn(|it| OURS.contains(&it.target().split("::").next().unwrap_or_default()));
+    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(false).with_filter(ours);
+    tracing_subscriber::registry().with(wanted).with(lines).init();
 }
+
+/// The crates whose words are logged.
+const OURS: [&str; 3] = ["node", "rendezvous", "wattle"];

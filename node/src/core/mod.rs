@@ -305,16 +305,24 @@ impl Core {
         self.retry_refused(now)?;
         self.close_silent(now);
         if self.tidy <= now {
+            // Where the clock has leapt, what only looks old gets another hour.
+            let leapt = now.ms_since(self.tidy) > 24 * HOUR_MS;
             self.tidy = now.plus_ms(HOUR_MS);
-            self.tidy_up(now)?;
+            self.renew_noise(now);
+            if !leapt {
+                self.tidy_up(now)?;
+            }
         }
         Ok(())
     }
 
-    fn tidy_up(&mut self, now: Timestamp) -> Result<(), StoreError> {
+    fn renew_noise(&mut self, now: Timestamp) {
         if self.noise.not_after() < now.plus_ms(24 * HOUR_MS) {
             self.noise = NoiseKey::generate(&self.me, now, &mut self.rng);
         }
+    }
+
+    fn tidy_up(&mut self, now: Timestamp) -> Result<(), StoreError> {
         self.store.transaction(|tx| {
             tx.trim_archive(now)?;
             tx.trim_outbox(now)?;

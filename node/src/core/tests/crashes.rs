@@ -158,3 +158,19 @@ fn a_clock_that_was_ahead_and_is_set_back_holds_nothing_up() {
         assert!(delivery.stored && delivery.missing.is_empty(), "{}: {delivery:?}", message.text);
     }
 }
+
+#[test]
+fn a_clock_that_leaps_ahead_costs_no_message_that_waits() {
+    let (mut world, relay) = group_of(&["ada", "bob"]);
+    world.relay_is_full(&relay, true);
+    world.send("ada", "reading", "from the year before the clock was set");
+    world.now = world.now.plus_ms(20 * 365 * 24 * 60 * 60 * 1000);
+    let now = world.now;
+    for name in ["ada", "bob"] {
+        world.core(name).on_deadline(now).unwrap();
+    }
+    world.settle();
+    world.relay_is_full(&relay, false);
+    world.pass(600_000);
+    assert_eq!(world.texts("bob"), ["from the year before the clock was set"]);
+}

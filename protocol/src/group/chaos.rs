@@ -588,7 +588,5 @@ fn the_same_seed_gives_the_same_chaos() {
         let people = chaos.world.people.into_iter();
         (chaos.world.logs, people.map(|person| person.records).collect::<Vec<_>>())
     };
-    for seed in [5, 6] {
-        assert!(run(seed) == run(seed));
-    }
+    assert!(run(6) == run(6));
 }

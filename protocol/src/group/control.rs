@@ -258,10 +258,14 @@ impl Group {
         members.values().filter(|standing| standing.rank < own).count() as u64
     }
 
+    /// Whether an op begins a topic with this commitment.
+    pub(super) fn names(&self, commit: &[u8; 32]) -> bool {
+        self.ops.iter().any(|op| op.body().kind.topic_commit().as_ref() == Some(commit))
+    }
+
     pub(super) fn learn_topic<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>, topic: TopicSecret) {
         let commit = topic.commit();
-        let named = self.ops.iter().any(|op| op.body().kind.topic_commit() == Some(commit));
-        if named && self.topics.learn(&self.id, topic, cx.now) {
+        if self.names(&commit) && self.topics.learn(&self.id, topic, cx.now) {
             self.dirty.mark(Key::Topic(commit));
             self.out.push_back(Output::Event(Event::Logs));
             self.out.push_back(Output::Event(Event::Ready));

@@ -110,6 +110,7 @@ enum Timer {
     Lost,
     Hello,
     Resync,
+    Serve,
     Answers,
 }
 
@@ -138,6 +139,7 @@ impl Group {
                 Timer::Lost => self.find_lost(&mut cx),
                 Timer::Hello => self.hello(),
                 Timer::Resync => self.resync(&mut cx),
+                Timer::Serve => self.serve_more(cx.now),
                 Timer::Answers => self.give_answers(&mut cx),
             }
         }
@@ -280,6 +282,8 @@ impl Group {
 
 #[cfg(test)]
 mod chaos;
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

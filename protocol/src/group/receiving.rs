@@ -27,6 +27,8 @@ use crate::{
 const HELD: usize = 256;
 /// Chains remembered, of all senders.
 const CHAINS: usize = 4096;
+/// Chains of one sender that stay open while messages of them are lacking.
+const UNREAD_CHAINS: usize = 256;
 /// Receipts are gathered this long, in milliseconds.
 const RECEIPTS_MS: u64 = 120;
 /// A bundle that does not come by itself is asked for after this long, in milliseconds.
@@ -387,7 +389,8 @@ impl Group {
         let Some(Held { head, pages }) = self.receiving.held.remove(&chain) else { return };
         self.receiving.wanted.remove(&chain);
         let drop_parked = !matches!(state, ChainState::Open(_));
-        self.receiving.chains.insert(chain, Entry { head, pages, at: cx.now, state });
+        let at = self.next_at(cx.now);
+        self.receiving.chains.insert(chain, Entry { head, pages, at, state });
         self.dirty.mark(Key::Bundle(chain));
         self.dirty.mark(Key::Chain(chain));
         if drop_parked {
@@ -396,35 +399,64 @@ impl Group {
                 self.dirty.mark(Key::Parked(id));
             }
         }
-        while self.receiving.chains.len() > CHAINS {
-            let oldest = self.receiving.chains.iter().min_by_key(|(_, entry)| entry.at);
-            let Some(oldest) = oldest.map(|(chain, _)| *chain) else { break };
-            self.receiving.chains.remove(&oldest);
-            self.dirty.mark(Key::Bundle(oldest));
-            self.dirty.mark(Key::Chain(oldest));
-        }
+        self.evict_chains();
     }
 
-    /// Keeps the newest chains of a sender readable; the keys of older ones go.
+    /// Keeps the newest chains of a sender readable, and older ones until they are read to their
+    /// end; the keys of the others go.
     fn retire_chains(&mut self, sender: MemberId) {
-        let mut open: Vec<_> = self
-            .receiving
-            .chains
-            .iter()
-            .filter(|(_, entry)| {
-                entry.head.head().sender == sender && matches!(entry.state, ChainState::Open(_))
+        let chains = &self.receiving.chains;
+        let own = chains.iter().filter(|(_, entry)| entry.head.head().sender == sender);
+        let ends: BTreeMap<ChainId, u32> = own
+            .clone()
+            .filter_map(|(_, entry)| entry.head.head().closing)
+            .map(|closing| (closing.chain, closing.count))
+            .collect();
+        let mut open: Vec<(Timestamp, ChainId, bool)> = own
+            .filter_map(|(chain, entry)| match &entry.state {
+                ChainState::Open(read) => Some((entry.at, *chain, read)),
+                _ => None,
             })
-            .map(|(chain, entry)| (entry.at, *chain))
+            .map(|(at, chain, read)| {
+                let end = ends.get(&chain);
+                (at, chain, end.is_some_and(|end| (0..*end).all(|index| read.has(index))))
+            })
             .collect();
         open.sort_unstable();
         let excess = open.len().saturating_sub(2 * CHAINS_PER_INCARNATION);
-        for (_, chain) in open.into_iter().take(excess) {
-            if let Some(entry) = self.receiving.chains.get_mut(&chain)
+        let unread = open.len().saturating_sub(UNREAD_CHAINS);
+        for (place, (_, chain, read)) in open.into_iter().take(excess).enumerate() {
+            if (read || place < unread)
+                && let Some(entry) = self.receiving.chains.get_mut(&chain)
                 && let ChainState::Open(read) = &entry.state
             {
                 entry.state = ChainState::Closed { next: read.next() };
                 self.dirty.mark(Key::Chain(chain));
             }
+        }
+    }
+
+    /// A time for a new entry, later than that of every other: the order of coming stays known.
+    pub(super) fn next_at(&self, now: Timestamp) -> Timestamp {
+        let last = self.receiving.chains.values().map(|entry| entry.at).max();
+        last.map_or(now, |last| now.max(last.plus_ms(1)))
+    }
+
+    /// Forgets the oldest chain of whoever has most, while there are too many.
+    pub(super) fn evict_chains(&mut self) {
+        while self.receiving.chains.len() > CHAINS {
+            let mut of: BTreeMap<MemberId, (usize, Timestamp, ChainId)> = BTreeMap::new();
+            for (chain, entry) in &self.receiving.chains {
+                let most = of.entry(entry.head.head().sender).or_insert((0, entry.at, *chain));
+                let oldest = (most.1, most.2).min((entry.at, *chain));
+                *most = (most.0 + 1, oldest.0, oldest.1);
+            }
+            let Some((_, _, chain)) = of.into_values().max_by_key(|(count, _, _)| *count) else {
+                return;
+            };
+            self.receiving.chains.remove(&chain);
+            self.dirty.mark(Key::Bundle(chain));
+            self.dirty.mark(Key::Chain(chain));
         }
     }
 

@@ -10,7 +10,7 @@ use alloc::{
 };
 
 use minicbor::{Decode, Encode};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::{
     Change, Group, GroupState,
@@ -128,6 +128,18 @@ struct ParkedRecord {
     at: Timestamp,
     #[cbor(n(3), with = "minicbor::bytes")]
     bytes: Vec<u8>,
+}
+
+impl Drop for TopicRecord {
+    fn drop(&mut self) {
+        self.secret.zeroize();
+    }
+}
+
+impl Drop for ChainRecord {
+    fn drop(&mut self) {
+        self.chain.zeroize();
+    }
 }
 
 impl Key {

@@ -145,6 +145,7 @@ impl Group {
         topic: Option<&TopicSecret>,
         under: &[[u8; 32]],
     ) {
+        self.join_heads(cx, under);
         let roster = self.ops.resolve().roster(self.id);
         let others: Vec<MemberId> =
             roster.members().iter().filter(|member| **member != self.me).copied().collect();
@@ -188,7 +189,9 @@ impl Group {
         self.publish_bundle(cx, &sealed.bundle, under);
         let Bundle { head, pages } = sealed.bundle;
         let state = ChainState::Mine { count: 0 };
-        self.receiving.chains.insert(id, Entry { head, pages, at: cx.now, state });
+        let at = self.next_at(cx.now);
+        self.receiving.chains.insert(id, Entry { head, pages, at, state });
+        self.evict_chains();
         for key in [Key::Meta, Key::Inits(id), Key::Bundle(id), Key::Chain(id)] {
             self.dirty.mark(key);
         }

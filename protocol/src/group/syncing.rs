@@ -4,7 +4,10 @@
 //! Each side then sends what the other's summary lacks, and [`Frame::Done`]. What is still lacking
 //! later is asked for by name. docs/spec/protocol.md 3.21.
 
-use alloc::{collections::BTreeSet, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 
 use minicbor::bytes::ByteVec;
 use rand_core::CryptoRng;
@@ -13,13 +16,16 @@ use super::{
     ChainState, Cx, Event, FrameError, Group, GroupState, Output, Source, Timer,
     control::parts,
     records::Key,
-    wire::{BundleWire, CardSummary, ChainSummary, Data, Frame, Served, Statement, Summary, Want},
+    wire::{
+        BundleWire, CardSummary, ChainSummary, Data, Frame, Indexes, Served, Statement, Summary,
+        Want,
+    },
 };
 use crate::{
     codec,
     envelope::{self, Header},
-    ids::{ChainId, MemberId},
-    limits::{CHAIN_MESSAGES, FRAME_MAX},
+    ids::{ChainId, MemberId, Timestamp},
+    limits::{CHAIN_MESSAGES, FRAME_MAX, TOPICS},
 };
 
 /// Chains on one page of a summary: at most 256 missing indexes each would still fit a frame.
@@ -28,6 +34,11 @@ const PER_PAGE: usize = 64;
 const NAMED: usize = 4096;
 /// Channels are evened out again this often, in milliseconds.
 const AGAIN_MS: u64 = 5 * 60 * 1000;
+/// Messages served to one peer at once, and how soon the next follow, in milliseconds.
+const AT_ONCE: usize = 1024;
+const SERVE_MS: u64 = 100;
+/// Heads told on one page.
+const HEADS: usize = 256;
 /// A summary that has not come by then is asked for, in milliseconds.
 const HELLO_MS: u64 = 1_000;
 
@@ -38,8 +49,13 @@ pub(super) struct Peer {
     pub synced: bool,
     /// Its summary has come, whole.
     heard: bool,
+    /// Something that it lacked by its summary has not been sent yet.
+    serving: bool,
+    /// When its last whole summary, and its last question for one, were answered.
+    answered: Option<Timestamp>,
+    told: Option<Timestamp>,
     named: BTreeSet<ChainId>,
-    lacks: Vec<(ChainId, Vec<u32>)>,
+    lacks: BTreeMap<ChainId, Vec<u32>>,
 }
 
 impl Group {
@@ -63,10 +79,13 @@ impl Group {
         self.peers.remove(&member);
     }
 
-    /// All that a relay had in one of this group's logs has been read.
+    /// All that a relay had in one of this group's logs has been read. It counts for those that are
+    /// written to now: an older one says nothing of what came after.
     pub fn on_caught_up<R: CryptoRng>(&mut self, _: Cx<'_, R>, log: crate::ids::LogId) {
-        let known = self.topics.log_keys(&self.id).any(|(_, keys)| keys.id() == log);
-        if known && !self.relays_up {
+        let write = self.write_topics();
+        let topics = write.iter().filter_map(|commit| self.topics.topic(commit));
+        let current = topics.map(|topic| topic.log).any(|current| current == log);
+        if current && !self.relays_up {
             self.relays_up = true;
             self.out.push_back(Output::Event(Event::Ready));
         }
@@ -106,11 +125,11 @@ impl Group {
             Frame::Have(ids) => self.gossip.on_have(from, &ids, cx.now),
             Frame::Graft(ids) => self.gossip.on_graft(from, &ids),
             Frame::Prune => self.gossip.on_prune(from),
-            Frame::Summary(summary) => self.take_summary(from, &summary),
+            Frame::Summary(summary) => self.take_summary(cx.now, from, &summary),
             Frame::Data(data) => self.take_data(cx, from, data),
             Frame::Done => self.on_done(from),
             Frame::Want(want) => self.take_want(from, &want),
-            Frame::Hello => self.tell_summary(from),
+            Frame::Hello => self.take_hello(cx.now, from),
             Frame::Presence(presence) => self.take_presence(from, presence),
         }
         Ok(())
@@ -193,7 +212,7 @@ impl Group {
             let page: Vec<_> = chains.by_ref().take(PER_PAGE).collect();
             let page_cards: Vec<_> = cards.by_ref().take(4 * PER_PAGE).collect();
             let last = chains.peek().is_none() && cards.peek().is_none();
-            let heads = self.ops.heads();
+            let heads = self.ops.heads().into_iter().take(HEADS).collect();
             let summary = Summary { heads, chains: page, cards: page_cards, last };
             self.frame(to, &Frame::Summary(summary));
             if last {
@@ -202,8 +221,21 @@ impl Group {
         }
     }
 
+    /// A peer asks for the summary; each answer costs much more than the question.
+    fn take_hello(&mut self, now: Timestamp, from: MemberId) {
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        if peer.told.is_none_or(|told| now.ms_since(told) >= HELLO_MS) {
+            peer.told = Some(now);
+            self.tell_summary(from);
+        }
+    }
+
     /// Sends what the peer's summary lacks; after its last page also what it does not name.
-    fn take_summary(&mut self, from: MemberId, summary: &Summary) {
+    fn take_summary(&mut self, now: Timestamp, from: MemberId, summary: &Summary) {
+        let Some(peer) = self.peers.get(&from) else { return };
+        if peer.answered.is_some_and(|answered| now.ms_since(answered) < HELLO_MS) {
+            return;
+        }
         let lacks: Vec<_> =
             summary.chains.iter().filter_map(|theirs| self.lacking(&from, theirs)).collect();
         let Some(peer) = self.peers.get_mut(&from) else { return };
@@ -226,25 +258,58 @@ impl Group {
         let ops = self.ops_after(&summary.heads);
         self.send_parts(from, ops, |ops| Data { ops, ..Data::default() });
         let Some(peer) = self.peers.get_mut(&from) else { return };
-        peer.heard = true;
+        (peer.heard, peer.answered) = (true, Some(now));
         let named = core::mem::take(&mut peer.named);
-        let mut messages = core::mem::take(&mut peer.lacks);
-        let unnamed: Vec<ChainId> = self
+        let mut lacks = core::mem::take(&mut peer.lacks);
+        let mut unnamed: Vec<(Timestamp, ChainId)> = self
             .receiving
             .chains
-            .keys()
-            .filter(|chain| !named.contains(chain) && self.may_have(&from, chain))
-            .copied()
+            .iter()
+            .filter(|(chain, _)| !named.contains(chain) && self.may_have(&from, chain))
+            .map(|(chain, entry)| (entry.at, *chain))
             .collect();
-        for chain in unnamed {
+        // In the order of coming, in which the ratchets under them went on.
+        unnamed.sort_unstable();
+        for (_, chain) in unnamed {
             self.send_bundle(from, &chain);
             let nothing = ChainSummary { chain, next: 0, missing: Vec::new() };
-            messages.extend(self.lacking(&from, &nothing));
+            lacks.extend(self.lacking(&from, &nothing));
         }
-        if !messages.is_empty() {
-            self.out.push_back(Output::Serve { to: from, messages });
+        if let Some(peer) = self.peers.get_mut(&from) {
+            peer.lacks = lacks;
+            peer.serving = true;
         }
-        self.frame(from, &Frame::Done);
+        self.serve_more(now);
+    }
+
+    /// Serves each peer a bounded part of what its summary lacked, oldest chains first; the rest
+    /// follows.
+    pub(super) fn serve_more(&mut self, now: Timestamp) {
+        let serving: Vec<MemberId> =
+            self.peers.iter().filter(|(_, peer)| peer.serving).map(|(id, _)| *id).collect();
+        for member in serving {
+            let Some(peer) = self.peers.get_mut(&member) else { continue };
+            let mut left: Vec<_> = core::mem::take(&mut peer.lacks).into_iter().collect();
+            left.sort_by_key(|(chain, _)| self.receiving.chains.get(chain).map(|entry| entry.at));
+            let mut room = AT_ONCE;
+            let fits = left.iter().take_while(|(_, indexes)| {
+                let fits = indexes.len() <= room;
+                room = room.saturating_sub(indexes.len());
+                fits
+            });
+            let rest = left.split_off(fits.count());
+            let done = rest.is_empty();
+            peer.lacks = rest.into_iter().collect();
+            peer.serving = !done;
+            if !left.is_empty() {
+                self.out.push_back(Output::Serve { to: member, messages: left });
+            }
+            if done {
+                self.frame(member, &Frame::Done);
+            } else {
+                self.set_timer(Timer::Serve, now.plus_ms(SERVE_MS));
+            }
+        }
     }
 
     /// What this node has of a chain and the peer lacks, if it is entitled to it.
@@ -298,7 +363,7 @@ impl Group {
             return;
         }
         self.take_cards(data.cards.iter().map(|card| card.as_slice()));
-        for topic in data.topics {
+        for topic in data.topics.into_iter().take(TOPICS) {
             if let Ok(bytes) = <[u8; 32]>::try_from(topic.as_slice()) {
                 self.learn_topic(cx, crate::topic::TopicSecret::from_bytes(bytes));
             }
@@ -338,15 +403,16 @@ impl Group {
                 .collect();
             self.frame(from, &Frame::Data(Data { topics, ..Data::default() }));
         }
-        let messages: Vec<_> = want
-            .messages
-            .iter()
-            .take(PER_PAGE)
-            .filter_map(|wanted| {
-                let missing = wanted.indexes.clone();
-                self.lacking(&from, &ChainSummary { chain: wanted.chain, next: u32::MAX, missing })
-            })
-            .collect();
+        let mut room = AT_ONCE;
+        let mut messages = Vec::new();
+        for Indexes { chain, indexes } in want.messages.iter().take(PER_PAGE) {
+            let missing = indexes.iter().copied().take(room).collect();
+            let wanted = ChainSummary { chain: *chain, next: u32::MAX, missing };
+            if let Some((chain, indexes)) = self.lacking(&from, &wanted) {
+                room = room.saturating_sub(indexes.len());
+                messages.push((chain, indexes));
+            }
+        }
         if !messages.is_empty() {
             self.out.push_back(Output::Serve { to: from, messages });
         }

@@ -16,7 +16,7 @@ use crate::{
     identity::SignedCard,
     ids::{InviteId, MemberId, OpId, Timestamp},
     invite::InviteRecord,
-    limits::{OP_DEPS, WELCOME_BYTES},
+    limits::{OP_DEPS, TOPICS, WELCOME_BYTES},
     membership::{AdmitMode, Body, Cut, Kind, NotAllowed, Op, OpSet, Policy, RemoveReason},
     topic::TopicSecret,
 };
@@ -86,9 +86,12 @@ impl Group {
                 group.people.take_card(card);
             }
         }
-        for topic in &welcome.topics {
+        for topic in welcome.topics.iter().take(TOPICS) {
             let topic = topic.as_slice().try_into().map_err(|_| WelcomeError::Malformed)?;
-            group.topics.learn(&group.id, TopicSecret::from_bytes(topic), cx.now);
+            let topic = TopicSecret::from_bytes(topic);
+            if group.names(&topic.commit()) {
+                group.topics.learn(&group.id, topic, cx.now);
+            }
         }
         for whereabouts in welcome.presences {
             group.people.take_presence(whereabouts.member, whereabouts.presence);
@@ -307,6 +310,14 @@ impl Group {
         }
         self.after_ops(cx, &before, &new);
         new.last().copied().ok_or(NotAllowed::NotAMember)
+    }
+
+    /// Joins the heads where a bundle can't name them all.
+    pub(super) fn join_heads<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>, under: &[[u8; 32]]) {
+        if self.ops.heads().len() > OP_DEPS {
+            // Only a full set of ops has no room for it, and then for nothing else either.
+            let _ = self.enact(cx, Kind::Refresh { topic_commit: None }, None, under);
+        }
     }
 
     /// The op that this comes to, after those that join the heads first if one op can't name them

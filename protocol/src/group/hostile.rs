@@ -1,0 +1,224 @@
+//! What chance, a relay or a hostile member can do to a group, and how far it gets.
+
+use alloc::{format, vec};
+
+use super::{
+    wire::{Frame, Statement, Summary},
+    world::World,
+    *,
+};
+use crate::{codec, ids::LogId, limits::OP_DEPS, membership::Kind, membership::Op};
+
+/// Time enough for what is asked for again and again.
+fn settle_long(world: &mut World) {
+    (0..9).for_each(|_| world.settle());
+}
+
+/// A member signs many ops side by side.
+fn fork(world: &mut World, at: usize, ops: u64) {
+    world.act(at, |group, mut cx| {
+        let forked = (0..ops).map(|n| {
+            let kind = Kind::Refresh { topic_commit: None };
+            let body = group.ops.next(group.me, kind, cx.now.plus_ms(n)).unwrap();
+            Vec::from(Op::sign(body, cx.me.identity()).as_bytes()).into()
+        });
+        let statement = Statement::Ops(forked.collect());
+        let under = group.write_topics();
+        group.publish_control(&mut cx, &statement, &under);
+    });
+    // It takes its own words for known.
+    let log = world.member(at).logs()[0].keys.id();
+    let entry = world.logs[&log].last().unwrap().clone();
+    world.act(at, |group, _| group.gossip = crate::gossip::Gossip::default());
+    let _ = world.act(at, |group, cx| group.on_envelope(cx, Source::Log(log), &entry));
+}
+
+#[test]
+fn more_heads_than_a_bundle_can_name_silence_nobody() {
+    let mut world = World::with(3, true);
+    fork(&mut world, 1, OP_DEPS as u64 + 4);
+    world.settle();
+    assert!(world.member(0).ops.heads().len() > OP_DEPS);
+    world.say(0, "one");
+    world.settle();
+    world.say(2, "two");
+    world.settle();
+    assert_eq!(world.heard(1), ["one", "two"]);
+    assert_eq!(world.heard(2), ["one"]);
+}
+
+#[test]
+fn a_verb_that_is_refused_joins_no_heads() {
+    let mut world = World::with(3, true);
+    fork(&mut world, 1, OP_DEPS as u64 + 4);
+    world.settle();
+    let founder = world.id(0);
+    let before = world.people[2].records.clone();
+    assert!(world.attempt(2, |group, cx| group.remove(cx, founder)).is_err());
+    assert!(world.attempt(2, |group, cx| group.promote(cx, founder)).is_err());
+    assert_eq!(world.people[2].records, before);
+}
+
+#[test]
+fn who_was_away_for_many_chains_misses_none() {
+    for relay in [true, false] {
+        let mut world = World::with(3, relay);
+        world.link(0, 2);
+        world.settle();
+        world.people[1].online = false;
+        let texts: Vec<String> = (0..12).map(|n| format!("{n}")).collect();
+        for text in &texts {
+            world.act(0, Group::rotate).unwrap();
+            world.say(0, text);
+            world.now = world.now.plus_ms(1_000);
+        }
+        world.people[1].online = true;
+        if !relay {
+            world.link(0, 1);
+        }
+        world.settle();
+        assert_eq!(world.heard(1), texts, "relay: {relay}");
+        world.act(0, Group::rotate).unwrap();
+        world.settle();
+        let open = world.member(1).receiving.chains.values();
+        let open = open.filter(|entry| matches!(entry.state, ChainState::Open(_))).count();
+        assert!(open <= 8, "{open} chains are open");
+    }
+}
+
+#[test]
+fn who_comes_back_reads_nothing_that_is_older_than_its_return() {
+    let mut world = World::with(3, true);
+    world.link(0, 1);
+    world.link(0, 2);
+    world.say(0, "before");
+    world.settle();
+    let away = world.id(2);
+    world.act(0, |group, cx| group.remove(cx, away)).unwrap();
+    world.settle();
+    world.say(1, "between");
+    world.settle();
+    world.join(0, 2);
+    world.cut(0, 2);
+    world.link(0, 2);
+    settle_long(&mut world);
+    world.say(1, "after");
+    settle_long(&mut world);
+    assert_eq!(world.heard(2), ["before", "after"]);
+    let alarms = world.people[2].events.iter().filter(|event| matches!(event, Event::Alarm(_)));
+    assert_eq!(alarms.count(), 0);
+}
+
+#[test]
+fn a_newcomer_soon_knows_that_older_chains_are_not_for_it() {
+    let mut world = World::with(4, true);
+    let removed = world.id(2);
+    // The bundle lies on the old log, the message on the new one.
+    world.people[3].group = None;
+    world.act(0, |group, cx| group.remove(cx, removed)).unwrap();
+    world.say(0, "not for newcomers");
+    let third = world.id(3);
+    world.act(0, |group, cx| group.remove(cx, third)).unwrap();
+    world.say(0, "nor is this");
+    world.settle();
+    world.join(0, 3);
+    settle_long(&mut world);
+    assert!(world.member(3).receiving.parked.is_empty());
+    let alarms = world.people[3].events.iter().filter(|event| matches!(event, Event::Alarm(_)));
+    assert_eq!(alarms.count(), 0);
+    assert_eq!(world.heard(3), Vec::<String>::new());
+}
+
+/// The first removes somebody; the relay loses what it said after the op itself.
+fn lose_the_topic(world: &mut World, gone: usize) -> LogId {
+    let log = world.member(0).logs()[0].keys.id();
+    let gone = world.id(gone);
+    world.act(0, |group, cx| group.remove(cx, gone)).unwrap();
+    world.logs.get_mut(&log).unwrap().pop();
+    log
+}
+
+#[test]
+fn a_topic_whose_only_holder_is_gone_is_replaced() {
+    let mut world = World::with(4, true);
+    lose_the_topic(&mut world, 3);
+    world.people[0].online = false;
+    world.deliver();
+    assert_eq!(world.member(1).ready(world.now), Err(NotReady::NoTopic));
+    settle_long(&mut world);
+    world.say(1, "we go on");
+    world.settle();
+    assert_eq!(world.heard(2), ["we go on"]);
+    world.people[0].online = true;
+    settle_long(&mut world);
+    assert_eq!(world.heard(0), ["we go on"]);
+    assert_eq!(world.member(0).fingerprint(), world.member(1).fingerprint());
+    assert_eq!(world.heard(3), Vec::<String>::new());
+}
+
+#[test]
+fn a_topic_that_one_member_lacks_is_handed_over_on_the_log() {
+    let mut world = World::with(4, true);
+    let log = world.member(0).logs()[0].keys.id();
+    let gone = world.id(3);
+    world.act(0, |group, cx| group.remove(cx, gone)).unwrap();
+    // The relay shows one member the op and hides the keys.
+    let end = world.logs[&log].len();
+    world.people[1].online = false;
+    world.deliver();
+    world.people[0].online = false;
+    world.people[1].online = true;
+    let read = world.people[1].read[&log];
+    while world.people[1].read[&log] < end - 1 {
+        world.read(1, log, None);
+    }
+    assert!(read < end);
+    world.read(1, log, Some(super::world::Trick::Hide));
+    let ops = world.member(2).ops.iter().count();
+    settle_long(&mut world);
+    assert!(!world.member(1).lacks_topics());
+    assert_eq!(world.member(1).ops.iter().count(), ops, "no other topic was begun");
+    world.say(2, "one");
+    world.settle();
+    assert_eq!(world.heard(1), ["one"]);
+}
+
+#[test]
+fn a_question_to_everybody_is_answered_by_one() {
+    let mut world = World::with(6, true);
+    settle_long(&mut world);
+    let before = world.published;
+    let want = wire::Want { ops_after: Some(vec![]), ..wire::Want::default() };
+    world.act(1, |group, mut cx| {
+        let under = group.write_topics();
+        group.publish_control(&mut cx, &Statement::Want(want), &under);
+    });
+    settle_long(&mut world);
+    assert_eq!(world.published - before, 2, "the question and one answer");
+}
+
+#[test]
+fn questions_on_a_channel_cost_a_bounded_answer() {
+    let mut world = World::with(2, true);
+    world.link(0, 1);
+    world.settle();
+    let (before, from) = (world.framed, world.id(1));
+    let hello = codec::encode(&Frame::Hello);
+    let chain = |n: u32| wire::ChainSummary {
+        chain: world.member(0).receiving.chains.keys().next().copied().unwrap_or(ChainId([9; 16])),
+        next: n,
+        missing: (0..256).collect(),
+    };
+    let summary = Frame::Summary(Summary {
+        heads: vec![],
+        chains: (0..40).map(chain).collect(),
+        cards: vec![],
+        last: false,
+    });
+    let summary = codec::encode(&summary);
+    for _ in 0..50 {
+        world.act(0, |group, cx| group.on_frame(cx, from, &hello)).unwrap();
+        world.act(0, |group, cx| group.on_frame(cx, from, &summary)).unwrap();
+    }
+    assert!(world.framed - before <= 2, "{} frames", world.framed - before);
+}

@@ -59,6 +59,8 @@ impl Sending {
                 chain.roster() != roster.hash()
                     || chain.count() >= CHAIN_MESSAGES
                     || now.ms_since(chain.born()) >= CHAIN_AGE_MS
+                    // Made before the clock was set back.
+                    || chain.born().ms_since(now) >= CHAIN_AGE_MS
             })
     }
 }

@@ -174,3 +174,26 @@ fn a_clock_that_leaps_ahead_costs_no_message_that_waits() {
     world.pass(600_000);
     assert_eq!(world.texts("bob"), ["from the year before the clock was set"]);
 }
+
+#[test]
+fn keys_made_while_the_clock_was_years_ahead_do_not_live_for_years() {
+    const YEARS_MS: u64 = 10 * 365 * 24 * 60 * 60 * 1000;
+    let (mut world, _) = group_of(&["ada", "bob"]);
+    let start = world.now;
+    world.now = start.plus_ms(YEARS_MS);
+    world.send("ada", "reading", "ahead");
+    world.now = start;
+    for name in ["ada", "bob"] {
+        world.core(name).on_clock_set_back(start);
+    }
+    let made = |world: &mut World| {
+        let events = world.events("ada").into_iter();
+        events.filter(|event| matches!(event.what, crate::api::types::What::Rotated { .. })).count()
+    };
+    let before = made(&mut world);
+    world.send("ada", "reading", "now");
+    assert_eq!(made(&mut world), before + 1);
+    world.send("ada", "reading", "and once is enough");
+    assert_eq!(made(&mut world), before + 1);
+    assert_eq!(world.texts("bob"), ["ahead", "now", "and once is enough"]);
+}

@@ -129,11 +129,40 @@ impl Card {
 }
 
 /// Whether a name may stand on a card or a group: 1 to [`limits::NAME_BYTES`] bytes, no control
-/// characters, no white space at either end.
+/// characters, nothing that is invisible or turns the direction of text, no white space at either
+/// end. The joiners that some scripts and emoji need are allowed.
 #[must_use]
 pub fn is_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= limits::NAME_BYTES
         && name.trim() == name
-        && !name.chars().any(char::is_control)
+        && !name.chars().any(|c| c.is_control() || is_hidden(c))
+}
+
+/// Characters that change how a line looks without being seen (Unicode Standard Annex 9, and the
+/// format characters of width zero).
+fn is_hidden(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}'
+            | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_shows_all_that_it_is() {
+        for name in ["ana", "Åsa", "علي", "می\u{200c}نا", "👩\u{200d}💻", "two words"] {
+            assert!(is_name(name), "{name}");
+        }
+        for name in ["", " ana", "ana ", "a\nb", "ana\u{200b}", "\u{202e}ana", "\u{feff}ana"] {
+            assert!(!is_name(name), "{name:?}");
+        }
+        assert!(is_name(&"a".repeat(limits::NAME_BYTES)));
+        assert!(!is_name(&"a".repeat(limits::NAME_BYTES + 1)));
+    }
 }

@@ -24,7 +24,7 @@ pub struct Endpoint {
 
 /// A name that can't stand on a card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a name has 1 to 64 bytes, no control characters and no space at its ends")]
+#[error("a name has 1 to 64 bytes, no control or hidden characters and no space at its ends")]
 pub struct BadName;
 
 /// A stored endpoint that can't be read.

@@ -56,7 +56,7 @@ pub enum VerbError {
     RemoveSelf,
     /// A name that can't be.
     #[error(
-        "a name has 1 to {} bytes, no control characters and no space at its ends",
+        "a name has 1 to {} bytes, no control or hidden characters and no space at its ends",
         limits::NAME_BYTES
     )]
     BadName,

@@ -21,7 +21,7 @@ pub enum VerbError {
     #[error("no such invite")]
     NoSuchInvite,
     /// A name or an address in it is not allowed.
-    #[error("a name has 1 to 64 bytes, no control characters and no space at its ends")]
+    #[error("a name has 1 to 64 bytes, no control or hidden characters and no space at its ends")]
     BadPolicy,
     /// The group has as many members, ops or invites as it may have.
     #[error("the group is full")]
@@ -132,5 +132,5 @@ pub enum WelcomeError {
 
 /// A group that could not be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a name has 1 to 64 bytes, no control characters and no space at its ends")]
+#[error("a name has 1 to 64 bytes, no control or hidden characters and no space at its ends")]
 pub struct BadPolicy;

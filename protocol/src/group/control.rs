@@ -167,17 +167,33 @@ impl Group {
             self.receiving.told.retain(|member, _| after.contains(member));
             self.sending.repaired.retain(|member, _| after.contains(member));
             let gone: Vec<_> = before.difference(&after).copied().collect();
-            for member in &gone {
-                self.gossip.down(member);
-                // Who comes back has lost its keys.
-                self.sending.pairs.remove(member);
-                self.dirty.mark(Key::PairSend(*member));
-            }
+            gone.iter().for_each(|member| self.gossip.down(member));
             self.out.push_back(Output::Event(Event::Members));
         }
         self.out.push_back(Output::Event(Event::Logs));
+        self.watch_returns(&ops);
         self.judge_held(cx);
         self.watch_topics(cx);
+    }
+
+    /// Who comes back has none of its keys from before: it is sealed to anew, also where the roster
+    /// is the same again.
+    fn watch_returns(&mut self, new: &[Op]) {
+        for op in new.iter().filter(|op| matches!(op.body().kind, Kind::Admit { .. })) {
+            if let Some(member) = op.subject() {
+                self.sending.pairs.remove(&member);
+                self.dirty.mark(Key::PairSend(member));
+            }
+        }
+        let chain = self.sending.chain.as_ref().map(crate::chain::SendChain::id);
+        let entry = chain.and_then(|chain| self.receiving.chains.get(&chain));
+        let Some(view) = entry.and_then(|it| self.ops.resolve_at(&it.head.head().heads).ok())
+        else {
+            return;
+        };
+        if !view.members.keys().all(|member| self.is_still(member, &view)) {
+            self.sending.asked = true;
+        }
     }
 
     fn alarm_equivocations(&mut self, new: &[Op]) {

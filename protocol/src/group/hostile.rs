@@ -110,6 +110,26 @@ fn who_comes_back_reads_nothing_that_is_older_than_its_return() {
 }
 
 #[test]
+fn who_is_back_before_it_was_missed_is_sealed_to_anew() {
+    let mut world = World::with(3, true);
+    world.say(1, "before");
+    world.settle();
+    world.people[1].online = false;
+    let back = world.id(2);
+    world.act(0, |group, cx| group.remove(cx, back)).unwrap();
+    world.settle();
+    world.join(0, 2);
+    world.settle();
+    // It hears of both at once: the roster is what it was.
+    world.people[1].online = true;
+    world.settle();
+    world.say(1, "after");
+    world.settle();
+    assert_eq!(world.heard(2), ["before", "after"]);
+    assert!(!world.people[2].events.iter().any(|event| matches!(event, Event::Alarm(_))));
+}
+
+#[test]
 fn a_newcomer_soon_knows_that_older_chains_are_not_for_it() {
     let mut world = World::with(4, true);
     let removed = world.id(2);

@@ -46,6 +46,17 @@ pub enum Frame {
     Prune,
 }
 
+/// Where an envelope that is to be spread came from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// It was made here.
+    Here,
+    /// A relay's log, which others most likely follow too: they are told its id only.
+    Log,
+    /// A neighbour, who is not told of it again.
+    Neighbour(MemberId),
+}
+
 /// The state of one group's gossip. None of it is stored: sync mends what a restart forgets.
 #[derive(Default)]
 pub struct Gossip {
@@ -136,22 +147,21 @@ impl Gossip {
         true
     }
 
-    /// Spreads an envelope that was made or accepted here, to all but the one it came from.
-    pub fn spread(&mut self, bytes: &[u8], from: Option<MemberId>) {
+    /// Spreads an envelope that was made or accepted here.
+    pub fn spread(&mut self, bytes: &[u8], origin: Origin) {
         let id = envelope::id(bytes);
         self.awaited.remove(&id);
-        if !self.seen.insert(id, from.is_some()) {
+        if !self.seen.insert(id, matches!(origin, Origin::Neighbour(_))) {
             return;
         }
         self.remember(id, bytes);
         for (member, push) in &self.neighbours {
-            if Some(*member) != from {
-                let frame = match push {
-                    Push::Eager => Frame::Push(bytes.into()),
-                    Push::Lazy => Frame::Have(Vec::from([id])),
-                };
-                self.out.push_back((*member, frame));
-            }
+            let frame = match (origin, push) {
+                (Origin::Neighbour(giver), _) if giver == *member => continue,
+                (Origin::Here | Origin::Neighbour(_), Push::Eager) => Frame::Push(bytes.into()),
+                _ => Frame::Have(Vec::from([id])),
+            };
+            self.out.push_back((*member, frame));
         }
     }
 
@@ -244,7 +254,7 @@ mod tests {
         for n in 1..=3 {
             gossip.up(member(n));
         }
-        gossip.spread(b"one", Some(member(2)));
+        gossip.spread(b"one", Origin::Neighbour(member(2)));
         let to: Vec<_> = drain(&mut gossip).into_iter().map(|(to, _)| to).collect();
         assert_eq!(to, [member(1), member(3)]);
     }
@@ -255,7 +265,7 @@ mod tests {
         for n in 1..=9 {
             gossip.up(member(n));
         }
-        gossip.spread(b"one", None);
+        gossip.spread(b"one", Origin::Here);
         let out = drain(&mut gossip);
         assert_eq!(out.iter().filter(|(_, frame)| matches!(frame, Frame::Push(_))).count(), 8);
         assert_eq!(out[8], (member(9), Frame::Have(vec![envelope::id(b"one")])));
@@ -265,7 +275,7 @@ mod tests {
     fn a_duplicate_push_prunes_its_sender_once() {
         let mut gossip = Gossip::default();
         gossip.up(member(1));
-        gossip.spread(b"one", Some(member(2)));
+        gossip.spread(b"one", Origin::Neighbour(member(2)));
         drain(&mut gossip);
         let id = envelope::id(b"one");
         assert!(!gossip.on_push(member(1), &id));
@@ -277,11 +287,15 @@ mod tests {
     fn a_neighbour_that_is_slower_than_the_relay_stays_eager() {
         let mut gossip = Gossip::default();
         gossip.up(member(1));
-        gossip.spread(b"one", None);
-        drain(&mut gossip);
+        gossip.spread(b"one", Origin::Log);
+        assert_eq!(
+            drain(&mut gossip),
+            [(member(1), Frame::Have(vec![envelope::id(b"one")]))],
+            "it has it from the relay too, most likely"
+        );
         assert!(!gossip.on_push(member(1), &envelope::id(b"one")));
         assert_eq!(drain(&mut gossip), []);
-        gossip.spread(b"two", None);
+        gossip.spread(b"two", Origin::Here);
         assert_eq!(drain(&mut gossip), [(member(1), Frame::Push(b"two".to_vec()))]);
     }
 
@@ -302,14 +316,14 @@ mod tests {
         let mut gossip = Gossip::default();
         gossip.up(member(1));
         gossip.on_have(member(1), &[envelope::id(b"one")], Timestamp(0));
-        gossip.spread(b"one", None);
+        gossip.spread(b"one", Origin::Here);
         assert_eq!(gossip.deadline(), None);
     }
 
     #[test]
     fn a_graft_brings_the_envelope_again() {
         let mut gossip = Gossip::default();
-        gossip.spread(b"one", None);
+        gossip.spread(b"one", Origin::Here);
         gossip.up(member(1));
         gossip.on_graft(member(1), &[envelope::id(b"one")]);
         assert_eq!(drain(&mut gossip), [(member(1), Frame::Push(b"one".to_vec()))]);
@@ -319,7 +333,7 @@ mod tests {
     fn memory_is_bounded() {
         let mut gossip = Gossip::default();
         for n in 0..(SEEN as u32 + 10) {
-            gossip.spread(&n.to_be_bytes(), None);
+            gossip.spread(&n.to_be_bytes(), Origin::Here);
         }
         assert_eq!(gossip.seen.order.len(), SEEN);
         assert!(gossip.recent.len() <= RECENT);

@@ -18,6 +18,7 @@ use crate::{
     bundle::{self, OpenError, SLOTS_PER_PAGE, SignedHead},
     chain::{HeadRef, ReceiveChain, ReceiveError},
     envelope::{self, CONTROL, Header},
+    gossip::Origin,
     ids::{ChainId, EnvelopeId, MemberId, Timestamp},
     limits::{BUCKETS, CHAINS_PER_INCARNATION, LAMPORT_LEAP, MESSAGE_HEADS, PARKED, PARKED_BYTES},
     pair::ReceiveState,
@@ -148,9 +149,9 @@ impl Group {
         if self.state != GroupState::Active {
             return Err(EnvelopeError::Closed);
         }
-        let giver = match from {
-            Source::Member(member) => Some(member),
-            Source::Log(_) => None,
+        let origin = match from {
+            Source::Member(member) => Origin::Neighbour(member),
+            Source::Log(_) => Origin::Log,
         };
         let (topic, header) = self.topics.peek(bytes).ok_or(EnvelopeError::NotOurs)?;
         if header.chain == CONTROL {
@@ -159,7 +160,7 @@ impl Group {
             self.take_message(cx, id, header, bytes)?;
         }
         if self.state == GroupState::Active {
-            self.gossip.spread(bytes, giver);
+            self.gossip.spread(bytes, origin);
         }
         Ok(())
     }
@@ -179,7 +180,7 @@ impl Group {
             return Err(EnvelopeError::NotOurs);
         }
         self.take_message(cx, envelope::id(bytes), header, bytes)?;
-        self.gossip.spread(bytes, Some(giver));
+        self.gossip.spread(bytes, Origin::Neighbour(giver));
         Ok(())
     }
 

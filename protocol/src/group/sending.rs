@@ -16,6 +16,7 @@ use crate::{
     bundle::{self, Bundle, Closing, Recipient, Terms},
     chain::{Draft, SealError, SendChain},
     envelope::{self, CARRIED_MAX, CONTROL, Header},
+    gossip::Origin,
     ids::{ChainId, MemberId, Timestamp},
     limits::{CHAIN_AGE_MS, CHAIN_MESSAGES},
     membership::Roster,
@@ -248,7 +249,7 @@ impl Group {
     ) {
         let Some(topic) = self.topics.topic(commit) else { return };
         let logs = Vec::from([topic.log]);
-        self.gossip.spread(&envelope, None);
+        self.gossip.spread(&envelope, Origin::Here);
         self.out.push_back(Output::Publish { envelope, logs, message });
     }
 

@@ -300,9 +300,10 @@ impl Group {
     /// A bundle, or part of one, came.
     pub(super) fn take_bundle<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>, wire: BundleWire) {
         let Ok(head) = SignedHead::from_bytes(&wire.head) else { return };
-        if head.head().group != self.id || head.head().sender == self.me {
+        if head.head().group != self.id {
             return;
         }
+        // One's own from an earlier membership or a lost state is a chain like any not for this node.
         let chain = head.chain();
         if !wire.pages.is_empty() || head.pages() == 0 {
             self.answers.remove(&Asked::Bundle(chain));

@@ -86,7 +86,8 @@ pub(super) struct Want {
     /// These messages.
     #[n(2)]
     pub messages: Vec<Indexes>,
-    /// Whether the topic secrets of the frontier are wanted; answered on channels only.
+    /// Whether the topic secrets of the frontier are wanted: bare in answer on a channel, on a log in
+    /// a new bundle.
     #[n(3)]
     pub topics: bool,
 }

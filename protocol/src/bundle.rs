@@ -15,7 +15,7 @@
 //!
 //! `ctx` commits to the sender's membership view, so each message signature, which covers `ctx`, is
 //! a signature over that view too. The public commitment to the seed makes all recipients hold the
-//! same chain, provably. docs/spec/protocol.md 3.5.
+//! same chain, provably. docs/spec/rotation.md.
 
 use alloc::vec::Vec;
 

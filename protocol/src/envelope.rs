@@ -10,7 +10,7 @@
 //!
 //! The salt is hedged: should the random source fail or a state be restored, two different
 //! plaintexts still get different salts, and so different keys. A chain of sixteen zeros marks a
-//! control envelope. docs/spec/protocol.md 3.7.
+//! control envelope. docs/spec/envelope.md.
 
 use alloc::vec::Vec;
 

@@ -6,7 +6,7 @@
 //! makes it eager again ([`Frame::Graft`]). What a neighbour can make this hold is bounded by the
 //! constants below.
 //!
-//! It decides who gets what; it reads no envelope. docs/spec/protocol.md 3.22.
+//! It decides who gets what; it reads no envelope. docs/spec/sync.md.
 
 use alloc::{
     collections::{BTreeMap, VecDeque},

@@ -1,5 +1,5 @@
 //! Invites: a code that people pass on, and what is derived from the secret in it
-//! (docs/spec/protocol.md 3.11).
+//! (docs/spec/invite.md).
 //!
 //! > The group publishes one-way images of an invite's secret. With them its admins can serve the
 //! > invite; none of them can redeem it.

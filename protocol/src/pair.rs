@@ -6,7 +6,7 @@
 //! Direction s → r has *epochs*. An epoch begins with an *init* slot, which the prekey alone opens,
 //! and each bundle begins another until r has shown that it holds one ([`SendState::confirm`]);
 //! from then on slots are *ratchet* slots under that epoch. Both directions are independent.
-//! docs/spec/protocol.md 3.5.
+//! docs/spec/rotation.md.
 
 use alloc::vec::Vec;
 

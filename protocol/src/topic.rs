@@ -4,7 +4,7 @@
 //! > statements; what people say is under the sender chains.
 //!
 //! A new one is made on every removal, so that who was removed stops reading ops and cards too.
-//! docs/spec/protocol.md 3.12.
+//! docs/spec/relay-log.md.
 
 use core::fmt;
 

@@ -1,7 +1,7 @@
 //! The client of a relay's log service: one task per relay, told a plan, reporting what comes.
 //!
 //! Each connection is a throw-away swarm with a fresh PeerId, so that a relay can't tell that two
-//! connections are one node's (docs/spec/protocol.md 3.12).
+//! connections are one node's (docs/spec/relay-log.md).
 //!
 //! > After a reconnect a log is followed from the last cursor that was *reported*, and appends
 //! > without an answer are sent again: nothing is skipped, and a repeated append is the same entry.

@@ -11,7 +11,7 @@
 //!
 //! The signature lies inside the encryption: a relay sees none, and it stays evidence for members.
 //! The id covers the content and not the ciphertext, so that the same words re-encrypted are a
-//! harmless duplicate. docs/spec/protocol.md 3.7.
+//! harmless duplicate. docs/spec/envelope.md.
 
 mod receive;
 mod send;

@@ -3,7 +3,7 @@
 //! A message names the ones before it: in its own chain by index, in others by the heads that its
 //! sender had. A closing count says how many a finished chain carried. Whatever of these this
 //! member is entitled to and lacks is a gap: asked for, then reported, then healed.
-//! docs/spec/protocol.md 3.10.
+//! docs/spec/consistency.md.
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},

@@ -225,7 +225,7 @@ impl Group {
         membership::admin_path(&self.ops, &self.me)
     }
 
-    /// 40 digits that members with the same view see alike (docs/spec/protocol.md 3.13).
+    /// 40 digits that members with the same view see alike (docs/spec/identity.md).
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let roster = self.ops.resolve().roster(self.id).hash();

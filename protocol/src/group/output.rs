@@ -154,7 +154,7 @@ pub struct Received {
     pub class: Class,
 }
 
-/// How late or doubtful a message is (docs/spec/protocol.md 3.9).
+/// How late or doubtful a message is (docs/spec/consistency.md).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Class {
     /// Nothing to say.

@@ -274,7 +274,7 @@ impl Group {
         self.dirty.mark(Key::Meta);
     }
 
-    /// How late a message of this chain is, by the ops known now (docs/spec/protocol.md 3.9).
+    /// How late a message of this chain is, by the ops known now (docs/spec/consistency.md).
     fn classify(&self, head: &SignedHead, index: u32) -> Class {
         let now = self.ops.resolve();
         let said = head.head();

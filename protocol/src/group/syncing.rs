@@ -2,7 +2,7 @@
 //!
 //! Each side tells a summary: the heads of its ops, how far it read each chain, which cards it has.
 //! Each side then sends what the other's summary lacks, and [`Frame::Done`]. What is still lacking
-//! later is asked for by name. docs/spec/protocol.md 3.21.
+//! later is asked for by name. docs/spec/sync.md.
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},

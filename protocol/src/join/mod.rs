@@ -1,5 +1,5 @@
 //! Redeeming an invite: the same frames over a direct stream and over the invite's relay mailbox
-//! (docs/spec/protocol.md 3.11).
+//! (docs/spec/invite.md).
 //!
 //! > The joiner says who it is to nobody but an admin of the group that its code names. The host
 //! > says who it is to nobody who doesn't know the invite: holders of the code, and members, to whom

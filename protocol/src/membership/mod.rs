@@ -9,7 +9,7 @@
 //! next (what may I do?) ── sign ──▶ Op ── insert ──▶ OpSet ── resolve ──▶ Resolution ── roster
 //! ```
 //!
-//! docs/spec/protocol.md 3.4.
+//! docs/spec/membership.md.
 
 mod bits;
 #[cfg(test)]

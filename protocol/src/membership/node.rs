@@ -92,7 +92,7 @@ impl Node {
         }
     }
 
-    /// `formed` of docs/spec/protocol.md 3.4: the grant named is in the past, grants the author,
+    /// `formed` of docs/spec/membership.md: the grant named is in the past, grants the author,
     /// and is of the class that the act needs. It depends on nothing but the op and its past.
     pub(super) fn is_formed(&self, nodes: &[Self]) -> bool {
         let grant = self

@@ -7,7 +7,7 @@
 //!
 //! > Ids and signatures are over the received bytes, and an op keeps the bytes that it came in.
 //!
-//! docs/spec/protocol.md 3.4.
+//! docs/spec/membership.md.
 
 use alloc::{sync::Arc, vec::Vec};
 use core::fmt;

@@ -1,5 +1,5 @@
 //! Two proofs around joining: that the newcomer holds the invite, and that whoever admits is an
-//! admin of the group that the invite names. docs/spec/protocol.md 3.11.
+//! admin of the group that the invite names. docs/spec/invite.md.
 
 use alloc::vec::Vec;
 

@@ -1,4 +1,4 @@
-//! What a set of ops comes to: members, admins, invites, policy, topics. docs/spec/protocol.md 3.4.
+//! What a set of ops comes to: members, admins, invites, policy, topics. docs/spec/membership.md.
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},

@@ -1,4 +1,4 @@
-//! The rule: which ops of a set count. docs/spec/protocol.md 3.4.
+//! The rule: which ops of a set count. docs/spec/membership.md.
 //!
 //! ```text
 //! formed(o)    o.cap ∈ past(o), grants o.author, is of the class that the kind needs

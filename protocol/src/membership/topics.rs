@@ -5,7 +5,7 @@
 //! everybody who may know it is still a member: the roster at its op, the op's author, and whoever
 //! was granted membership since, because a Welcome or another member hands it over.
 //!
-//! Only metadata depends on this, content never does. docs/spec/protocol.md 3.12.
+//! Only metadata depends on this, content never does. docs/spec/relay-log.md.
 
 use alloc::{collections::BTreeSet, vec::Vec};
 use core::cmp::Reverse;

@@ -1,5 +1,4 @@
-//! Channels: Noise XX between members, Noise XXpsk0 for redeeming an invite (docs/spec/protocol.md
-//! 3.3).
+//! Channels: Noise XX between members, Noise XXpsk0 for redeeming an invite (docs/spec/noise.md).
 //!
 //! > Noise XX by itself authenticates nobody. Nothing of a channel is exposed before the other
 //! > side's signed certificate is checked against the Noise-authenticated static key.

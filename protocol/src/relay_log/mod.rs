@@ -2,7 +2,7 @@
 //!
 //! A log is an append-only list of padded envelopes. Its id is the hash of its public capability
 //! keys, so there is nothing to register and nothing to squat; whoever holds the write key
-//! appends, whoever holds the read key follows (docs/spec/protocol.md 3.12).
+//! appends, whoever holds the read key follows (docs/spec/relay-log.md).
 //!
 //! > A relay learns ids, sizes in buckets and times. Nothing here lets it open an entry.
 

@@ -88,7 +88,7 @@ fn what_the_relay_received_stored_and_remembers_tells_it_nothing() {
     }
 }
 
-/// The sizes of an envelope (docs/spec/protocol.md 3.7), said again so that a change is noticed.
+/// The sizes of an envelope (docs/spec/envelope.md), said again so that a change is noticed.
 const BUCKETS: [usize; 7] = [512, 1024, 2048, 4096, 8192, 16384, 32768];
 
 #[test]

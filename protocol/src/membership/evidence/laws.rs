@@ -1,4 +1,4 @@
-//! What must hold of any DAG: docs/spec/protocol.md 3.19, I7 to I10.
+//! What must hold of any DAG: docs/spec/invariants.md, I7 to I10.
 
 use alloc::vec::Vec;
 

@@ -50,6 +50,8 @@ pub mod invite;
 #[cfg(feature = "endpoint")]
 pub mod join;
 #[cfg(feature = "endpoint")]
+pub mod kem;
+#[cfg(feature = "endpoint")]
 pub mod membership;
 #[cfg(feature = "endpoint")]
 pub mod noise;

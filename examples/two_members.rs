@@ -43,7 +43,7 @@ fn main() -> Result<()> {
     let mut ana = Person::new("ana", [1; 32])?;
     let mut ben = Person::new("ben", [2; 32])?;
 
-    let policy = Policy { name: "tea".into(), relays: Vec::new() };
+    let policy = Policy { name: "tea".into(), relays: Vec::new(), ..Policy::default() };
     let mut anas = Group::create(ana.cx(), policy)?;
     let code = invite(&mut ana, &mut anas)?;
     println!("ana invites with {} characters", code.to_text()?.len());

@@ -1,5 +1,7 @@
 //! Every bound on what a peer can make this crate hold or read, in one place.
 
+use core::ops::RangeInclusive;
+
 /// Sizes that an envelope may have, in bytes: a power of two from 512 to 32,768.
 pub const BUCKETS: [usize; 7] = [512, 1024, 2048, 4096, 8192, 16384, 32768];
 
@@ -37,6 +39,14 @@ pub const OPS_PENDING: usize = 1024;
 pub const POLICY_RELAYS: usize = 8;
 /// See [`POLICY_RELAYS`].
 pub const RELAY_BYTES: usize = 256;
+
+/// How long a policy may let somebody be away before it is removed, in milliseconds: 1 hour to 10
+/// years.
+pub const EVICT_AFTER_MS: RangeInclusive<u64> = 3_600_000..=315_576_000_000;
+
+/// How long a member may be out of reach before a policy asks for new chains, in milliseconds: 10
+/// seconds to 30 days.
+pub const ROTATE_ON_DISCONNECT_MS: RangeInclusive<u64> = 10_000..=2_592_000_000;
 
 /// Pending ops of authors who were never granted membership, as far as is known.
 pub const OPS_PENDING_STRANGE: usize = 256;

@@ -25,7 +25,8 @@ impl Core {
         if self.groups.values().any(|group| is_active(group) && group.policy().name == name) {
             return Err(VerbError::NameTaken { name: name.into() });
         }
-        let policy = Policy { name: name.into(), relays: self.options.relays.clone() };
+        let policy =
+            Policy { name: name.into(), relays: self.options.relays.clone(), ..Policy::default() };
         let cx = Cx { me: &self.me, now, rng: &mut self.rng };
         let group = Group::create(cx, policy).map_err(|_| VerbError::BadName)?;
         let id = self.add_group(group, now, |_| Ok(()))?;

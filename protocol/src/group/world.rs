@@ -103,7 +103,7 @@ impl World {
             published: 0,
             framed: 0,
         };
-        let policy = Policy { name: "tea".into(), relays: vec![] };
+        let policy = Policy { name: "tea".into(), relays: vec![], ..Policy::default() };
         let cx = Cx { me: &world.people[0].me, now: world.now, rng: &mut world.rng };
         world.people[0].group = Some(Group::create(cx, policy).unwrap());
         world.drain(0);

@@ -62,7 +62,7 @@ fn genesis(founder: &Endpoint) -> Op {
         kind: Kind::Genesis {
             nonce: [1; 16],
             card: founder.card().as_bytes().into(),
-            policy: Policy { name: "Rowers".into(), relays: vec![] },
+            policy: Policy { name: "Rowers".into(), relays: vec![], ..Policy::default() },
             topic_commit: [2; 32],
         },
     };

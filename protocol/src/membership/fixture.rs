@@ -33,7 +33,11 @@ pub(super) fn card(who: &SigningSecret) -> Vec<u8> {
 }
 
 pub(super) fn policy(name: &str) -> Policy {
-    Policy { name: name.into(), relays: Vec::from([String::from("/dns/relay.example/tcp/1")]) }
+    Policy {
+        name: name.into(),
+        relays: Vec::from([String::from("/dns/relay.example/tcp/1")]),
+        ..Policy::default()
+    }
 }
 
 pub(super) fn genesis(founder: &SigningSecret) -> Op {

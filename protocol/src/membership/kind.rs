@@ -113,6 +113,21 @@ pub struct Policy {
     /// [`limits::RELAY_BYTES`].
     #[n(1)]
     pub relays: Vec<String>,
+    /// An admin's node removes who was away for this long, in milliseconds; nobody where it is
+    /// `None`. Within [`limits::EVICT_AFTER_MS`].
+    #[n(2)]
+    pub evict_after_ms: Option<u64>,
+    /// Each sender makes a new chain when a member was out of reach for this long, in
+    /// milliseconds; within [`limits::ROTATE_ON_DISCONNECT_MS`].
+    #[n(3)]
+    pub rotate_on_disconnect_ms: Option<u64>,
+    /// Whether members may hand on what they have read: 1 means yes, anything else no.
+    #[n(4)]
+    pub history: Option<u8>,
+    /// Whether the group is a conversation of two, where each turn makes a new chain. What the
+    /// Genesis says of it counts.
+    #[n(5)]
+    pub pair: Option<bool>,
 }
 
 /// One-way images of an invite's secret. Members see them, nobody else does.
@@ -231,12 +246,28 @@ impl Kind {
 }
 
 impl Policy {
-    /// Whether its name and relays keep their bounds.
+    /// Whether its name, relays and times keep their bounds.
     #[must_use]
     pub fn check(&self) -> bool {
         is_name(&self.name)
             && self.relays.len() <= limits::POLICY_RELAYS
             && self.relays.iter().all(|relay| relay.len() <= limits::RELAY_BYTES)
+            && self.evict_after_ms.is_none_or(|ms| limits::EVICT_AFTER_MS.contains(&ms))
+            && self
+                .rotate_on_disconnect_ms
+                .is_none_or(|ms| limits::ROTATE_ON_DISCONNECT_MS.contains(&ms))
+    }
+
+    /// Whether members may hand on what they have read.
+    #[must_use]
+    pub fn shares_history(&self) -> bool {
+        self.history == Some(1)
+    }
+
+    /// Whether the group is a conversation of two.
+    #[must_use]
+    pub fn is_pair(&self) -> bool {
+        self.pair == Some(true)
     }
 }
 

@@ -217,7 +217,7 @@ mod tests {
     use super::*;
     use crate::{
         ids::{ChainId, Incarnation, InviteId},
-        membership::{NotAllowed, fixture::*},
+        membership::{NotAllowed, Policy, fixture::*},
     };
 
     #[test]
@@ -242,6 +242,14 @@ mod tests {
             refresh(None),
             refresh(Some(1)),
             Kind::SetPolicy { policy: policy("Orchard") },
+            Kind::SetPolicy {
+                policy: Policy {
+                    evict_after_ms: Some(86_400_000),
+                    history: Some(1),
+                    ..policy("Orchard")
+                },
+            },
+            Kind::SetPolicy { policy: Policy { pair: Some(true), ..policy("Orchard") } },
             Kind::Other { kind: 12, args: vec![0x82, 0x01, 0x41, 0xff] },
         ];
         let mut body = set.next(a.id(), refresh(None), NOW).unwrap();
@@ -269,6 +277,30 @@ mod tests {
         }
         let long = vec![0; limits::OP_BYTES + 1];
         assert_eq!(Op::from_bytes(&long), Err(OpError::TooLong { bytes: long.len() }));
+    }
+
+    #[test]
+    fn a_policy_of_a_name_and_relays_reads_as_one_without_the_rest_and_is_written_as_before() {
+        let policy = policy("Orchard");
+        let bytes = crate::codec::encode(&policy);
+        assert_eq!(bytes[0], 0x82, "an array of two");
+        assert_eq!(crate::codec::decode::<Policy>(&bytes), Ok(policy));
+    }
+
+    #[test]
+    fn a_policy_with_a_time_out_of_bounds_makes_no_op() {
+        let a = person(1);
+        let set = group(&a);
+        let says = |evict_after_ms, rotate_on_disconnect_ms| {
+            let policy = Policy { evict_after_ms, rotate_on_disconnect_ms, ..policy("Orchard") };
+            set.next(a.id(), Kind::SetPolicy { policy }, NOW).map(|_| ())
+        };
+        let refused = Err(NotAllowed::Malformed(OpError::Malformed));
+        assert_eq!(says(Some(3_600_000), Some(10_000)), Ok(()));
+        assert_eq!(says(Some(3_599_999), None), refused);
+        assert_eq!(says(Some(u64::MAX), None), refused);
+        assert_eq!(says(None, Some(9_999)), refused);
+        assert_eq!(says(None, Some(u64::MAX)), refused);
     }
 
     #[test]

@@ -8,7 +8,8 @@
 //!
 //! Without features this crate is what a relay may know: [`ids`], [`relay_log`] and the bounds.
 //! The feature `endpoint` adds everything that a member of a group needs; a relay is built without
-//! it, which is why it can't open anything.
+//! it, which is why it can't open anything. The feature `sim` adds the simulator, in which groups
+//! live through whatever a seed brings.
 #![no_std]
 #![cfg_attr(
     test,
@@ -57,6 +58,8 @@ pub mod membership;
 pub mod noise;
 #[cfg(feature = "endpoint")]
 pub mod pair;
+#[cfg(all(feature = "endpoint", any(test, feature = "sim")))]
+pub mod sim;
 #[cfg(feature = "endpoint")]
 pub mod snapshot;
 #[cfg(feature = "endpoint")]

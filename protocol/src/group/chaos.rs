@@ -317,21 +317,7 @@ impl Chaos {
             person.online = true;
         }
         self.world.link_all();
-        self.settle(70 * 60_000);
-    }
-
-    /// Lets this much time pass, from one thing to do to the next.
-    fn settle(&mut self, ms: u64) {
-        let end = self.world.now.plus_ms(ms);
-        loop {
-            while self.world.deliver() {}
-            match self.world.deadline().filter(|due| *due <= end) {
-                Some(due) => self.world.now = self.world.now.max(due),
-                None => break,
-            }
-            self.world.tick();
-        }
-        self.world.now = end;
+        self.world.pass(70 * 60_000);
     }
 
     /// Who is a member, as those who are agree.

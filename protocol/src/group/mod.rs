@@ -16,6 +16,8 @@ mod people;
 mod receiving;
 mod records;
 mod sending;
+#[cfg(any(test, feature = "sim"))]
+mod sight;
 mod syncing;
 mod topics;
 mod verbs;
@@ -41,6 +43,8 @@ use self::{
     topics::KnownTopics,
 };
 pub use self::{error::*, output::*};
+#[cfg(test)]
+use crate::sim::world;
 use crate::{
     chain::HeadRef,
     endpoint::Endpoint,
@@ -286,5 +290,3 @@ mod chaos;
 mod hostile;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod world;

@@ -61,7 +61,7 @@ impl Dirty {
         self.0.insert(key);
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "sim"))]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

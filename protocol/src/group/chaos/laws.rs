@@ -20,7 +20,7 @@ impl Chaos {
         if members.len() > 1 || self.world.relay {
             assert_eq!(self.said.len(), before + members.len(), "I14: everybody can speak");
         }
-        self.settle(10 * 60_000);
+        self.world.pass(10 * 60_000);
         self.check_delivery(&members);
         self.check_quiet();
         self.check_alarms();
@@ -173,9 +173,9 @@ impl Chaos {
 
     /// With nothing to say, next to nothing is said.
     pub(super) fn check_quiet(&mut self) {
-        self.settle(60_000);
+        self.world.pass(60_000);
         let (published, framed) = (self.world.published, self.world.framed);
-        self.settle(60 * 60_000);
+        self.world.pass(60 * 60_000);
         assert_eq!(self.world.published, published, "nobody publishes without a reason");
         let channels = self.world.links.len() * 2;
         let summaries = channels * 13 * 4;

@@ -18,10 +18,18 @@ use rand_chacha::{
     rand_core::{Rng, SeedableRng},
 };
 
-use super::{records::Key, *};
-use crate::{ids::LogId, invite::InviteSecret, limits, membership::sign_join};
+use crate::{
+    endpoint::Endpoint,
+    group::{
+        Admission, AdmitError, Cx, Event, Group, GroupState, InviteTerms, Output, Sent, Source,
+    },
+    ids::{ChainId, LogId, MemberId, Timestamp},
+    invite::InviteSecret,
+    limits,
+    membership::{Policy, sign_join},
+};
 
-pub(super) struct Person {
+pub(crate) struct Person {
     pub me: Endpoint,
     pub group: Option<Group>,
     pub records: BTreeMap<Vec<u8>, Vec<u8>>,
@@ -37,7 +45,7 @@ pub(super) struct Person {
     pub shadows: Vec<BTreeMap<Vec<u8>, Vec<u8>>>,
 }
 
-pub(super) struct World {
+pub(crate) struct World {
     pub people: Vec<Person>,
     pub logs: BTreeMap<LogId, Vec<Vec<u8>>>,
     /// Whether there is a relay, and whether it can be reached now.
@@ -56,7 +64,7 @@ pub(super) struct World {
 
 /// What a relay may do with an entry.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Trick {
+pub(crate) enum Trick {
     Hide,
     Delay,
     Repeat,
@@ -134,11 +142,11 @@ impl World {
         verb: impl FnOnce(&mut Group, Cx<'_, ChaCha20Rng>) -> Result<T, E>,
     ) -> Result<T, E> {
         self.act(at, |group, cx| {
-            assert!(group.out.is_empty() && group.dirty.is_empty());
+            assert!(group.is_drained());
             let answer = verb(group, cx);
             if let Err(error) = &answer {
                 assert!(group.poll().is_none(), "refused with {error:?}, and something to do");
-                assert!(group.dirty.is_empty(), "refused with {error:?}, and changed");
+                assert!(group.is_drained(), "refused with {error:?}, and changed");
             }
             answer
         })
@@ -302,13 +310,23 @@ impl World {
         }
     }
 
-    /// Lets time pass until nobody has anything to do for a while.
+    /// Lets twenty seconds pass.
     pub fn settle(&mut self) {
-        for _ in 0..400 {
+        self.pass(20_000);
+    }
+
+    /// Lets this much time pass, from one thing to do to the next.
+    pub fn pass(&mut self, ms: u64) {
+        let end = self.now.plus_ms(ms);
+        loop {
             while self.deliver() {}
-            self.now = self.now.plus_ms(50);
+            match self.deadline().filter(|due| *due <= end) {
+                Some(due) => self.now = self.now.max(due),
+                None => break,
+            }
             self.tick();
         }
+        self.now = end;
     }
 
     /// Everybody online does what is due.
@@ -440,24 +458,5 @@ impl World {
     /// A number below `end`.
     pub fn below(&mut self, end: usize) -> usize {
         (self.rng.next_u64() % end.max(1) as u64) as usize
-    }
-}
-
-impl Group {
-    /// What is to be stored of the whole state.
-    pub fn all_records(&mut self) -> BTreeMap<Vec<u8>, Vec<u8>> {
-        assert!(self.dirty.is_empty());
-        self.mark_all();
-        self.dirty.mark(Key::Receipts);
-        self.sending.pairs.keys().for_each(|id| self.dirty.mark(Key::PairSend(*id)));
-        self.sending.inits.keys().for_each(|id| self.dirty.mark(Key::Inits(*id)));
-        self.receiving.pairs.keys().for_each(|id| self.dirty.mark(Key::PairReceive(*id)));
-        self.receiving.parked.keys().for_each(|id| self.dirty.mark(Key::Parked(*id)));
-        for chain in self.receiving.chains.keys() {
-            self.dirty.mark(Key::Bundle(*chain));
-            self.dirty.mark(Key::Chain(*chain));
-        }
-        let changes = self.changes();
-        changes.into_iter().filter_map(|it| Some((it.key, it.value?.to_vec()))).collect()
     }
 }

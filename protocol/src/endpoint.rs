@@ -1,16 +1,31 @@
 //! One node's own secrets, lent to every group that it is in.
+//!
+//! > What was sealed to a key can be opened for at least 35 days after another took its place, and
+//! > until all that was sent before the start has been read: [`Endpoint::forget_superseded`] is
+//! > called then and only then.
+//!
+//! A new prekey is made at most daily, a new ML-KEM key every 30 days; each comes with a new card,
+//! and the prekey's id is that card's `seq`. docs/spec/identity.md.
+
+mod keys;
+mod stored;
+#[cfg(test)]
+mod tests;
 
 use alloc::{string::String, vec::Vec};
 
-use minicbor::{Decode, Encode};
 use rand_core::CryptoRng;
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
 
+use self::keys::Ring;
+pub use self::stored::LoadError;
 use crate::{
-    codec,
     identity::{Card, Prekey, SignedCard, is_name},
-    ids::{Incarnation, MemberId, PrekeyId},
+    ids::{Incarnation, MemberId, PrekeyId, Timestamp},
+    kem::KemSecret,
+    limits,
+    recovery::RecoveryKey,
     sign::SigningSecret,
 };
 
@@ -18,7 +33,9 @@ use crate::{
 pub struct Endpoint {
     identity: SigningSecret,
     card: SignedCard,
-    prekeys: Vec<(PrekeyId, StaticSecret)>,
+    prekeys: Ring<PrekeySecret>,
+    kems: Ring<KemSecret>,
+    recovery: Option<RecoveryKey>,
     incarnation: Incarnation,
 }
 
@@ -27,43 +44,33 @@ pub struct Endpoint {
 #[error("a name has 1 to 64 bytes, no control or hidden characters and no space at its ends")]
 pub struct BadName;
 
-/// A stored endpoint that can't be read.
+/// Machines that can't stand on a card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LoadError {
-    /// Written by a newer version.
-    #[error("written by a newer version of Wattle")]
-    Newer,
-    /// Damaged.
-    #[error("the stored identity is damaged")]
-    Damaged,
+pub enum BadMachines {
+    /// More than a person has.
+    #[error("one person has at most {} machines", limits::MACHINES)]
+    TooMany,
+    /// This identity itself.
+    #[error("that is this machine's own identity")]
+    Own,
 }
 
-#[derive(Encode, Decode)]
-#[cbor(array)]
-struct Stored {
-    #[n(0)]
-    version: u8,
-    #[cbor(n(1), with = "minicbor::bytes")]
-    identity: [u8; 32],
-    #[cbor(n(2), with = "minicbor::bytes")]
-    card: Vec<u8>,
-    #[n(3)]
-    prekeys: Vec<StoredPrekey>,
-}
-
-#[derive(Encode, Decode)]
-#[cbor(array)]
-struct StoredPrekey {
-    #[n(0)]
+#[derive(Clone)]
+struct PrekeySecret {
     id: PrekeyId,
-    #[cbor(n(1), with = "minicbor::bytes")]
-    secret: [u8; 32],
+    secret: StaticSecret,
 }
 
-const VERSION: u8 = 1;
+/// How old a prekey becomes, in milliseconds: a day.
+const PREKEY_MS: u64 = 24 * 60 * 60 * 1000;
+/// How old an ML-KEM key becomes, in milliseconds: 30 days.
+const KEM_MS: u64 = 30 * PREKEY_MS;
+/// Prekeys and ML-KEM keys kept.
+const PREKEYS: usize = 64;
+const KEMS: usize = 4;
 
 impl Endpoint {
-    /// Makes a new identity with a first prekey. `nodes` are the libp2p PeerIds of this node.
+    /// Makes a new identity with its first keys. `nodes` are the libp2p PeerIds of this node.
     pub fn generate(
         name: &str,
         nodes: Vec<Vec<u8>>,
@@ -73,64 +80,102 @@ impl Endpoint {
             return Err(BadName);
         }
         let identity = SigningSecret::generate(rng);
-        let (prekey, secret) = prekey(rng);
+        let secret = PrekeySecret::generate(1, rng);
+        let kem = KemSecret::generate(rng);
+        let recovery = RecoveryKey::generate(rng);
         let card = Card {
-            version: 1,
+            version: Card::VERSION,
             member: identity.id(),
-            recovery: None,
+            recovery: Some(recovery.public()),
             seq: 1,
             name: String::from(name),
             nodes: nodes.into_iter().map(Into::into).collect(),
-            prekey,
+            prekey: secret.public(),
+            kk: Some(kem.public()),
+            machines: None,
         };
         Ok(Self {
             card: SignedCard::sign(card, &identity),
             identity,
-            prekeys: Vec::from([(prekey.id, secret)]),
+            prekeys: Ring::new(secret),
+            kems: Ring::new(kem),
+            recovery: Some(recovery),
             incarnation: incarnation(rng),
         })
     }
 
-    /// Reads what [`Self::save`] wrote. The incarnation is new at each call.
-    pub fn load(bytes: &[u8], rng: &mut impl CryptoRng) -> Result<Self, LoadError> {
-        match minicbor::Decoder::new(bytes).array().and(Ok(bytes.get(1))) {
-            Ok(Some(&VERSION)) => {}
-            Ok(Some(version)) if *version > VERSION && *version < 24 => {
-                return Err(LoadError::Newer);
-            }
-            _ => return Err(LoadError::Damaged),
+    /// Makes the keys that are due. `true`: there is a new card, to be stored and told.
+    pub fn renew(&mut self, now: Timestamp, rng: &mut impl CryptoRng) -> bool {
+        let prekey = self.prekeys.is_due(now, PREKEY_MS) && self.prekeys.len() < PREKEYS;
+        let kem = self.kems.is_due(now, KEM_MS) && self.kems.len() < KEMS;
+        if kem {
+            self.kems.supersede(KemSecret::generate(rng), now);
         }
-        let stored: Stored = codec::decode(bytes).map_err(|_| LoadError::Damaged)?;
-        let identity = SigningSecret::from_seed(&stored.identity);
-        let card = SignedCard::from_bytes(&stored.card).map_err(|_| LoadError::Damaged)?;
-        if card.card().member != identity.id() {
-            return Err(LoadError::Damaged);
+        if prekey {
+            self.new_prekey(self.next_seq(), now, rng);
+        } else if kem {
+            self.issue(self.next_seq(), |_| {});
         }
-        Ok(Self {
-            identity,
-            card,
-            prekeys: stored
-                .prekeys
-                .into_iter()
-                .map(|key| (key.id, StaticSecret::from(key.secret)))
-                .collect(),
-            incarnation: incarnation(rng),
-        })
+        prekey || kem
     }
 
-    /// Its secrets, to be stored encrypted.
+    /// Deletes the keys that others took the place of 35 days ago or earlier; answers whether there
+    /// were any. Called only when all that was sent before the start of the process has been read.
+    pub fn forget_superseded(&mut self, now: Timestamp) -> bool {
+        let prekeys = self.prekeys.forget(now);
+        self.kems.forget(now) || prekeys
+    }
+
+    /// A peer knows a card of this identity with this `seq`, which this state doesn't: it is an old
+    /// copy. A card above it is made, with a prekey of its own, for the newest that peers know is
+    /// lost. `true`: there is a new card, to be stored and told.
+    pub fn overtake(&mut self, seq: u64, now: Timestamp, rng: &mut impl CryptoRng) -> bool {
+        let behind = self.card.card().seq < seq;
+        if behind && self.prekeys.len() < PREKEYS {
+            self.new_prekey(seq.saturating_add(1), now, rng);
+        } else if behind {
+            self.issue(seq.saturating_add(1), |_| {});
+        }
+        behind
+    }
+
+    /// Puts these PeerIds on the card, at most 4. `true`: there is a new card.
+    pub fn set_nodes(&mut self, nodes: Vec<Vec<u8>>) -> bool {
+        let nodes: Vec<_> = nodes.into_iter().take(4).map(Into::into).collect();
+        let other = self.card.card().nodes != nodes;
+        if other {
+            self.issue(self.next_seq(), |card| card.nodes = nodes);
+        }
+        other
+    }
+
+    /// Names these identities as the same person's other machines. `Ok(true)`: there is a new card.
+    pub fn set_machines(&mut self, mut machines: Vec<MemberId>) -> Result<bool, BadMachines> {
+        machines.sort_unstable();
+        machines.dedup();
+        if machines.len() >= limits::MACHINES {
+            return Err(BadMachines::TooMany);
+        }
+        if machines.contains(&self.member()) {
+            return Err(BadMachines::Own);
+        }
+        let machines = Some(machines).filter(|machines| !machines.is_empty());
+        let other = self.card.card().machines != machines;
+        if other {
+            self.issue(self.next_seq(), |card| card.machines = machines);
+        }
+        Ok(other)
+    }
+
+    /// Forgets the recovery key's secret half; answers whether it was here.
+    pub fn forget_recovery(&mut self) -> bool {
+        self.recovery.take().is_some()
+    }
+
+    /// The recovery key, until it is forgotten.
     #[must_use]
-    pub fn save(&self) -> Zeroizing<Vec<u8>> {
-        Zeroizing::new(codec::encode(&Stored {
-            version: VERSION,
-            identity: *self.identity.seed(),
-            card: self.card.as_bytes().into(),
-            prekeys: self
-                .prekeys
-                .iter()
-                .map(|(id, secret)| StoredPrekey { id: *id, secret: secret.to_bytes() })
-                .collect(),
-        }))
+    pub fn recovery(&self) -> Option<&RecoveryKey> {
+        self.recovery.as_ref()
     }
 
     /// The identity key.
@@ -160,7 +205,12 @@ impl Endpoint {
     /// The secret half of a recipient prekey that is still kept.
     #[must_use]
     pub fn prekey_secret(&self, id: PrekeyId) -> Option<&StaticSecret> {
-        self.prekeys.iter().find(|(kept, _)| *kept == id).map(|(_, secret)| secret)
+        self.prekeys.iter().find(|kept| kept.id == id).map(|kept| &kept.secret)
+    }
+
+    /// The ML-KEM keys that are still kept, newest first, at most 4.
+    pub fn kem_secrets(&self) -> impl Iterator<Item = &KemSecret> {
+        self.kems.iter()
     }
 
     /// This run of the process.
@@ -168,16 +218,46 @@ impl Endpoint {
     pub fn incarnation(&self) -> Incarnation {
         self.incarnation
     }
+
+    fn next_seq(&self) -> u64 {
+        self.card.card().seq.saturating_add(1)
+    }
+
+    fn new_prekey(&mut self, seq: u64, now: Timestamp, rng: &mut impl CryptoRng) {
+        let secret = PrekeySecret::generate(seq, rng);
+        let prekey = secret.public();
+        self.prekeys.supersede(secret, now);
+        self.issue(seq, |card| card.prekey = prekey);
+    }
+
+    /// Signs a card that differs from the last one so.
+    fn issue(&mut self, seq: u64, change: impl FnOnce(&mut Card)) {
+        let mut card = self.card.card().clone();
+        card.version = Card::VERSION;
+        card.seq = seq;
+        card.kk = Some(self.kems.newest().public());
+        change(&mut card);
+        self.card = SignedCard::sign(card, &self.identity);
+    }
 }
 
-fn prekey(rng: &mut impl CryptoRng) -> (Prekey, StaticSecret) {
-    let mut id = [0; 4];
-    rng.fill_bytes(&mut id);
-    let mut secret = Zeroizing::new([0; 32]);
-    rng.fill_bytes(secret.as_mut());
-    let secret = StaticSecret::from(*secret);
-    let public = PublicKey::from(&secret).to_bytes();
-    (Prekey { id: PrekeyId(id), public }, secret)
+impl PrekeySecret {
+    /// A new one, for the card with this `seq`.
+    fn generate(seq: u64, rng: &mut impl CryptoRng) -> Self {
+        let mut secret = Zeroizing::new([0; 32]);
+        rng.fill_bytes(secret.as_mut());
+        Self { id: prekey_id(seq), secret: StaticSecret::from(*secret) }
+    }
+
+    fn public(&self) -> Prekey {
+        Prekey { id: self.id, public: PublicKey::from(&self.secret).to_bytes() }
+    }
+}
+
+/// The id of the prekey that came with the card of this `seq`: its last four bytes.
+pub(crate) fn prekey_id(seq: u64) -> PrekeyId {
+    let [.., a, b, c, d] = seq.to_be_bytes();
+    PrekeyId([a, b, c, d])
 }
 
 fn incarnation(rng: &mut impl CryptoRng) -> Incarnation {

@@ -5,11 +5,12 @@
 
 use alloc::{string::String, vec::Vec};
 
-use minicbor::{Decode, Encode};
+use minicbor::{Decode, Decoder, Encode, Encoder};
 
 use crate::{
     codec,
     ids::{MemberId, PrekeyId},
+    kem::KemPublic,
     limits,
     sign::{Context, Signature, SigningSecret, verify},
 };
@@ -18,13 +19,13 @@ use crate::{
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 #[cbor(array)]
 pub struct Card {
-    /// Always 1.
+    /// 2; the cards of version 1 have neither `kk` nor `machines`.
     #[n(0)]
     pub version: u8,
     /// The identity that signs.
     #[n(1)]
     pub member: MemberId,
-    /// The recovery key's public half, if one was made.
+    /// The recovery key's public half ([`crate::recovery`]); `None` on cards of version 1.
     #[cbor(n(2), with = "minicbor::bytes")]
     pub recovery: Option<[u8; 32]>,
     /// Grows with each new card.
@@ -40,6 +41,14 @@ pub struct Card {
     /// The X25519 recipient prekey to which slots are sealed until a bundle brings a newer one.
     #[n(6)]
     pub prekey: Prekey,
+    /// The ML-KEM-768 key to which first contacts are sealed beside the prekey.
+    #[n(7)]
+    pub kk: Option<KemPublic>,
+    /// The identities of the same person's other machines: sorted, at least one where there are any
+    /// and fewer than [`limits::MACHINES`], never one's own. It holds only for those whose cards
+    /// name this one too.
+    #[n(8)]
+    pub machines: Option<Vec<MemberId>>,
 }
 
 /// A recipient prekey, its public half.
@@ -120,11 +129,49 @@ impl SignedCard {
 }
 
 impl Card {
+    /// The version of the cards that are made now.
+    pub const VERSION: u8 = 2;
+
+    /// Whether this card names that identity as another machine of the same person. Alone it shows
+    /// nothing.
+    #[must_use]
+    pub fn names(&self, other: &MemberId) -> bool {
+        self.machines.as_ref().is_some_and(|machines| machines.contains(other))
+    }
+
+    fn are_machines(&self, machines: &[MemberId]) -> bool {
+        (1..limits::MACHINES).contains(&machines.len())
+            && machines.is_sorted_by(|a, b| a < b)
+            && !machines.contains(&self.member)
+    }
+
     fn is_well_formed(&self) -> bool {
-        self.version == 1
+        let version = match self.version {
+            1 => self.kk.is_none() && self.machines.is_none(),
+            Self::VERSION => true,
+            _ => false,
+        };
+        version
+            && self.machines.as_ref().is_none_or(|machines| self.are_machines(machines))
             && is_name(&self.name)
             && self.nodes.len() <= 4
             && self.nodes.iter().all(|node| node.len() <= 64)
+    }
+}
+
+impl<C> Encode<C> for KemPublic {
+    fn encode<W: minicbor::encode::Write>(
+        &self,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
+        e.bytes(self.as_bytes())?.ok()
+    }
+}
+
+impl<'b, C> Decode<'b, C> for KemPublic {
+    fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
+        Self::from_bytes(d.bytes()?).map_err(|_| minicbor::decode::Error::message("ML-KEM key"))
     }
 }
 

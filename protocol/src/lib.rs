@@ -61,6 +61,8 @@ pub mod pair;
 #[cfg(all(feature = "endpoint", any(test, feature = "sim")))]
 pub mod sim;
 #[cfg(feature = "endpoint")]
+pub mod recovery;
+#[cfg(feature = "endpoint")]
 pub mod snapshot;
 #[cfg(feature = "endpoint")]
 pub mod topic;

@@ -57,8 +57,11 @@ pub const TOPICS: usize = 16;
 /// Ops in the proof that somebody is an admin: the Genesis and the promotions below it.
 pub const ADMIN_PATH: usize = 64;
 
-/// The largest signed card, in bytes.
+/// The largest signed card, in bytes: one with every field full has 1,946.
 pub const CARD_BYTES: usize = 2048;
+
+/// Machines of one person, in all.
+pub const MACHINES: usize = 8;
 
 /// A member's name, in bytes of UTF-8.
 pub const NAME_BYTES: usize = 64;

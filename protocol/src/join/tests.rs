@@ -379,7 +379,7 @@ fn a_path_of_ops_that_no_mailbox_entry_holds_is_an_error() {
     let mut world = world();
     let (_, one) = world.start();
     let genesis = world.ops[0].clone();
-    world.ops = vec![genesis; 100];
+    world.ops = vec![genesis; 20];
     assert!(matches!(world.accept(&one), Err(JoinError::TooLong { .. })));
 }
 

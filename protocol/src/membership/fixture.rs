@@ -28,6 +28,8 @@ pub(super) fn card(who: &SigningSecret) -> Vec<u8> {
         name: format!("{:?}", who.id()),
         nodes: Vec::new(),
         prekey: Prekey { id: PrekeyId([1; 4]), public: [2; 32] },
+        kk: None,
+        machines: None,
     };
     SignedCard::sign(card, who).as_bytes().into()
 }

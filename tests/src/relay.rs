@@ -13,9 +13,9 @@ pub struct Relay {
 }
 
 impl Relay {
-    pub(crate) fn start(shared: Arc<Shared>, name: &str) -> Self {
+    pub(crate) fn start(shared: Arc<Shared>, name: &str, listen: &str) -> Self {
         let mut relay = Self { name: name.into(), shared, process: None, address: String::new() };
-        relay.run("127.0.0.1:0");
+        relay.run(listen);
         relay
     }
 
@@ -91,12 +91,12 @@ impl Relay {
 
 /// The first TCP multiaddr with a PeerId in `line`.
 fn tcp_address(line: &str) -> Option<String> {
-    let rest = &line[line.find("/ip4/127.0.0.1/tcp/")?..];
+    let rest = &line[line.find("/ip4/127.")?..];
     let end = rest
         .find(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '/' | '.' | '-'))
         .unwrap_or(rest.len());
     let address = &rest[..end];
-    address.contains("/p2p/").then(|| address.to_owned())
+    (address.contains("/tcp/") && address.contains("/p2p/")).then(|| address.to_owned())
 }
 
 /// The TCP port in a multiaddr.

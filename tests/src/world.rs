@@ -46,7 +46,13 @@ impl World {
     /// A relay with a name of its own, for worlds with several.
     #[must_use]
     pub fn relay_named(&self, name: &str) -> Relay {
-        Relay::start(self.shared.clone(), name)
+        Relay::start(self.shared.clone(), name, "127.0.0.1:0")
+    }
+
+    /// A relay at this IP:PORT, of the 127 network, with what its data directory holds already.
+    #[must_use]
+    pub fn relay_at(&self, name: &str, listen: &str) -> Relay {
+        Relay::start(self.shared.clone(), name, listen)
     }
 
     /// A node to be set up and started.

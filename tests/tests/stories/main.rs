@@ -19,3 +19,4 @@ mod paths;
 mod relay_killed;
 mod relay_only;
 mod removed_member;
+mod upgrade;

@@ -392,6 +392,16 @@ impl SignedHead {
         chain_id(&self.context)
     }
 
+    /// What its chain's messages are signed under.
+    pub(crate) fn context(&self) -> &[u8; 32] {
+        &self.context
+    }
+
+    /// A hash of the hashes of its pages.
+    pub(crate) fn pages_hash(&self) -> [u8; 32] {
+        PageHash::all(&PageHash::join(&self.pages))
+    }
+
     /// How many pages it names.
     #[must_use]
     pub fn pages(&self) -> usize {

@@ -69,6 +69,7 @@ labels! {
     Entry = "wt1 entry id";
     RelayPeer = "wt1 relay peer";
     EntrySum = "wt1 entry sum";
+    Evidence = "wt1 evidence";
 }
 
 macro_rules! output {

@@ -41,6 +41,10 @@ pub mod endpoint;
 #[cfg(feature = "endpoint")]
 pub mod envelope;
 #[cfg(feature = "endpoint")]
+pub mod evidence;
+#[cfg(feature = "endpoint")]
+pub mod fingerprint;
+#[cfg(feature = "endpoint")]
 pub mod gossip;
 #[cfg(feature = "endpoint")]
 pub mod group;

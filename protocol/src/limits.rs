@@ -77,6 +77,19 @@ pub const PARKED_BYTES: usize = 4 * 1024 * 1024;
 /// Clamp on a lamport clock's advance by one message.
 pub const LAMPORT_LEAP: u64 = 1 << 20;
 
+/// Signed messages of a group of which hash and signature are kept, to tell two contents of one
+/// place apart.
+pub const EVIDENCE: usize = 65_536;
+
+/// Notices kept of a group: proofs of equivocation, suspicions of a clone.
+pub const NOTICES: usize = 256;
+
+/// Notices kept about one member.
+pub const NOTICES_OF_ONE: usize = 8;
+
+/// The largest notice, in bytes.
+pub const NOTICE_BYTES: usize = 30_000;
+
 /// Causal heads carried by one message.
 pub const MESSAGE_HEADS: usize = 8;
 

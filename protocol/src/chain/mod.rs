@@ -77,13 +77,23 @@ pub fn message_id(group: &GroupId, chain: &ChainId, index: u32, content: &[u8]) 
     MessageId(kdf16(&[], Label::Message, &parts))
 }
 
-/// What a chain's key signs, but for the prefix.
-fn signed(group: &GroupId, context: &[u8; 32], index: u32, content: &[u8]) -> [u8; 100] {
+/// The hash of a content that a chain's key signs.
+fn content_hash(content: &[u8]) -> [u8; 32] {
+    hash32(Label::Content, &[content])
+}
+
+/// What a chain's key signs, but for the prefix: group, context, index and the content's hash.
+pub(crate) fn statement(
+    group: &GroupId,
+    context: &[u8; 32],
+    index: u32,
+    content: &[u8; 32],
+) -> [u8; 100] {
     let mut parts = [0; 100];
     parts[..32].copy_from_slice(&group.0);
     parts[32..64].copy_from_slice(context);
     parts[64..68].copy_from_slice(&index.to_be_bytes());
-    parts[68..].copy_from_slice(&hash32(Label::Content, &[content]));
+    parts[68..].copy_from_slice(content);
     parts
 }
 

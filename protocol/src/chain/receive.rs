@@ -8,7 +8,7 @@ use alloc::{collections::BTreeMap, vec::Vec};
 use minicbor::{Decode, Encode};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{ChainKey, Content, message_id, signed};
+use super::{ChainKey, Content, content_hash, message_id, statement};
 use crate::{
     codec,
     envelope::{self, BodyKey},
@@ -35,6 +35,10 @@ pub struct Opened {
     pub id: MessageId,
     /// What it says.
     pub content: Content,
+    /// The hash of its content, which its signature is over.
+    pub hash: [u8; 32],
+    /// Its signature, by the chain's key.
+    pub signature: Signature,
 }
 
 /// A message that was not opened; the chain has not moved.
@@ -128,15 +132,16 @@ impl ReceiveChain {
         let carried =
             envelope::open(bytes, &BodyKey::new(*key)).map_err(|_| ReceiveError::Forged)?;
         let (content, signature) = carried.split_last_chunk::<64>().ok_or(ReceiveError::Forged)?;
-        let statement = signed(group, &self.context, index, content);
-        verify(&self.public, Context::Message, &[&statement], &Signature(*signature))
+        let (hash, signature) = (content_hash(content), Signature(*signature));
+        let statement = statement(group, &self.context, index, &hash);
+        verify(&self.public, Context::Message, &[&statement], &signature)
             .map_err(|_| ReceiveError::Forged)?;
         let id = message_id(group, &self.id(), index, content);
         let content: Content = codec::decode(content).map_err(|_| ReceiveError::Forged)?;
         if content.heads.len() > MESSAGE_HEADS {
             return Err(ReceiveError::Forged);
         }
-        Ok((Opened { id, content }, after))
+        Ok((Opened { id, content, hash, signature }, after))
     }
 
     /// Its secrets, to be stored.

@@ -4,13 +4,13 @@ use alloc::vec::Vec;
 
 use rand_core::CryptoRng;
 
-use super::{ChainKey, Content, HeadRef, message_id, signed};
+use super::{ChainKey, Content, HeadRef, content_hash, message_id, statement};
 use crate::{
     codec,
     envelope::{self, BodyKey, CARRIED_MAX, Header, HeaderKey},
     ids::{ChainId, GroupId, MessageId, RosterHash, Timestamp},
     limits::{CHAIN_MESSAGES, MESSAGE_HEADS},
-    sign::{Context, SigningSecret},
+    sign::{Context, Signature, SigningSecret},
 };
 
 /// One's own chain.
@@ -46,6 +46,10 @@ pub struct SealedMessage {
     pub id: MessageId,
     /// Its index in the chain.
     pub index: u32,
+    /// The hash of its content, which its signature is over.
+    pub hash: [u8; 32],
+    /// Its signature, by the chain's key.
+    pub signature: Signature,
 }
 
 /// A message that was not sealed; the chain has not moved.
@@ -121,8 +125,9 @@ impl SendChain {
             payload: draft.payload.into(),
         });
         let id = message_id(group, &chain, index, &content);
-        let signature =
-            self.signing.sign(Context::Message, &[&signed(group, &self.context, index, &content)]);
+        let hash = content_hash(&content);
+        let statement = statement(group, &self.context, index, &hash);
+        let signature = self.signing.sign(Context::Message, &[&statement]);
         let around = content.len() - asked + signature.0.len();
         let carried = zeroize::Zeroizing::new([content.as_slice(), &signature.0].concat());
         let (key, next) = self.key.step(index);
@@ -136,6 +141,6 @@ impl SendChain {
         self.key = next;
         self.count += 1;
         self.last = Some(id);
-        Ok(SealedMessage { envelopes, id, index })
+        Ok(SealedMessage { envelopes, id, index, hash, signature })
     }
 }

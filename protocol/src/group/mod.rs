@@ -28,8 +28,6 @@ use alloc::{
     string::String,
     vec::Vec,
 };
-use core::fmt::Write;
-
 use rand_core::CryptoRng;
 
 use self::{
@@ -48,8 +46,8 @@ use crate::sim::world;
 use crate::{
     chain::HeadRef,
     endpoint::Endpoint,
+    fingerprint,
     gossip::Gossip,
-    hash::{Label, hash32},
     identity::SignedCard,
     ids::{ChainId, GroupId, InviteId, MemberId, Timestamp},
     membership::{self, OpSet, Policy},
@@ -233,16 +231,7 @@ impl Group {
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let roster = self.ops.resolve().roster(self.id).hash();
-        let heads: Vec<u8> = self.ops.heads().iter().flat_map(|head| head.0).collect();
-        let hash = hash32(Label::Fingerprint, &[&self.id.0, &roster.0, &heads]);
-        let mut digits = String::new();
-        for part in hash.chunks_exact(4) {
-            let number = part.iter().fold(0u32, |number, byte| number << 8 | u32::from(*byte));
-            let space = if digits.is_empty() { "" } else { " " };
-            // Writing to a string does not fail.
-            let _ = write!(digits, "{space}{:05}", number % 100_000);
-        }
-        digits
+        fingerprint::of_view(&self.id, &roster, &self.ops.heads())
     }
 
     /// The logs to follow, and those to write to. Of a group that was left, the logs of its last

@@ -43,6 +43,7 @@ impl Group {
             cap: None,
             at: cx.now,
             kind: Kind::Genesis { nonce, card, policy, topic_commit: topic.commit() },
+            incarnation: Some(cx.me.incarnation()),
         };
         let genesis = Op::sign(body, cx.me.identity());
         let ops = OpSet::new(genesis).map_err(|_| BadPolicy)?;
@@ -324,7 +325,9 @@ impl Group {
     /// all.
     fn plan<R: CryptoRng>(&self, cx: &Cx<'_, R>, kind: Kind) -> Result<Vec<Op>, NotAllowed> {
         let sign = |ops: &OpSet, kind| -> Result<Op, NotAllowed> {
-            Ok(Op::sign(ops.next(self.me, kind, cx.now)?, cx.me.identity()))
+            let mut body = ops.next(self.me, kind, cx.now)?;
+            body.incarnation = Some(cx.me.incarnation());
+            Ok(Op::sign(body, cx.me.identity()))
         };
         if self.ops.heads().len() <= OP_DEPS {
             return Ok(Vec::from([sign(&self.ops, kind)?]));

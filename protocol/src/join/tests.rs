@@ -65,6 +65,7 @@ fn genesis(founder: &Endpoint) -> Op {
             policy: Policy { name: "Rowers".into(), relays: vec![], ..Policy::default() },
             topic_commit: [2; 32],
         },
+        incarnation: Some(founder.incarnation()),
     };
     Op::sign(body, founder.identity())
 }
@@ -78,6 +79,7 @@ fn promote(by: &Endpoint, genesis: &Op, member: MemberId, cap: &Op) -> Op {
         cap: Some(cap.id()),
         at: NOW,
         kind: Kind::Promote { member },
+        incarnation: Some(by.incarnation()),
     };
     Op::sign(body, by.identity())
 }

@@ -50,7 +50,8 @@ pub(super) fn genesis(founder: &SigningSecret) -> Op {
         topic_commit: [0; 32],
     };
     let author = founder.id();
-    let body = Body { group: None, author, seq: 0, deps: Vec::new(), cap: None, at: NOW, kind };
+    let (deps, cap, incarnation) = (Vec::new(), None, None);
+    let body = Body { group: None, author, seq: 0, deps, cap, at: NOW, kind, incarnation };
     Op::sign(body, founder)
 }
 

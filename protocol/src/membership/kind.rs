@@ -301,7 +301,8 @@ impl<C> Encode<C> for Body {
         e: &mut Encoder<W>,
         ctx: &mut C,
     ) -> Result<(), encode::Error<W::Error>> {
-        e.array(9)?.u8(VERSION)?;
+        let length = if self.incarnation.is_some() { 10 } else { 9 };
+        e.array(length)?.u8(VERSION)?;
         e.bytes(self.group.as_ref().map_or(&[], |group| group.0.as_slice()))?;
         self.author.encode(e, ctx)?;
         e.u32(self.seq)?;
@@ -309,7 +310,8 @@ impl<C> Encode<C> for Body {
         self.cap.encode(e, ctx)?;
         self.at.encode(e, ctx)?;
         e.u8(self.kind.number())?;
-        encode_args(&self.kind, e, ctx)
+        encode_args(&self.kind, e, ctx)?;
+        self.incarnation.iter().try_for_each(|run| run.encode(e, ctx))
     }
 }
 
@@ -369,8 +371,8 @@ fn encode_args<W: encode::Write, C>(
 
 impl<'b, C> Decode<'b, C> for Body {
     fn decode(d: &mut Decoder<'b>, ctx: &mut C) -> Result<Self, decode::Error> {
-        array(d, 9)?;
-        if d.u8()? != VERSION {
+        let elements = d.array()?;
+        if !matches!(elements, Some(9 | 10)) || d.u8()? != VERSION {
             return Err(decode::Error::message("version"));
         }
         let group = match d.bytes()? {
@@ -384,7 +386,9 @@ impl<'b, C> Decode<'b, C> for Body {
         let at = Timestamp::decode(d, ctx)?;
         let number = d.u8()?;
         let kind = decode_args(number, d, ctx)?;
-        Ok(Self { group, author, seq, deps, cap, at, kind })
+        let incarnation =
+            (elements == Some(10)).then(|| Incarnation::decode(d, ctx)).transpose()?;
+        Ok(Self { group, author, seq, deps, cap, at, kind, incarnation })
     }
 }
 

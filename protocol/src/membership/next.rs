@@ -92,7 +92,10 @@ pub enum NotAllowed {
 }
 
 /// An op's bytes beside its body: the array's head, the body's head, the signature.
-const OVERHEAD: usize = 1 + 3 + 66;
+const OVERHEAD: usize = 1 + 3 + 66 + RUN;
+
+/// What naming the run of the author's process adds.
+const RUN: usize = 9;
 
 impl OpSet {
     /// The body of the author's next op: its number, the heads as dependencies, and the author's
@@ -106,7 +109,8 @@ impl OpSet {
         let cap = fitting_grant(standing, &kind)?;
         let deps = self.deps(&kind, cap)?;
         let seq = self.next_seq(author);
-        let body = Body { group: Some(self.group()), author, seq, deps, cap, at, kind };
+        let group = Some(self.group());
+        let body = Body { group, author, seq, deps, cap, at, kind, incarnation: None };
         body.check()?;
         let bytes = codec::encode(&body).len() + OVERHEAD;
         if bytes > limits::OP_BYTES {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Op   = [ body bstr, sig64 ]                  id = BLAKE2b-256("wt1 op id", body)
-//! body = [1, gid32 | empty (Genesis), ik32, seq, [dep32…], cap32 | null, ts_ms, kind, args]
+//! body = [1, gid32 | empty (Genesis), ik32, seq, [dep32…], cap32 | null, ts_ms, kind, args, inc8?]
 //! ```
 //!
 //! > Ids and signatures are over the received bytes, and an op keeps the bytes that it came in.
@@ -20,7 +20,7 @@ use crate::{
     codec,
     hash::{Label, hash32},
     identity::SignedCard,
-    ids::{GroupId, MemberId, OpId, Timestamp},
+    ids::{GroupId, Incarnation, MemberId, OpId, Timestamp},
     limits,
     sign::{Context, Signature, SigningSecret, verify},
 };
@@ -45,7 +45,7 @@ pub struct Body {
     pub group: Option<GroupId>,
     /// Who signs.
     pub author: MemberId,
-    /// The author's counter: two ops with one number are an equivocation.
+    /// The author's counter: two ops with one number of one run are an equivocation.
     pub seq: u32,
     /// The heads that the author knew: sorted, without duplicates, at most [`limits::OP_DEPS`].
     pub deps: Vec<OpId>,
@@ -55,6 +55,9 @@ pub struct Body {
     pub at: Timestamp,
     /// What is done.
     pub kind: Kind,
+    /// The run of the author's process: a copy that was restored counts again from where it was,
+    /// and is no liar for it. Left out by the first version.
+    pub incarnation: Option<Incarnation>,
 }
 
 /// Why bytes are no op.
@@ -216,7 +219,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        ids::{ChainId, Incarnation, InviteId},
+        ids::{ChainId, InviteId},
         membership::{NotAllowed, Policy, fixture::*},
     };
 

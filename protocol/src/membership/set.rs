@@ -17,7 +17,7 @@ use super::{
     topics::Topics,
 };
 use crate::{
-    ids::{GroupId, MemberId, OpId},
+    ids::{GroupId, Incarnation, MemberId, OpId},
     limits,
 };
 
@@ -235,14 +235,15 @@ impl OpSet {
         Ok(resolution)
     }
 
-    /// Pairs of different ops of one author with one number: proof that an identity was cloned or
-    /// lies. All of them stay in the set and count as they would otherwise.
+    /// Pairs of different ops of one author and run with one number: proof that the author lies. All
+    /// of them stay in the set and count as they would otherwise.
     #[must_use]
     pub fn equivocations(&self) -> Vec<(OpId, OpId)> {
-        let mut first: BTreeMap<(MemberId, u32), OpId> = BTreeMap::new();
+        let mut first: BTreeMap<(MemberId, Option<Incarnation>, u32), OpId> = BTreeMap::new();
         let mut pairs = Vec::new();
         for op in &self.ops {
-            let known = *first.entry((op.author(), op.body().seq)).or_insert(op.id());
+            let (run, seq) = (op.body().incarnation, op.body().seq);
+            let known = *first.entry((op.author(), run, seq)).or_insert(op.id());
             if known != op.id() {
                 pairs.push((known.min(op.id()), known.max(op.id())));
             }

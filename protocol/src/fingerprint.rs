@@ -1,0 +1,84 @@
+//! Digits that people compare: of one member, of two, and of a group's view.
+//!
+//! ```text
+//! member  h_1 = H("wt1 fp", ik)   h_n+1 = H("wt1 fp", h_n ‖ ik)   h_1024, 6 × 5 digits
+//! pair    both members' digits, the smaller first                60 digits
+//! group   H("wt1 fp", group ‖ roster ‖ op heads, sorted), 8 × 5 digits
+//! ```
+//!
+//! Five digits are the remainder of a big-endian number by 100,000: of five bytes each for a member,
+//! of four for a group. docs/spec/identity.md.
+
+use alloc::string::String;
+use core::fmt::Write;
+
+use crate::{
+    hash::{Label, hash32},
+    ids::{GroupId, MemberId, OpId, RosterHash},
+};
+
+/// How often a member's hash is taken: each try to find a key with like digits costs as much.
+const ROUNDS: usize = 1024;
+
+/// The 30 digits of one member, in groups of five.
+#[must_use]
+pub fn of_member(member: &MemberId) -> String {
+    let first = hash32(Label::Fingerprint, &[&member.0]);
+    let last = (1..ROUNDS).fold(first, |hash, _| hash32(Label::Fingerprint, &[&hash, &member.0]));
+    digits(last.chunks_exact(5).take(6))
+}
+
+/// The 60 digits of two members, alike at both.
+#[must_use]
+pub fn of_pair(a: &MemberId, b: &MemberId) -> String {
+    let (a, b) = (of_member(a), of_member(b));
+    let (mut first, second) = if a <= b { (a, b) } else { (b, a) };
+    first.push(' ');
+    first.push_str(&second);
+    first
+}
+
+/// The 40 digits of a group's view, alike at all who hold the same ops.
+#[must_use]
+pub fn of_view(group: &GroupId, roster: &RosterHash, heads: &[OpId]) -> String {
+    let mut heads = alloc::vec::Vec::from(heads);
+    heads.sort_unstable();
+    let heads: alloc::vec::Vec<u8> = heads.iter().flat_map(|head| head.0).collect();
+    digits(hash32(Label::Fingerprint, &[&group.0, &roster.0, &heads]).chunks_exact(4))
+}
+
+fn digits<'a>(parts: impl Iterator<Item = &'a [u8]>) -> String {
+    let mut digits = String::new();
+    for part in parts {
+        let number = part.iter().fold(0u64, |number, byte| number << 8 | u64::from(*byte));
+        let space = if digits.is_empty() { "" } else { " " };
+        // Writing to a string does not fail.
+        let _ = write!(digits, "{space}{:05}", number % 100_000);
+    }
+    digits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_has_thirty_digits_and_a_pair_sixty_alike_at_both() {
+        let (a, b) = (MemberId([1; 32]), MemberId([2; 32]));
+        let count = |text: &str| text.chars().filter(char::is_ascii_digit).count();
+        assert_eq!(count(&of_member(&a)), 30);
+        assert_eq!(of_member(&a).split(' ').count(), 6);
+        assert_ne!(of_member(&a), of_member(&b));
+        assert_eq!(of_pair(&a, &b), of_pair(&b, &a));
+        assert_eq!(count(&of_pair(&a, &b)), 60);
+        assert!(of_pair(&a, &b).contains(&of_member(&a)));
+    }
+
+    #[test]
+    fn the_order_of_heads_changes_no_view() {
+        let (group, roster) = (GroupId([1; 32]), RosterHash([2; 32]));
+        let (a, b) = (OpId([3; 32]), OpId([4; 32]));
+        assert_eq!(of_view(&group, &roster, &[a, b]), of_view(&group, &roster, &[b, a]));
+        assert_ne!(of_view(&group, &roster, &[a]), of_view(&group, &roster, &[b]));
+    }
+}

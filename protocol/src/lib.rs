@@ -62,10 +62,10 @@ pub mod membership;
 pub mod noise;
 #[cfg(feature = "endpoint")]
 pub mod pair;
-#[cfg(all(feature = "endpoint", any(test, feature = "sim")))]
-pub mod sim;
 #[cfg(feature = "endpoint")]
 pub mod recovery;
+#[cfg(all(feature = "endpoint", any(test, feature = "sim")))]
+pub mod sim;
 #[cfg(feature = "endpoint")]
 pub mod snapshot;
 #[cfg(feature = "endpoint")]

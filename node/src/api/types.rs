@@ -373,6 +373,13 @@ pub enum What {
         /// Who.
         member: MemberRef,
     },
+    /// Somebody's membership was ended with its recovery code.
+    MemberRetired {
+        /// Who.
+        member: MemberRef,
+        /// Whether this was this node's own member.
+        me: bool,
+    },
     /// Somebody's keys were made anew and sealed to each of these.
     Rotated {
         /// Whose.

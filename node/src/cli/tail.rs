@@ -172,6 +172,12 @@ fn note(what: &What) -> Option<String> {
         What::MemberRemoved { member, by, .. } => {
             format!("{} removed {}", name(by), name(member))
         }
+        What::MemberRetired { me: true, .. } => {
+            "your recovery code ended this membership: what follows is not for this machine".into()
+        }
+        What::MemberRetired { member, .. } => {
+            format!("{} was retired with the recovery code: that machine is lost", name(member))
+        }
         What::MemberLeft { member } => format!("{} left", name(member)),
         What::Gap { from, missing } => {
             let missing = show::count(*missing, "message");

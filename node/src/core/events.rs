@@ -45,6 +45,15 @@ impl Step<'_> {
                 let member = self.named(group, member)?;
                 self.emit(Some(id), What::MemberLeft { member })
             }
+            Event::Retired { member } => {
+                (self.after.members, self.after.logs) = (true, true);
+                let me = member == self.me.member();
+                if me && group.state() == GroupState::Removed {
+                    self.tx.clear_outbox(id)?;
+                }
+                let member = self.named(group, member)?;
+                self.emit(Some(id), What::MemberRetired { member, me })
+            }
             Event::Policy => {
                 (self.after.members, self.after.logs) = (true, true);
                 self.tx.put_group(id, &group.policy().name, self.now)

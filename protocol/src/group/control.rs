@@ -136,10 +136,16 @@ impl Group {
             events.push(Event::Joined { member: *member, by: by.unwrap_or(*member) });
         }
         for member in before.difference(&after) {
-            let removal = ops.iter().find(
-                |op| matches!(&op.body().kind, Kind::Remove { member: gone, .. } if gone == member),
-            );
+            let ends =
+                |op: &&Op| op.subject() == Some(*member) && !resolution.void.contains(&op.id());
+            let removal = ops
+                .iter()
+                .filter(ends)
+                .find(|op| matches!(op.body().kind, Kind::Remove { .. } | Kind::Retire { .. }));
             events.push(match removal {
+                Some(op) if matches!(op.body().kind, Kind::Retire { .. }) => {
+                    Event::Retired { member: *member }
+                }
                 Some(op) => Event::Removed { member: *member, by: op.author() },
                 None => Event::Left { member: *member },
             });
@@ -197,8 +203,9 @@ impl Group {
     }
 
     fn alarm_equivocations(&mut self, new: &[Op]) {
-        for op in new {
-            let twin = self.ops.iter().any(|other| {
+        let numbered = |op: &&Op| !matches!(op.body().kind, Kind::Retire { .. });
+        for op in new.iter().filter(numbered) {
+            let twin = self.ops.iter().filter(numbered).any(|other| {
                 other.author() == op.author()
                     && other.body().seq == op.body().seq
                     && other.id() != op.id()

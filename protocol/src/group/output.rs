@@ -72,6 +72,12 @@ pub enum Event {
         /// Who.
         member: MemberId,
     },
+    /// Somebody, perhaps this node's own member, was retired: its machine is lost, and whoever holds
+    /// its recovery key ended the membership.
+    Retired {
+        /// Who.
+        member: MemberId,
+    },
     /// The policy, and so perhaps the name or the relays, changed.
     Policy,
     /// A sender, perhaps this node, made a new chain and sealed it to these.

@@ -19,11 +19,20 @@ pub(super) fn person(number: u8) -> SigningSecret {
     SigningSecret::from_seed(&[number; 32])
 }
 
+/// Somebody's recovery key.
+pub(super) fn rescue(who: &SigningSecret) -> SigningSecret {
+    SigningSecret::from_seed(&who.public())
+}
+
+pub(super) fn retire(who: &SigningSecret) -> Kind {
+    Kind::Retire { recovery: rescue(who).public(), cut: Vec::new() }
+}
+
 pub(super) fn card(who: &SigningSecret) -> Vec<u8> {
     let card = Card {
         version: 1,
         member: who.id(),
-        recovery: None,
+        recovery: Some(rescue(who).public()),
         seq: 1,
         name: format!("{:?}", who.id()),
         nodes: Vec::new(),

@@ -93,6 +93,19 @@ pub enum Kind {
         /// The whole of it.
         policy: Policy,
     },
+    /// 11: says that the group goes on as another one. The rule knows nothing of it.
+    Migrate {
+        /// The new group.
+        to: GroupId,
+    },
+    /// 12: ends the author's membership, and voids what the author's machine did beside it. Signed
+    /// by the author's recovery key, because the machine with the identity key is lost.
+    Retire {
+        /// The recovery key's public half, as the card of the author's grant has it.
+        recovery: [u8; 32],
+        /// The last index accepted in each of the author's chains.
+        cut: Vec<Cut>,
+    },
     /// Any other number: kept and passed on, without effect.
     Other {
         /// The number.
@@ -208,6 +221,8 @@ impl Kind {
             Self::Demote { .. } => 7,
             Self::Refresh { .. } => 8,
             Self::SetPolicy { .. } => 10,
+            Self::Migrate { .. } => 11,
+            Self::Retire { .. } => 12,
             Self::Other { kind, .. } => *kind,
         }
     }
@@ -227,7 +242,7 @@ impl Kind {
     pub(super) fn needs(&self) -> Needs {
         match self {
             Self::Genesis { .. } | Self::Leave => Needs::Nothing,
-            Self::Refresh { .. } => Needs::Member,
+            Self::Refresh { .. } | Self::Retire { .. } => Needs::Member,
             Self::Other { .. } => Needs::Unknown,
             _ => Needs::Admin,
         }
@@ -362,6 +377,13 @@ fn encode_args<W: encode::Write, C>(
             e.array(1)?;
             policy.encode(e, ctx)?;
         }
+        Kind::Migrate { to } => {
+            e.array(1)?.bytes(&to.0)?;
+        }
+        Kind::Retire { recovery, cut } => {
+            e.array(2)?.bytes(recovery)?;
+            cut.encode(e, ctx)?;
+        }
         Kind::Other { args, .. } => {
             e.writer_mut().write_all(args).map_err(encode::Error::write)?;
         }
@@ -448,6 +470,14 @@ fn decode_args<C>(number: u8, d: &mut Decoder<'_>, ctx: &mut C) -> Result<Kind, 
         10 => {
             array(d, 1)?;
             Kind::SetPolicy { policy: Policy::decode(d, ctx)? }
+        }
+        11 => {
+            array(d, 1)?;
+            Kind::Migrate { to: GroupId(fixed(d)?) }
+        }
+        12 => {
+            array(d, 2)?;
+            Kind::Retire { recovery: fixed(d)?, cut: Vec::decode(d, ctx)? }
         }
         kind => {
             let start = d.position();

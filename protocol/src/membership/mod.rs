@@ -17,6 +17,8 @@ mod evidence;
 #[cfg(test)]
 mod fixture;
 mod kind;
+#[cfg(test)]
+mod lost;
 mod next;
 mod node;
 pub mod op;
@@ -33,7 +35,7 @@ pub use self::{
     next::NotAllowed,
     op::{AdmitMode, Body, Cut, InviteFields, Kind, Op, OpError, Policy, RemoveReason},
     proof::{NotAdmin, admin_path, join_holds, proves_admin, sign_join},
-    resolution::{Ended, InviteState, Resolution, Standing},
+    resolution::{Ended, InviteState, Move, Resolution, Standing},
     resolve::Rank,
     roster::Roster,
     set::{InsertError, Inserted, Missing, OpSet},

@@ -74,6 +74,9 @@ pub enum NotAllowed {
     /// The join proof does not hold.
     #[error("the join proof does not hold")]
     BadProof,
+    /// The recovery key is not the one in the card by which the author is a member.
+    #[error("not that member's recovery key")]
+    WrongRecovery,
     /// More heads than an op can have: a Refresh without a commitment joins them first.
     #[error("{heads} heads are to be joined first")]
     TooManyHeads {
@@ -116,13 +119,14 @@ impl OpSet {
         if bytes > limits::OP_BYTES {
             return Err(OpError::TooLong { bytes }.into());
         }
-        let subject = body.subject()?;
+        let subject = body.about()?.subject;
         now.allows(&body, subject)?;
         if self.is_full() {
             return Err(NotAllowed::Full { ops: self.iter().count() });
         }
         match self.form(OpId([0; 32]), &body, subject) {
             Some(_) => Ok(body),
+            None if matches!(body.kind, Kind::Retire { .. }) => Err(NotAllowed::WrongRecovery),
             None => Err(NotAllowed::BadProof),
         }
     }
@@ -153,6 +157,10 @@ impl OpSet {
 
 fn fitting_grant(standing: &Standing, kind: &Kind) -> Result<Option<OpId>, NotAllowed> {
     match kind.needs() {
+        // It ends the membership even of whoever may not act any more.
+        Needs::Member if matches!(kind, Kind::Retire { .. }) => {
+            Ok(standing.acts.or(Some(standing.grant)))
+        }
         Needs::Nothing => Ok(None),
         Needs::Member => standing.acts.map(Some).ok_or(NotAllowed::NotAMember),
         Needs::Admin => standing.admin.map(Some).ok_or(NotAllowed::NotAnAdmin),

@@ -50,6 +50,9 @@ pub(super) enum Act {
     },
     Refresh,
     SetPolicy,
+    Migrate,
+    /// Ends its author's membership, as a Leave does, and what the author does beside it.
+    Retire,
     /// A kind that is not known here.
     Other,
 }
@@ -71,7 +74,7 @@ impl Act {
     pub(super) fn needs(&self) -> Needs {
         match self {
             Self::Genesis | Self::Leave => Needs::Nothing,
-            Self::Refresh => Needs::Member,
+            Self::Refresh | Self::Retire => Needs::Member,
             Self::Other => Needs::Unknown,
             _ => Needs::Admin,
         }

@@ -36,6 +36,7 @@ struct Inner {
     body: Body,
     bytes: Zeroizing<Vec<u8>>,
     subject: Option<MemberId>,
+    recovery: Option<[u8; 32]>,
 }
 
 /// What an op says.
@@ -93,15 +94,16 @@ struct OpWire {
 }
 
 impl Op {
-    /// Signs a body. `identity` must be the key of its author, or nobody accepts the op.
+    /// Signs a body. `key` must be the identity key of its author, of a [`Kind::Retire`] the
+    /// recovery key that it names, or nobody accepts the op.
     #[must_use]
-    pub fn sign(body: Body, identity: &SigningSecret) -> Self {
+    pub fn sign(body: Body, key: &SigningSecret) -> Self {
         let bytes = codec::encode(&body);
         let id = OpId(hash32(Label::Op, &[&bytes]));
-        let signature = identity.sign(Context::Op, &[&bytes]);
-        let subject = body.subject().unwrap_or_default();
+        let signature = key.sign(Context::Op, &[&bytes]);
+        let About { subject, recovery } = body.about().unwrap_or_default();
         let bytes = Zeroizing::new(codec::encode(&OpWire { body: bytes, signature }));
-        Self { inner: Arc::new(Inner { id, body, bytes, subject }) }
+        Self { inner: Arc::new(Inner { id, body, bytes, subject, recovery }) }
     }
 
     /// Reads and checks an op: its form, its bounds, its author's signature and the card inside.
@@ -113,12 +115,12 @@ impl Op {
         let wire: OpWire = codec::decode(bytes).map_err(|_| OpError::Malformed)?;
         let body: Body = codec::decode(&wire.body).map_err(|_| OpError::Malformed)?;
         body.check()?;
-        verify(&body.author.0, Context::Op, &[&wire.body], &wire.signature)
+        verify(body.signer(), Context::Op, &[&wire.body], &wire.signature)
             .map_err(|_| OpError::Signature)?;
-        let subject = body.subject()?;
+        let About { subject, recovery } = body.about()?;
         let id = OpId(hash32(Label::Op, &[&wire.body]));
         let bytes = Zeroizing::new(Vec::from(bytes));
-        Ok(Self { inner: Arc::new(Inner { id, body, bytes, subject }) })
+        Ok(Self { inner: Arc::new(Inner { id, body, bytes, subject, recovery }) })
     }
 
     /// The op's name: a hash of its body.
@@ -139,16 +141,22 @@ impl Op {
         &self.inner.body
     }
 
-    /// Who signed it.
+    /// Who signed it; of a [`Kind::Retire`], whose recovery key did.
     #[must_use]
     pub fn author(&self) -> MemberId {
         self.inner.body.author
     }
 
-    /// Whom it is about: the member granted, removed or demoted; of a Leave, its author.
+    /// Whom it is about: the member granted, removed or demoted; of a Leave and a Retire, its
+    /// author.
     #[must_use]
     pub fn subject(&self) -> Option<MemberId> {
         self.inner.subject
+    }
+
+    /// The recovery key in the card with which it makes somebody a member.
+    pub(super) fn recovery(&self) -> Option<&[u8; 32]> {
+        self.inner.recovery.as_ref()
     }
 
     /// The signed bytes, as they came.
@@ -190,27 +198,39 @@ impl Body {
     }
 
     /// Whom the op is about, by its card where it has one.
-    pub(super) fn subject(&self) -> Result<Option<MemberId>, OpError> {
-        Ok(match &self.kind {
-            Kind::Genesis { card, .. } => {
-                let member = card_of(card)?;
-                if member != self.author {
+    pub(super) fn about(&self) -> Result<About, OpError> {
+        let subject = match &self.kind {
+            Kind::Genesis { card, .. } | Kind::Admit { card, .. } => {
+                let card = SignedCard::from_bytes(card).map_err(|_| OpError::Card)?;
+                let card = card.card();
+                if matches!(self.kind, Kind::Genesis { .. }) && card.member != self.author {
                     return Err(OpError::Card);
                 }
-                Some(member)
+                return Ok(About { subject: Some(card.member), recovery: card.recovery });
             }
-            Kind::Admit { card, .. } => Some(card_of(card)?),
             Kind::Remove { member, .. } | Kind::Promote { member } | Kind::Demote { member } => {
                 Some(*member)
             }
-            Kind::Leave => Some(self.author),
+            Kind::Leave | Kind::Retire { .. } => Some(self.author),
             _ => None,
-        })
+        };
+        Ok(About { subject, recovery: None })
+    }
+
+    /// The key under which its signature must hold.
+    fn signer(&self) -> &[u8; 32] {
+        match &self.kind {
+            Kind::Retire { recovery, .. } => recovery,
+            _ => &self.author.0,
+        }
     }
 }
 
-fn card_of(bytes: &[u8]) -> Result<MemberId, OpError> {
-    SignedCard::from_bytes(bytes).map(|card| card.card().member).map_err(|_| OpError::Card)
+/// Whom an op is about, and the recovery key of the card inside.
+#[derive(Default)]
+pub(super) struct About {
+    pub(super) subject: Option<MemberId>,
+    pub(super) recovery: Option<[u8; 32]>,
 }
 
 #[cfg(test)]
@@ -253,7 +273,10 @@ mod tests {
                 },
             },
             Kind::SetPolicy { policy: Policy { pair: Some(true), ..policy("Orchard") } },
-            Kind::Other { kind: 12, args: vec![0x82, 0x01, 0x41, 0xff] },
+            Kind::Migrate { to: GroupId([4; 32]) },
+            // Signed below by what stands in it.
+            Kind::Retire { recovery: a.public(), cut: vec![cut] },
+            Kind::Other { kind: 77, args: vec![0x82, 0x01, 0x41, 0xff] },
         ];
         let mut body = set.next(a.id(), refresh(None), NOW).unwrap();
         for kind in kinds {

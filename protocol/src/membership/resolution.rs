@@ -31,6 +31,21 @@ pub struct Resolution {
     pub void: BTreeSet<OpId>,
     /// Where the group meets.
     pub topics: Topics,
+    /// The standing grants of each member, most senior first.
+    pub grants: BTreeMap<MemberId, Vec<OpId>>,
+    /// The valid Migrates: by the most senior first, then the latest.
+    pub moves: Vec<Move>,
+}
+
+/// An admin's word that the group goes on as another one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Move {
+    /// The Migrate.
+    pub op: OpId,
+    /// By whom.
+    pub by: MemberId,
+    /// The new group.
+    pub to: GroupId,
 }
 
 /// By what somebody is a member.
@@ -78,14 +93,14 @@ pub struct InviteState {
 pub struct Ended {
     /// Whose grant it was.
     pub member: MemberId,
-    /// The valid removals that end it, sorted.
+    /// The valid removals, and the member's own Retires, that end it, sorted.
     pub removals: Vec<OpId>,
     /// The member's own Leaves that end it, sorted.
     pub leaves: Vec<OpId>,
     /// Whether the grant never counted: its author was removed, or its invite was used up.
     pub void: bool,
     /// What is still accepted of the member's chains: of each chain, the greatest index that one of
-    /// the removals names.
+    /// the removals names. A Retire's own cut counts where nobody removed the member.
     pub cut: Vec<Cut>,
 }
 
@@ -167,8 +182,40 @@ impl Resolution {
                 .map(|at| nodes[at].id)
                 .collect(),
             topics,
+            grants: grants(nodes, verdict),
+            moves: moves(ops, nodes, verdict),
         }
     }
+}
+
+fn grants(nodes: &[Node], verdict: &Verdict) -> BTreeMap<MemberId, Vec<OpId>> {
+    let mut standing: Vec<_> = verdict
+        .valid()
+        .filter(|at| verdict.stands(nodes, *at))
+        .filter_map(|at| Some((verdict.rank[at]?, nodes[at].grants()?, nodes[at].id)))
+        .collect();
+    standing.sort_unstable();
+    let mut grants: BTreeMap<MemberId, Vec<OpId>> = BTreeMap::new();
+    for (_, member, id) in standing {
+        grants.entry(member).or_default().push(id);
+    }
+    grants
+}
+
+fn moves(ops: &[Op], nodes: &[Node], verdict: &Verdict) -> Vec<Move> {
+    let mut moves: Vec<_> = verdict
+        .valid()
+        .filter_map(|at| match ops[at].body().kind {
+            Kind::Migrate { to } => {
+                let node = &nodes[at];
+                let order = (verdict.rank_of_cap(nodes, at), Reverse(node.height), node.id);
+                Some((order, Move { op: node.id, by: node.author, to }))
+            }
+            _ => None,
+        })
+        .collect();
+    moves.sort_unstable_by_key(|(order, _)| *order);
+    moves.into_iter().map(|(_, to)| to).collect()
 }
 
 fn members(nodes: &[Node], verdict: &Verdict) -> BTreeMap<MemberId, Standing> {
@@ -263,12 +310,17 @@ fn ended(ops: &[Op], nodes: &[Node], verdict: &Verdict) -> BTreeMap<OpId, Ended>
         let (mut removals, mut leaves): (Vec<_>, Vec<_>) =
             verdict.leavings(nodes, at).partition(|end| nodes[*end].act != Act::Leave);
         let mut cut: BTreeMap<_, u32> = BTreeMap::new();
+        // Nobody can widen the cut of a removal by a Retire.
+        let removed = removals.iter().any(|end| nodes[*end].act != Act::Retire);
         for removal in &removals {
-            if let Kind::Remove { cut: named, .. } = &ops[*removal].body().kind {
-                for Cut { incarnation, chain, index } in named {
-                    let kept = cut.entry((*incarnation, *chain)).or_insert(*index);
-                    *kept = (*kept).max(*index);
-                }
+            let named = match &ops[*removal].body().kind {
+                Kind::Remove { cut, .. } => cut,
+                Kind::Retire { cut, .. } if !removed => cut,
+                _ => continue,
+            };
+            for Cut { incarnation, chain, index } in named {
+                let kept = cut.entry((*incarnation, *chain)).or_insert(*index);
+                *kept = (*kept).max(*index);
             }
         }
         let by_id = |at: &usize| nodes[*at].id;

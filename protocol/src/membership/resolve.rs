@@ -4,16 +4,20 @@
 //! formed(o)    o.cap ∈ past(o), grants o.author, is of the class that the kind needs
 //! revokes(r,g) r = Remove of g's member, rank(r.cap) < rank(g)
 //!              r = Demote of g's member, g a Promote, same test
+//!              r = Retire by g's member, rank(r.cap) ≤ rank(g)
 //! valid(o)   ⇔ formed(o) ∧ valid(o.cap) ∧ ¬∃ r: revokes(r,o.cap) ∧ valid(r) ∧ r∉past(o.cap) ∧ o∉past(r)
-//!              (Genesis, Leave: formed is enough)
-//! member(x)  ⇔ ∃ grant g of x: valid(g) ∧ ¬∃ valid r∉past(g): r = Leave by x | r = Remove, revokes(r,g)
+//!              (Genesis, Leave: formed is enough; o = Retire: r = Remove or Demote alone)
+//! member(x)  ⇔ ∃ grant g of x: valid(g) ∧ ¬∃ r∉past(g):
+//!              r = Leave or Retire by x, formed | r = Remove, valid, revokes(r,g)
 //! admin(x)   ⇔ the same for g ∈ {Genesis, Promote}, with Demote counted too
 //! ```
 //!
-//! > An op depends only on ops whose grants are strictly senior to its own grant. So there is one
-//! > solution, it is a function of the set of ops alone, and a junior changes nothing for a senior.
+//! > An op depends only on ops whose grants are strictly senior to its own grant, and on its own
+//! > author's Retires, which depend on such alone. So there is one solution, it is a function of the
+//! > set of ops alone, and a junior changes nothing for a senior.
 //!
-//! That order is also how it is computed: grants from the most senior down, once each. Admits need
+//! That order is also how it is computed: grants from the most senior down, once each; under each
+//! grant first the Retires. Admits need
 //! no place in it, because no admin acts under one. Three rules about invites come after it: an
 //! Admit by an invite also lives by the invite.
 //!
@@ -52,7 +56,8 @@ pub(super) struct Verdict {
     pub(super) valid: Vec<bool>,
     /// The rank of every formed grant.
     pub(super) rank: Vec<Option<Rank>>,
-    /// The valid removals, demotions and leaves, by whom they concern.
+    /// What ends somebody's grants, by whom it concerns: valid removals and demotions; leaves and
+    /// retirements, which end their author's membership valid or not.
     endings: BTreeMap<MemberId, Vec<usize>>,
     /// How many Admits count for each InviteCreate.
     pub(super) uses: BTreeMap<usize, u32>,
@@ -108,6 +113,9 @@ impl Verdict {
     fn judge_admins(&mut self, nodes: &[Node]) {
         let mut by_cap: Vec<(Rank, usize)> = Vec::new();
         for at in self.within.iter() {
+            if nodes[at].act == Act::Retire && nodes[at].is_formed(nodes) {
+                self.endings.entry(nodes[at].author).or_default().push(at);
+            }
             match (&nodes[at].act, nodes[at].cap) {
                 (Act::Leave, _) => {
                     self.valid[at] = true;
@@ -134,27 +142,34 @@ impl Verdict {
         }
     }
 
-    /// Judges acts under one grant, once everything senior to it is judged.
+    /// Judges acts under one grant, once everything senior to it is judged: the Retires, and then
+    /// what they void.
     fn judge_under(&mut self, nodes: &[Node], acts: &[(Rank, usize)]) {
         let Some(cap) = acts.first().and_then(|(_, at)| nodes[*at].cap) else { return };
         if !self.valid[cap] {
             return;
         }
-        let spared = self.spared(nodes, cap);
-        for (_, at) in acts {
-            self.valid[*at] = spared.as_ref().is_none_or(|spared| spared.contains(*at));
+        for retires in [true, false] {
+            let spared = self.spared(nodes, cap, retires);
+            for (_, at) in acts {
+                if (nodes[*at].act == Act::Retire) == retires {
+                    self.valid[*at] = spared.as_ref().is_none_or(|spared| spared.contains(*at));
+                }
+            }
         }
     }
 
-    /// What lies before every removal of a grant, and so outlives it; `None` if nothing revokes it.
-    fn spared(&self, nodes: &[Node], grant: usize) -> Option<Bits> {
-        let mut revokers = self.revokers(nodes, grant);
+    /// What lies before everything that revokes a grant, and so outlives it; `None` if nothing
+    /// does. No Retire voids another.
+    fn spared(&self, nodes: &[Node], grant: usize, for_retires: bool) -> Option<Bits> {
+        let mut revokers =
+            self.revokers(nodes, grant).filter(|at| !for_retires || nodes[*at].act != Act::Retire);
         let mut spared = nodes[revokers.next()?].past.clone();
         revokers.for_each(|removal| spared.intersect(&nodes[removal].past));
         Some(spared)
     }
 
-    /// The valid removals and demotions that revoke a grant and are not before it.
+    /// The valid removals, demotions and retirements that revoke a grant and are not before it.
     pub(super) fn revokers<'a>(
         &'a self,
         nodes: &'a [Node],
@@ -163,27 +178,28 @@ impl Verdict {
         self.endings(nodes, grant).filter(move |at| match nodes[*at].act {
             Act::Remove { .. } => true,
             Act::Demote { .. } => matches!(nodes[grant].act, Act::Promote { .. }),
+            Act::Retire => self.valid[*at] && self.rank_of_cap(nodes, *at) <= self.rank[grant],
             _ => false,
         })
     }
 
-    /// The valid ops not before a grant that end its member's membership: removals by a senior, or
-    /// the member's own Leave.
+    /// The ops not before a grant that end its member's membership: valid removals by a senior, or
+    /// the member's own Leave or Retire.
     pub(super) fn leavings<'a>(
         &'a self,
         nodes: &'a [Node],
         grant: usize,
     ) -> impl Iterator<Item = usize> + 'a {
         self.endings(nodes, grant)
-            .filter(|at| matches!(nodes[*at].act, Act::Remove { .. } | Act::Leave))
+            .filter(|at| matches!(nodes[*at].act, Act::Remove { .. } | Act::Leave | Act::Retire))
     }
 
     fn endings<'a>(&'a self, nodes: &'a [Node], grant: usize) -> impl Iterator<Item = usize> + 'a {
         let known = nodes[grant].grants().and_then(|member| self.endings.get(&member));
         known.into_iter().flatten().copied().filter(move |at| {
-            let senior = match nodes[*at].cap {
-                Some(cap) => self.rank[cap] < self.rank[grant],
-                None => true,
+            let senior = match nodes[*at].act {
+                Act::Leave | Act::Retire => true,
+                _ => self.rank_of_cap(nodes, *at) < self.rank[grant],
             };
             senior && !nodes[grant].past.contains(*at)
         })
@@ -224,16 +240,21 @@ impl Verdict {
         }
     }
 
-    /// Judges what is done under Admits: these can't be revoked by anything judged here.
+    /// Judges what is done under Admits: Retires, and the Refreshes that they void.
     fn judge_members(&mut self, nodes: &[Node]) {
-        let mut spared: BTreeMap<usize, Option<Bits>> = BTreeMap::new();
-        for at in self.within.iter() {
-            let Some(cap) = nodes[at].cap.filter(|cap| !nodes[*cap].act.is_admin_grant()) else {
-                continue;
-            };
-            if nodes[at].act == Act::Refresh && nodes[at].is_formed(nodes) && self.valid[cap] {
-                let spared = spared.entry(cap).or_insert_with(|| self.spared(nodes, cap));
-                self.valid[at] = spared.as_ref().is_none_or(|spared| spared.contains(at));
+        for act in [Act::Retire, Act::Refresh] {
+            let mut spared: BTreeMap<usize, Option<Bits>> = BTreeMap::new();
+            for at in self.within.iter().filter(|at| nodes[*at].act == act) {
+                let Some(cap) = nodes[at].cap.filter(|cap| !nodes[*cap].act.is_admin_grant())
+                else {
+                    continue;
+                };
+                if nodes[at].is_formed(nodes) && self.valid[cap] {
+                    let spared = spared
+                        .entry(cap)
+                        .or_insert_with(|| self.spared(nodes, cap, act == Act::Retire));
+                    self.valid[at] = spared.as_ref().is_none_or(|spared| spared.contains(at));
+                }
             }
         }
     }

@@ -236,12 +236,14 @@ impl OpSet {
     }
 
     /// Pairs of different ops of one author and run with one number: proof that the author lies. All
-    /// of them stay in the set and count as they would otherwise.
+    /// of them stay in the set and count as they would otherwise. A Retire, which is not made by its
+    /// author's machine, has no part in it.
     #[must_use]
     pub fn equivocations(&self) -> Vec<(OpId, OpId)> {
         let mut first: BTreeMap<(MemberId, Option<Incarnation>, u32), OpId> = BTreeMap::new();
         let mut pairs = Vec::new();
-        for op in &self.ops {
+        let numbered = |op: &&Op| !matches!(op.body().kind, Kind::Retire { .. });
+        for op in self.ops.iter().filter(numbered) {
             let (run, seq) = (op.body().incarnation, op.body().seq);
             let known = *first.entry((op.author(), run, seq)).or_insert(op.id());
             if known != op.id() {
@@ -291,8 +293,29 @@ impl OpSet {
             Kind::Demote { member } => Act::Demote { member: *member },
             Kind::Refresh { .. } => Act::Refresh,
             Kind::SetPolicy { .. } => Act::SetPolicy,
+            Kind::Migrate { .. } => Act::Migrate,
+            Kind::Retire { recovery, .. } => {
+                self.recovers(body, recovery).then_some(Act::Retire)?
+            }
             Kind::Other { .. } => Act::Other,
         })
+    }
+
+    /// Whether a recovery key is that of the author by the grant that it acts under: in the card of
+    /// the grant, or where that is a Promote in a card by which the author was a member before it.
+    /// Whoever stole the identity key afterwards can't put another key there.
+    fn recovers(&self, body: &Body, recovery: &[u8; 32]) -> bool {
+        let Some(cap) = body.cap.and_then(|cap| self.numbers.get(&cap)).copied() else {
+            return false;
+        };
+        let names = |at: usize| self.ops[at].recovery() == Some(recovery);
+        match self.nodes[cap].act {
+            Act::Promote { member } => self.nodes[cap]
+                .past
+                .iter()
+                .any(|at| self.nodes[at].grants() == Some(member) && names(at)),
+            _ => names(cap),
+        }
     }
 
     /// The InviteCreate in an Admit's past under whose key the join proof holds: of several that

@@ -25,6 +25,7 @@ pub(super) enum Do {
     Demote(u8),
     Leave,
     Refresh,
+    Retire,
     /// Publishes invite 0, for so many uses.
     Invite(u8),
     Revoke,
@@ -268,6 +269,7 @@ impl Do {
             Self::Demote(who) => Act::Demote { member: person(who) },
             Self::Leave => Act::Leave,
             Self::Refresh => Act::Refresh,
+            Self::Retire => Act::Retire,
             Self::Invite(max_uses) => Act::InviteCreate { id, max_uses: max_uses.into() },
             Self::Revoke => Act::InviteRevoke { id },
             Self::Inert => Act::Other,

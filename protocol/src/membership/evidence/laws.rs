@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::{
-    dag::{Dag, Do, FOUNDER, PEOPLE},
+    dag::{Dag, Do, FOUNDER, PEOPLE, Step},
     oracle::{Oracle, Rule},
 };
 use crate::membership::{bits::Bits, resolve::resolve};
@@ -23,6 +23,10 @@ pub(super) enum Broken {
     Retaliation,
     /// I10: a removed member came back by itself or by a junior of whoever removed it.
     Reentry,
+    /// What a lost machine did beside its Retire changes something for others.
+    Thief,
+    /// Somebody is a member after a Retire that nothing follows.
+    NotRetired,
     /// An act of an admin who knows everything does not count, or does not last.
     NoWayBack,
 }
@@ -60,20 +64,22 @@ pub(super) fn check<'a>(dag: &'a Dag, rule: Rule) -> Result<Oracle<'a>, Broken> 
     for op in 1..dag.steps().len() {
         let other = dag.without(1 << op);
         let without = Oracle::of(&other, rule).map_err(|_| Broken::Cycle)?;
-        if dag.steps()[op].act == Do::Leave {
-            leave(dag, &oracle, op, &without)?;
-        } else {
-            junior(dag, &oracle, op, &without)?;
+        match dag.steps()[op].act {
+            Do::Leave => leave(dag, &oracle, op, &without)?,
+            Do::Retire => retire(dag, &oracle, op, &without)?,
+            _ => junior(dag, &oracle, op, &without)?,
         }
         reentry(dag, &oracle, op, &without)?;
     }
     retaliation(dag, &oracle, rule)?;
+    thief(dag, &oracle, rule)?;
     way_back(dag, &oracle)?;
     Ok(oracle)
 }
 
 fn founder(dag: &Dag, oracle: &Oracle<'_>) -> Result<(), Broken> {
-    let left = dag.steps().iter().any(|step| step.author == FOUNDER && step.act == Do::Leave);
+    let left = |step: &Step| step.author == FOUNDER && matches!(step.act, Do::Leave | Do::Retire);
+    let left = dag.steps().iter().any(left);
     if left || oracle.is_admin(FOUNDER) { Ok(()) } else { Err(Broken::Founder) }
 }
 
@@ -98,11 +104,38 @@ fn junior(dag: &Dag, oracle: &Oracle<'_>, op: usize, without: &Oracle<'_>) -> Re
         // An Admit by an invite also lives by whoever may revoke the invite, or use it first.
         let by_invite = matches!(dag.steps()[at].act, Do::Redeem(..));
         let senior = oracle.rank_of_cap(at) <= rank;
-        let senior_grant = dag.grants(at).is_some() && oracle.rank(at) <= rank;
+        let senior_grant = dag.grants(at).is_some_and(|who| !retires(dag, without, who))
+            && oracle.rank(at) <= rank;
         (by_invite || !senior || oracle.is_valid(at) == without.is_valid(at))
             && (by_invite || !senior_grant || same(oracle, without, at))
     });
     if unharmed { Ok(()) } else { Err(Broken::JuniorHarm) }
+}
+
+/// A Retire is harmless to all that is senior to its grant, and to everybody's grants there but its
+/// author's own; and nothing is left of its author's membership that it follows or stands beside.
+fn retire(dag: &Dag, oracle: &Oracle<'_>, op: usize, without: &Oracle<'_>) -> Result<(), Broken> {
+    let (rank, own) = (oracle.rank_of_cap(op), dag.steps()[op].author);
+    let unharmed = (0..dag.steps().len()).filter(|at| *at != op).all(|at| {
+        let by_invite = matches!(dag.steps()[at].act, Do::Redeem(..));
+        let senior = oracle.rank_of_cap(at) < rank;
+        let senior_grant = dag.grants(at).is_some_and(|who| who != own) && oracle.rank(at) < rank;
+        (by_invite || !senior || oracle.is_valid(at) == without.is_valid(at))
+            && (by_invite || !senior_grant || same(oracle, without, at))
+    });
+    if !unharmed {
+        return Err(Broken::JuniorHarm);
+    }
+    let mut grants = (0..dag.steps().len()).filter(|g| dag.grants(*g) == Some(own));
+    let ended = grants.all(|g| oracle.is_past(op, g) || !oracle.stands(g));
+    if ended { Ok(()) } else { Err(Broken::NotRetired) }
+}
+
+/// Whether somebody retires by a grant that is not there without some ops: whoever does ends its
+/// other grants too, and that is its own word.
+fn retires(dag: &Dag, without: &Oracle<'_>, who: u8) -> bool {
+    let mut steps = dag.steps().iter().enumerate();
+    steps.any(|(at, step)| step.act == Do::Retire && step.author == who && !without.is_formed(at))
 }
 
 /// The valid removals, with whom they are about.
@@ -113,39 +146,96 @@ fn removals<'a>(dag: &'a Dag, oracle: &'a Oracle<'_>) -> impl Iterator<Item = (u
     })
 }
 
+/// What anybody does beside its removal, or as an admin beside its demotion, changes nothing for
+/// others.
 fn retaliation(dag: &Dag, oracle: &Oracle<'_>, rule: Rule) -> Result<(), Broken> {
-    for (removal, whom) in removals(dag, oracle) {
-        let all = 0..dag.steps().len();
-        let out = all.clone().filter(|g| dag.grants(*g) == Some(whom)).all(|g| {
-            !oracle.is_formed(g) || oracle.revokes(removal, g) && !oracle.is_past(removal, g)
-        });
-        let beside = all
-            .clone()
-            .filter(|at| dag.steps()[*at].author == whom && !oracle.is_past(*at, removal))
-            .fold(0_u16, |ops, at| ops | 1 << at);
-        if !out || beside == 0 {
-            continue;
-        }
-        let other = dag.without(beside);
-        let without = Oracle::of(&other, rule).map_err(|_| Broken::Cycle)?;
-        let unharmed = all.filter(|at| beside >> at & 1 == 0).all(|at| {
-            let grants = dag.grants(at);
-            oracle.is_valid(at) == without.is_valid(at)
-                && (grants.is_none() || grants == Some(whom) || same(oracle, &without, at))
-        });
-        let nobody_else = (0..PEOPLE).filter(|who| *who != whom).all(|who| {
-            oracle.is_member(who) == without.is_member(who)
-                && oracle.is_admin(who) == without.is_admin(who)
-        });
-        if !unharmed || !nobody_else {
+    for (end, step) in dag.steps().iter().enumerate().filter(|(at, _)| oracle.is_valid(*at)) {
+        let (whom, demoted) = match step.act {
+            Do::Remove(whom) => (whom, false),
+            Do::Demote(whom) => (whom, true),
+            _ => continue,
+        };
+        let mut held = (0..dag.steps().len())
+            .filter(|g| dag.grants(*g) == Some(whom) && (!demoted || dag.is_admin_grant(*g)));
+        let out =
+            held.all(|g| !oracle.is_formed(g) || oracle.revokes(end, g) && !oracle.is_past(end, g));
+        // Whoever is demoted is a member still, and may leave, or void what it does as a member.
+        let own = |at: usize| demoted && dag.steps()[at].author == whom;
+        let beside = beside(dag, oracle, end, whom, |act| !demoted || act != Do::Leave);
+        if out && !is_harmless(dag, oracle, rule, beside, whom, own)? {
             return Err(Broken::Retaliation);
         }
     }
     Ok(())
 }
 
+/// What a machine does beside the Retire of its owner, under the grants that this voids, changes
+/// nothing for others.
+fn thief(dag: &Dag, oracle: &Oracle<'_>, rule: Rule) -> Result<(), Broken> {
+    let retires = |at: &usize| dag.steps()[*at].act == Do::Retire && oracle.is_valid(*at);
+    for end in (0..dag.steps().len()).filter(retires) {
+        let owner = dag.steps()[end].author;
+        let mut held = (0..dag.steps().len()).filter(|g| dag.grants(*g) == Some(owner));
+        let out = held.all(|g| {
+            let junior = oracle.rank_of_cap(end) <= oracle.rank(g);
+            !oracle.is_formed(g) || junior && !oracle.is_past(end, g)
+        });
+        let beside = beside(dag, oracle, end, owner, |act| !matches!(act, Do::Leave | Do::Retire));
+        if out && !is_harmless(dag, oracle, rule, beside, owner, |_| false)? {
+            return Err(Broken::Thief);
+        }
+    }
+    Ok(())
+}
+
+/// What somebody did that is not before an op, nor the op itself.
+fn beside(
+    dag: &Dag,
+    oracle: &Oracle<'_>,
+    end: usize,
+    whom: u8,
+    counts: impl Fn(Do) -> bool,
+) -> u16 {
+    let steps = dag.steps().iter().enumerate();
+    steps
+        .filter(|(at, step)| step.author == whom && *at != end && !oracle.is_past(*at, end))
+        .filter(|(_, step)| counts(step.act))
+        .fold(0, |ops, (at, _)| ops | 1 << at)
+}
+
+/// Whether nothing changes for others where these ops of somebody are taken away.
+fn is_harmless(
+    dag: &Dag,
+    oracle: &Oracle<'_>,
+    rule: Rule,
+    ops: u16,
+    whom: u8,
+    own: impl Fn(usize) -> bool,
+) -> Result<bool, Broken> {
+    if ops == 0 {
+        return Ok(true);
+    }
+    let other = dag.without(ops);
+    let without = Oracle::of(&other, rule).map_err(|_| Broken::Cycle)?;
+    let mut left = (0..dag.steps().len()).filter(|at| ops >> at & 1 == 0 && !own(*at));
+    let unharmed = left.all(|at| {
+        let grants = dag.grants(at);
+        oracle.is_valid(at) == without.is_valid(at)
+            && grants.is_none_or(|who| {
+                who == whom || retires(dag, &without, who) || same(oracle, &without, at)
+            })
+    });
+    let mut others = (0..PEOPLE).filter(|who| *who != whom && !retires(dag, &without, *who));
+    let nobody_else = others.all(|who| {
+        oracle.is_member(who) == without.is_member(who)
+            && oracle.is_admin(who) == without.is_admin(who)
+    });
+    Ok(unharmed && nobody_else)
+}
+
 /// Where one op makes somebody a member again whom a removal keeps out without it, there is a grant
-/// that follows the removal, or the op is by a senior of whoever removed them.
+/// that follows the removal, or the op is by a senior of whoever removed them, or whoever did is
+/// retired by it.
 fn reentry(dag: &Dag, oracle: &Oracle<'_>, op: usize, without: &Oracle<'_>) -> Result<(), Broken> {
     for (removal, whom) in removals(dag, without) {
         if without.is_member(whom) || !oracle.is_member(whom) {
@@ -154,8 +244,12 @@ fn reentry(dag: &Dag, oracle: &Oracle<'_>, op: usize, without: &Oracle<'_>) -> R
         let grants = || (0..dag.steps().len()).filter(|g| dag.grants(*g) == Some(whom));
         let kept_out = grants().any(|g| without.is_valid(g) && without.revokes(removal, g));
         let granted = grants().any(|g| oracle.stands(g) && oracle.is_past(removal, g));
+        let (by, removed) = (&dag.steps()[op], &dag.steps()[removal]);
+        let taken_back = by.act == Do::Retire
+            && by.author == removed.author
+            && oracle.rank_of_cap(op) == oracle.rank_of_cap(removal);
         let by_senior = oracle.rank_of_cap(op) < oracle.rank_of_cap(removal);
-        if kept_out && !granted && !by_senior {
+        if kept_out && !granted && !by_senior && !taken_back {
             return Err(Broken::Reentry);
         }
     }
@@ -169,6 +263,10 @@ fn way_back(dag: &Dag, oracle: &Oracle<'_>) -> Result<(), Broken> {
     let acts = step.cap.map(usize::from).is_some_and(|cap| oracle.stands_as_admin(cap));
     let follows_all = step.past == (1 << last) - 1;
     let redeems = matches!(step.act, Do::Redeem(..));
+    if step.act == Do::Retire && follows_all {
+        let out = !oracle.is_member(step.author);
+        return if out { Ok(()) } else { Err(Broken::NotRetired) };
+    }
     let counts = oracle.is_valid(last) && (dag.grants(last).is_none() || oracle.stands(last));
     if follows_all && acts && !redeems && step.act != Do::Inert && !counts {
         return Err(Broken::NoWayBack);

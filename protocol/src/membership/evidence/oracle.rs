@@ -22,6 +22,16 @@ pub(super) enum Rule {
     RemovedForEver,
     /// A removal doesn't end grants that were made beside it.
     BesideSurvives,
+    /// A Retire voids nothing.
+    RetireSpares,
+    /// A Retire can't be voided.
+    RetireLasts,
+    /// A Retire voids what its author did under more senior grants too.
+    RetireUpward,
+    /// A Retire that is void ends nothing.
+    RetireFails,
+    /// A Retire voids another one.
+    RetireVoidsRetire,
 }
 
 /// What the rule says of every op.
@@ -86,7 +96,7 @@ impl<'a> Oracle<'a> {
             .filter(|cap| step.past >> cap & 1 == 1 && self.dag.grants(*cap) == Some(step.author));
         match step.act {
             Do::Genesis | Do::Leave => step.cap.is_none(),
-            Do::Refresh => grant.is_some(),
+            Do::Refresh | Do::Retire => grant.is_some(),
             Do::Inert => true,
             _ => grant.is_some_and(|cap| self.dag.is_admin_grant(cap)),
         }
@@ -129,6 +139,12 @@ impl<'a> Oracle<'a> {
                 Rule::BesideCounts => self.revokes(r, cap) && self.is_past(r, at),
                 Rule::LeaveVoids => self.revokes(r, cap) || self.is_leave_of(r, cap),
                 _ => self.revokes(r, cap),
+            };
+            let retires = |at: usize| self.dag.steps()[at].act == Do::Retire;
+            let voids = match self.rule {
+                Rule::RetireLasts => voids && !retires(at),
+                Rule::RetireVoidsRetire => voids,
+                _ => voids && !(retires(at) && retires(r)),
             };
             let spared = self.rule != Rule::RevokedForEver && self.is_past(r, cap);
             if voids && !spared && !self.is_past(at, r) && self.judge(r)? {
@@ -186,9 +202,25 @@ impl<'a> Oracle<'a> {
         step.act == Do::Leave && self.dag.grants(grant) == Some(step.author)
     }
 
+    fn is_retire_of(&self, r: usize, grant: usize) -> bool {
+        let step = &self.dag.steps()[r];
+        step.act == Do::Retire
+            && self.dag.grants(grant) == Some(step.author)
+            && self.is_formed(r)
+            && (self.rule != Rule::RetireFails || self.is_valid(r))
+    }
+
     /// revokes(r,g) of the rule; r formed is presumed, its validity not.
     pub(super) fn revokes(&self, r: usize, grant: usize) -> bool {
-        let about = match self.dag.steps()[r].act {
+        let step = &self.dag.steps()[r];
+        if step.act == Do::Retire {
+            let senior = self.rank_of_cap(r) <= self.rank[grant] || self.rule == Rule::RetireUpward;
+            return self.rule != Rule::RetireSpares
+                && self.dag.grants(grant) == Some(step.author)
+                && self.is_formed(r)
+                && senior;
+        }
+        let about = match step.act {
             Do::Remove(who) => Some(who),
             Do::Demote(who) if matches!(self.dag.steps()[grant].act, Do::Promote(_)) => Some(who),
             _ => None,
@@ -234,8 +266,9 @@ impl<'a> Oracle<'a> {
         let ends = |r: usize| {
             let beside = self.rule == Rule::BesideSurvives && !self.is_past(grant, r);
             counts(r)
-                && self.is_valid(r)
-                && (self.is_leave_of(r, grant) || self.revokes(r, grant) && !beside)
+                && (self.is_leave_of(r, grant)
+                    || self.is_retire_of(r, grant)
+                    || self.is_valid(r) && self.revokes(r, grant) && !beside)
                 && (self.rule == Rule::RemovedForEver || !self.is_past(r, grant))
         };
         self.is_valid(grant)

@@ -46,7 +46,13 @@ fn push(dag: &mut Dag, (grant, past, kind, who, use_no): Choice) {
         .collect();
     let act = match kind % 16 {
         0 => Do::Leave,
-        1 => Do::Refresh,
+        1 => {
+            if use_no % 2 == 0 {
+                Do::Refresh
+            } else {
+                Do::Retire
+            }
+        }
         2 | 3 => Do::Admit(who),
         4..=6 => Do::Promote(who),
         7..=9 => Do::Remove(who),
@@ -61,7 +67,7 @@ fn push(dag: &mut Dag, (grant, past, kind, who, use_no): Choice) {
             }
         },
     };
-    if !dag.is_admin_grant(cap) && !matches!(act, Do::Leave | Do::Refresh) {
+    if !dag.is_admin_grant(cap) && !matches!(act, Do::Leave | Do::Refresh | Do::Retire) {
         return;
     }
     let cap = (act != Do::Leave).then(|| u8::try_from(cap).unwrap());

@@ -219,6 +219,14 @@ impl Endpoint {
         self.incarnation
     }
 
+    /// The same with a card that names no ML-KEM key, as version 1 made them.
+    #[cfg(test)]
+    pub(crate) fn classical(mut self) -> Self {
+        let card = Card { version: 1, kk: None, machines: None, ..self.card.card().clone() };
+        self.card = SignedCard::sign(card, &self.identity);
+        self
+    }
+
     fn next_seq(&self) -> u64 {
         self.card.card().seq.saturating_add(1)
     }

@@ -66,6 +66,7 @@ labels! {
     Card = "wt1 card id";
     Session = "wt1 session";
     NoiseRandom = "wt1 noise rnd";
+    NoiseDatagrams = "wt1 noise dgram";
     Entry = "wt1 entry id";
     RelayPeer = "wt1 relay peer";
     EntrySum = "wt1 entry sum";

@@ -233,9 +233,9 @@ impl Core {
             hosting.row = row;
         }
         let frames = match admitted {
-            Ok(welcome) => admission.welcome(&welcome),
+            Ok(welcome) => admission.welcome(&welcome, now),
             Err(AdmitError::BadProof) => return Ok(()),
-            Err(error) => admission.refuse(refusal(error)).map(|frame| vec![frame]),
+            Err(error) => admission.refuse(refusal(error), now).map(|frame| vec![frame]),
         };
         match frames {
             Ok(frames) => {

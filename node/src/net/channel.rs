@@ -23,7 +23,7 @@ use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use protocol::{
     endpoint::Endpoint,
     ids::{MemberId, Timestamp},
-    noise::{self, NoiseKey, Peer, Purpose, Session, Terms},
+    noise::{self, NoiseKey, Peer, Purpose, Session, Suite, Terms},
 };
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 use tokio::{
@@ -80,7 +80,9 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long the other side may take none of what is written.
 const STALLED: Duration = Duration::from_secs(30);
 
-const TERMS: Terms<'static> = Terms { purpose: Purpose::Channel, session: None };
+/// Every node has ML-KEM: nobody is met without.
+const TERMS: Terms<'static> =
+    Terms { purpose: Purpose::Channel, session: None, suite: Suite::Hybrid };
 
 /// Runs a channel from handshake to end.
 pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(opening: Opening<S>) {
@@ -99,6 +101,7 @@ async fn live<S: AsyncRead + AsyncWrite + Unpin + Send>(opening: Opening<S>) -> 
             Ok(shaken) => shaken,
             Err(end) => return end,
         };
+        let clock = local.clock;
         drop(local);
         let member = peer.member;
         let (go, chosen) = oneshot::channel();
@@ -107,14 +110,14 @@ async fn live<S: AsyncRead + AsyncWrite + Unpin + Send>(opening: Opening<S>) -> 
         {
             return ChannelEnd::Replaced;
         }
-        if side == Side::Accepter && confirm(&mut stream, &mut session).await.is_err() {
+        if side == Side::Accepter && confirm(&mut stream, &mut session, clock).await.is_err() {
             return ChannelEnd::Closed;
         }
         let session = Mutex::new(session);
         let (mut input, mut output) = stream.split();
         tokio::select! {
             end = read(&mut input, &session, member, &reports) => end,
-            end = write(&mut output, &session, &mut outbound) => end,
+            end = write(&mut output, &session, clock, &mut outbound) => end,
         }
     };
     tokio::select! {
@@ -170,8 +173,9 @@ async fn shake<S: AsyncRead + AsyncWrite + Unpin>(
 async fn confirm(
     stream: &mut (impl AsyncWrite + Unpin),
     session: &mut Session,
+    clock: fn() -> Timestamp,
 ) -> Result<(), ChannelEnd> {
-    let frame = session.seal(&[]).map_err(|_| ChannelEnd::Broken)?;
+    let frame = session.seal(&[], clock()).map_err(|_| ChannelEnd::Broken)?;
     in_time(write_now(stream, &frame)).await?
 }
 
@@ -203,10 +207,11 @@ async fn read(
 async fn write(
     stream: &mut (impl AsyncWrite + Unpin),
     session: &Mutex<Session>,
+    clock: fn() -> Timestamp,
     outbound: &mut queue::Receiver,
 ) -> ChannelEnd {
     while let Some(frame) = outbound.next().await {
-        let sealed = session.lock().unwrap_or_else(PoisonError::into_inner).seal(&frame);
+        let sealed = session.lock().unwrap_or_else(PoisonError::into_inner).seal(&frame, clock());
         // Too long a frame is an error of this node's own; the other side must not suffer for it.
         let Ok(sealed) = sealed else { continue };
         let written = in_time(async {

@@ -88,7 +88,7 @@ pub enum MeshReport {
     /// under way may be lost.
     ChannelUp {
         /// With whom, proven.
-        peer: Peer,
+        peer: Box<Peer>,
         /// The address at the other end of the connection.
         address: Multiaddr,
     },

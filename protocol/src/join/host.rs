@@ -16,7 +16,7 @@ use crate::{
     join::{Answer, JoinError, PAGE, RefusedReason, mailbox},
     limits,
     membership::join_holds,
-    noise::{ExpectFinish, NoiseKey, Purpose, Session, Terms, respond},
+    noise::{ExpectFinish, NoiseKey, Purpose, Session, Suite, Terms, respond},
     sign::Signature,
 };
 
@@ -72,7 +72,8 @@ impl Host {
     ) -> Result<(Self, Vec<u8>), JoinError> {
         let Offer { invite, group, ops, key, me } = offer;
         let ops: Vec<ByteVec> = ops.iter().cloned().map(Into::into).collect();
-        let terms = Terms { purpose: Purpose::Join { psk: &invite.psk0 }, session: Some(session) };
+        let purpose = Purpose::Join { psk: &invite.psk0 };
+        let terms = Terms { purpose, session: Some(session), suite: Suite::Hybrid };
         let (handshake, answer) = respond(terms, key, me, frame, &codec::encode(&ops), rng)?;
         if answer.len() > mailbox::BODY_MAX {
             return Err(JoinError::TooLong { bytes: answer.len(), max: mailbox::BODY_MAX });
@@ -100,13 +101,13 @@ impl Host {
 
 impl Admission {
     /// Tells the joiner that a person is being asked. May be sent more than once.
-    pub fn pending(&mut self) -> Result<Vec<u8>, JoinError> {
-        self.seal(&Answer::Pending)
+    pub fn pending(&mut self, now: Timestamp) -> Result<Vec<u8>, JoinError> {
+        self.seal(&Answer::Pending, now)
     }
 
     /// The welcome, at most [`limits::WELCOME_BYTES`], as frames that each fit an entry of the
     /// mailbox. On an error the channel has ended.
-    pub fn welcome(mut self, welcome: &[u8]) -> Result<Vec<Vec<u8>>, JoinError> {
+    pub fn welcome(mut self, welcome: &[u8], now: Timestamp) -> Result<Vec<Vec<u8>>, JoinError> {
         if welcome.len() > limits::WELCOME_BYTES {
             return Err(JoinError::TooLong { bytes: welcome.len(), max: limits::WELCOME_BYTES });
         }
@@ -115,18 +116,18 @@ impl Admission {
             .map(|page| {
                 let (start, end) = (page * PAGE, welcome.len().min((page + 1) * PAGE));
                 let left = u16::try_from(pages - page - 1).map_err(|_| JoinError::Malformed)?;
-                self.seal(&Answer::Page { left, bytes: welcome[start..end].into() })
+                self.seal(&Answer::Page { left, bytes: welcome[start..end].into() }, now)
             })
             .collect()
     }
 
     /// Sends the joiner away.
-    pub fn refuse(mut self, reason: RefusedReason) -> Result<Vec<u8>, JoinError> {
-        self.seal(&Answer::Refused { reason })
+    pub fn refuse(mut self, reason: RefusedReason, now: Timestamp) -> Result<Vec<u8>, JoinError> {
+        self.seal(&Answer::Refused { reason }, now)
     }
 
-    pub(super) fn seal(&mut self, answer: &Answer) -> Result<Vec<u8>, JoinError> {
-        Ok(self.session.seal(&Zeroizing::new(codec::encode(answer)))?)
+    pub(super) fn seal(&mut self, answer: &Answer, now: Timestamp) -> Result<Vec<u8>, JoinError> {
+        Ok(self.session.seal(&Zeroizing::new(codec::encode(answer)), now)?)
     }
 }
 

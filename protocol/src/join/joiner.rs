@@ -16,7 +16,7 @@ use crate::{
     join::{Answer, JoinError, PAGE, RefusedReason, Stage},
     limits,
     membership::{proves_admin, sign_join},
-    noise::{ExpectResponse, NoiseKey, Peer, Purpose, Session, Terms, Verified, initiate},
+    noise::{ExpectResponse, NoiseKey, Peer, Purpose, Session, Suite, Terms, Verified, initiate},
 };
 
 /// A join under way. Frames go in, in the order in which the host sent them; each step gives the
@@ -91,7 +91,8 @@ impl Joiner {
     ) -> Result<(Self, Vec<u8>), JoinError> {
         let key = NoiseKey::generate(me, now, rng);
         let psk = Zeroizing::new(code.secret.psk());
-        let terms = Terms { purpose: Purpose::Join { psk: &psk }, session: Some(session) };
+        let purpose = Purpose::Join { psk: &psk };
+        let terms = Terms { purpose, session: Some(session), suite: Suite::Hybrid };
         let (handshake, frame) = initiate(terms, &key, me, rng)?;
         let calling = Calling {
             handshake,

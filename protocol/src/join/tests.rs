@@ -11,7 +11,7 @@ use crate::{
     invite::{InviteCode, InviteRecord, InviteSecret, group_prefix},
     limits,
     membership::{Body, Kind, Op, Policy, join_holds, sign_join},
-    noise::{NoiseKey, Purpose, Terms, initiate},
+    noise::{NoiseKey, Purpose, Suite, Terms, initiate},
 };
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
@@ -151,9 +151,9 @@ fn a_joiner_with_the_code_is_let_in() {
     let mut world = world();
     let (joiner, mut admission, request) = world.open(|_, _| {}).unwrap();
     assert_eq!((request.member, &request.card), (world.joiner.member(), world.joiner.card()));
-    let joiner = wait(joiner, &admission.pending().unwrap());
-    let joiner = wait(joiner, &admission.pending().unwrap());
-    let frames = admission.welcome(b"welcome").unwrap();
+    let joiner = wait(joiner, &admission.pending(NOW).unwrap());
+    let joiner = wait(joiner, &admission.pending(NOW).unwrap());
+    let frames = admission.welcome(b"welcome", NOW).unwrap();
     assert_eq!(frames.len(), 1);
     let JoinStep::Welcomed { welcome, host, group } = joiner.on_frame(&frames[0], NOW).unwrap()
     else {
@@ -167,8 +167,8 @@ fn a_joiner_with_the_code_is_let_in() {
 fn a_joiner_is_told_why_it_is_refused() {
     for reason in [RefusedReason::Used, RefusedReason::Denied, RefusedReason::Unavailable] {
         let (joiner, mut admission, _) = world().open(|_, _| {}).unwrap();
-        let joiner = wait(joiner, &admission.pending().unwrap());
-        let step = joiner.on_frame(&admission.refuse(reason).unwrap(), NOW).unwrap();
+        let joiner = wait(joiner, &admission.pending(NOW).unwrap());
+        let step = joiner.on_frame(&admission.refuse(reason, NOW).unwrap(), NOW).unwrap();
         assert!(matches!(step, JoinStep::Refused(told) if told == reason));
     }
 }
@@ -203,7 +203,7 @@ fn a_frame_that_was_changed_ends_the_join_at_each_step() {
         assert_eq!(cut.unwrap_err().0, step);
     }
     let (joiner, admission, _) = world().open(|_, _| {}).unwrap();
-    let mut frame = admission.welcome(b"welcome").unwrap().remove(0);
+    let mut frame = admission.welcome(b"welcome", NOW).unwrap().remove(0);
     frame[3] ^= 1;
     assert_eq!(joiner.on_frame(&frame, NOW).unwrap_err(), JoinError::Open(OpenError));
 }
@@ -252,8 +252,8 @@ fn a_founder_serves_an_invite_with_the_genesis_alone() {
 fn a_member_who_knows_the_published_record_cannot_redeem_the_invite() {
     let mut world = world();
     let thief = NoiseKey::generate(&world.joiner, NOW, &mut world.rng);
-    let terms =
-        Terms { purpose: Purpose::Join { psk: &world.record.psk0 }, session: Some(&SESSION) };
+    let purpose = Purpose::Join { psk: &world.record.psk0 };
+    let terms = Terms { purpose, session: Some(&SESSION), suite: Suite::Hybrid };
     let (waits, one) = initiate(terms, &thief, &world.joiner, &mut world.rng.clone()).unwrap();
     let (host, two) = world.accept(&one).unwrap();
     let verified = waits.read(&two, NOW).unwrap();
@@ -297,7 +297,7 @@ fn a_proof_is_of_one_card_one_handshake_one_invite_and_one_group() {
 fn a_long_welcome_comes_in_pages_that_fit_the_mailbox() {
     let welcome: Vec<u8> = (0..100_000_u32).map(|n| n.to_le_bytes()[0]).collect();
     let (mut joiner, admission, _) = world().open(|_, _| {}).unwrap();
-    let mut frames = admission.welcome(&welcome).unwrap();
+    let mut frames = admission.welcome(&welcome, NOW).unwrap();
     assert_eq!(frames.len(), 4);
     assert!(frames.iter().all(|frame| frame.len() <= mailbox::BODY_MAX));
     let last = frames.pop().unwrap();
@@ -320,7 +320,7 @@ fn a_long_welcome_comes_in_pages_that_fit_the_mailbox() {
 fn an_empty_welcome_and_a_full_page_arrive() {
     for bytes in [0, PAGE, PAGE + 1] {
         let (mut joiner, admission, _) = world().open(|_, _| {}).unwrap();
-        let mut frames = admission.welcome(&vec![3; bytes]).unwrap();
+        let mut frames = admission.welcome(&vec![3; bytes], NOW).unwrap();
         let last = frames.pop().unwrap();
         for frame in frames {
             joiner = wait(joiner, &frame);
@@ -338,19 +338,19 @@ fn a_welcome_has_a_largest_size_on_both_sides() {
     let (full, rest) = (max / PAGE, max % PAGE);
     let sizes = (0..full).map(|_| PAGE).chain([rest]);
     for (left, bytes) in (1..1000).rev().zip(sizes) {
-        joiner = wait(joiner, &admission.seal(&page(left, bytes)).unwrap());
+        joiner = wait(joiner, &admission.seal(&page(left, bytes), NOW).unwrap());
     }
     let left = u16::try_from(998 - full).unwrap();
-    let frame = admission.seal(&page(left, 1)).unwrap();
+    let frame = admission.seal(&page(left, 1), NOW).unwrap();
     let bytes = max + 1;
     assert_eq!(joiner.on_frame(&frame, NOW).unwrap_err(), JoinError::TooLong { bytes, max });
 
     let (joiner, mut admission, _) = world().open(|_, _| {}).unwrap();
-    let frame = admission.seal(&page(0, PAGE + 1)).unwrap();
+    let frame = admission.seal(&page(0, PAGE + 1), NOW).unwrap();
     assert!(matches!(joiner.on_frame(&frame, NOW), Err(JoinError::TooLong { .. })));
 
     let too_long = JoinError::TooLong { bytes: max + 1, max };
-    assert_eq!(admission.welcome(&vec![0; max + 1]), Err(too_long));
+    assert_eq!(admission.welcome(&vec![0; max + 1], NOW), Err(too_long));
 }
 
 #[test]
@@ -358,7 +358,7 @@ fn pages_out_of_turn_end_the_join() {
     let answers = |answers: Vec<Answer>| {
         let (mut joiner, mut admission, _) = world().open(|_, _| {}).unwrap();
         for answer in answers {
-            match joiner.on_frame(&admission.seal(&answer).unwrap(), NOW) {
+            match joiner.on_frame(&admission.seal(&answer, NOW).unwrap(), NOW) {
                 Ok(JoinStep::Waiting { joiner: next, .. }) => joiner = next,
                 Ok(other) => panic!("{other:?}"),
                 Err(error) => return Some(error),

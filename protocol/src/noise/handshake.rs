@@ -1,4 +1,7 @@
 //! The three messages of a handshake, one type for each thing that is waited for.
+//!
+//! > A handshake ends with the suite that its initiator chose, or it doesn't end: the suite is in
+//! > Noise's own name for the protocol and in the prologue, and nobody tries a weaker one by itself.
 
 use alloc::{boxed::Box, vec, vec::Vec};
 use core::fmt;
@@ -12,30 +15,34 @@ use crate::{
     endpoint::Endpoint,
     hash::{Label, hash32},
     ids::Timestamp,
+    kem::{CIPHERTEXT, KemPublic, KemSecret, Shared},
     noise::{
         ident::{Ident, IdentError, NoiseKey, Peer},
+        key::FrameKey,
         resolver::Resolver,
         session::Session,
     },
 };
 
-/// Which primitives a channel uses: its first clear byte.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Which primitives a channel uses: its first clear byte. The greater is the stronger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Suite {
     /// X25519, ChaCha20-Poly1305, BLAKE2b.
     Classical = 1,
-    /// The same with ML-KEM-768. This version recognises and refuses it.
+    /// The same with ML-KEM-768, whose shared secret is a psk of msg3: what is said from there on
+    /// stays secret unless both fall.
     Hybrid = 2,
 }
 
 /// What a channel is for: its second clear byte.
 #[derive(Clone, Copy)]
 pub enum Purpose<'a> {
-    /// 0: a channel between members, Noise XX.
+    /// 0: a channel between members, Noise XX or XXpsk3.
     Channel,
-    /// 1: the redeeming of an invite, Noise XXpsk0 with this key. Without the key not even msg1
-    /// can be made, so a stranger never gets a byte of the responder's identity.
+    /// 1: the redeeming of an invite, Noise XXpsk0 or XXpsk0+psk3, with this key as psk0. Without
+    /// the key not even msg1 can be made, so a stranger never gets a byte of the responder's
+    /// identity.
     Join {
         /// The invite's pre-shared key.
         psk: &'a [u8; 32],
@@ -49,13 +56,15 @@ pub struct Terms<'a> {
     pub purpose: Purpose<'a>,
     /// The session id under which a relay or a mailbox carries the frames; none on a stream.
     pub session: Option<&'a [u8; 16]>,
+    /// What an initiator uses, and the weakest that a responder takes.
+    pub suite: Suite,
 }
 
 /// Why a handshake failed. For the log; the peer is told nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HandshakeError {
-    /// The first message asks for primitives that this version doesn't have.
-    #[error("suite {0} is not supported")]
+    /// The first message asks for primitives that aren't taken here: unknown, or too weak.
+    #[error("suite {0} is not taken")]
     Suite(u8),
     /// The first message is for another purpose.
     #[error("purpose {0} was not expected")]
@@ -63,6 +72,13 @@ pub enum HandshakeError {
     /// Not the expected message of this handshake: garbage, changed, another key, other terms.
     #[error("the message does not authenticate")]
     Noise,
+    /// The suite is classical, and the peer's card says that it can do more. Not even the peer may
+    /// choose that.
+    #[error("a peer with an ML-KEM key of its own came without")]
+    Downgrade,
+    /// The encapsulation key in msg1 isn't one.
+    #[error("the message holds no encapsulation key")]
+    Kem,
     /// What the peer says of itself doesn't hold.
     #[error(transparent)]
     Ident(#[from] IdentError),
@@ -78,6 +94,8 @@ pub enum HandshakeError {
 pub struct ExpectResponse {
     noise: HandshakeState,
     ident: Ident,
+    suite: Suite,
+    kem: Option<KemSecret>,
 }
 
 /// The initiator, who knows by now whom it talks to and has said nothing of itself.
@@ -86,11 +104,14 @@ pub struct Verified {
     ident: Ident,
     peer: Peer,
     extra: Vec<u8>,
+    suite: Suite,
+    now: Timestamp,
 }
 
 /// The responder, between msg2 and msg3. The initiator may still be anybody.
 pub struct ExpectFinish {
     noise: HandshakeState,
+    suite: Suite,
 }
 
 #[derive(Encode, Decode)]
@@ -100,7 +121,13 @@ struct Payload {
     ident: Ident,
     #[cbor(n(1), with = "minicbor::bytes")]
     extra: Vec<u8>,
+    /// In msg2 of the hybrid suite, and nowhere else.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    ciphertext: Option<Vec<u8>>,
 }
+
+/// The psk that ML-KEM gives: mixed in at the end of msg3.
+const KEM_PSK: usize = 3;
 
 /// The longest message that Noise allows.
 const MESSAGE_MAX: usize = 65_535;
@@ -115,11 +142,13 @@ pub fn initiate(
     me: &Endpoint,
     rng: &mut impl CryptoRng,
 ) -> Result<(ExpectResponse, Vec<u8>), HandshakeError> {
-    let suite = Suite::Classical;
+    let suite = terms.suite;
     let mut noise = build(suite, terms, key, rng, Role::Initiator)?;
+    let kem = (suite == Suite::Hybrid).then(|| KemSecret::generate(rng));
+    let public = kem.as_ref().map(KemSecret::public);
     let mut frame = Vec::from([suite as u8, terms.purpose.byte()]);
-    frame.extend(write(&mut noise, &[])?);
-    Ok((ExpectResponse { noise, ident: key.ident(me) }, frame))
+    frame.extend(write(&mut noise, public.as_ref().map_or(&[], |key| key.as_bytes()))?);
+    Ok((ExpectResponse { noise, ident: key.ident(me), suite, kem }, frame))
 }
 
 /// Answers an initiator's first frame: the answer carries this side's ident and `extra`, readable
@@ -135,33 +164,50 @@ pub fn respond(
     let &[suite, purpose, ref message @ ..] = frame else {
         return Err(HandshakeError::Noise);
     };
-    let suite = Suite::from_byte(suite).ok_or(HandshakeError::Suite(suite))?;
+    let suite = Suite::from_byte(suite)
+        .filter(|suite| *suite >= terms.suite)
+        .ok_or(HandshakeError::Suite(suite))?;
     if purpose != terms.purpose.byte() {
         return Err(HandshakeError::Purpose(purpose));
     }
     let mut noise = build(suite, terms, key, rng, Role::Responder)?;
-    if !read(&mut noise, message)?.is_empty() {
-        return Err(HandshakeError::Noise);
-    }
-    let payload = Payload { ident: key.ident(me), extra: extra.into() };
+    let public = read(&mut noise, message)?;
+    let (ciphertext, shared) = match suite {
+        Suite::Classical if public.is_empty() => (None, None),
+        Suite::Classical => return Err(HandshakeError::Noise),
+        Suite::Hybrid => {
+            let public = KemPublic::from_bytes(&public).map_err(|_| HandshakeError::Kem)?;
+            let (ciphertext, shared) = public.encapsulate(rng);
+            (Some(Vec::from(ciphertext.as_slice())), Some(shared))
+        }
+    };
+    let payload = Payload { ident: key.ident(me), extra: extra.into(), ciphertext };
     let answer = write(&mut noise, &codec::encode(&payload))?;
-    Ok((ExpectFinish { noise }, answer))
+    mix(&mut noise, shared)?;
+    Ok((ExpectFinish { noise, suite }, answer))
 }
 
 impl ExpectResponse {
     /// Reads msg2 and checks who sent it.
     pub fn read(mut self, message: &[u8], now: Timestamp) -> Result<Verified, HandshakeError> {
-        let (peer, extra) = read_ident(&mut self.noise, message, now)?;
-        Ok(Verified { noise: self.noise, ident: self.ident, peer, extra })
+        let (peer, extra, ciphertext) = read_ident(&mut self.noise, self.suite, message, now)?;
+        let shared = match (&self.kem, &ciphertext) {
+            (None, None) => None,
+            (Some(kem), Some(ciphertext)) => Some(kem.decapsulate(ciphertext)),
+            _ => return Err(HandshakeError::Noise),
+        };
+        mix(&mut self.noise, shared)?;
+        let Self { noise, ident, suite, .. } = self;
+        Ok(Verified { noise, ident, peer, extra, suite, now })
     }
 }
 
 impl Verified {
     /// Says who this side is: gives msg3, with `extra`, and the channel.
     pub fn finish(mut self, extra: &[u8]) -> Result<(Vec<u8>, Session), HandshakeError> {
-        let payload = Payload { ident: self.ident, extra: extra.into() };
+        let payload = Payload { ident: self.ident, extra: extra.into(), ciphertext: None };
         let message = write(&mut self.noise, &codec::encode(&payload))?;
-        Ok((message, into_session(self.noise)?))
+        Ok((message, into_session(self.noise, self.suite, self.now)?))
     }
 
     /// Whom the channel would be with.
@@ -191,8 +237,11 @@ impl ExpectFinish {
         message: &[u8],
         now: Timestamp,
     ) -> Result<(Session, Peer, Vec<u8>), HandshakeError> {
-        let (peer, extra) = read_ident(&mut self.noise, message, now)?;
-        Ok((into_session(self.noise)?, peer, extra))
+        let (peer, extra, ciphertext) = read_ident(&mut self.noise, self.suite, message, now)?;
+        if ciphertext.is_some() {
+            return Err(HandshakeError::Noise);
+        }
+        Ok((into_session(self.noise, self.suite, now)?, peer, extra))
     }
 
     /// The handshake hash up to and with msg2: the same as [`Verified::handshake_hash`].
@@ -211,14 +260,13 @@ impl Suite {
         }
     }
 
-    /// The Noise protocol name; none if this version doesn't have the suite.
-    const fn protocol(self, purpose: Purpose<'_>) -> Option<&'static str> {
+    /// The Noise protocol name.
+    const fn protocol(self, purpose: Purpose<'_>) -> &'static str {
         match (self, purpose) {
-            (Self::Classical, Purpose::Channel) => Some("Noise_XX_25519_ChaChaPoly_BLAKE2b"),
-            (Self::Classical, Purpose::Join { .. }) => {
-                Some("Noise_XXpsk0_25519_ChaChaPoly_BLAKE2b")
-            }
-            (Self::Hybrid, _) => None,
+            (Self::Classical, Purpose::Channel) => "Noise_XX_25519_ChaChaPoly_BLAKE2b",
+            (Self::Classical, Purpose::Join { .. }) => "Noise_XXpsk0_25519_ChaChaPoly_BLAKE2b",
+            (Self::Hybrid, Purpose::Channel) => "Noise_XXpsk3_25519_ChaChaPoly_BLAKE2b",
+            (Self::Hybrid, Purpose::Join { .. }) => "Noise_XXpsk0+psk3_25519_ChaChaPoly_BLAKE2b",
         }
     }
 }
@@ -249,8 +297,8 @@ fn build(
     rng: &mut impl CryptoRng,
     role: Role,
 ) -> Result<HandshakeState, HandshakeError> {
-    let name = suite.protocol(terms.purpose).ok_or(HandshakeError::Suite(suite as u8))?;
-    let params: NoiseParams = name.parse().map_err(|_| HandshakeError::Noise)?;
+    let params: NoiseParams =
+        suite.protocol(terms.purpose).parse().map_err(|_| HandshakeError::Noise)?;
     let prologue = prologue(suite, terms);
     let builder = Builder::with_resolver(params, Box::new(Resolver::new(rng)));
     match terms.purpose {
@@ -287,16 +335,37 @@ fn read(noise: &mut HandshakeState, message: &[u8]) -> Result<Vec<u8>, Handshake
     Ok(payload)
 }
 
+/// Sets the psk that both sides have from the KEM. Where a changed ciphertext or another key gave
+/// another, msg3 doesn't authenticate.
+fn mix(noise: &mut HandshakeState, shared: Option<Shared>) -> Result<(), HandshakeError> {
+    match shared {
+        Some(shared) => {
+            noise.set_psk(KEM_PSK, shared.as_slice()).map_err(|_| HandshakeError::Noise)
+        }
+        None => Ok(()),
+    }
+}
+
+type Told = (Peer, Vec<u8>, Option<[u8; CIPHERTEXT]>);
+
 fn read_ident(
     noise: &mut HandshakeState,
+    suite: Suite,
     message: &[u8],
     now: Timestamp,
-) -> Result<(Peer, Vec<u8>), HandshakeError> {
+) -> Result<Told, HandshakeError> {
     let payload = read(noise, message)?;
     let payload: Payload = codec::decode(&payload).map_err(|_| IdentError::Malformed)?;
     let remote = noise.get_remote_static().ok_or(HandshakeError::Noise)?;
     let peer = payload.ident.verify(remote, now)?;
-    Ok((peer, payload.extra))
+    if suite < Suite::Hybrid && peer.card.card().kk.is_some() {
+        return Err(HandshakeError::Downgrade);
+    }
+    let ciphertext = payload
+        .ciphertext
+        .map(|bytes| bytes.try_into().map_err(|_| IdentError::Malformed))
+        .transpose()?;
+    Ok((peer, payload.extra, ciphertext))
 }
 
 /// The first 32 bytes of Noise's 64-byte handshake hash.
@@ -306,10 +375,19 @@ fn hash(noise: &HandshakeState) -> [u8; 32] {
     hash
 }
 
-fn into_session(noise: HandshakeState) -> Result<Session, HandshakeError> {
-    let hash = hash(&noise);
-    let transport = noise.into_stateless_transport_mode().map_err(|_| HandshakeError::Noise)?;
-    Ok(Session::new(transport, hash))
+/// Noise's Split(): the frames and their keys are this crate's own from here on.
+fn into_session(
+    mut noise: HandshakeState,
+    suite: Suite,
+    now: Timestamp,
+) -> Result<Session, HandshakeError> {
+    if !noise.is_handshake_finished() {
+        return Err(HandshakeError::Noise);
+    }
+    let (there, back) = noise.dangerously_get_raw_split();
+    let (there, back) = (FrameKey::new(there), FrameKey::new(back));
+    let (sending, receiving) = if noise.is_initiator() { (there, back) } else { (back, there) };
+    Ok(Session::new(sending, receiving, suite, hash(&noise), now))
 }
 
 macro_rules! opaque {
@@ -325,188 +403,4 @@ macro_rules! opaque {
 opaque!(ExpectResponse, Verified, ExpectFinish);
 
 #[cfg(test)]
-mod tests {
-    use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
-
-    use super::*;
-
-    const NOW: Timestamp = Timestamp(1_800_000_000_000);
-    const CHANNEL: Terms<'_> = Terms { purpose: Purpose::Channel, session: None };
-    const JOIN: Terms<'_> =
-        Terms { purpose: Purpose::Join { psk: &[9; 32] }, session: Some(&[3; 16]) };
-
-    struct Side {
-        me: Endpoint,
-        key: NoiseKey,
-        rng: ChaCha20Rng,
-    }
-
-    fn side(name: &str, seed: u64) -> Side {
-        let mut rng = ChaCha20Rng::seed_from_u64(seed);
-        let me = Endpoint::generate(name, Vec::new(), &mut rng).unwrap();
-        let key = NoiseKey::generate(&me, NOW, &mut rng);
-        Side { me, key, rng }
-    }
-
-    impl Side {
-        fn initiate(&mut self, terms: Terms<'_>) -> (ExpectResponse, Vec<u8>) {
-            initiate(terms, &self.key, &self.me, &mut self.rng).unwrap()
-        }
-
-        fn respond(
-            &mut self,
-            terms: Terms<'_>,
-            frame: &[u8],
-        ) -> Result<(ExpectFinish, Vec<u8>), HandshakeError> {
-            respond(terms, &self.key, &self.me, frame, b"two", &mut self.rng)
-        }
-    }
-
-    type Done = (Session, Session, [Vec<u8>; 3]);
-
-    /// A whole handshake, its three messages changed on the way.
-    fn run(
-        terms: [Terms<'_>; 2],
-        change: impl Fn(usize, &mut Vec<u8>),
-    ) -> Result<Done, (usize, HandshakeError)> {
-        let (mut ada, mut bob) = (side("Ada", 1), side("Bob", 2));
-        let (ada_waits, mut one) = ada.initiate(terms[0]);
-        change(1, &mut one);
-        let (bob_waits, mut two) = bob.respond(terms[1], &one).map_err(|e| (1, e))?;
-        change(2, &mut two);
-        let verified = ada_waits.read(&two, NOW).map_err(|e| (2, e))?;
-        assert_eq!((verified.peer().member, verified.extra()), (bob.me.member(), &b"two"[..]));
-        assert_eq!(verified.handshake_hash(), bob_waits.handshake_hash());
-        let (mut three, ada_session) = verified.finish(b"three").unwrap();
-        change(3, &mut three);
-        let (bob_session, peer, extra) = bob_waits.read(&three, NOW).map_err(|e| (3, e))?;
-        assert_eq!((peer.member, &peer.card), (ada.me.member(), ada.me.card()));
-        assert_eq!(extra, b"three");
-        Ok((ada_session, bob_session, [one, two, three]))
-    }
-
-    #[test]
-    fn both_sides_end_with_one_channel_and_each_other() {
-        for terms in [CHANNEL, JOIN] {
-            let (mut ada, mut bob, frames) = run([terms; 2], |_, _| {}).unwrap();
-            assert_eq!(ada.handshake_hash(), bob.handshake_hash());
-            assert_eq!(frames[0][..2], [1, terms.purpose.byte()]);
-            let frame = ada.seal(b"hello").unwrap();
-            assert_eq!(bob.open(&frame).unwrap(), b"hello");
-            let frame = bob.seal(b"hello yourself").unwrap();
-            assert_eq!(ada.open(&frame).unwrap(), b"hello yourself");
-        }
-    }
-
-    #[test]
-    fn the_same_seed_gives_the_same_bytes() {
-        let frames = || run([CHANNEL; 2], |_, _| {}).unwrap().2;
-        assert_eq!(frames(), frames());
-        let (mut ada, mut again) = (side("Ada", 1), side("Ada", 1));
-        assert_ne!(ada.initiate(CHANNEL).1, ada.initiate(CHANNEL).1);
-        assert_ne!(ada.initiate(CHANNEL).1, again.initiate(CHANNEL).1);
-    }
-
-    #[test]
-    fn a_message_that_was_changed_cut_or_lengthened_is_refused_at_each_step() {
-        for terms in [CHANNEL, JOIN] {
-            for step in 1..=3 {
-                let refused = |change: &dyn Fn(&mut Vec<u8>)| {
-                    let end = run([terms; 2], |n, frame| {
-                        if n == step {
-                            change(frame);
-                        }
-                    });
-                    end.err().map(|(at, _)| at)
-                };
-                // A changed ephemeral key in the clear msg1 of a channel shows at msg2.
-                let clear = step == 1 && matches!(terms.purpose, Purpose::Channel);
-                let at = Some(if clear { 2 } else { step });
-                assert_eq!(refused(&|frame| *frame.last_mut().unwrap() ^= 1), at);
-                assert_eq!(refused(&|frame| frame[7] ^= 1), at);
-                assert_eq!(refused(&|frame| frame.truncate(frame.len() - 1)), Some(step));
-                assert_eq!(refused(&|frame| frame.push(0)), Some(step));
-                assert_eq!(refused(&|frame| frame.clear()), Some(step));
-                assert_eq!(refused(&|frame| *frame = vec![1; 300]), Some(step));
-                assert_eq!(refused(&|frame| *frame = vec![1; 70_000]), Some(step));
-            }
-        }
-    }
-
-    #[test]
-    fn a_wrong_pre_shared_key_gets_no_answer() {
-        let wrong = Terms { purpose: Purpose::Join { psk: &[8; 32] }, ..JOIN };
-        assert_eq!(run([wrong, JOIN], |_, _| {}).unwrap_err(), (1, HandshakeError::Noise));
-    }
-
-    #[test]
-    fn the_session_id_and_the_purpose_are_part_of_the_terms() {
-        let other = Terms { session: Some(&[4; 16]), ..JOIN };
-        assert_eq!(run([other, JOIN], |_, _| {}).unwrap_err(), (1, HandshakeError::Noise));
-        let relayed = Terms { session: Some(&[4; 16]), ..CHANNEL };
-        assert_eq!(run([relayed, CHANNEL], |_, _| {}).unwrap_err(), (2, HandshakeError::Noise));
-        assert_eq!(run([CHANNEL, JOIN], |_, _| {}).unwrap_err(), (1, HandshakeError::Purpose(0)));
-    }
-
-    #[test]
-    fn a_suite_that_this_version_lacks_is_named_in_the_refusal() {
-        for suite in [0, 2, 3] {
-            let end = run([CHANNEL; 2], |n, frame| {
-                if n == 1 {
-                    frame[0] = suite;
-                }
-            });
-            assert_eq!(end.unwrap_err(), (1, HandshakeError::Suite(suite)));
-        }
-    }
-
-    #[test]
-    fn a_public_key_of_small_order_is_refused() {
-        let end = run([CHANNEL; 2], |n, frame| {
-            if n == 1 {
-                frame[2..].fill(0);
-            }
-        });
-        assert_eq!(end.unwrap_err(), (1, HandshakeError::Noise));
-        let end = run([CHANNEL; 2], |n, frame| {
-            if n == 2 {
-                frame[..32].fill(0);
-            }
-        });
-        assert_eq!(end.unwrap_err(), (2, HandshakeError::Noise));
-    }
-
-    #[test]
-    fn another_keys_certificate_is_refused_on_both_sides() {
-        let (mut ada, mut bob) = (side("Ada", 1), side("Bob", 2));
-        let eve = side("Eve", 3);
-        let stolen = |from: &Side| from.key.ident(&from.me);
-        let expected = HandshakeError::Ident(IdentError::Certificate);
-
-        // Eve answers with a certificate that she saw of Bob's.
-        let (ada_waits, one) = ada.initiate(CHANNEL);
-        let mut noise =
-            build(Suite::Classical, CHANNEL, &eve.key, &mut bob.rng.clone(), Role::Responder)
-                .unwrap();
-        read(&mut noise, &one[2..]).unwrap();
-        let payload = Payload { ident: stolen(&bob), extra: Vec::new() };
-        let two = write(&mut noise, &codec::encode(&payload)).unwrap();
-        assert_eq!(ada_waits.read(&two, NOW).unwrap_err(), expected);
-
-        // Eve calls with a certificate that she saw of Ada's.
-        let (mut eve_waits, one) =
-            initiate(CHANNEL, &eve.key, &eve.me, &mut ada.rng.clone()).unwrap();
-        eve_waits.ident = stolen(&ada);
-        let (bob_waits, two) = bob.respond(CHANNEL, &one).unwrap();
-        let (three, _) = eve_waits.read(&two, NOW).unwrap().finish(&[]).unwrap();
-        assert_eq!(bob_waits.read(&three, NOW).unwrap_err(), expected);
-    }
-
-    #[test]
-    fn an_extra_payload_that_does_not_fit_is_an_error() {
-        let (mut ada, bob) = (side("Ada", 1), side("Bob", 2));
-        let (_, one) = ada.initiate(CHANNEL);
-        let end = respond(CHANNEL, &bob.key, &bob.me, &one, &[0; 66_000], &mut ada.rng);
-        assert!(matches!(end.unwrap_err(), HandshakeError::TooLong { .. }));
-    }
-}
+mod tests;

@@ -257,7 +257,7 @@ impl Run {
             _stop: shaking.stop,
         };
         self.channels.insert(peer.member, channel);
-        self.report_and_go(MeshReport::ChannelUp { peer, address }, go);
+        self.report_and_go(MeshReport::ChannelUp { peer: Box::new(peer), address }, go);
     }
 
     /// Of two channels with one member, whether to take the new one.

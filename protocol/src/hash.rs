@@ -71,6 +71,8 @@ labels! {
     RelayPeer = "wt1 relay peer";
     EntrySum = "wt1 entry sum";
     Evidence = "wt1 evidence";
+    InboxSeal = "wt1 inbox seal";
+    InboxEphemeral = "wt1 inbox eph";
 }
 
 macro_rules! output {

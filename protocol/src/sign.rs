@@ -25,6 +25,8 @@ pub enum Context {
     Join,
     /// A control statement: receipts, presence, requests for repair.
     Notice,
+    /// A statement to one member's inbox.
+    Inbox,
     /// A checkpoint of the audit log.
     Audit,
     /// The proof of a capability for a relay log.
@@ -41,6 +43,7 @@ impl Context {
             Self::Message => b"wt1/msg\0",
             Self::Join => b"wt1/join\0",
             Self::Notice => b"wt1/notice\0",
+            Self::Inbox => b"wt1/inbox\0",
             Self::Audit => b"wt1/audit\0",
             Self::Log => b"wt1/logproof\0",
         }

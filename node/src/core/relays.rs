@@ -29,8 +29,8 @@ pub(super) struct Relay {
     planned: BTreeSet<LogId>,
     /// Those of which all has been read since the relay was last connected.
     caught_up: BTreeSet<LogId>,
-    /// Outbox rows handed to the network, and not answered.
-    in_flight: BTreeSet<u64>,
+    /// Outbox rows handed to the network, and not answered, each with its log.
+    in_flight: BTreeMap<u64, LogId>,
     /// The last outbox row that was handed over for the first time.
     handed: u64,
     /// Outbox rows that were refused: when to try each again, and how often it was tried.
@@ -68,7 +68,8 @@ const RETRY_MAX_MS: u64 = 300_000;
 impl Core {
     /// Tells the network what has changed in what is wanted of relays.
     pub(super) fn plan(&mut self) -> Result<(), StoreError> {
-        let wanted = self.wanted()?;
+        let mut wanted = self.wanted()?;
+        self.want_inboxes(&mut wanted);
         self.logs = wanted
             .values()
             .flat_map(|(_, logs)| logs.iter().map(|(log, (_, owner))| (*log, *owner)))
@@ -98,7 +99,7 @@ impl Core {
                 state: State::Connecting,
                 planned: BTreeSet::new(),
                 caught_up: BTreeSet::new(),
-                in_flight: BTreeSet::new(),
+                in_flight: BTreeMap::new(),
                 handed: 0,
                 refused: BTreeMap::new(),
             });
@@ -151,8 +152,28 @@ impl Core {
         Ok(wanted)
     }
 
-    /// Hands over what waits for relays, as much as may be under way at once.
+    /// Other members' inboxes are open while something is under way to them: there may be more of
+    /// them than a relay has open for one client.
+    fn want_inboxes(&self, wanted: &mut BTreeMap<RelayKey, Wanted>) {
+        for (key, (_, logs)) in wanted {
+            let Some(relay) = self.relays.get(key) else { continue };
+            for log in relay.in_flight.values() {
+                if logs.contains_key(log) {
+                    continue;
+                }
+                let inbox =
+                    self.groups.values().find_map(|group| Some((group.id(), group.inbox(log)?)));
+                if let Some((id, keys)) = inbox {
+                    logs.insert(*log, (keys, Owner::Group(id)));
+                }
+            }
+        }
+    }
+
+    /// Hands over what waits for relays, as much as may be under way at once. What is for a log that
+    /// nobody knows any more, of a topic or an inbox that is over, is given up.
     pub(super) fn pump(&mut self) -> Result<(), StoreError> {
+        let mut given_up = Vec::new();
         for (key, relay) in &mut self.relays {
             let room = WINDOW.saturating_sub(relay.in_flight.len());
             if room == 0 {
@@ -163,7 +184,14 @@ impl Core {
             let after = relay.handed;
             for row in self.store.read(|tx| tx.outbox(&bytes, after, limit))? {
                 relay.handed = row.tag;
-                relay.in_flight.insert(row.tag);
+                let planned = relay.planned.contains(&row.log);
+                let inbox = || self.groups.values().any(|group| group.inbox(&row.log).is_some());
+                if !planned && self.unloaded.is_empty() && !inbox() {
+                    given_up.push(row.tag);
+                    continue;
+                }
+                relay.in_flight.insert(row.tag, row.log);
+                self.after.logs |= !planned;
                 self.effects.push_back(Effect::Append {
                     relay: *key,
                     log: row.log,
@@ -172,7 +200,10 @@ impl Core {
                 });
             }
         }
-        Ok(())
+        self.after.outbox |= !given_up.is_empty();
+        self.store.transaction(|tx| {
+            given_up.into_iter().try_for_each(|tag| tx.take_outbox(tag).map(|_| ()))
+        })
     }
 
     /// Tries again what relays have refused, where that is due.
@@ -181,14 +212,15 @@ impl Core {
             let due: Vec<u64> = relay
                 .refused
                 .iter()
-                .filter(|(tag, (at, _))| *at <= now && !relay.in_flight.contains(tag))
+                .filter(|(tag, (at, _))| *at <= now && !relay.in_flight.contains_key(tag))
                 .map(|(tag, _)| *tag)
                 .collect();
             for tag in due {
                 match self.store.read(|tx| tx.outbox_entry(tag))? {
                     None => drop(relay.refused.remove(&tag)),
                     Some(row) => {
-                        relay.in_flight.insert(tag);
+                        relay.in_flight.insert(tag, row.log);
+                        self.after.logs |= !relay.planned.contains(&row.log);
                         self.effects.push_back(Effect::Append {
                             relay: *key,
                             log: row.log,
@@ -214,7 +246,7 @@ impl Core {
         self.relays
             .values()
             .flat_map(|relay| {
-                relay.refused.iter().filter(|(tag, _)| !relay.in_flight.contains(tag))
+                relay.refused.iter().filter(|(tag, _)| !relay.in_flight.contains_key(tag))
             })
             .map(|(_, (at, _))| *at)
             .min()

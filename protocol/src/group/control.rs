@@ -83,6 +83,13 @@ impl Group {
             Statement::Receipt(receipts) => self.take_receipts(said.from, receipts),
             Statement::SlotNack(chain) => self.take_nack(cx, said, chain),
             Statement::Want(want) => self.take_public_want(cx, said, &want),
+            // Taken with the bytes that its owner signed.
+            Statement::Inbox(_) => {}
+            Statement::Sealed(sealed) if sealed.to == self.me => {
+                // What does not open is dropped; nobody is told.
+                let _ = self.take_sealed(cx, &sealed.sealed);
+            }
+            Statement::Sealed(_) => {}
         }
     }
 
@@ -174,6 +181,7 @@ impl Group {
             self.sending.repaired.retain(|member, _| after.contains(member));
             let gone: Vec<_> = before.difference(&after).copied().collect();
             gone.iter().for_each(|member| self.gossip.down(member));
+            self.forget_inboxes();
             self.out.push_back(Output::Event(Event::Members));
         }
         self.out.push_back(Output::Event(Event::Logs));
@@ -239,6 +247,7 @@ impl Group {
         }
         self.receipts.clear();
         self.dirty.mark(Key::Receipts);
+        self.close_inboxes();
         self.drain_gossip();
         self.gossip = crate::gossip::Gossip::default();
         self.peers.clear();

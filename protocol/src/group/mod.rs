@@ -11,10 +11,12 @@
 mod control;
 mod error;
 mod gaps;
+mod inbox;
 mod output;
 mod people;
 mod receiving;
 mod records;
+mod seal;
 mod sending;
 #[cfg(any(test, feature = "sim"))]
 mod sight;
@@ -33,6 +35,7 @@ use rand_core::CryptoRng;
 use self::{
     control::{Answer, Asked},
     gaps::{Lacking, Stuck},
+    inbox::Inboxes,
     people::People,
     receiving::{ChainState, Entry, Receiving},
     records::Dirty,
@@ -99,6 +102,7 @@ pub struct Group {
     /// When each member's questions to everybody were last heard.
     heard: BTreeMap<MemberId, Timestamp>,
     stuck: Stuck,
+    inboxes: Inboxes,
     out: VecDeque<Output>,
     dirty: Dirty,
 }
@@ -114,6 +118,7 @@ enum Timer {
     Resync,
     Serve,
     Answers,
+    Inbox,
 }
 
 impl Group {
@@ -143,6 +148,7 @@ impl Group {
                 Timer::Resync => self.resync(&mut cx),
                 Timer::Serve => self.serve_more(cx.now),
                 Timer::Answers => self.give_answers(&mut cx),
+                Timer::Inbox => self.tend_inboxes(&mut cx),
             }
         }
     }
@@ -234,15 +240,16 @@ impl Group {
         fingerprint::of_view(&self.id, &roster, &self.ops.heads())
     }
 
-    /// The logs to follow, and those to write to. Of a group that was left, the logs of its last
-    /// words.
+    /// The logs to follow, those to write to, and this node's own inboxes. Of a group that was left,
+    /// the logs of its last words. Other members' inboxes are asked for by [`Self::inbox`], when
+    /// something waits to go there.
     #[must_use]
     pub fn logs(&self) -> Vec<GroupLog> {
         let write = &self.ops.resolve().topics().write;
-        self.topics
-            .log_keys(&self.id)
-            .map(|(commit, keys)| GroupLog { keys, write: write.contains(&commit) })
-            .collect()
+        let role = |commit| if write.contains(&commit) { LogRole::Write } else { LogRole::Follow };
+        let topics = self.topics.log_keys(&self.id);
+        let topics = topics.map(|(commit, keys)| GroupLog { keys, role: role(commit) });
+        topics.chain(self.inbox_logs()).collect()
     }
 
     fn drain_gossip(&mut self) {
@@ -277,5 +284,7 @@ impl Group {
 mod chaos;
 #[cfg(test)]
 mod hostile;
+#[cfg(test)]
+mod posts;
 #[cfg(test)]
 mod tests;

@@ -223,12 +223,23 @@ pub enum GroupState {
     Left,
 }
 
-/// A relay log of a group: one for each topic epoch.
+/// A relay log of a group: one for each topic epoch, and this node's inboxes.
 pub struct GroupLog {
-    /// Its capabilities, from the topic secret.
+    /// Its capabilities.
     pub keys: LogKeys,
-    /// Whether envelopes go there now; otherwise it is only followed.
-    pub write: bool,
+    /// What it is for.
+    pub role: LogRole,
+}
+
+/// What a log is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogRole {
+    /// A topic's: followed, and envelopes go there now.
+    Write,
+    /// An older topic's: only followed.
+    Follow,
+    /// An inbox of this node: followed, and trimmed of what was read.
+    Inbox,
 }
 
 /// Where an envelope came from.

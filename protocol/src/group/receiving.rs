@@ -153,7 +153,9 @@ impl Group {
             Source::Member(member) => Origin::Neighbour(member),
             Source::Log(_) => Origin::Log,
         };
-        let (topic, header) = self.topics.peek(bytes).ok_or(EnvelopeError::NotOurs)?;
+        let Some((topic, header)) = self.topics.peek(bytes) else {
+            return self.take_posted(cx, bytes);
+        };
         if header.chain == CONTROL {
             self.take_control(cx, &topic, bytes)?;
         } else {
@@ -194,11 +196,14 @@ impl Group {
         let opened = envelope::open(bytes, &key).map_err(|_| EnvelopeError::Forged)?;
         let control = Control::from_bytes(&opened).map_err(|_| EnvelopeError::Forged)?;
         control.verify(&self.id).map_err(|_| EnvelopeError::Forged)?;
+        // A kind that this version does not know is passed on unread.
+        let Ok(statement) = control.statement() else { return Ok(()) };
+        if matches!(statement, Statement::Inbox(_)) {
+            self.take_inbox(cx.now, &opened);
+        }
         if control.from == self.me {
             return Ok(());
         }
-        // A kind that this version does not know is passed on unread.
-        let Ok(statement) = control.statement() else { return Ok(()) };
         // Ops, and the bundles that ride with them, are judged by their own signatures: they may be
         // what makes their sender a member here.
         let member = self.ops.resolve().is_member(&control.from);

@@ -13,8 +13,9 @@ use minicbor::{Decode, Encode};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{
-    Change, Group, GroupState,
+    Change, Group, GroupState, Timer,
     gaps::Stuck,
+    inbox::Inboxes,
     people::People,
     receiving::{ChainState, Entry, Receiving},
     sending::Sending,
@@ -50,6 +51,9 @@ pub(super) enum Key {
     Inits(ChainId),
     Parked(EnvelopeId),
     Receipts,
+    /// This node's own inboxes.
+    Inboxes,
+    Inbox(MemberId),
 }
 
 /// The records that have changed since they were last taken.
@@ -157,6 +161,8 @@ impl Key {
             Self::Inits(id) => (9, &id.0),
             Self::Parked(id) => (10, &id.0),
             Self::Receipts => (11, &[]),
+            Self::Inboxes => (20, &[]),
+            Self::Inbox(id) => (21, &id.0),
         };
         let mut bytes = Vec::from([kind]);
         bytes.extend_from_slice(id);
@@ -178,6 +184,8 @@ impl Key {
             9 => Self::Inits(ChainId::from_slice(id)?),
             10 => Self::Parked(EnvelopeId::from_slice(id)?),
             11 => Self::Receipts,
+            20 => Self::Inboxes,
+            21 => Self::Inbox(MemberId::from_slice(id)?),
             _ => return None,
         })
     }
@@ -293,6 +301,8 @@ impl Group {
                     .collect();
                 (!receipts.is_empty()).then(|| codec::encode(&receipts))
             }
+            Key::Inboxes => self.own_inboxes_record(),
+            Key::Inbox(member) => self.inbox_record(&member),
         }
     }
 
@@ -353,6 +363,12 @@ impl Group {
                     self.receipts.entry(receipt.chain).or_default().extend(receipt.indexes);
                 }
             }
+            Key::Inboxes => {
+                self.load_own_inboxes(value).map_err(|_| SnapshotError::Damaged)?;
+            }
+            Key::Inbox(member) => {
+                self.load_inbox(member, value).map_err(|_| SnapshotError::Damaged)?;
+            }
         }
         Ok(())
     }
@@ -376,10 +392,11 @@ impl Group {
             lamport: 0,
             relays_up: false,
             fresh_until: Timestamp(0),
-            timers: BTreeMap::new(),
+            timers: BTreeMap::from([(Timer::Inbox, Timestamp(0))]),
             answers: BTreeMap::new(),
             heard: BTreeMap::new(),
             stuck: Stuck::default(),
+            inboxes: Inboxes::default(),
             out: VecDeque::new(),
             dirty: Dirty::default(),
         }

@@ -230,11 +230,21 @@ impl Group {
         under: &[[u8; 32]],
     ) {
         let control = Control::sign(&self.id, statement, cx.me.identity());
+        self.publish_signed(cx, &control, under);
+    }
+
+    /// Publishes a signed statement under each of these topics.
+    pub(super) fn publish_signed<R: CryptoRng>(
+        &mut self,
+        cx: &mut Cx<'_, R>,
+        control: &[u8],
+        under: &[[u8; 32]],
+    ) {
         for commit in under {
             let Some(topic) = self.topics.topic(commit) else { continue };
             let header = Header { chain: CONTROL, index: 0 };
             // What is too long for an envelope is never said: each caller bounds it.
-            let sealed = envelope::seal(header, &topic.header, &topic.control, &control, cx.rng);
+            let sealed = envelope::seal(header, &topic.header, &topic.control, control, cx.rng);
             if let Ok(envelope) = sealed {
                 self.publish(envelope, commit, None);
             }

@@ -68,6 +68,7 @@ impl Group {
         self.peers.insert(member, Peer::default());
         self.tell_summary(member);
         self.tell_presence(member);
+        self.tell_inbox(member);
         self.set_timer(Timer::Hello, cx.now.plus_ms(HELLO_MS));
         self.set_timer(Timer::Resync, cx.now.plus_ms(AGAIN_MS));
         self.ask_anew(cx.now);
@@ -131,6 +132,11 @@ impl Group {
             Frame::Want(want) => self.take_want(from, &want),
             Frame::Hello => self.take_hello(cx.now, from),
             Frame::Presence(presence) => self.take_presence(from, presence),
+            Frame::Inboxes(controls) => self.take_inboxes(cx.now, &controls),
+            Frame::Sealed(sealed) => {
+                // What does not open is dropped; the channel's peer learns nothing.
+                let _ = self.take_sealed(cx, &sealed);
+            }
         }
         Ok(())
     }

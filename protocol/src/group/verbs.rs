@@ -97,6 +97,9 @@ impl Group {
         for whereabouts in welcome.presences {
             group.people.take_presence(whereabouts.member, whereabouts.presence);
         }
+        for control in welcome.inboxes.iter().flatten() {
+            group.take_inbox(cx.now, control);
+        }
         group.fresh_until = cx.now.plus_ms(FRESH_MS);
         group.mark_all();
         Ok(group)
@@ -406,6 +409,7 @@ impl Group {
                     presence: presence.clone(),
                 })
                 .collect(),
+            inboxes: Some(self.inbox_statements()),
         });
         (welcome.len() <= WELCOME_BYTES).then_some(welcome)
     }
@@ -418,6 +422,7 @@ impl Group {
         self.people.presences.keys().for_each(|member| self.dirty.mark(Key::Presence(*member)));
         let topics: Vec<_> = self.topics.log_keys(&self.id).map(|(commit, _)| commit).collect();
         topics.into_iter().for_each(|commit| self.dirty.mark(Key::Topic(commit)));
+        self.mark_inboxes();
     }
 }
 

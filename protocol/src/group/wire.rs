@@ -41,6 +41,38 @@ pub(super) enum Statement {
     SlotNack(ChainId),
     /// 7: what the sender lacks.
     Want(Want),
+    /// 14: where the sender's inbox is.
+    Inbox(InboxAddress),
+    /// 15: something sealed to one member whose inbox is not known to the sender.
+    Sealed(Sealed),
+}
+
+/// A member's inbox: a log that its owner alone reads and trims.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub(super) struct InboxAddress {
+    /// The owner's newest inbox has the highest number.
+    #[n(0)]
+    pub number: u64,
+    /// The seed of the write capability; who holds it is or was a member.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub write: [u8; 32],
+    /// Checks who may read.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub read: [u8; 32],
+    /// Checks who may trim.
+    #[cbor(n(3), with = "minicbor::bytes")]
+    pub trim: [u8; 32],
+}
+
+/// A seal to one member.
+#[derive(Encode, Decode)]
+#[cbor(array)]
+pub(super) struct Sealed {
+    #[n(0)]
+    pub to: MemberId,
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub sealed: Vec<u8>,
 }
 
 /// A bundle on the wire.
@@ -127,6 +159,12 @@ pub(super) enum Frame {
     /// Where the sender may be reached.
     #[n(9)]
     Presence(#[n(0)] Presence),
+    /// Where members' inboxes are: control statements of kind 14.
+    #[n(12)]
+    Inboxes(#[n(0)] Vec<ByteVec>),
+    /// What goes to the receiver's inbox too.
+    #[n(13)]
+    Sealed(#[n(0)] ByteVec),
 }
 
 /// One page of what a node has.
@@ -214,6 +252,9 @@ pub(super) struct Welcome {
     pub topics: Vec<ByteVec>,
     #[n(5)]
     pub presences: Vec<Whereabouts>,
+    /// Control statements of kind 14, one of each member whose inbox is known.
+    #[n(6)]
+    pub inboxes: Option<Vec<ByteVec>>,
 }
 
 /// A member's presence, told by another.
@@ -237,6 +278,18 @@ impl Control {
         codec::encode(&Self { kind, from: identity.id(), payload, signature })
     }
 
+    /// Signs a statement that counts for one member only, in whose inbox it is sealed.
+    pub fn sign_to(
+        group: &GroupId,
+        to: &MemberId,
+        statement: &Statement,
+        identity: &SigningSecret,
+    ) -> Vec<u8> {
+        let (kind, payload) = statement.encode();
+        let signature = identity.sign(Context::Inbox, &[&group.0, &to.0, &[kind], &payload]);
+        codec::encode(&Self { kind, from: identity.id(), payload, signature })
+    }
+
     /// Reads a statement; its signature is checked by [`Self::verify`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, codec::Malformed> {
         codec::decode(bytes)
@@ -245,6 +298,12 @@ impl Control {
     pub fn verify(&self, group: &GroupId) -> Result<(), BadSignature> {
         let parts: [&[u8]; 3] = [&group.0, &[self.kind], &self.payload];
         verify(&self.from.0, Context::Notice, &parts, &self.signature)
+    }
+
+    /// Checks a statement that counts for one member only.
+    pub fn verify_to(&self, group: &GroupId, to: &MemberId) -> Result<(), BadSignature> {
+        let parts: [&[u8]; 4] = [&group.0, &to.0, &[self.kind], &self.payload];
+        verify(&self.from.0, Context::Inbox, &parts, &self.signature)
     }
 
     pub fn statement(&self) -> Result<Statement, Unknown> {
@@ -259,6 +318,8 @@ impl Control {
             5 => Statement::Receipt(read(&self.payload)?),
             6 => Statement::SlotNack(read(&self.payload)?),
             7 => Statement::Want(read(&self.payload)?),
+            14 => Statement::Inbox(read(&self.payload)?),
+            15 => Statement::Sealed(read(&self.payload)?),
             _ => return Err(Unknown),
         })
     }
@@ -274,6 +335,8 @@ impl Statement {
             Self::Receipt(receipt) => (5, codec::encode(receipt)),
             Self::SlotNack(chain) => (6, codec::encode(chain)),
             Self::Want(want) => (7, codec::encode(want)),
+            Self::Inbox(address) => (14, codec::encode(address)),
+            Self::Sealed(sealed) => (15, codec::encode(sealed)),
         }
     }
 }

@@ -19,6 +19,7 @@ pub struct LogKeys {
     publics: LogPublics,
     write: Option<SigningSecret>,
     read: Option<SigningSecret>,
+    trim: Option<SigningSecret>,
 }
 
 impl LogKeys {
@@ -27,9 +28,10 @@ impl LogKeys {
     pub fn from_seeds(write: [u8; 32], read: [u8; 32], trim: Option<[u8; 32]>) -> Self {
         let write = SigningSecret::from_seed(&write);
         let read = SigningSecret::from_seed(&read);
-        let trim = trim.map_or([0; 32], |seed| SigningSecret::from_seed(&seed).public());
-        let publics = LogPublics { write: write.public(), read: read.public(), trim };
-        Self { publics, write: Some(write), read: Some(read) }
+        let trim = trim.map(|seed| SigningSecret::from_seed(&seed));
+        let trims = trim.as_ref().map_or([0; 32], SigningSecret::public);
+        let publics = LogPublics { write: write.public(), read: read.public(), trim: trims };
+        Self { publics, write: Some(write), read: Some(read), trim }
     }
 
     /// The write capability alone, of a log that somebody else reads: another member's inbox.
@@ -37,7 +39,7 @@ impl LogKeys {
     pub fn write_only(write: [u8; 32], read: [u8; 32], trim: [u8; 32]) -> Self {
         let write = SigningSecret::from_seed(&write);
         let publics = LogPublics { write: write.public(), read, trim };
-        Self { publics, write: Some(write), read: None }
+        Self { publics, write: Some(write), read: None, trim: None }
     }
 
     /// Signs that this side may play `role`; `None` where its secret is not held.
@@ -46,6 +48,7 @@ impl LogKeys {
         let secret = match role {
             Role::Write => self.write.as_ref(),
             Role::Read => self.read.as_ref(),
+            Role::Trim => self.trim.as_ref(),
         }?;
         let parts = challenge.parts();
         let id = self.id();
@@ -60,6 +63,7 @@ impl LogKeys {
         match role {
             Role::Write => self.write.is_some(),
             Role::Read => self.read.is_some(),
+            Role::Trim => self.trim.is_some(),
         }
     }
 
@@ -109,6 +113,8 @@ impl LogPublics {
         let public = match proof.role {
             Role::Write => &self.write,
             Role::Read => &self.read,
+            Role::Trim if self.trim == [0; 32] => return Err(BadProof),
+            Role::Trim => &self.trim,
         };
         let parts = challenge.parts();
         let id = self.id();
@@ -123,7 +129,7 @@ impl LogPublics {
     }
 }
 
-/// What a connection may do with a log. The numbers are on the wire; 2 is kept for trimming.
+/// What a connection may do with a log. The numbers are on the wire.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Encode, Decode)]
 #[cbor(index_only)]
 pub enum Role {
@@ -133,6 +139,9 @@ pub enum Role {
     /// Follow them.
     #[n(1)]
     Read = 1,
+    /// Delete entries that were read.
+    #[n(2)]
+    Trim = 2,
 }
 
 /// A signature by a role's key over the relay, the connection, the log and the role.
@@ -223,6 +232,16 @@ mod tests {
         assert_eq!(writer.id(), all.id());
         assert!(writer.prove(Role::Write, &here).is_some());
         assert!(writer.prove(Role::Read, &here).is_none() && !writer.allows(Role::Read));
+    }
+
+    #[test]
+    fn nobody_trims_a_log_whose_trim_key_is_zeros() {
+        let here = Challenge::new(b"relay", [7; 32]);
+        let owner = LogKeys::from_seeds([1; 32], [2; 32], Some([3; 32]));
+        let proof = owner.prove(Role::Trim, &here).unwrap();
+        assert_eq!(owner.publics().check(&proof, &here), Ok(Role::Trim));
+        assert!(keys().prove(Role::Trim, &here).is_none());
+        assert_eq!(keys().publics().check(&proof, &here), Err(BadProof));
     }
 
     #[test]

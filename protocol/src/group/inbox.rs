@@ -1,0 +1,386 @@
+//! Inboxes: one relay log for each member and group, which its owner alone reads and trims, and to
+//! which every member writes.
+//!
+//! > What is in an inbox is sealed to its owner and signed for its owner: nobody else opens it, and
+//! > to nobody else does it count.
+//!
+//! An inbox lives 90 days; then its owner announces the next and follows the old one for 35 days
+//! more. The announcement is a control statement, and is passed on as it was signed.
+//! docs/spec/relay-log.md.
+
+use alloc::{collections::BTreeMap, vec::Vec};
+
+use minicbor::{Decode, Encode, bytes::ByteVec};
+use rand_core::CryptoRng;
+use zeroize::{Zeroize, Zeroizing};
+
+use super::{
+    Cx, EnvelopeError, Event, Group, GroupLog, LogRole, Output, Timer,
+    control::Said,
+    records::Key,
+    seal,
+    wire::{Control, Frame, InboxAddress, Sealed, Statement},
+};
+use crate::{
+    codec,
+    envelope::{self, BodyKey, CONTROL, Header, HeaderKey},
+    hash::{Label, kdf32},
+    ids::{GroupId, LogId, MemberId, Timestamp},
+    relay_log::LogKeys,
+    sign::SigningSecret,
+};
+
+/// How long an inbox is written to, in milliseconds: 90 days.
+const LIFE_MS: u64 = 90 * 24 * 60 * 60 * 1000;
+/// How long it is followed after that: 35 days.
+const LINGER_MS: u64 = 35 * 24 * 60 * 60 * 1000;
+/// Own inboxes that are followed at once.
+const OWN: usize = 4;
+/// Announcements in one frame.
+const TOLD: usize = 128;
+
+#[derive(Default)]
+pub(super) struct Inboxes {
+    /// This node's own, the newest last.
+    own: Vec<Own>,
+    /// The highest number under which this member was ever heard to announce one.
+    heard: u64,
+    /// The other members'.
+    known: BTreeMap<MemberId, Known>,
+}
+
+/// An own inbox.
+struct Own {
+    record: OwnRecord,
+    keys: LogKeys,
+    envelope: Keys,
+}
+
+/// Another member's inbox.
+struct Known {
+    address: InboxAddress,
+    log: LogId,
+    /// The statement that announced it, as it was signed.
+    control: Vec<u8>,
+    /// The one before, to which something may still be under way.
+    before: Option<(LogId, InboxAddress)>,
+}
+
+/// What hides an inbox's entries from the relay; every member has it.
+struct Keys {
+    header: HeaderKey,
+    body: BodyKey,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(array)]
+struct OwnRecord {
+    #[cbor(n(0), with = "minicbor::bytes")]
+    seed: [u8; 32],
+    #[n(1)]
+    number: u64,
+    #[n(2)]
+    born: Timestamp,
+    /// When the next one was made.
+    #[n(3)]
+    replaced: Option<Timestamp>,
+    /// The statement that announces it.
+    #[cbor(n(4), with = "minicbor::bytes")]
+    control: Vec<u8>,
+    /// Whether that was published.
+    #[n(5)]
+    told: bool,
+}
+
+impl Drop for OwnRecord {
+    fn drop(&mut self) {
+        self.seed.zeroize();
+    }
+}
+
+impl Drop for InboxAddress {
+    fn drop(&mut self) {
+        self.write.zeroize();
+    }
+}
+
+impl Keys {
+    fn new(write: &[u8; 32], group: &GroupId) -> Self {
+        Self {
+            header: HeaderKey::new(kdf32(write, Label::TopicHeader, &[&group.0])),
+            body: BodyKey::new(kdf32(write, Label::TopicControl, &[&group.0])),
+        }
+    }
+}
+
+impl OwnRecord {
+    fn seeds(&self, group: &GroupId) -> [[u8; 32]; 3] {
+        [Label::LogWrite, Label::LogRead, Label::LogTrim]
+            .map(|label| kdf32(&self.seed, label, &[&group.0]))
+    }
+
+    fn open(self, group: &GroupId) -> Own {
+        let [write, read, trim] = self.seeds(group);
+        let envelope = Keys::new(&write, group);
+        Own { keys: LogKeys::from_seeds(write, read, Some(trim)), envelope, record: self }
+    }
+}
+
+impl Group {
+    /// Says something to one member alone: sealed to it, in its inbox; over its channel too where
+    /// one stands, and where its inbox is not known, under the group's topics. What is longer than
+    /// an envelope carries is never said: each caller bounds it.
+    pub(super) fn to_inbox<R: CryptoRng>(
+        &mut self,
+        cx: &mut Cx<'_, R>,
+        to: MemberId,
+        statement: &Statement,
+    ) {
+        let Some(card) = self.people.cards.get(&to).map(|card| card.card()) else { return };
+        let owner = seal::Owner { group: &self.id, member: to, prekey: card.prekey, kem: None };
+        let control = Control::sign_to(&self.id, &to, statement, cx.me.identity());
+        let Some(sealed) = seal::seal(&owner, &Zeroizing::new(control), cx.rng) else { return };
+        if self.peers.contains_key(&to) {
+            self.frame(to, &Frame::Sealed(sealed.clone().into()));
+        }
+        let Some(known) = self.inboxes.known.get(&to) else {
+            let under = self.write_topics();
+            return self.publish_control(cx, &Statement::Sealed(Sealed { to, sealed }), &under);
+        };
+        let Keys { header, body } = Keys::new(&known.address.write, &self.id);
+        let at = Header { chain: CONTROL, index: 0 };
+        if let Ok(envelope) = envelope::seal(at, &header, &body, &sealed, cx.rng) {
+            let logs = Vec::from([known.log]);
+            self.out.push_back(Output::Publish { envelope, logs, message: None });
+        }
+    }
+
+    /// The keys to append to another member's inbox, where this log is one.
+    #[must_use]
+    pub fn inbox(&self, log: &LogId) -> Option<LogKeys> {
+        self.inboxes.known.values().find_map(|known| match &known.before {
+            _ if known.log == *log => Some(known.address.keys()),
+            Some((before, address)) if before == log => Some(address.keys()),
+            _ => None,
+        })
+    }
+
+    /// Makes the next own inbox where that is due, announces it, forgets what is over.
+    pub(super) fn tend_inboxes<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>) {
+        let newest = self.inboxes.own.last().map(|own| &own.record);
+        let due = newest.is_none_or(|own| {
+            cx.now.ms_since(own.born) >= LIFE_MS || own.number < self.inboxes.heard
+        });
+        if due {
+            self.make_inbox(cx);
+        }
+        let before = self.inboxes.own.len();
+        self.inboxes.own.retain(|own| {
+            own.record.replaced.is_none_or(|replaced| cx.now.ms_since(replaced) < LINGER_MS)
+        });
+        if self.inboxes.own.len() != before {
+            self.dirty.mark(Key::Inboxes);
+            self.out.push_back(Output::Event(Event::Logs));
+        }
+        self.announce_inbox(cx);
+        let ends = self.inboxes.own.iter().map(|own| match own.record.replaced {
+            Some(replaced) => replaced.plus_ms(LINGER_MS),
+            None => own.record.born.plus_ms(LIFE_MS),
+        });
+        if let Some(end) = ends.min() {
+            self.set_timer(Timer::Inbox, end.max(cx.now.plus_ms(1_000)));
+        }
+    }
+
+    fn make_inbox<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>) {
+        let mut seed = [0; 32];
+        cx.rng.fill_bytes(&mut seed);
+        let last = self.inboxes.own.last().map_or(0, |own| own.record.number);
+        let number = cx.now.0.max(last.max(self.inboxes.heard).saturating_add(1));
+        let mut record = OwnRecord {
+            seed,
+            number,
+            born: cx.now,
+            replaced: None,
+            control: Vec::new(),
+            told: false,
+        };
+        seed.zeroize();
+        let [write, read, trim] = record.seeds(&self.id);
+        let public = |seed: &[u8; 32]| SigningSecret::from_seed(seed).public();
+        let address = InboxAddress { number, write, read: public(&read), trim: public(&trim) };
+        record.control = Control::sign(&self.id, &Statement::Inbox(address), cx.me.identity());
+        for own in &mut self.inboxes.own {
+            own.record.replaced.get_or_insert(cx.now);
+        }
+        self.inboxes.own.push(record.open(&self.id));
+        if self.inboxes.own.len() > OWN {
+            self.inboxes.own.remove(0);
+        }
+        self.dirty.mark(Key::Inboxes);
+        self.out.push_back(Output::Event(Event::Logs));
+    }
+
+    fn announce_inbox<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>) {
+        let under = self.write_topics();
+        // Who joins later has it from the Welcome.
+        let alone = self.ops.resolve().members.len() <= 1;
+        let Some(own) = self.inboxes.own.last_mut() else { return };
+        if own.record.told || under.is_empty() {
+            return;
+        }
+        own.record.told = true;
+        let control = own.record.control.clone();
+        self.dirty.mark(Key::Inboxes);
+        if !alone {
+            self.publish_signed(cx, &control, &under);
+        }
+    }
+
+    /// Tells one member over its channel where this node's inbox is.
+    pub(super) fn tell_inbox(&mut self, to: MemberId) {
+        if let Some(own) = self.inboxes.own.last() {
+            let control = own.record.control.clone().into();
+            self.frame(to, &Frame::Inboxes(Vec::from([control])));
+        }
+    }
+
+    /// The announcements of all members' inboxes that are known, this node's own included.
+    pub(super) fn inbox_statements(&self) -> Vec<ByteVec> {
+        let own = self.inboxes.own.last().map(|own| &own.record.control);
+        let known = self.inboxes.known.values().map(|known| &known.control);
+        own.into_iter().chain(known).map(|control| control.clone().into()).collect()
+    }
+
+    /// Takes announcements that somebody passed on.
+    pub(super) fn take_inboxes(&mut self, now: Timestamp, controls: &[ByteVec]) {
+        controls.iter().take(TOLD).for_each(|control| self.take_inbox(now, control));
+    }
+
+    /// Takes an announcement as its owner signed it; what is none is passed over.
+    pub(super) fn take_inbox(&mut self, now: Timestamp, bytes: &[u8]) {
+        let Ok(control) = Control::from_bytes(bytes) else { return };
+        let Ok(Statement::Inbox(address)) = control.statement() else { return };
+        let from = control.from;
+        let known = self.inboxes.known.get(&from).map(|known| known.address.number);
+        if known.is_some_and(|known| known >= address.number)
+            || !self.is_member(&from)
+            || control.verify(&self.id).is_err()
+        {
+            return;
+        }
+        if from == self.me {
+            // Of a state that was lost here: the next one must count for more.
+            let own = self.inboxes.own.last().map_or(0, |own| own.record.number);
+            if own < address.number {
+                self.inboxes.heard = self.inboxes.heard.max(address.number);
+                self.set_timer(Timer::Inbox, now);
+            }
+            return;
+        }
+        let log = address.keys().id();
+        let before = self.inboxes.known.remove(&from).map(|known| (known.log, known.address));
+        let control = bytes.into();
+        self.inboxes.known.insert(from, Known { address, log, control, before });
+        self.dirty.mark(Key::Inbox(from));
+    }
+
+    /// An envelope came that is under no topic: perhaps it was in an own inbox.
+    pub(super) fn take_posted<R: CryptoRng>(
+        &mut self,
+        cx: &mut Cx<'_, R>,
+        bytes: &[u8],
+    ) -> Result<(), EnvelopeError> {
+        let own = self.inboxes.own.iter().rev();
+        let keys = own.map(|own| &own.envelope);
+        let sealed = keys
+            .filter(|keys| envelope::peek(bytes, &keys.header).is_ok())
+            .find_map(|keys| envelope::open(bytes, &keys.body).ok());
+        self.take_sealed(cx, &sealed.ok_or(EnvelopeError::NotOurs)?)
+    }
+
+    /// Takes what somebody sealed to this member.
+    pub(super) fn take_sealed<R: CryptoRng>(
+        &mut self,
+        cx: &mut Cx<'_, R>,
+        sealed: &[u8],
+    ) -> Result<(), EnvelopeError> {
+        let opened = seal::open(&self.id, cx.me, sealed).ok_or(EnvelopeError::Forged)?;
+        let control = Control::from_bytes(&opened).map_err(|_| EnvelopeError::Forged)?;
+        control.verify_to(&self.id, &self.me).map_err(|_| EnvelopeError::Forged)?;
+        let Ok(statement) = control.statement() else { return Ok(()) };
+        if control.from == self.me || matches!(statement, Statement::Sealed(_)) {
+            return Ok(());
+        }
+        let judged_by_itself = matches!(statement, Statement::Ops(_) | Statement::Bundle(_));
+        if !judged_by_itself && !self.is_member(&control.from) {
+            return Err(EnvelopeError::NotAMember);
+        }
+        self.take_statement(cx, Said { from: control.from, topic: [0; 32] }, statement);
+        Ok(())
+    }
+
+    /// This node's own inboxes, to be followed.
+    pub(super) fn inbox_logs(&self) -> impl Iterator<Item = GroupLog> {
+        let own = self.inboxes.own.iter();
+        own.map(|own| GroupLog { keys: own.keys.clone(), role: LogRole::Inbox })
+    }
+
+    /// Forgets the inboxes of those who are no members.
+    pub(super) fn forget_inboxes(&mut self) {
+        let members = &self.ops.resolve().members;
+        let known = self.inboxes.known.keys();
+        let gone: Vec<_> = known.filter(|owner| !members.contains_key(owner)).copied().collect();
+        for owner in gone {
+            self.inboxes.known.remove(&owner);
+            self.dirty.mark(Key::Inbox(owner));
+        }
+    }
+
+    /// Forgets all inboxes: this node is no member any more.
+    pub(super) fn close_inboxes(&mut self) {
+        self.mark_inboxes();
+        self.inboxes = Inboxes::default();
+    }
+
+    pub(super) fn mark_inboxes(&mut self) {
+        self.dirty.mark(Key::Inboxes);
+        self.inboxes.known.keys().for_each(|owner| self.dirty.mark(Key::Inbox(*owner)));
+    }
+
+    pub(super) fn own_inboxes_record(&self) -> Option<Vec<u8>> {
+        let own: Vec<&OwnRecord> = self.inboxes.own.iter().map(|own| &own.record).collect();
+        (!own.is_empty()).then(|| codec::encode(&own))
+    }
+
+    pub(super) fn inbox_record(&self, owner: &MemberId) -> Option<Vec<u8>> {
+        self.inboxes.known.get(owner).map(|known| known.control.clone())
+    }
+
+    /// Takes up the stored record of the own inboxes.
+    pub(super) fn load_own_inboxes(&mut self, bytes: &[u8]) -> Result<(), codec::Malformed> {
+        let own: Vec<OwnRecord> = codec::decode(bytes)?;
+        self.inboxes.own = own.into_iter().map(|own| own.open(&self.id)).collect();
+        Ok(())
+    }
+
+    /// Takes up the stored announcement of another member's inbox.
+    pub(super) fn load_inbox(
+        &mut self,
+        owner: MemberId,
+        bytes: &[u8],
+    ) -> Result<(), codec::Malformed> {
+        let statement = Control::from_bytes(bytes)?.statement();
+        let Ok(Statement::Inbox(address)) = statement else { return Err(codec::Malformed) };
+        let log = address.keys().id();
+        let control = bytes.into();
+        self.inboxes.known.insert(owner, Known { address, log, control, before: None });
+        Ok(())
+    }
+}
+
+impl InboxAddress {
+    fn keys(&self) -> LogKeys {
+        LogKeys::write_only(self.write, self.read, self.trim)
+    }
+}

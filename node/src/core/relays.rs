@@ -349,7 +349,7 @@ impl Core {
         })
     }
 
-    /// A relay refused an entry: it waits, and people hear of it once.
+    /// A relay refused an entry: it waits. People hear of it once, until the relay has taken all.
     pub(super) fn refused(
         &mut self,
         key: &RelayKey,
@@ -362,8 +362,9 @@ impl Core {
         self.after.outbox = true;
         let tries = relay.refused.get(&tag).map_or(0, |(_, tries)| tries.saturating_add(1));
         let wait = RETRY_MS.saturating_mul(1 << tries.min(16)).min(RETRY_MAX_MS);
+        let told = !relay.refused.is_empty();
         relay.refused.insert(tag, (now.plus_ms(wait), tries));
-        if tries > 0 {
+        if told {
             return Ok(());
         }
         let text = format!("A relay did not store an entry: {reason}. It is tried again.");

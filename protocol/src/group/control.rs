@@ -90,6 +90,7 @@ impl Group {
                 let _ = self.take_sealed(cx, &sealed.sealed);
             }
             Statement::Sealed(_) => {}
+            Statement::HandOver(topic) => self.take_hand_over(cx, &said, topic),
         }
     }
 

@@ -153,8 +153,12 @@ fn a_newcomer_soon_knows_that_older_chains_are_not_for_it() {
 fn lose_the_topic(world: &mut World, gone: usize) -> LogId {
     let log = world.member(0).logs()[0].keys.id();
     let gone = world.id(gone);
+    let before: Vec<_> = world.logs.iter().map(|(log, it)| (*log, it.len())).collect();
     world.act(0, |group, cx| group.remove(cx, gone)).unwrap();
     world.logs.get_mut(&log).unwrap().pop();
+    for (inbox, entries) in before.into_iter().filter(|(other, _)| *other != log) {
+        world.logs.get_mut(&inbox).unwrap().truncate(entries);
+    }
     log
 }
 

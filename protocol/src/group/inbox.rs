@@ -19,7 +19,7 @@ use super::{
     control::Said,
     records::Key,
     seal,
-    wire::{Control, Frame, InboxAddress, Sealed, Statement},
+    wire::{Control, Frame, HandOver, InboxAddress, Sealed, Statement},
 };
 use crate::{
     codec,
@@ -36,6 +36,8 @@ const LIFE_MS: u64 = 90 * 24 * 60 * 60 * 1000;
 const LINGER_MS: u64 = 35 * 24 * 60 * 60 * 1000;
 /// Own inboxes that are followed at once.
 const OWN: usize = 4;
+/// What stands for the topic of what was said in an inbox: none.
+pub(super) const POSTED: [u8; 32] = [0; 32];
 /// Announcements in one frame.
 const TOLD: usize = 128;
 
@@ -47,6 +49,8 @@ pub(super) struct Inboxes {
     heard: u64,
     /// The other members'.
     known: BTreeMap<MemberId, Known>,
+    /// Topics from the inbox that wait for an older log to be read.
+    pub handed: Vec<HandOver>,
 }
 
 /// An own inbox.
@@ -130,6 +134,7 @@ impl Group {
     /// Says something to one member alone: sealed to it, in its inbox; over its channel too where
     /// one stands, and where its inbox is not known, under the group's topics. What is longer than
     /// an envelope carries is never said: each caller bounds it.
+    #[expect(clippy::wrong_self_convention, reason = "it says something to an inbox")]
     pub(super) fn to_inbox<R: CryptoRng>(
         &mut self,
         cx: &mut Cx<'_, R>,
@@ -137,7 +142,8 @@ impl Group {
         statement: &Statement,
     ) {
         let Some(card) = self.people.cards.get(&to).map(|card| card.card()) else { return };
-        let owner = seal::Owner { group: &self.id, member: to, prekey: card.prekey, kem: None };
+        let (prekey, kem) = (card.prekey, card.kk.as_ref());
+        let owner = seal::Owner { group: &self.id, member: to, prekey, kem };
         let control = Control::sign_to(&self.id, &to, statement, cx.me.identity());
         let Some(sealed) = seal::seal(&owner, &Zeroizing::new(control), cx.rng) else { return };
         if self.peers.contains_key(&to) {
@@ -316,7 +322,7 @@ impl Group {
         if !judged_by_itself && !self.is_member(&control.from) {
             return Err(EnvelopeError::NotAMember);
         }
-        self.take_statement(cx, Said { from: control.from, topic: [0; 32] }, statement);
+        self.take_statement(cx, Said { from: control.from, topic: POSTED }, statement);
         Ok(())
     }
 
@@ -345,6 +351,7 @@ impl Group {
 
     pub(super) fn mark_inboxes(&mut self) {
         self.dirty.mark(Key::Inboxes);
+        self.dirty.mark(Key::HandedOver);
         self.inboxes.known.keys().for_each(|owner| self.dirty.mark(Key::Inbox(*owner)));
     }
 

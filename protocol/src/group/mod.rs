@@ -9,6 +9,7 @@
 //! out. A step whose commit fails is undone by [`Group::load`].
 
 mod control;
+mod epochs;
 mod error;
 mod gaps;
 mod inbox;
@@ -119,6 +120,7 @@ enum Timer {
     Serve,
     Answers,
     Inbox,
+    HandOver,
 }
 
 impl Group {
@@ -149,6 +151,7 @@ impl Group {
                 Timer::Serve => self.serve_more(cx.now),
                 Timer::Answers => self.give_answers(&mut cx),
                 Timer::Inbox => self.tend_inboxes(&mut cx),
+                Timer::HandOver => self.take_handed(&mut cx),
             }
         }
     }
@@ -240,15 +243,18 @@ impl Group {
         fingerprint::of_view(&self.id, &roster, &self.ops.heads())
     }
 
-    /// The logs to follow, those to write to, and this node's own inboxes. Of a group that was left,
+    /// The logs to follow, oldest first, those to write to, and this node's own inboxes. Of a group that was left,
     /// the logs of its last words. Other members' inboxes are asked for by [`Self::inbox`], when
     /// something waits to go there.
     #[must_use]
     pub fn logs(&self) -> Vec<GroupLog> {
         let write = &self.ops.resolve().topics().write;
         let role = |commit| if write.contains(&commit) { LogRole::Write } else { LogRole::Follow };
-        let topics = self.topics.log_keys(&self.id);
-        let topics = topics.map(|(commit, keys)| GroupLog { keys, role: role(commit) });
+        let topics = self.topics_in_order().into_iter();
+        let topics = topics.filter_map(|commit| {
+            let keys = self.topics.secret(&commit)?.log_keys(&self.id);
+            Some(GroupLog { keys, role: role(commit) })
+        });
         topics.chain(self.inbox_logs()).collect()
     }
 
@@ -276,6 +282,7 @@ impl Group {
             self.set_timer(Timer::Refresh, now.plus_ms(5_000));
         }
         self.watch_lost(now);
+        self.watch_handed(now);
         self.set_timer(Timer::Want, now.plus_ms(2_000));
     }
 }

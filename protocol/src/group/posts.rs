@@ -4,10 +4,9 @@ use alloc::vec::Vec;
 
 use super::{
     wire::{Control, InboxAddress, Presence, Statement},
-    world::World,
     *,
 };
-use crate::{ids::LogId, sign::SigningSecret};
+use crate::{ids::LogId, sign::SigningSecret, sim::world::World};
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -51,8 +50,12 @@ fn what_was_said_to_one_member_counts_for_no_other() {
     let control = Control::sign_to(&group, &to, &said, world.people[0].me.identity());
     // Member 1 seals to member 2 what member 0 said to it.
     let owner = world.people[2].me.card().card().clone();
-    let owner =
-        seal::Owner { group: &group, member: owner.member, prekey: owner.prekey, kem: None };
+    let owner = seal::Owner {
+        group: &group,
+        member: owner.member,
+        prekey: owner.prekey,
+        kem: owner.kk.as_ref(),
+    };
     let sealed = seal::seal(&owner, &control, &mut world.rng).unwrap();
     let taken = world.attempt(2, |group, mut cx| group.take_sealed(&mut cx, &sealed));
     assert_eq!(taken, Err(EnvelopeError::Forged));
@@ -141,4 +144,22 @@ fn a_removed_member_is_posted_to_no_more_and_is_not_heard() {
     let entry = world.people[2].outbox.last().unwrap().1.clone();
     let read = world.attempt(1, |group, cx| group.on_envelope(cx, Source::Log(old), &entry));
     assert_eq!(read, Err(EnvelopeError::NotAMember));
+}
+
+#[test]
+fn a_topic_whose_old_log_is_full_is_handed_over_by_the_inboxes() {
+    let mut world = World::with(3, true);
+    world.settle();
+    let gone = world.id(2);
+    let old = world.member(0).logs()[0].keys.id();
+    let size = world.logs[&old].len();
+    world.act(0, |group, cx| group.remove(cx, gone)).unwrap();
+    // The old log took nothing of it.
+    world.logs.get_mut(&old).unwrap().truncate(size);
+    world.settle();
+    assert!(!world.member(1).is_member(&gone));
+    world.say(0, "to the new log");
+    world.settle();
+    assert!(world.heard(1).contains(&"to the new log".into()));
+    assert!(!world.heard(2).contains(&"to the new log".into()));
 }

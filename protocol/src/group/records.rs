@@ -54,6 +54,8 @@ pub(super) enum Key {
     /// This node's own inboxes.
     Inboxes,
     Inbox(MemberId),
+    /// Topics from the inbox.
+    HandedOver,
 }
 
 /// The records that have changed since they were last taken.
@@ -163,6 +165,7 @@ impl Key {
             Self::Receipts => (11, &[]),
             Self::Inboxes => (20, &[]),
             Self::Inbox(id) => (21, &id.0),
+            Self::HandedOver => (22, &[]),
         };
         let mut bytes = Vec::from([kind]);
         bytes.extend_from_slice(id);
@@ -186,6 +189,7 @@ impl Key {
             11 => Self::Receipts,
             20 => Self::Inboxes,
             21 => Self::Inbox(MemberId::from_slice(id)?),
+            22 => Self::HandedOver,
             _ => return None,
         })
     }
@@ -303,6 +307,7 @@ impl Group {
             }
             Key::Inboxes => self.own_inboxes_record(),
             Key::Inbox(member) => self.inbox_record(&member),
+            Key::HandedOver => self.handed_record(),
         }
     }
 
@@ -368,6 +373,9 @@ impl Group {
             }
             Key::Inbox(member) => {
                 self.load_inbox(member, value).map_err(|_| SnapshotError::Damaged)?;
+            }
+            Key::HandedOver => {
+                self.load_handed(value).map_err(|_| SnapshotError::Damaged)?;
             }
         }
         Ok(())

@@ -100,7 +100,10 @@ pub(super) fn open(group: &GroupId, me: &Endpoint, bytes: &[u8]) -> Option<Zeroi
     };
     match &wire.kem {
         None => try_with(None),
-        Some(_) => None,
+        // Which of the few that are kept is not said.
+        Some(ciphertext) => {
+            me.kem_secrets().find_map(|kem| try_with(Some(&*kem.decapsulate(ciphertext))))
+        }
     }
 }
 

@@ -82,7 +82,11 @@ impl Group {
 
     /// All that a relay had in one of this group's logs has been read. It counts for those that are
     /// written to now: an older one says nothing of what came after.
-    pub fn on_caught_up<R: CryptoRng>(&mut self, _: Cx<'_, R>, log: crate::ids::LogId) {
+    pub fn on_caught_up<R: CryptoRng>(&mut self, mut cx: Cx<'_, R>, log: crate::ids::LogId) {
+        if self.state != GroupState::Active {
+            return;
+        }
+        self.take_handed_after(&mut cx, log);
         let write = self.write_topics();
         let topics = write.iter().filter_map(|commit| self.topics.topic(commit));
         let current = topics.map(|topic| topic.log).any(|current| current == log);

@@ -267,9 +267,11 @@ impl Group {
         let topic = TopicSecret::generate(cx.rng);
         let kind = kind(topic.commit());
         let under = self.write_topics();
-        self.enact(cx, kind.clone(), Some(&topic), &under)
+        let op = self
+            .enact(cx, kind.clone(), Some(&topic), &under)
             .map_err(|refused| verb_error(refused, &kind))?;
         self.rotate_chain(cx, Some(&topic), &under);
+        self.post_hand_over(cx, &op, &topic);
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 use alloc::vec::Vec;
 
 use minicbor::{Decode, Encode, bytes::ByteVec};
+use zeroize::Zeroize;
 
 use crate::{
     codec, gossip,
@@ -45,6 +46,8 @@ pub(super) enum Statement {
     Inbox(InboxAddress),
     /// 15: something sealed to one member whose inbox is not known to the sender.
     Sealed(Sealed),
+    /// 16, in inboxes only: a topic, and the op that began it.
+    HandOver(HandOver),
 }
 
 /// A member's inbox: a log that its owner alone reads and trims.
@@ -63,6 +66,22 @@ pub(super) struct InboxAddress {
     /// Checks who may trim.
     #[cbor(n(3), with = "minicbor::bytes")]
     pub trim: [u8; 32],
+}
+
+/// A topic that follows another.
+#[derive(Encode, Decode)]
+#[cbor(array)]
+pub(super) struct HandOver {
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub op: Vec<u8>,
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub topic: [u8; 32],
+}
+
+impl Drop for HandOver {
+    fn drop(&mut self) {
+        self.topic.zeroize();
+    }
 }
 
 /// A seal to one member.
@@ -320,6 +339,7 @@ impl Control {
             7 => Statement::Want(read(&self.payload)?),
             14 => Statement::Inbox(read(&self.payload)?),
             15 => Statement::Sealed(read(&self.payload)?),
+            16 => Statement::HandOver(read(&self.payload)?),
             _ => return Err(Unknown),
         })
     }
@@ -337,6 +357,7 @@ impl Statement {
             Self::Want(want) => (7, codec::encode(want)),
             Self::Inbox(address) => (14, codec::encode(address)),
             Self::Sealed(sealed) => (15, codec::encode(sealed)),
+            Self::HandOver(topic) => (16, codec::encode(topic)),
         }
     }
 }

@@ -33,6 +33,8 @@ pub mod relay_log;
 pub mod sign;
 
 #[cfg(feature = "endpoint")]
+pub mod audit;
+#[cfg(feature = "endpoint")]
 pub mod bundle;
 #[cfg(feature = "endpoint")]
 pub mod chain;

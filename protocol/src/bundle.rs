@@ -200,6 +200,8 @@ pub struct Terms<'a> {
     pub closing: Option<Closing>,
     /// A topic secret to hand over.
     pub topic: Option<&'a TopicSecret>,
+    /// The head of the sender's audit log.
+    pub audit_head: [u8; 16],
     /// The time.
     pub now: Timestamp,
 }
@@ -267,7 +269,7 @@ pub fn seal(
         closing: terms.closing,
         topic: terms.topic.map(|topic| topic_box(&seed, topic)),
         incarnation: me.incarnation(),
-        audit_head: [0; 16],
+        audit_head: terms.audit_head,
     };
     let core = codec::encode(&head);
     let context = hash32(Label::BundleContext, &[&core]);

@@ -1,8 +1,10 @@
 //! Stored state: its version, and why it may not be readable.
 
-/// The version of every record that this program writes. A newer one is refused, an older one is
-/// read and written forward.
-pub const VERSION: u8 = 1;
+/// The version of a group's records that this program writes. A newer one is refused; an older one
+/// is read, and written forward with the first step that changes it.
+///
+/// 1: the first. 2: with the audit log's end.
+pub const VERSION: u8 = 2;
 
 /// Stored state that can't be taken up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

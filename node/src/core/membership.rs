@@ -164,6 +164,9 @@ impl Core {
         let id = group.id();
         self.record(now, |step| {
             step.tx.put_group(id, &group.policy().name, now)?;
+            if let Some(last) = step.tx.last_audit(id)? {
+                group.resume_audit(&last);
+            }
             // What an earlier membership of the same group left is of no use to this one.
             step.tx.clear_records(id)?;
             step.tx.clear_outbox(id)?;

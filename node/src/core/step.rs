@@ -195,6 +195,7 @@ impl Step<'_> {
                     let envelopes = self.tx.archived(id, &messages)?;
                     group.serve(self.cx(), to, envelopes);
                 }
+                Output::Audit { seq, entry } => self.tx.put_audit(id, seq, &entry)?,
                 Output::Event(event) => self.happened(group, event)?,
             }
         }

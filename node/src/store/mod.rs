@@ -8,6 +8,7 @@
 //! journal. `secure_delete=ON` overwrites used-up keys in the database; the log's older copies of
 //! them go at the checkpoint of each start and end. Everything on disk is encrypted either way.
 
+mod audit;
 mod events;
 mod groups;
 mod invites;

@@ -8,7 +8,7 @@ use super::{StoreError, key};
 
 /// `MIGRATIONS[n]` brings a database of format n (0: empty) to format n + 1. Never changed once
 /// released; only added to.
-pub(super) const MIGRATIONS: &[&str] = &[V1];
+pub(super) const MIGRATIONS: &[&str] = &[V1, V2];
 
 const V1: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
@@ -76,6 +76,19 @@ CREATE TABLE joins(
 CREATE TABLE events(
     seq INTEGER PRIMARY KEY AUTOINCREMENT, event TEXT NOT NULL
 ) STRICT;
+";
+
+/// The audit log of each group; and of messages what their authors signed, so that they can be
+/// shared.
+const V2: &str = "
+CREATE TABLE audit(
+    grp BLOB NOT NULL REFERENCES groups(id), seq INTEGER NOT NULL, entry BLOB NOT NULL,
+    PRIMARY KEY (grp, seq)
+) STRICT, WITHOUT ROWID;
+
+ALTER TABLE messages ADD COLUMN content BLOB;
+ALTER TABLE messages ADD COLUMN signature BLOB;
+ALTER TABLE messages ADD COLUMN shared_by BLOB;
 ";
 
 /// The file that says the format, so that it can be known without the key.

@@ -182,7 +182,7 @@ fn a_log_whose_old_end_went_by_the_rule_holds_from_its_first_checkpoint() {
     assert!(first > 0 && next - first as u64 >= KEPT);
     let report = check(&entries[first..], at(&heads[first + 2..])).unwrap();
     assert_eq!(report.first, first as u64);
-    let old = [(heads[0], Timestamp(1_000))];
+    let old = [(heads[1], Timestamp(1_000))];
     assert_eq!(check(&entries[first..], old).unwrap().older, 1);
     // What is newer than the first entry may not be lacking.
     let new = [([5; 16], Timestamp(u64::MAX))];

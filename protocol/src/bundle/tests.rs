@@ -39,6 +39,7 @@ fn seal_to_all(people: &mut [Person], topic: Option<&TopicSecret>, seed: u64) ->
         roster: RosterHash([3; 32]),
         closing: None,
         topic,
+        audit_head: [0; 16],
         now: Timestamp(4),
     };
     seal(&sender.me, terms, &mut recipients, &mut ChaCha20Rng::seed_from_u64(seed))
@@ -207,6 +208,7 @@ fn heads_may_be_given_in_any_order() {
         roster: RosterHash([3; 32]),
         closing: None,
         topic: None,
+        audit_head: [0; 16],
         now: Timestamp(4),
     };
     let sealed = seal(&people[0].me, terms, &mut [], &mut ChaCha20Rng::seed_from_u64(1));
@@ -323,6 +325,7 @@ fn a_prekey_of_small_order_harms_its_owner_only() {
         roster: RosterHash([3; 32]),
         closing: None,
         topic: None,
+        audit_head: [0; 16],
         now: Timestamp(4),
     };
     let mut rng = ChaCha20Rng::seed_from_u64(1);

@@ -34,6 +34,7 @@ fn chain(me: &Endpoint, closing: Option<Closing>, seed: u64) -> (SignedHead, Sen
         roster: RosterHash([5; 32]),
         closing,
         topic: None,
+        audit_head: [0; 16],
         now: Timestamp(9),
     };
     let sealed = bundle::seal(me, terms, &mut [], &mut rng(seed));

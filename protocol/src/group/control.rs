@@ -13,6 +13,7 @@ use super::{
     wire::{BundleWire, Indexes, Presence, Statement, Want},
 };
 use crate::{
+    audit::{Fact, RotationReason},
     bundle::Bundle,
     identity::SignedCard,
     ids::{ChainId, MemberId, OpId, Timestamp},
@@ -134,6 +135,7 @@ impl Group {
                 self.dirty.mark(Key::Card(member));
             }
         }
+        self.note_ops(cx, new);
         self.alarm_equivocations(&ops);
         let resolution = self.ops.resolve();
         let after: BTreeSet<MemberId> = resolution.members.keys().copied().collect();
@@ -165,7 +167,7 @@ impl Group {
             matches!(op.body().kind, Kind::Refresh { topic_commit: Some(_) })
                 && op.author() != self.me
         }) {
-            self.sending.asked = true;
+            self.sending.asked = Some(RotationReason::Refresh);
         }
         let left = ops.iter().any(|op| op.author() == self.me && op.body().kind == Kind::Leave);
         let gone = !after.contains(&self.me);
@@ -207,7 +209,7 @@ impl Group {
             return;
         };
         if !view.members.keys().all(|member| self.is_still(member, &view)) {
-            self.sending.asked = true;
+            self.sending.asked = Some(RotationReason::Return);
         }
     }
 
@@ -395,7 +397,8 @@ impl Group {
         if !under.contains(&said.topic) {
             under.push(said.topic);
         }
-        self.rotate_chain(cx, topic.as_ref(), &under);
+        self.note(cx, Fact::SlotRefused { member: said.from, chain });
+        self.rotate_chain(cx, RotationReason::SlotNack, topic.as_ref(), &under);
     }
 
     /// Somebody lacks something and asks under a topic: the nearest in the roster that has it
@@ -492,7 +495,7 @@ impl Group {
         }
         if let Some(topic) = self.topic_beside(under).filter(|_| self.is_member(&to)) {
             self.sending.repaired.insert(to, cx.now);
-            self.rotate_chain(cx, Some(&topic), &[*under]);
+            self.rotate_chain(cx, RotationReason::HandOver, Some(&topic), &[*under]);
         }
     }
 

@@ -8,6 +8,7 @@
 //! is empty; [`Group::changes`]; commit all of it in one transaction; only then carry the outputs
 //! out. A step whose commit fails is undone by [`Group::load`].
 
+mod audit;
 mod control;
 mod epochs;
 mod error;
@@ -33,7 +34,9 @@ use alloc::{
 };
 use rand_core::CryptoRng;
 
+pub use self::{audit::Anchor, error::*, output::*};
 use self::{
+    audit::Audit,
     control::{Answer, Asked},
     gaps::{Lacking, Stuck},
     inbox::Inboxes,
@@ -44,7 +47,6 @@ use self::{
     syncing::Peer,
     topics::KnownTopics,
 };
-pub use self::{error::*, output::*};
 #[cfg(test)]
 use crate::sim::world;
 use crate::{
@@ -104,6 +106,7 @@ pub struct Group {
     heard: BTreeMap<MemberId, Timestamp>,
     stuck: Stuck,
     inboxes: Inboxes,
+    audit: Audit,
     out: VecDeque<Output>,
     dirty: Dirty,
 }

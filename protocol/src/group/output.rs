@@ -44,6 +44,13 @@ pub enum Output {
         /// Chains and the indexes in each, at most 256.
         messages: Vec<(ChainId, Vec<u32>)>,
     },
+    /// Keep this entry of the audit log (docs/spec/storage.md), by its number.
+    Audit {
+        /// From 0, without a gap.
+        seq: u64,
+        /// At most [`crate::audit::ENTRY_BYTES`].
+        entry: Vec<u8>,
+    },
     /// Something happened.
     Event(Event),
 }

@@ -371,6 +371,7 @@ impl Group {
                 self.receiving.pairs.insert(sender, opened.pair);
                 self.dirty.mark(Key::PairReceive(sender));
                 self.accept(cx, chain, ChainState::Open(opened.chain));
+                self.note_slot(cx, chain);
                 let event = Event::Rotated { sender, chain, recipients };
                 self.out.push_back(Output::Event(event));
                 if let Some(topic) = opened.topic {
@@ -386,6 +387,7 @@ impl Group {
             }
             Err(OpenError::Page | OpenError::Type(_) | OpenError::NoKey | OpenError::Forged) => {
                 self.accept(cx, chain, ChainState::Failed);
+                self.note_slot(cx, chain);
                 self.out.push_back(Output::Event(Event::Alarm(Alarm::SlotFailed(sender))));
                 self.nack(cx, sender, chain);
             }

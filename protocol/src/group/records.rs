@@ -14,6 +14,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::{
     Change, Group, GroupState, Timer,
+    audit::Audit,
     gaps::Stuck,
     inbox::Inboxes,
     people::People,
@@ -23,6 +24,7 @@ use super::{
     wire::{BundleWire, Indexes, Presence},
 };
 use crate::{
+    audit::AuditLog,
     bundle::{Closing, SignedHead},
     chain::{HeadRef, ReceiveChain},
     codec,
@@ -90,6 +92,9 @@ struct Meta {
     heads: Vec<HeadRef>,
     #[n(6)]
     genesis: OpId,
+    /// Since version 2.
+    #[n(7)]
+    audit: Option<AuditLog>,
 }
 
 #[derive(Encode, Decode)]
@@ -210,13 +215,15 @@ impl Group {
         records: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>,
         now: Timestamp,
     ) -> Result<Self, SnapshotError> {
-        let mut kept: BTreeMap<Key, Zeroizing<Vec<u8>>> = BTreeMap::new();
-        for (key, value) in records {
-            let key = Key::from_bytes(&key).ok_or(SnapshotError::Damaged)?;
-            kept.insert(key, Zeroizing::new(value));
-        }
-        let meta = kept.remove(&Key::Meta).ok_or(SnapshotError::Damaged)?;
+        let mut found: BTreeMap<Vec<u8>, Zeroizing<Vec<u8>>> =
+            records.into_iter().map(|(key, value)| (key, Zeroizing::new(value))).collect();
+        // First: what a newer version has written is refused as that, whatever else it wrote.
+        let meta = found.remove(Key::Meta.to_bytes().as_slice()).ok_or(SnapshotError::Damaged)?;
         let meta = Meta::read(&meta)?;
+        let mut kept: BTreeMap<Key, Zeroizing<Vec<u8>>> = BTreeMap::new();
+        for (key, value) in found {
+            kept.insert(Key::from_bytes(&key).ok_or(SnapshotError::Damaged)?, value);
+        }
         if meta.member != me.member() {
             return Err(SnapshotError::Damaged);
         }
@@ -227,6 +234,7 @@ impl Group {
             _ => GroupState::Left,
         };
         group.lamport = meta.lamport;
+        group.audit.log = meta.audit.unwrap_or(group.audit.log);
         group.sending.closing = meta.closing;
         group.heads = meta.heads.into_iter().collect::<VecDeque<_>>();
         for (key, value) in &kept {
@@ -250,6 +258,7 @@ impl Group {
                 closing: self.sending.closing_now(),
                 heads: self.heads.iter().copied().collect(),
                 genesis: OpId(self.id.0),
+                audit: Some(self.audit.log),
             })),
             Key::Op(id) => self.ops.op(&id).map(|op| op.as_bytes().into()),
             Key::Card(member) => self.people.cards.get(&member).map(|card| card.as_bytes().into()),
@@ -383,9 +392,11 @@ impl Group {
 
     /// A group with these ops and nothing else known.
     pub(super) fn of(ops: OpSet, me: MemberId) -> Self {
+        let log = AuditLog::new(&ops.group(), &me);
         Self {
             id: ops.group(),
             me,
+            audit: Audit::new(log, ops.resolve()),
             state: GroupState::Active,
             people: People::of(&ops),
             ops,
@@ -417,6 +428,8 @@ impl Meta {
             .array()
             .and_then(|_| minicbor::Decoder::new(bytes.get(1..).unwrap_or_default()).u8());
         match version {
+            // Version 1 has no audit log: it begins with the first step of today.
+            Ok(1) => read::<Self>(bytes).map(|meta| Self { audit: None, ..meta }),
             Ok(VERSION) => read(bytes),
             Ok(found) if found > VERSION => Err(SnapshotError::Newer { found }),
             _ => Err(SnapshotError::Damaged),

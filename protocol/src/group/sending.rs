@@ -13,6 +13,7 @@ use super::{
     wire::{BundleWire, Control, Statement},
 };
 use crate::{
+    audit::{Fact, RotationReason},
     bundle::{self, Bundle, Closing, Recipient, Terms},
     chain::{Draft, SealError, SendChain},
     envelope::{self, CARRIED_MAX, CONTROL, Header},
@@ -38,7 +39,7 @@ pub(super) struct Sending {
     /// Own chains of this run, oldest first.
     pub recent: Vec<ChainId>,
     /// A new chain was asked for.
-    pub asked: bool,
+    pub asked: Option<RotationReason>,
     /// When each member last had a slot repaired.
     pub repaired: BTreeMap<MemberId, Timestamp>,
 }
@@ -54,15 +55,20 @@ impl Sending {
         }
     }
 
-    fn is_stale(&self, roster: &Roster, now: Timestamp) -> bool {
-        self.asked
-            || self.chain.as_ref().is_none_or(|chain| {
-                chain.roster() != roster.hash()
-                    || chain.count() >= CHAIN_MESSAGES
-                    || now.ms_since(chain.born()) >= CHAIN_AGE_MS
-                    // Made before the clock was set back.
-                    || chain.born().ms_since(now) >= CHAIN_AGE_MS
-            })
+    /// Why the next message needs a new chain, if it does.
+    fn stale(&self, roster: &Roster, now: Timestamp) -> Option<RotationReason> {
+        let Some(chain) = &self.chain else {
+            let before = self.closing.is_some();
+            return Some(if before { RotationReason::Restart } else { RotationReason::First });
+        };
+        if chain.roster() != roster.hash() {
+            return Some(RotationReason::Roster);
+        }
+        // Or made before the clock was set back.
+        let aged = now.ms_since(chain.born()).max(chain.born().ms_since(now)) >= CHAIN_AGE_MS;
+        let full = chain.count() >= CHAIN_MESSAGES;
+        let due = full.then_some(RotationReason::Count);
+        self.asked.or(due).or(aged.then_some(RotationReason::Age))
     }
 }
 
@@ -100,9 +106,9 @@ impl Group {
             return Err(SendError::TooLong { limit });
         }
         let roster = self.ops.resolve().roster(self.id);
-        if self.sending.is_stale(&roster, cx.now) {
+        if let Some(reason) = self.sending.stale(&roster, cx.now) {
             let topics = self.write_topics();
-            self.rotate_chain(&mut cx, None, &topics);
+            self.rotate_chain(&mut cx, reason, None, &topics);
         }
         let topics = self.write_topics();
         let headers: Vec<_> = topics
@@ -145,10 +151,12 @@ impl Group {
     pub(super) fn rotate_chain<R: CryptoRng>(
         &mut self,
         cx: &mut Cx<'_, R>,
+        reason: RotationReason,
         topic: Option<&TopicSecret>,
         under: &[[u8; 32]],
     ) {
         self.join_heads(cx, under);
+        self.note_end(cx);
         let roster = self.ops.resolve().roster(self.id);
         let others: Vec<MemberId> =
             roster.members().iter().filter(|member| **member != self.me).copied().collect();
@@ -171,6 +179,7 @@ impl Group {
             roster: roster.hash(),
             closing: self.sending.closing_now(),
             topic,
+            audit_head: self.audit.log.head16(),
             now: cx.now,
         };
         let sealed = bundle::seal(cx.me, terms, &mut recipients, cx.rng);
@@ -181,7 +190,7 @@ impl Group {
         let id = sealed.chain.id();
         self.sending.closing = self.sending.closing_now();
         self.sending.chain = Some(sealed.chain);
-        self.sending.asked = false;
+        self.sending.asked = None;
         self.sending.inits.insert(id, sealed.inits.into_iter().collect());
         self.sending.recent.push(id);
         if self.sending.recent.len() > UNCONFIRMED {
@@ -198,6 +207,8 @@ impl Group {
         for key in [Key::Meta, Key::Inits(id), Key::Bundle(id), Key::Chain(id)] {
             self.dirty.mark(key);
         }
+        let recipients = u32::try_from(others.len()).unwrap_or(u32::MAX);
+        self.note(cx, Fact::ChainMade { chain: id, reason, recipients });
         let event = Event::Rotated { sender: self.me, chain: id, recipients: others };
         self.out.push_back(Output::Event(event));
     }

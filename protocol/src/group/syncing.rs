@@ -64,6 +64,7 @@ impl Group {
         if self.state != GroupState::Active || !self.ops.resolve().is_member(&member) {
             return;
         }
+        self.note_handshake(&cx, member);
         self.gossip.up(member);
         self.peers.insert(member, Peer::default());
         self.tell_summary(member);

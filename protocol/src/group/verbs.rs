@@ -12,6 +12,7 @@ use super::{
     wire::{Statement, Welcome, Whereabouts},
 };
 use crate::{
+    audit::RotationReason,
     codec,
     identity::SignedCard,
     ids::{InviteId, MemberId, OpId, Timestamp},
@@ -250,7 +251,7 @@ impl Group {
             let kind = Kind::Refresh { topic_commit: Some(topic.commit()) };
             // A full set of ops stays as it is; it is tried again.
             if self.enact(cx, kind, Some(&topic), &under).is_ok() {
-                self.rotate_chain(cx, Some(&topic), &under);
+                self.rotate_chain(cx, RotationReason::Renewal, Some(&topic), &under);
             }
             self.watch_lost(cx.now);
         }
@@ -270,7 +271,7 @@ impl Group {
         let op = self
             .enact(cx, kind.clone(), Some(&topic), &under)
             .map_err(|refused| verb_error(refused, &kind))?;
-        self.rotate_chain(cx, Some(&topic), &under);
+        self.rotate_chain(cx, RotationReason::Renewal, Some(&topic), &under);
         self.post_hand_over(cx, &op, &topic);
         Ok(())
     }

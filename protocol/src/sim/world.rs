@@ -33,6 +33,8 @@ pub(crate) struct Person {
     pub me: Endpoint,
     pub group: Option<Group>,
     pub records: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// The audit log, entry by entry.
+    pub audit: Vec<Vec<u8>>,
     pub archive: Vec<(ChainId, u32, Vec<u8>)>,
     /// Entries that no relay has yet.
     pub outbox: Vec<(LogId, Vec<u8>)>,
@@ -89,6 +91,7 @@ impl World {
                 me: Endpoint::generate(&format!("person {at}"), vec![], &mut rng).unwrap(),
                 group: None,
                 records: BTreeMap::new(),
+                audit: vec![],
                 archive: vec![],
                 outbox: vec![],
                 read: BTreeMap::new(),
@@ -202,7 +205,10 @@ impl World {
     pub fn welcome(&mut self, host: usize, at: usize, welcome: &[u8]) {
         let host = self.id(host);
         let cx = Cx { me: &self.people[at].me, now: self.now, rng: &mut self.rng };
-        let group = Group::join(cx, welcome, host).unwrap();
+        let mut group = Group::join(cx, welcome, host).unwrap();
+        if let Some(last) = self.people[at].audit.last() {
+            group.resume_audit(last);
+        }
         self.people[at].records.clear();
         self.people[at].outbox.clear();
         self.people[at].group = Some(group);
@@ -270,6 +276,13 @@ impl World {
                         .collect();
                     let cx = Cx { me: &person.me, now: self.now, rng: &mut self.rng };
                     person.group.as_mut().unwrap().serve(cx, to, found);
+                }
+                Output::Audit { seq, entry } => {
+                    let audit = &mut self.people[at].audit;
+                    assert!(seq <= audit.len() as u64, "an entry without those before it");
+                    // A state that was set back has a log as short.
+                    audit.truncate(usize::try_from(seq).unwrap());
+                    audit.push(entry);
                 }
                 Output::Event(event) => self.people[at].events.push(event),
             }

@@ -1,0 +1,202 @@
+//! The audit log of a group: what goes into it, and what others hold of it.
+//!
+//! > There is one log for each group, not one for the node: a step of a group writes its entry, its
+//! > records and its bundles in one transaction, needs nothing of another group for it, and shows the
+//! > members of one group nothing of what their node does in others.
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
+
+use rand_core::CryptoRng;
+
+use super::{ChainState, Cx, Group, Output, records::Key};
+use crate::{
+    audit::{AuditLog, Fact, VoidReason},
+    ids::{ChainId, MemberId, OpId, Timestamp},
+    membership::{Kind, Op, Resolution},
+};
+
+/// A channel to one member is noted this often, in milliseconds.
+const HANDSHAKE_MS: u64 = 60_000;
+
+pub(super) struct Audit {
+    pub log: AuditLog,
+    /// Whether this run of the process has written to it.
+    began: bool,
+    /// The ops that are noted not to count.
+    void: BTreeSet<OpId>,
+    /// When a channel to each member was noted last.
+    handshakes: BTreeMap<MemberId, Timestamp>,
+}
+
+/// The head of a member's audit log, as one of its bundles says, signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Anchor {
+    /// Whose log.
+    pub member: MemberId,
+    /// The chain that the bundle made.
+    pub chain: ChainId,
+    /// When the bundle came, or was made, by this node's clock.
+    pub at: Timestamp,
+    /// The first bytes of the log's head.
+    pub head: [u8; 16],
+}
+
+impl Audit {
+    pub fn new(log: AuditLog, resolution: &Resolution) -> Self {
+        Self { log, began: false, void: resolution.void.clone(), handshakes: BTreeMap::new() }
+    }
+}
+
+impl Group {
+    /// Writes down what happened.
+    pub(super) fn note<R: CryptoRng>(&mut self, cx: &Cx<'_, R>, fact: Fact) {
+        let began = core::mem::replace(&mut self.audit.began, true);
+        let first = (!began).then(|| Fact::Began(cx.me.incarnation()));
+        for fact in first.into_iter().chain([fact]) {
+            for (seq, entry) in self.audit.log.write(fact, cx.now, &self.id, cx.me.identity()) {
+                self.out.push_back(Output::Audit { seq, entry });
+            }
+        }
+        self.dirty.mark(Key::Meta);
+    }
+
+    /// Goes on with the log that an earlier membership of this group left, of which this is the
+    /// last entry. To be called before the first step.
+    pub fn resume_audit(&mut self, last: &[u8]) {
+        if let Some(log) = AuditLog::after(last) {
+            self.audit.log = log;
+            self.dirty.mark(Key::Meta);
+        }
+    }
+
+    /// Where the own audit log ends: the number of the next entry.
+    #[must_use]
+    pub fn audit_next(&self) -> u64 {
+        self.audit.log.next()
+    }
+
+    /// The heads of a member's audit log in those of its bundles that are known here, oldest
+    /// first. One's own are among what [`crate::audit::Verifier`] is given for one's own log.
+    #[must_use]
+    pub fn anchors(&self, member: &MemberId) -> Vec<Anchor> {
+        let mut anchors: Vec<Anchor> = self
+            .receiving
+            .chains
+            .iter()
+            .map(|(chain, entry)| (chain, entry.at, entry.head.head()))
+            .filter(|(_, _, said)| said.sender == *member && said.audit_head != [0; 16])
+            .map(|(chain, at, said)| Anchor {
+                member: *member,
+                chain: *chain,
+                at,
+                head: said.audit_head,
+            })
+            .collect();
+        anchors.sort_unstable_by_key(|anchor| anchor.at);
+        anchors
+    }
+
+    /// A member's certificate was checked for a channel to it.
+    pub fn on_certificate<R: CryptoRng>(
+        &mut self,
+        cx: Cx<'_, R>,
+        member: MemberId,
+        key: [u8; 32],
+        until: Timestamp,
+    ) {
+        if self.is_member(&member) {
+            self.note(&cx, Fact::Certificate { member, key, until });
+        }
+    }
+
+    /// The keys of a member's channel were made anew.
+    pub fn on_rekey<R: CryptoRng>(&mut self, cx: Cx<'_, R>, member: MemberId) {
+        if self.is_member(&member) {
+            self.note(&cx, Fact::Rekey(member));
+        }
+    }
+
+    /// A person compared a member's key with what the member says, or takes that back.
+    pub fn on_verified<R: CryptoRng>(&mut self, cx: Cx<'_, R>, member: MemberId, verified: bool) {
+        self.note(&cx, Fact::Verified { member, verified });
+    }
+
+    pub(super) fn note_handshake<R: CryptoRng>(&mut self, cx: &Cx<'_, R>, member: MemberId) {
+        let last = self.audit.handshakes.get(&member);
+        if last.is_none_or(|last| cx.now.ms_since(*last) >= HANDSHAKE_MS || cx.now < *last) {
+            self.audit.handshakes.insert(member, cx.now);
+            self.note(cx, Fact::Handshake(member));
+        }
+    }
+
+    /// Notes what these new ops are and what has changed of the others by them.
+    pub(super) fn note_ops<R: CryptoRng>(&mut self, cx: &Cx<'_, R>, new: &[OpId]) {
+        let void = self.ops.resolve().void.clone();
+        let before = core::mem::replace(&mut self.audit.void, void);
+        let changed: Vec<OpId> = before
+            .symmetric_difference(&self.audit.void)
+            .filter(|id| !new.contains(id))
+            .copied()
+            .collect();
+        let ops: Vec<Op> =
+            new.iter().chain(&changed).filter_map(|id| self.ops.op(id).cloned()).collect();
+        for op in &ops {
+            let (id, kind, author) = (op.id(), op.body().kind.number(), op.author());
+            if self.audit.void.contains(&id) {
+                let why = self.why_void(op);
+                self.note(cx, Fact::OpVoid { op: id, kind, author, why });
+                continue;
+            }
+            self.note(cx, Fact::OpAccepted { op: id, kind, author });
+            let more = match &op.body().kind {
+                Kind::Remove { member, cut, .. } => {
+                    Some(Fact::RemovalCut { member: *member, cut: cut.clone() })
+                }
+                Kind::InviteCreate { record, max_uses, expires, .. } => {
+                    let (invite, max_uses, expires) = (record.id, *max_uses, *expires);
+                    Some(Fact::InviteCreated { invite, max_uses, expires })
+                }
+                Kind::Admit { invite: Some(invite), .. } => {
+                    op.subject().map(|member| Fact::InviteUsed { invite: *invite, member })
+                }
+                Kind::InviteRevoke { invite } => Some(Fact::InviteRevoked(*invite)),
+                _ => None,
+            };
+            if let Some(fact) = more {
+                self.note(cx, fact);
+            }
+        }
+    }
+
+    fn why_void(&self, op: &Op) -> VoidReason {
+        let body = op.body();
+        match body.cap.and_then(|cap| self.ops.resolve().ended(&cap)) {
+            Some(ended) if ended.void => VoidReason::Grant,
+            Some(ended) if !ended.removals.is_empty() => VoidReason::Revoked,
+            _ if matches!(body.kind, Kind::Admit { invite: Some(_), .. }) => VoidReason::Invite,
+            _ => VoidReason::Other,
+        }
+    }
+
+    /// Notes how the own chain ends that another is about to follow.
+    pub(super) fn note_end<R: CryptoRng>(&mut self, cx: &Cx<'_, R>) {
+        if let Some(closing) = self.sending.closing_now() {
+            self.note(cx, Fact::ChainClosed { chain: closing.chain, count: closing.count });
+        }
+    }
+
+    /// Notes that somebody's chain was opened, or that its slot was not.
+    pub(super) fn note_slot<R: CryptoRng>(&mut self, cx: &Cx<'_, R>, chain: ChainId) {
+        let Some(entry) = self.receiving.chains.get(&chain) else { return };
+        let (member, audit_head) = (entry.head.head().sender, entry.head.head().audit_head);
+        let fact = match entry.state {
+            ChainState::Open(_) => Fact::ChainOpened { member, chain, audit_head },
+            ChainState::Failed => Fact::SlotFailed { member, chain },
+            _ => return,
+        };
+        self.note(cx, fact);
+    }
+}

@@ -164,7 +164,8 @@ impl Dag {
     /// sibling grants, whose tie the number itself breaks as an id does.
     pub(super) fn is_numbered(&self, at: usize) -> bool {
         let (step, next) = (&self.steps[at], &self.steps[at + 1]);
-        let grant = |step: &Step| matches!(step.act, Do::Admit(_) | Do::Promote(_));
+        let grant =
+            |step: &Step| matches!(step.act, Do::Admit(_) | Do::Redeem(..) | Do::Promote(_));
         let siblings = grant(step) && grant(next) && step.cap == next.cap;
         step.height < next.height
             || step.height == next.height

@@ -1,11 +1,15 @@
-//! All DAGs of up to four ops after the Genesis, by a founder and two others: every kind, every
-//! target, every past, every grant that fits.
+//! All DAGs of up to a number of ops after the Genesis, by a founder and two others: every kind that
+//! touches grants, every target, every past, every grant that fits.
 //!
 //! Left out is only what equals another DAG: the same ops numbered otherwise
 //! ([`Dag::is_numbered`]), and the two others changed for one another.
+//!
+//! `cargo test` checks up to three ops. `WATTLE_OPS=5 cargo test --release -p protocol --features
+//! endpoint --lib exhaustive -- --nocapture` checks up to five.
 
-use alloc::{collections::BTreeSet, vec::Vec};
-use std::println;
+use alloc::{collections::BTreeSet, vec, vec::Vec};
+use core::sync::atomic::{AtomicUsize, Ordering};
+use std::{env, println, sync::Mutex, thread};
 
 use super::{
     dag::{Dag, Do, Step},
@@ -14,6 +18,15 @@ use super::{
 };
 
 const PEOPLE: u8 = 3;
+
+/// DAGs checked, by number of ops.
+const DAGS: [usize; 6] = [1, 12, 297, 12_985, 0, 0];
+
+/// How many ops `cargo test` takes, and the most that anybody can ask for.
+const USUAL: usize = 3;
+
+/// DAGs of this many ops are shared out among threads.
+const SHARED: usize = 2;
 
 /// Every formed op that can come after `dag` in the numbering.
 fn continuations(dag: &Dag, out: &mut Vec<Step>) {
@@ -43,6 +56,45 @@ fn continuations(dag: &Dag, out: &mut Vec<Step>) {
             }
         }
     }
+    number(dag, out);
+}
+
+/// The ops on invites that can come after `dag`, by two admins, for two others; and those that end
+/// the second admin.
+fn invitations(dag: &Dag, out: &mut Vec<Step>) {
+    let count = dag.steps().len();
+    for past in (1_u16..1 << count).step_by(2).filter(|past| dag.is_closed(*past)) {
+        let height = dag.height(past);
+        if height < dag.steps()[count - 1].height {
+            continue;
+        }
+        let before = |at: &usize| past >> at & 1 == 1;
+        for grant in (0..count).filter(before).filter(|grant| dag.is_admin_grant(*grant)) {
+            let Some(author) = dag.grants(grant) else { continue };
+            let cap = u8::try_from(grant).ok();
+            let mut add = |act| out.push(Step { height, author, past, cap, act, id: 0, order: 0 });
+            add(Do::Invite(1));
+            add(Do::Revoke);
+            let made = |at: &usize| matches!(dag.steps()[*at].act, Do::Invite(_));
+            for invite in (0..count).filter(before).filter(made) {
+                let invite = u8::try_from(invite).unwrap();
+                add(Do::Redeem(2, invite));
+                add(Do::Redeem(3, invite));
+            }
+            if author == 0 {
+                add(Do::Remove(1));
+                add(Do::Demote(1));
+            } else {
+                add(Do::Retire);
+            }
+        }
+    }
+    number(dag, out);
+}
+
+/// Numbers these, and keeps those that come next in the numbering.
+fn number(dag: &Dag, out: &mut Vec<Step>) {
+    let count = dag.steps().len();
     out.retain_mut(|step| {
         step.number(count);
         let mut longer = *dag;
@@ -51,41 +103,96 @@ fn continuations(dag: &Dag, out: &mut Vec<Step>) {
     });
 }
 
-/// Visits every DAG that begins with `dag` and has at most `ops` more. Of two longest ones that
-/// differ in who is who, one is enough.
-fn walk(dag: &Dag, ops: usize, visit: &mut impl FnMut(&Dag)) {
-    if ops == 0 && dag.mirrored(1, 2).steps() < dag.steps() {
-        return;
-    }
+/// Visits every DAG that begins with `dag` and has at most `ops` more.
+fn walk(dag: &Dag, ops: usize, next: &impl Fn(&Dag, &mut Vec<Step>), visit: &mut impl FnMut(&Dag)) {
     visit(dag);
     if ops > 0 {
-        let mut next = Vec::new();
-        continuations(dag, &mut next);
-        for step in next {
+        let mut steps = Vec::new();
+        next(dag, &mut steps);
+        for step in steps {
             let mut longer = *dag;
             longer.push(step);
-            walk(&longer, ops - 1, visit);
+            walk(&longer, ops - 1, next, visit);
         }
     }
 }
 
-#[test]
-fn every_dag_of_four_ops_keeps_the_laws_and_has_one_outcome() {
-    let mut dags = [0_usize; 4];
-    walk(&Dag::new(), 3, &mut |dag| {
-        let ops = dag.steps().len() - 1;
-        dags[ops] += 1;
-        let oracle = check(dag, Rule::AsItIs)
-            .unwrap_or_else(|broken| panic!("{broken:?}: {:?}", dag.steps()));
-        let mut orders = Vec::new();
-        match ops {
-            3 => orders.push(dag.last_order()),
-            _ => dag.orders(&mut Vec::new(), &mut orders),
+/// Walks all DAGs that begin with `begin` on all cores; how many `check` took, by their ops.
+fn walk_all(
+    begin: &Dag,
+    ops: usize,
+    next: &(impl Fn(&Dag, &mut Vec<Step>) + Sync),
+    check: &(impl Fn(&Dag) -> bool + Sync),
+) -> Vec<usize> {
+    let first = begin.steps().len() - 1;
+    let count = |dags: &mut Vec<usize>, dag: &Dag| {
+        dags[dag.steps().len() - 1] += usize::from(check(dag));
+    };
+    let (mut dags, mut shared) = (vec![0; first + ops + 1], Vec::new());
+    walk(begin, ops.min(SHARED), next, &mut |dag| {
+        if dag.steps().len() - 1 - first < SHARED {
+            count(&mut dags, dag);
+        } else {
+            shared.push(*dag);
         }
-        assert_one_outcome(dag, &oracle, &orders);
+    });
+    let (taken, dags) = (AtomicUsize::new(0), Mutex::new(dags));
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, |cores| cores.get()) {
+            scope.spawn(|| {
+                let mut own = vec![0; first + ops + 1];
+                while let Some(dag) = shared.get(taken.fetch_add(1, Ordering::Relaxed)) {
+                    walk(dag, ops - SHARED, next, &mut |dag| count(&mut own, dag));
+                }
+                let mut dags = dags.lock().unwrap();
+                dags.iter_mut().zip(own).for_each(|(dags, own)| *dags += own);
+            });
+        }
+    });
+    dags.into_inner().unwrap()
+}
+
+/// Checks the laws; and one outcome, of the longest DAGs in two orders, of the others in all.
+fn keeps_the_laws(dag: &Dag, longest: usize) {
+    let oracle =
+        check(dag, Rule::AsItIs).unwrap_or_else(|broken| panic!("{broken:?}: {:?}", dag.steps()));
+    let mut orders = Vec::new();
+    if dag.steps().len() > longest {
+        orders.push(dag.last_order());
+    } else {
+        dag.orders(&mut Vec::new(), &mut orders);
+    }
+    assert_one_outcome(dag, &oracle, &orders);
+}
+
+fn ops_asked_for() -> usize {
+    let asked = env::var("WATTLE_OPS").ok().and_then(|ops| ops.parse().ok());
+    asked.unwrap_or(USUAL).min(DAGS.len() - 1)
+}
+
+#[test]
+fn every_dag_of_a_few_ops_keeps_the_laws_and_has_one_outcome() {
+    let ops = ops_asked_for();
+    let dags = walk_all(&Dag::new(), ops, &continuations, &|dag| {
+        let first = dag.mirrored(1, 2).steps() >= dag.steps();
+        if first {
+            keeps_the_laws(dag, ops);
+        }
+        first
     });
     println!("DAGs checked, by number of ops: {dags:?}");
-    assert_eq!(dags, [1, 17, 505, 12_985]);
+    assert_eq!(dags, DAGS[..=ops]);
+}
+
+#[test]
+fn every_dag_about_invites_keeps_the_laws_and_has_one_outcome() {
+    let (begin, ops) = (promoted(), ops_asked_for());
+    let dags = walk_all(&begin, ops, &invitations, &|dag| {
+        keeps_the_laws(dag, ops + 1);
+        true
+    });
+    println!("DAGs about invites checked, by number of ops: {dags:?}");
+    assert!(dags.iter().skip(1).all(|dags| *dags > 0));
 }
 
 /// The founder has promoted somebody.
@@ -115,11 +222,32 @@ fn each_part_of_the_rule_is_there_for_a_law() {
         (Rule::RetireFails, 3, Broken::NotRetired),
         (Rule::RetireVoidsRetire, 2, Broken::Cycle),
     ] {
-        let mut broken = BTreeSet::new();
-        let begun = if ops == 4 { promoted() } else { Dag::new() };
-        let ops = ops + 1 - begun.steps().len();
-        walk(&begun, ops, &mut |dag| broken.extend(check(dag, rule).err()));
-        println!("{rule:?}: {broken:?}");
-        assert!(broken.contains(&expected), "{rule:?}: {broken:?}");
+        let begin = if ops == 4 { promoted() } else { Dag::new() };
+        let ops = ops + 1 - begin.steps().len();
+        assert_breaks(&begin, ops, &continuations, rule, expected);
     }
+    for (rule, expected) in [
+        (Rule::UsesUncounted, Broken::Uses),
+        (Rule::RevokeSpares, Broken::Revoked),
+        (Rule::InviteOutlives, Broken::Retaliation),
+        (Rule::RevokeUpward, Broken::Seniority),
+    ] {
+        assert_breaks(&promoted(), 3, &invitations, rule, expected);
+    }
+}
+
+fn assert_breaks(
+    begin: &Dag,
+    ops: usize,
+    next: &(impl Fn(&Dag, &mut Vec<Step>) + Sync),
+    rule: Rule,
+    expected: Broken,
+) {
+    let broken = Mutex::new(BTreeSet::new());
+    walk_all(begin, ops, next, &|dag| {
+        check(dag, rule).err().is_some_and(|law| broken.lock().unwrap().insert(law))
+    });
+    let broken = broken.into_inner().unwrap();
+    println!("{rule:?}: {broken:?}");
+    assert!(broken.contains(&expected), "{rule:?}: {broken:?}");
 }

@@ -27,6 +27,12 @@ pub(super) enum Broken {
     Thief,
     /// Somebody is a member after a Retire that nothing follows.
     NotRetired,
+    /// More Admits count than the invite has uses.
+    Uses,
+    /// An Admit counts that an InviteRevoke voids.
+    Revoked,
+    /// An InviteRevoke by a junior of the invite's changes something.
+    Seniority,
     /// An act of an admin who knows everything does not count, or does not last.
     NoWayBack,
 }
@@ -73,6 +79,7 @@ pub(super) fn check<'a>(dag: &'a Dag, rule: Rule) -> Result<Oracle<'a>, Broken> 
     }
     retaliation(dag, &oracle, rule)?;
     thief(dag, &oracle, rule)?;
+    invites(dag, &oracle, rule)?;
     way_back(dag, &oracle)?;
     Ok(oracle)
 }
@@ -251,6 +258,34 @@ fn reentry(dag: &Dag, oracle: &Oracle<'_>, op: usize, without: &Oracle<'_>) -> R
         let by_senior = oracle.rank_of_cap(op) < oracle.rank_of_cap(removal);
         if kept_out && !granted && !by_senior && !taken_back {
             return Err(Broken::Reentry);
+        }
+    }
+    Ok(())
+}
+
+/// No invite has more uses than it may; none has any that a valid InviteRevoke, by a grant not
+/// junior to its own, does not follow; and other InviteRevokes change nothing.
+fn invites(dag: &Dag, oracle: &Oracle<'_>, rule: Rule) -> Result<(), Broken> {
+    for (invite, step) in dag.steps().iter().enumerate() {
+        let Do::Invite(uses) = step.act else { continue };
+        let by_it = |at: &usize| matches!(dag.steps()[*at].act, Do::Redeem(_, by) if usize::from(by) == invite);
+        let counted: Vec<usize> =
+            (0..dag.steps().len()).filter(|at| by_it(at) && oracle.is_valid(*at)).collect();
+        if counted.len() > usize::from(uses) {
+            return Err(Broken::Uses);
+        }
+        let revokes = |r: &usize| dag.steps()[*r].act == Do::Revoke && oracle.is_valid(*r);
+        for r in (0..dag.steps().len()).filter(revokes) {
+            let senior = oracle.may_revoke(r, invite);
+            if senior && counted.iter().any(|at| !oracle.is_past(*at, r)) {
+                return Err(Broken::Revoked);
+            }
+            let other = dag.without(1 << r);
+            let without = Oracle::of(&other, rule).map_err(|_| Broken::Cycle)?;
+            let same = |at| oracle.is_valid(at) == without.is_valid(at);
+            if !senior && !(0..dag.steps().len()).filter(by_it).all(same) {
+                return Err(Broken::Seniority);
+            }
         }
     }
     Ok(())

@@ -32,6 +32,14 @@ pub(super) enum Rule {
     RetireFails,
     /// A Retire voids another one.
     RetireVoidsRetire,
+    /// Every Admit by an invite counts.
+    UsesUncounted,
+    /// An InviteRevoke voids nothing.
+    RevokeSpares,
+    /// An InviteRevoke by anybody voids what it does not follow.
+    RevokeUpward,
+    /// An Admit outlives the invite that it is by.
+    InviteOutlives,
 }
 
 /// What the rule says of every op.
@@ -156,7 +164,8 @@ impl<'a> Oracle<'a> {
 
     fn is_redeemed(&mut self, at: usize, invite: usize) -> Result<bool, Cycle> {
         let Do::Invite(max_uses) = self.dag.steps()[invite].act else { return Ok(false) };
-        if !self.judge(invite)? || self.is_taken_back(at, invite)? {
+        let made = self.judge(invite)? || self.rule == Rule::InviteOutlives;
+        if !made || self.is_taken_back(at, invite)? {
             return Ok(false);
         }
         let mut before = 0;
@@ -171,20 +180,26 @@ impl<'a> Oracle<'a> {
                 before += u8::from(counts);
             }
         }
-        Ok(before < max_uses)
+        Ok(before < max_uses || self.rule == Rule::UsesUncounted)
     }
 
     fn is_taken_back(&mut self, at: usize, invite: usize) -> Result<bool, Cycle> {
         for r in 0..self.dag.steps().len() {
             let taken = self.dag.steps()[r].act == Do::Revoke
                 && self.is_formed(r)
-                && self.rank_of_cap(r) <= self.rank_of_cap(invite)
+                && (self.may_revoke(r, invite) || self.rule == Rule::RevokeUpward)
+                && self.rule != Rule::RevokeSpares
                 && !self.is_past(at, r);
             if taken && self.judge(r)? {
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    /// Whether an InviteRevoke is by a grant not junior to the invite's.
+    pub(super) fn may_revoke(&self, r: usize, invite: usize) -> bool {
+        self.rank_of_cap(r) <= self.rank_of_cap(invite)
     }
 
     fn admit_order(&self, at: usize) -> (u64, u8, u8) {

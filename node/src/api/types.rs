@@ -287,6 +287,9 @@ pub struct Message {
     pub at: String,
     /// How trustworthy its place is.
     pub class: Class,
+    /// Of a message in a stale view: whether it came when this node knew of the removal already.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub late: bool,
     /// For this node's own messages: how far each member's copy is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delivery: Option<Delivery>,
@@ -349,6 +352,13 @@ pub enum What {
         message: String,
         /// How far it is now.
         delivery: Delivery,
+    },
+    /// What came to be known of the group's members gives these messages another class.
+    Reclassed {
+        /// Their local ids.
+        messages: Vec<String>,
+        /// What they are now.
+        class: Class,
     },
     /// A group was made or joined by this node.
     GroupAdded,

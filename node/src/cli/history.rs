@@ -1,7 +1,7 @@
 //! `wattle history`.
 
 use node::{
-    api::types::{Message, Page},
+    api::types::{Class, Message, Page},
     client::{Client, ClientError},
 };
 
@@ -36,9 +36,17 @@ impl History {
             show::json_lines(&messages)?;
             return Ok(Exit::Done);
         }
+        let (apart, kept): (Vec<_>, Vec<_>) =
+            messages.iter().partition(|message| message.class == Class::PostCut);
         let mut conversation = Conversation::default();
-        for message in &messages {
+        for message in &kept {
             conversation.message(message)?;
+        }
+        if !apart.is_empty() {
+            show::data("-- kept apart: written after the writer's removal --")?;
+            for message in &apart {
+                conversation.message(message)?;
+            }
         }
         if messages.is_empty() {
             show::words("no messages yet");

@@ -186,8 +186,8 @@ impl Conversation {
     pub fn message(&mut self, message: &Message) -> io::Result<()> {
         self.date(&message.at)?;
         let doubt = match message.class {
-            Class::Ok => "",
-            Class::StaleView => " (a member who was being removed could read this)",
+            Class::StaleView if message.late => " (a member who was being removed could read this)",
+            Class::Ok | Class::StaleView => "",
             Class::PostCut => " (written after its writer's removal: don't trust it)",
         };
         let clock = toned(Tone::Dim, &clock(&message.at));

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, io, os::fd::AsFd};
 
 use node::{
-    api::types::{Event, What},
+    api::types::{Class, Event, What},
     client::{Client, ClientError, EventStream},
 };
 use tokio::{io::Interest, net::unix::pipe};
@@ -171,6 +171,10 @@ fn note(what: &What) -> Option<String> {
         }
         What::MemberRemoved { member, by, .. } => {
             format!("{} removed {}", name(by), name(member))
+        }
+        What::Reclassed { messages, class: Class::PostCut } => {
+            let messages = show::count(messages.len() as u64, "message");
+            format!("{messages} above: written after the writer's removal, don't trust it")
         }
         What::MemberRetired { me: true, .. } => {
             "your recovery code ended this membership: what follows is not for this machine".into()

@@ -25,6 +25,14 @@ impl Step<'_> {
         let id = group.id();
         match event {
             Event::Message(received) => self.received(group, &received),
+            Event::Reclassed { chain, from, until, class } => {
+                let class = class_of(&class);
+                let messages = self.tx.reclass(id, chain, from..until, class)?;
+                if messages.is_empty() {
+                    return Ok(());
+                }
+                self.emit(Some(id), What::Reclassed { messages, class })
+            }
             Event::Joined { member, by } => {
                 self.after.members = true;
                 self.after.present.push(id);
@@ -139,11 +147,7 @@ impl Step<'_> {
             from: received.from,
             text: &String::from_utf8_lossy(&received.payload),
             at: received.at,
-            class: match received.class {
-                group::Class::Ok => Class::Ok,
-                group::Class::StaleView(_) => Class::StaleView,
-                group::Class::PostCut => Class::PostCut,
-            },
+            class: class_of(&received.class),
             chain: received.chain,
             index: received.index,
             message: received.id,
@@ -178,6 +182,14 @@ impl Step<'_> {
                     .into()
             }
         })
+    }
+}
+
+fn class_of(class: &group::Class) -> Class {
+    match class {
+        group::Class::Ok => Class::Ok,
+        group::Class::StaleView(_) => Class::StaleView,
+        group::Class::PostCut => Class::PostCut,
     }
 }
 

@@ -1,5 +1,7 @@
 //! Messages: history, what waits to be sealed, and who has what.
 
+use std::ops::Range;
+
 use protocol::ids::{ChainId, GroupId, MemberId, MessageId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -142,6 +144,29 @@ impl Tx<'_> {
         Ok((rows == 1).then(|| uint(self.sql.last_insert_rowid())))
     }
 
+    /// Judges messages of a chain anew; gives the local ids of those whose class is another now.
+    pub fn reclass(
+        &self,
+        group: GroupId,
+        chain: ChainId,
+        indexes: Range<u32>,
+        class: Class,
+    ) -> Result<Vec<String>, StoreError> {
+        // What is in the history already came before it was stale, or else it stays late.
+        let (class, but) = match class {
+            Class::StaleView => (READ_BEFORE, class_number(class)),
+            class => (class_number(class), class_number(class)),
+        };
+        let mut rows = self.sql.prepare(
+            "UPDATE messages SET class = ?5
+             WHERE grp = ?1 AND chain = ?2 AND idx >= ?3 AND idx < ?4 AND class NOT IN (?5, ?6)
+             RETURNING id",
+        )?;
+        let place = params![group.0, chain.0, indexes.start, indexes.end, class, but];
+        let ids = rows.query_map(place, |row| row.get::<_, [u8; 16]>(0))?;
+        Ok(ids.map(|id| id.map(|id| hex(&id))).collect::<Result<_, _>>()?)
+    }
+
     /// Judges a message anew; `None` where there is none.
     pub fn classify(
         &self,
@@ -261,6 +286,7 @@ fn raw(row: &Row<'_>) -> rusqlite::Result<Raw> {
             text: row.get(7)?,
             at: rfc3339(Timestamp(uint(at))),
             class: class_of(row.get(9)?),
+            late: row.get::<_, u8>(9)? == class_number(Class::StaleView),
             delivery: None,
         },
         sealed: row.get(10)?,
@@ -298,6 +324,10 @@ impl Raw {
     }
 }
 
+/// Shown as [`Class::StaleView`]: it came before it was known that somebody is gone who could read
+/// it, as all that a removed member read has.
+const READ_BEFORE: u8 = 3;
+
 fn class_number(class: Class) -> u8 {
     match class {
         Class::Ok => 0,
@@ -309,7 +339,7 @@ fn class_number(class: Class) -> u8 {
 fn class_of(number: u8) -> Class {
     match number {
         0 => Class::Ok,
-        1 => Class::StaleView,
+        1 | READ_BEFORE => Class::StaleView,
         _ => Class::PostCut,
     }
 }

@@ -188,6 +188,7 @@ impl Group {
             self.out.push_back(Output::Event(Event::Members));
         }
         self.out.push_back(Output::Event(Event::Logs));
+        self.watch_classes(cx, &ops);
         self.watch_returns(&ops);
         self.judge_held(cx);
         self.watch_topics(cx);
@@ -247,6 +248,7 @@ impl Group {
         for chain in receiving.chains.into_keys() {
             self.dirty.mark(Key::Chain(chain));
             self.dirty.mark(Key::Bundle(chain));
+            self.dirty.mark(Key::Classes(chain));
         }
         self.receipts.clear();
         self.dirty.mark(Key::Receipts);

@@ -9,6 +9,7 @@
 //! out. A step whose commit fails is undone by [`Group::load`].
 
 mod audit;
+mod classes;
 mod control;
 mod epochs;
 mod error;
@@ -34,9 +35,10 @@ use alloc::{
 };
 use rand_core::CryptoRng;
 
-pub use self::{audit::Anchor, error::*, output::*};
+pub use self::{audit::Anchor, classes::class_of, error::*, output::*};
 use self::{
     audit::Audit,
+    classes::Classing,
     control::{Answer, Asked},
     gaps::{Lacking, Stuck},
     inbox::Inboxes,
@@ -100,6 +102,7 @@ pub struct Group {
     lamport: u64,
     relays_up: bool,
     fresh_until: Timestamp,
+    classing: Classing,
     timers: BTreeMap<Timer, Timestamp>,
     answers: BTreeMap<Asked, Answer>,
     /// When each member's questions to everybody were last heard.
@@ -124,6 +127,7 @@ enum Timer {
     Answers,
     Inbox,
     HandOver,
+    Classes,
 }
 
 impl Group {
@@ -155,6 +159,7 @@ impl Group {
                 Timer::Answers => self.give_answers(&mut cx),
                 Timer::Inbox => self.tend_inboxes(&mut cx),
                 Timer::HandOver => self.take_handed(&mut cx),
+                Timer::Classes => self.class_some(cx.now),
             }
         }
     }
@@ -280,6 +285,8 @@ impl Group {
         if !self.receipts.is_empty() {
             self.set_timer(Timer::Receipts, now.plus_ms(1_000));
         }
+        self.class_all();
+        self.set_timer(Timer::Classes, now);
         self.want_parked(now);
         if self.ops.resolve().topics().needs_refresh() {
             self.set_timer(Timer::Refresh, now.plus_ms(5_000));
@@ -294,6 +301,8 @@ impl Group {
 mod chaos;
 #[cfg(test)]
 mod hostile;
+#[cfg(test)]
+mod late;
 #[cfg(test)]
 mod posts;
 #[cfg(test)]

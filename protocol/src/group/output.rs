@@ -60,6 +60,17 @@ pub enum Output {
 pub enum Event {
     /// A message by another member was opened.
     Message(Received),
+    /// By what the ops come to now, these messages of a chain have this class; some had another.
+    Reclassed {
+        /// The chain; perhaps an own one.
+        chain: ChainId,
+        /// The first index that has the class.
+        from: u32,
+        /// The first after it that has not.
+        until: u32,
+        /// The class.
+        class: Class,
+    },
     /// Somebody was admitted.
     Joined {
         /// Who.

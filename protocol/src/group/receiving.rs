@@ -8,7 +8,8 @@ use alloc::{
 use rand_core::CryptoRng;
 
 use super::{
-    Alarm, Class, Cx, EnvelopeError, Event, Group, GroupState, Output, Received, Source, Timer,
+    Alarm, Cx, EnvelopeError, Event, Group, GroupState, Output, Received, Source, Timer,
+    classes::Classes,
     control::{Asked, Said},
     gaps::Lacking,
     records::Key,
@@ -54,6 +55,7 @@ pub(super) struct Entry {
     pub pages: Vec<Vec<u8>>,
     pub at: Timestamp,
     pub state: ChainState,
+    pub classes: Classes,
 }
 
 pub(super) enum ChainState {
@@ -238,7 +240,7 @@ impl Group {
             }
         };
         let from = entry.head.head().sender;
-        let class = self.classify(&entry.head, header.index);
+        let class = self.classify(header.chain, header.index);
         if let Some(entry) = self.receiving.chains.get_mut(&header.chain) {
             entry.state = ChainState::Open(chain);
         }
@@ -277,29 +279,6 @@ impl Group {
             self.heads.pop_front();
         }
         self.dirty.mark(Key::Meta);
-    }
-
-    /// How late a message of this chain is, by the ops known now (docs/spec/consistency.md).
-    fn classify(&self, head: &SignedHead, index: u32) -> Class {
-        let now = self.ops.resolve();
-        let said = head.head();
-        if now.roster(self.id).hash() == said.roster {
-            return Class::Ok;
-        }
-        let Ok(view) = self.ops.resolve_at(&said.heads) else { return Class::Ok };
-        let grant = view.members.get(&said.sender).map(|standing| standing.grant);
-        if let Some(ended) = grant.and_then(|grant| now.ended(&grant))
-            && (ended.void || !ended.removals.is_empty())
-        {
-            let chain = head.chain();
-            let accepted = ended.cut.iter().any(|cut| cut.chain == chain && index <= cut.index);
-            if !accepted {
-                return Class::PostCut;
-            }
-        }
-        let gone: Vec<MemberId> =
-            view.members.keys().filter(|member| !now.is_member(member)).copied().collect();
-        if gone.is_empty() { Class::Ok } else { Class::StaleView(gone) }
     }
 
     /// A bundle, or part of one, came.
@@ -399,7 +378,9 @@ impl Group {
         self.receiving.wanted.remove(&chain);
         let drop_parked = !matches!(state, ChainState::Open(_));
         let at = self.next_at(cx.now);
-        self.receiving.chains.insert(chain, Entry { head, pages, at, state });
+        self.receiving
+            .chains
+            .insert(chain, Entry { head, pages, at, state, classes: Classes::default() });
         self.dirty.mark(Key::Bundle(chain));
         self.dirty.mark(Key::Chain(chain));
         if drop_parked {
@@ -466,6 +447,7 @@ impl Group {
             self.receiving.chains.remove(&chain);
             self.dirty.mark(Key::Bundle(chain));
             self.dirty.mark(Key::Chain(chain));
+            self.dirty.mark(Key::Classes(chain));
         }
     }
 

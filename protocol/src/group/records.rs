@@ -15,6 +15,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::{
     Change, Group, GroupState, Timer,
     audit::Audit,
+    classes::{Classes, Classing},
     gaps::Stuck,
     inbox::Inboxes,
     people::People,
@@ -58,6 +59,7 @@ pub(super) enum Key {
     Inbox(MemberId),
     /// Topics from the inbox.
     HandedOver,
+    Classes(ChainId),
 }
 
 /// The records that have changed since they were last taken.
@@ -171,6 +173,7 @@ impl Key {
             Self::Inboxes => (20, &[]),
             Self::Inbox(id) => (21, &id.0),
             Self::HandedOver => (22, &[]),
+            Self::Classes(id) => (30, &id.0),
         };
         let mut bytes = Vec::from([kind]);
         bytes.extend_from_slice(id);
@@ -195,6 +198,7 @@ impl Key {
             20 => Self::Inboxes,
             21 => Self::Inbox(MemberId::from_slice(id)?),
             22 => Self::HandedOver,
+            30 => Self::Classes(ChainId::from_slice(id)?),
             _ => return None,
         })
     }
@@ -317,6 +321,11 @@ impl Group {
             Key::Inboxes => self.own_inboxes_record(),
             Key::Inbox(member) => self.inbox_record(&member),
             Key::HandedOver => self.handed_record(),
+            Key::Classes(chain) => {
+                let entry = self.receiving.chains.get(&chain);
+                let classes = entry.map(|entry| &entry.classes);
+                classes.filter(|it| **it != Classes::default()).map(codec::encode)
+            }
         }
     }
 
@@ -327,7 +336,7 @@ impl Group {
         kept: &BTreeMap<Key, Zeroizing<Vec<u8>>>,
     ) -> Result<(), SnapshotError> {
         match key {
-            Key::Meta | Key::Op(_) | Key::Chain(_) => {}
+            Key::Meta | Key::Op(_) | Key::Chain(_) | Key::Classes(_) => {}
             Key::Card(member) => {
                 let card = SignedCard::from_bytes(value).map_err(|_| SnapshotError::Damaged)?;
                 self.people.cards.insert(member, card);
@@ -360,7 +369,10 @@ impl Group {
                     _ => return Err(SnapshotError::Damaged),
                 };
                 let pages = bundle.pages.into_iter().map(Into::into).collect();
-                self.receiving.chains.insert(chain, Entry { head, pages, at: record.at, state });
+                let classes = kept.get(&Key::Classes(chain)).map(|classes| read(classes));
+                let classes = classes.transpose()?.unwrap_or_default();
+                let entry = Entry { head, pages, at: record.at, state, classes };
+                self.receiving.chains.insert(chain, entry);
             }
             Key::Inits(chain) => {
                 let inits: Vec<InitRecord> = read(value)?;
@@ -412,6 +424,7 @@ impl Group {
             relays_up: false,
             fresh_until: Timestamp(0),
             timers: BTreeMap::from([(Timer::Inbox, Timestamp(0))]),
+            classing: Classing::default(),
             answers: BTreeMap::new(),
             heard: BTreeMap::new(),
             stuck: Stuck::default(),

@@ -9,6 +9,7 @@ use rand_core::CryptoRng;
 
 use super::{
     ChainState, Cx, Entry, Event, Group, GroupState, NotReady, Output, SendError, Sent,
+    classes::Classes,
     records::Key,
     wire::{BundleWire, Control, Statement},
 };
@@ -202,7 +203,9 @@ impl Group {
         let Bundle { head, pages } = sealed.bundle;
         let state = ChainState::Mine { count: 0 };
         let at = self.next_at(cx.now);
-        self.receiving.chains.insert(id, Entry { head, pages, at, state });
+        self.receiving
+            .chains
+            .insert(id, Entry { head, pages, at, state, classes: Classes::default() });
         self.evict_chains();
         for key in [Key::Meta, Key::Inits(id), Key::Bundle(id), Key::Chain(id)] {
             self.dirty.mark(key);

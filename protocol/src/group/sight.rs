@@ -23,6 +23,7 @@ impl Group {
         for chain in self.receiving.chains.keys() {
             self.dirty.mark(Key::Bundle(*chain));
             self.dirty.mark(Key::Chain(*chain));
+            self.dirty.mark(Key::Classes(*chain));
         }
         let changes = self.changes();
         changes.into_iter().filter_map(|it| Some((it.key, it.value?.to_vec()))).collect()

@@ -20,7 +20,7 @@ use super::{
 const PEOPLE: u8 = 3;
 
 /// DAGs checked, by number of ops.
-const DAGS: [usize; 6] = [1, 12, 297, 12_985, 0, 0];
+const DAGS: [usize; 6] = [1, 12, 297, 12_985, 940_924, 0];
 
 /// How many ops `cargo test` takes, and the most that anybody can ask for.
 const USUAL: usize = 3;

@@ -177,6 +177,16 @@ impl Step<'_> {
                 "Keys from {} could not be opened; new ones were asked for.",
                 self.named(group, member)?.name
             ),
+            Alarm::LogFull(most) => {
+                let who = match most {
+                    Some(member) => {
+                        let name = self.named(group, member)?.name;
+                        format!(" {name} wrote more than half of it: remove them if that goes on.")
+                    }
+                    None => String::new(),
+                };
+                format!("The relay keeps no more for this group here; a new log is begun.{who}")
+            }
             Alarm::KeysMissing(_) => {
                 "Messages have waited for their keys for over a minute; other members are asked."
                     .into()

@@ -65,7 +65,7 @@ impl Core {
             RelayReport::CursorGone { log } => self.keep_cursor(relay, log, None, now),
             RelayReport::Appended { tag } if tag < TRANSIENT => self.appended(relay, tag, now),
             RelayReport::Refused { tag, reason } if tag < TRANSIENT => {
-                self.refused(relay, tag, &reason.to_string(), now)
+                self.refused(relay, tag, reason, now)
             }
             RelayReport::Appended { .. } | RelayReport::Refused { .. } => Ok(()),
             RelayReport::LogRefused { log, reason } => {

@@ -6,9 +6,9 @@ use std::{
 };
 
 use protocol::{
-    group::Group,
+    group::{Group, LogRole},
     ids::{GroupId, InviteId, LogId, Timestamp},
-    relay_log::LogKeys,
+    relay_log::{LogKeys, Refusal},
 };
 
 use super::{Core, Effect, membership::is_active};
@@ -35,6 +35,8 @@ pub(super) struct Relay {
     handed: u64,
     /// Outbox rows that were refused: when to try each again, and how often it was tried.
     refused: BTreeMap<u64, (Timestamp, u32)>,
+    /// Those of them that wait for the log that follows, too.
+    copied: BTreeSet<u64>,
 }
 
 enum State {
@@ -102,6 +104,7 @@ impl Core {
                 in_flight: BTreeMap::new(),
                 handed: 0,
                 refused: BTreeMap::new(),
+                copied: BTreeSet::new(),
             });
             if relay.peer != peer {
                 // Its client knows the old addresses only.
@@ -208,6 +211,7 @@ impl Core {
 
     /// Tries again what relays have refused, where that is due.
     pub(super) fn retry_refused(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        let followers = self.followers();
         for (key, relay) in &mut self.relays {
             let due: Vec<u64> = relay
                 .refused
@@ -219,6 +223,12 @@ impl Core {
                 match self.store.read(|tx| tx.outbox_entry(tag))? {
                     None => drop(relay.refused.remove(&tag)),
                     Some(row) => {
+                        if let Some(log) = followers.get(&row.log)
+                            && relay.copied.insert(tag)
+                        {
+                            self.store.transaction(|tx| tx.copy_outbox(tag, *log))?;
+                            self.after.outbox = true;
+                        }
                         relay.in_flight.insert(tag, row.log);
                         self.after.logs |= !relay.planned.contains(&row.log);
                         self.effects.push_back(Effect::Append {
@@ -232,6 +242,19 @@ impl Core {
             }
         }
         Ok(())
+    }
+
+    /// Of each old log, the one that its group writes to now: what the old one refuses goes there too.
+    fn followers(&self) -> BTreeMap<LogId, LogId> {
+        let mut followers = BTreeMap::new();
+        for group in self.groups.values() {
+            let logs = group.logs();
+            let of = |role| logs.iter().filter(move |log| log.role == role).map(|it| it.keys.id());
+            if let Some(now) = of(LogRole::Write).next() {
+                followers.extend(of(LogRole::Follow).map(|old| (old, now)));
+            }
+        }
+        followers
     }
 
     /// Makes every refused entry due.
@@ -340,6 +363,7 @@ impl Core {
         if let Some(relay) = self.relays.get_mut(key) {
             relay.in_flight.remove(&tag);
             relay.refused.remove(&tag);
+            relay.copied.remove(&tag);
             self.after.outbox = true;
             self.after.logs |= self.groups.values().any(|group| !is_active(group));
         }
@@ -354,16 +378,25 @@ impl Core {
         &mut self,
         key: &RelayKey,
         tag: u64,
-        reason: &str,
+        reason: Refusal,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let Some(relay) = self.relays.get_mut(key) else { return Ok(()) };
-        relay.in_flight.remove(&tag);
+        let log = relay.in_flight.remove(&tag);
         self.after.outbox = true;
         let tries = relay.refused.get(&tag).map_or(0, |(_, tries)| tries.saturating_add(1));
         let wait = RETRY_MS.saturating_mul(1 << tries.min(16)).min(RETRY_MAX_MS);
         let told = !relay.refused.is_empty();
         relay.refused.insert(tag, (now.plus_ms(wait), tries));
+        if reason == Refusal::LogFull
+            && let Some(log) = log
+            && let Some(Owner::Group(id)) = self.logs.get(&log).copied()
+        {
+            self.step(id, now, |group, step| {
+                group.on_log_full(step.cx(), log);
+                Ok::<_, StoreError>(())
+            })?;
+        }
         if told {
             return Ok(());
         }

@@ -57,6 +57,16 @@ impl Tx<'_> {
         Ok(seq.optional()?.flatten().map(uint))
     }
 
+    /// Has an entry wait for another log of the same relay too.
+    pub fn copy_outbox(&self, tag: u64, log: LogId) -> Result<(), StoreError> {
+        self.sql.execute(
+            "INSERT INTO outbox(grp, relay, log, entry, at, seq)
+             SELECT grp, relay, ?2, entry, at, seq FROM outbox WHERE tag = ?1",
+            params![int(tag), log.0],
+        )?;
+        Ok(())
+    }
+
     /// One entry, while it waits.
     pub fn outbox_entry(&self, tag: u64) -> Result<Option<OutboxRow>, StoreError> {
         let query = "SELECT tag, relay, log, entry FROM outbox WHERE tag = ?1";

@@ -25,8 +25,6 @@ use crate::{
 const ANSWERS: usize = 256;
 /// A slot of one member is repaired at most this often, in milliseconds.
 const REPAIR_MS: u64 = 60_000;
-/// How long each more senior member is given to renew the topic first, in milliseconds.
-const REFRESH_STEP_MS: u64 = 1_500;
 /// How long each member before this one in the roster is given to answer first, in milliseconds.
 const ANSWER_STEP_MS: u64 = 250;
 /// One member's questions to everybody are heard this often, in milliseconds.
@@ -263,50 +261,10 @@ impl Group {
         self.out.push_back(Output::Event(Event::Members));
     }
 
-    /// Sets what is due when the topics are not as they should be.
-    pub(super) fn watch_topics<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>) {
-        let topics = self.ops.resolve().topics();
-        let current: Vec<_> = topics.frontier.iter().map(|topic| topic.commit).collect();
-        if topics.needs_refresh() && !self.timers.contains_key(&Timer::Refresh) {
-            let before = self.seniors();
-            let jitter = cx.rng.next_u64() % REFRESH_STEP_MS;
-            self.set_timer(Timer::Refresh, cx.now.plus_ms(before * REFRESH_STEP_MS + jitter / 2));
-        }
-        for commit in self.topics.prune(&current, cx.now) {
-            self.dirty.mark(Key::Topic(commit));
-        }
-        if self.lacks_topics() {
-            self.set_timer(Timer::Want, cx.now.plus_ms(1_000));
-        }
-        self.watch_lost(cx.now);
-    }
-
     /// Where no topic to write to is known here, its holders may be gone for good.
     pub(super) fn watch_lost(&mut self, now: Timestamp) {
         if self.write_topics().is_empty() && !self.timers.contains_key(&Timer::Lost) {
-            self.set_timer(Timer::Lost, now.plus_ms(LOST_MS + self.seniors() * REFRESH_STEP_MS));
-        }
-    }
-
-    /// How many members are senior to this one.
-    fn seniors(&self) -> u64 {
-        let members = &self.ops.resolve().members;
-        let Some(own) = members.get(&self.me).map(|standing| standing.rank) else { return 0 };
-        members.values().filter(|standing| standing.rank < own).count() as u64
-    }
-
-    /// Whether an op begins a topic with this commitment.
-    pub(super) fn names(&self, commit: &[u8; 32]) -> bool {
-        self.ops.iter().any(|op| op.body().kind.topic_commit().as_ref() == Some(commit))
-    }
-
-    pub(super) fn learn_topic<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>, topic: TopicSecret) {
-        let commit = topic.commit();
-        if self.names(&commit) && self.topics.learn(&self.id, topic, cx.now) {
-            self.dirty.mark(Key::Topic(commit));
-            self.out.push_back(Output::Event(Event::Logs));
-            self.out.push_back(Output::Event(Event::Ready));
-            self.watch_topics(cx);
+            self.set_timer(Timer::Lost, now.plus_ms(LOST_MS + self.turn()));
         }
     }
 

@@ -252,9 +252,11 @@ impl Group {
         write.iter().any(|commit| self.topics.topic(commit).is_none())
     }
 
-    /// The topics under which the others can read this node now: the newest it has.
+    /// The topics under which the others can read this node now: those to write to, and those that
+    /// are newer than the ops known here.
     pub(super) fn topics_to_ask_under(&self) -> Vec<[u8; 32]> {
-        let write = self.write_topics();
-        if write.is_empty() { self.topics.newest() } else { write }
+        let mut under = self.write_topics();
+        under.extend(self.early_topics());
+        if under.is_empty() { self.topics.newest() } else { under }
     }
 }

@@ -40,6 +40,7 @@ use self::{
     audit::Audit,
     classes::Classing,
     control::{Answer, Asked},
+    epochs::Epoch,
     gaps::{Lacking, Stuck},
     inbox::Inboxes,
     people::People,
@@ -110,6 +111,7 @@ pub struct Group {
     stuck: Stuck,
     inboxes: Inboxes,
     audit: Audit,
+    epoch: Epoch,
     out: VecDeque<Output>,
     dirty: Dirty,
 }
@@ -128,6 +130,8 @@ enum Timer {
     Inbox,
     HandOver,
     Classes,
+    Weekly,
+    Full,
 }
 
 impl Group {
@@ -160,6 +164,8 @@ impl Group {
                 Timer::Inbox => self.tend_inboxes(&mut cx),
                 Timer::HandOver => self.take_handed(&mut cx),
                 Timer::Classes => self.class_some(cx.now),
+                Timer::Weekly => self.renew_weekly(&mut cx),
+                Timer::Full => self.renew_full(&mut cx),
             }
         }
     }
@@ -288,9 +294,7 @@ impl Group {
         self.class_all();
         self.set_timer(Timer::Classes, now);
         self.want_parked(now);
-        if self.ops.resolve().topics().needs_refresh() {
-            self.set_timer(Timer::Refresh, now.plus_ms(5_000));
-        }
+        self.watch_epoch(now);
         self.watch_lost(now);
         self.watch_handed(now);
         self.set_timer(Timer::Want, now.plus_ms(2_000));
@@ -307,3 +311,5 @@ mod late;
 mod posts;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod weeks;

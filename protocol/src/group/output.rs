@@ -153,6 +153,9 @@ pub enum Alarm {
     SlotFailed(MemberId),
     /// Messages of an unknown chain wait for its keys for over a minute.
     KeysMissing(ChainId),
+    /// A relay's log of this group is full; another is begun. With the member who wrote more than
+    /// half of what was read of it, if there is one.
+    LogFull(Option<MemberId>),
 }
 
 /// A message by another member.

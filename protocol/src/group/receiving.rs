@@ -212,6 +212,9 @@ impl Group {
         if !member && !matches!(statement, Statement::Ops(_) | Statement::Bundle(_)) {
             return Err(EnvelopeError::NotAMember);
         }
+        if member {
+            self.count_written(control.from, bytes.len());
+        }
         self.take_statement(cx, Said { from: control.from, topic: *topic }, statement);
         Ok(())
     }
@@ -245,6 +248,7 @@ impl Group {
             entry.state = ChainState::Open(chain);
         }
         self.dirty.mark(Key::Chain(header.chain));
+        self.count_written(from, bytes.len());
         let content = opened.content;
         self.lamport = self.lamport.max(content.lamport.min(self.lamport + LAMPORT_LEAP));
         self.follow(HeadRef { chain: header.chain, index: header.index, id: opened.id });

@@ -16,6 +16,7 @@ use super::{
     Change, Group, GroupState, Timer,
     audit::Audit,
     classes::{Classes, Classing},
+    epochs::Epoch,
     gaps::Stuck,
     inbox::Inboxes,
     people::People,
@@ -106,6 +107,8 @@ struct TopicRecord {
     secret: [u8; 32],
     #[n(1)]
     learnt: Timestamp,
+    #[n(2)]
+    ended: Option<Timestamp>,
 }
 
 #[derive(Encode, Decode)]
@@ -267,8 +270,8 @@ impl Group {
             Key::Op(id) => self.ops.op(&id).map(|op| op.as_bytes().into()),
             Key::Card(member) => self.people.cards.get(&member).map(|card| card.as_bytes().into()),
             Key::Presence(member) => self.people.presences.get(&member).map(codec::encode),
-            Key::Topic(commit) => self.topics.record(&commit).map(|(secret, learnt)| {
-                codec::encode(&TopicRecord { secret: *secret.as_bytes(), learnt })
+            Key::Topic(commit) => self.topics.record(&commit).map(|(secret, learnt, ended)| {
+                codec::encode(&TopicRecord { secret: *secret.as_bytes(), learnt, ended })
             }),
             Key::PairSend(member) => {
                 self.sending.pairs.get(&member).map(|pair| pair.save().to_vec())
@@ -347,7 +350,7 @@ impl Group {
             Key::Topic(_) => {
                 let topic: TopicRecord = read(value)?;
                 let secret = TopicSecret::from_bytes(topic.secret);
-                self.topics.learn(&self.id, secret, topic.learnt);
+                self.topics.load(&self.id, secret, topic.learnt, topic.ended);
             }
             Key::PairSend(member) => {
                 self.sending.pairs.insert(member, SendState::load(value)?);
@@ -429,6 +432,7 @@ impl Group {
             heard: BTreeMap::new(),
             stuck: Stuck::default(),
             inboxes: Inboxes::default(),
+            epoch: Epoch::default(),
             out: VecDeque::new(),
             dirty: Dirty::default(),
         }

@@ -87,6 +87,7 @@ impl Group {
         if self.state != GroupState::Active {
             return;
         }
+        self.topics.mark_read(&log);
         self.take_handed_after(&mut cx, log);
         let write = self.write_topics();
         let topics = write.iter().filter_map(|commit| self.topics.topic(commit));

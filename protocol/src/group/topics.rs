@@ -6,13 +6,14 @@ use alloc::{collections::BTreeMap, vec::Vec};
 use crate::{
     envelope::{BodyKey, Header, HeaderKey, peek},
     ids::{GroupId, LogId, Timestamp},
-    relay_log::LogKeys,
     topic::TopicSecret,
 };
 
-/// Topics kept; the oldest that is not current goes first.
+/// Topics kept; the oldest that is not current, and whose log was read, goes first.
 const KEPT: usize = 16;
-/// How long an old topic is kept, in milliseconds: 35 days.
+/// Topics kept at most, their logs read or not.
+const KEPT_UNREAD: usize = 64;
+/// How long a topic is kept after its end, in milliseconds: 35 days.
 const KEPT_MS: u64 = 35 * 24 * 60 * 60 * 1000;
 
 #[derive(Default)]
@@ -20,7 +21,11 @@ pub(super) struct KnownTopics(BTreeMap<[u8; 32], Topic>);
 
 pub(super) struct Topic {
     secret: TopicSecret,
-    learnt: Timestamp,
+    pub learnt: Timestamp,
+    /// When another one was seen to follow it.
+    ended: Option<Timestamp>,
+    /// Whether all that a relay had of its log was read in this run.
+    read: bool,
     pub header: HeaderKey,
     pub control: BodyKey,
     pub log: LogId,
@@ -39,25 +44,52 @@ impl KnownTopics {
             log: secret.log_keys(group).id(),
             secret,
             learnt: now,
+            ended: None,
+            read: false,
         };
         self.0.insert(commit, topic);
         true
+    }
+
+    /// Takes a stored one up.
+    pub fn load(
+        &mut self,
+        group: &GroupId,
+        secret: TopicSecret,
+        learnt: Timestamp,
+        ended: Option<Timestamp>,
+    ) {
+        let commit = secret.commit();
+        self.learn(group, secret, learnt);
+        if let Some(topic) = self.0.get_mut(&commit) {
+            topic.ended = ended;
+        }
+    }
+
+    /// All that a relay had of a log was read.
+    pub fn mark_read(&mut self, log: &LogId) {
+        self.0.values_mut().filter(|topic| topic.log == *log).for_each(|topic| topic.read = true);
     }
 
     pub fn topic(&self, commit: &[u8; 32]) -> Option<&Topic> {
         self.0.get(commit)
     }
 
-    pub fn record(&self, commit: &[u8; 32]) -> Option<(&TopicSecret, Timestamp)> {
-        self.0.get(commit).map(|topic| (&topic.secret, topic.learnt))
+    /// What is to be stored: the secret, when it was learnt, when it ended.
+    pub fn record(
+        &self,
+        commit: &[u8; 32],
+    ) -> Option<(&TopicSecret, Timestamp, Option<Timestamp>)> {
+        self.0.get(commit).map(|topic| (&topic.secret, topic.learnt, topic.ended))
     }
 
     pub fn secret(&self, commit: &[u8; 32]) -> Option<&TopicSecret> {
         self.0.get(commit).map(|topic| &topic.secret)
     }
 
-    pub fn log_keys(&self, group: &GroupId) -> impl Iterator<Item = ([u8; 32], LogKeys)> {
-        self.0.iter().map(|(commit, topic)| (*commit, topic.secret.log_keys(group)))
+    /// The commitments of all that are known.
+    pub fn commits(&self) -> impl Iterator<Item = [u8; 32]> {
+        self.0.keys().copied()
     }
 
     /// The topic that hides this envelope's header, and the header.
@@ -75,26 +107,35 @@ impl KnownTopics {
         newest.map(|(commit, _)| *commit).into_iter().collect()
     }
 
-    /// Forgets what is neither current nor young; answers what it forgot.
-    pub fn prune(&mut self, current: &[[u8; 32]], now: Timestamp) -> Vec<[u8; 32]> {
-        let mut old: Vec<_> = self
-            .0
-            .iter()
-            .filter(|(commit, _)| !current.contains(commit))
-            .map(|(commit, topic)| (topic.learnt, *commit))
-            .collect();
-        old.sort_unstable();
+    /// Notes which topics have ended, and forgets those that have for long, or are too many: `order`
+    /// are the known ones in the order of their ops, `current` those that no other follows. What was
+    /// not read yet is kept longer, for who was away reads one log after the other. Answers which
+    /// ones have changed.
+    pub fn prune(
+        &mut self,
+        order: &[[u8; 32]],
+        current: &[[u8; 32]],
+        now: Timestamp,
+    ) -> Vec<[u8; 32]> {
         let excess = self.0.len().saturating_sub(KEPT);
-        let forgotten: Vec<_> = old
-            .into_iter()
-            .enumerate()
-            .filter(|(at, (learnt, _))| *at < excess || now.ms_since(*learnt) > KEPT_MS)
-            .map(|(_, (_, commit))| commit)
-            .collect();
-        for commit in &forgotten {
-            self.0.remove(commit);
+        let most = self.0.len().saturating_sub(KEPT_UNREAD);
+        let mut changed = Vec::new();
+        let mut at = 0;
+        for commit in order {
+            let Some(topic) = self.0.get_mut(commit) else { continue };
+            let is_over = !current.contains(commit);
+            if is_over != topic.ended.is_some() {
+                topic.ended = is_over.then_some(now);
+                changed.push(*commit);
+            }
+            let Some(ended) = topic.ended else { continue };
+            if now.ms_since(ended) > KEPT_MS || at < most || at < excess && topic.read {
+                self.0.remove(commit);
+                changed.push(*commit);
+            }
+            at += 1;
         }
-        forgotten
+        changed
     }
 
     pub fn clear(&mut self) -> Vec<[u8; 32]> {

@@ -234,14 +234,6 @@ impl Group {
         self.act(&mut cx, Kind::SetPolicy { policy }).map(|_| ())
     }
 
-    /// What is due when no topic is clean: a Refresh, if none came meanwhile.
-    pub(super) fn refresh<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>) {
-        if self.ops.resolve().topics().needs_refresh() {
-            // Whoever may not, or has no topic yet, leaves it to others.
-            let _ = self.renew(cx, |commit| Kind::Refresh { topic_commit: Some(commit) });
-        }
-    }
-
     /// What is due when no topic to write to has become known here: a new one, begun under those
     /// of before, which the others still read.
     pub(super) fn find_lost<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>) {
@@ -259,7 +251,7 @@ impl Group {
 
     /// An op that begins a topic epoch: it and the new keys that hand the topic over are the last
     /// words under the topics of before.
-    fn renew<R: CryptoRng>(
+    pub(super) fn renew<R: CryptoRng>(
         &mut self,
         cx: &mut Cx<'_, R>,
         kind: impl FnOnce([u8; 32]) -> Kind,
@@ -423,7 +415,7 @@ impl Group {
         ops.into_iter().for_each(|id| self.dirty.mark(Key::Op(id)));
         self.people.cards.keys().for_each(|member| self.dirty.mark(Key::Card(*member)));
         self.people.presences.keys().for_each(|member| self.dirty.mark(Key::Presence(*member)));
-        let topics: Vec<_> = self.topics.log_keys(&self.id).map(|(commit, _)| commit).collect();
+        let topics: Vec<_> = self.topics.commits().collect();
         topics.into_iter().for_each(|commit| self.dirty.mark(Key::Topic(commit)));
         self.mark_inboxes();
     }

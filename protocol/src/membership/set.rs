@@ -186,6 +186,11 @@ impl OpSet {
         self.heads.iter().copied().collect()
     }
 
+    /// The ops that wait for others.
+    pub fn waiting(&self) -> impl Iterator<Item = &Op> {
+        self.pending.ops.values()
+    }
+
     /// What pending ops depend on and nobody brought yet, sorted.
     #[must_use]
     pub fn missing(&self) -> Vec<OpId> {

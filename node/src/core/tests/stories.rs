@@ -240,6 +240,27 @@ fn what_a_relay_refuses_is_tried_again_and_told_once() {
 }
 
 #[test]
+fn a_log_that_is_full_is_followed_by_another_and_nothing_is_lost() {
+    let (mut world, relay) = group_of(&["ada", "bob", "cyd"]);
+    world.send("bob", "reading", "first");
+    world.pass(900_000);
+    world.logs_are_full(&relay, "ada");
+    world.send("bob", "reading", "second");
+    world.pass(900_000);
+    for name in ["ada", "cyd"] {
+        assert_eq!(world.texts(name), ["first", "second"], "{name}");
+    }
+    let stored = world.history("bob").remove(1);
+    assert!(stored.delivery.unwrap().stored);
+    world.send("cyd", "reading", "third");
+    world.settle();
+    assert_eq!(world.texts("ada"), ["first", "second", "third"]);
+    assert!(world.events("bob").iter().any(
+        |event| matches!(&event.what, What::Alarm { text } if text.contains("a new log is begun"))
+    ));
+}
+
+#[test]
 fn more_joiners_than_are_served_at_once_all_get_in() {
     const NAMES: [&str; 20] = [
         "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s",

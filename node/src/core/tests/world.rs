@@ -74,6 +74,7 @@ struct Following {
 struct Relay {
     down: bool,
     full: bool,
+    full_logs: BTreeSet<LogId>,
     logs: BTreeMap<LogId, Vec<Bytes>>,
 }
 
@@ -194,6 +195,16 @@ impl World {
     pub(super) fn relay_stands(&mut self, relay: &str, stands: bool) {
         let peer = address::relays([relay])[0].peer_id;
         self.relays.get_mut(&peer).unwrap().down = !stands;
+    }
+
+    /// The logs that a node's groups write to now take nothing more at a relay.
+    pub(super) fn logs_are_full(&mut self, relay: &str, name: &'static str) {
+        let peer = address::relays([relay])[0].peer_id;
+        let groups = self.core(name).groups.values();
+        let logs = groups.flat_map(protocol::group::Group::logs);
+        let full = logs.filter(|log| log.role == protocol::group::LogRole::Write);
+        let full: Vec<LogId> = full.map(|log| log.keys.id()).collect();
+        self.relays.get_mut(&peer).unwrap().full_logs.extend(full);
     }
 
     /// Whether a relay refuses every entry.
@@ -529,7 +540,7 @@ fn serve_one(
     let mut waiting = Vec::new();
     for (log, tag, entry) in connection.appends.drain(..) {
         match connection.logs.get(&log) {
-            _ if relay.full => {
+            _ if relay.full || relay.full_logs.contains(&log) => {
                 reports.push((key, RelayReport::Refused { tag, reason: Refusal::LogFull }));
             }
             Some(following) if following.plan.keys.allows(Role::Write) => {
@@ -543,7 +554,8 @@ fn serve_one(
         }
     }
     connection.appends = waiting;
-    for (log, following) in &mut connection.logs {
+    let read = |following: &&mut Following| following.plan.keys.allows(Role::Read);
+    for (log, following) in connection.logs.iter_mut().filter(|(_, it)| read(it)) {
         let entries = relay.logs.get(log).map(Vec::as_slice).unwrap_or_default();
         let cursor = |read: usize| Cursor { generation: 1, seq: u64::try_from(read).unwrap() };
         if following.read < entries.len() {

@@ -128,7 +128,7 @@ impl Chaos {
                                 *heard.entry(text).or_default() += 1;
                             }
                         }
-                        topics.extend(group.topics.log_keys(&group.id).map(|(commit, _)| commit));
+                        topics.extend(group.topics.commits());
                     }
                 }
                 self.check_heard(at, &heard);

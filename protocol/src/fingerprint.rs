@@ -31,11 +31,26 @@ pub fn of_member(member: &MemberId) -> String {
 /// The 60 digits of two members, alike at both.
 #[must_use]
 pub fn of_pair(a: &MemberId, b: &MemberId) -> String {
-    let (a, b) = (of_member(a), of_member(b));
-    let (mut first, second) = if a <= b { (a, b) } else { (b, a) };
-    first.push(' ');
-    first.push_str(&second);
-    first
+    Own::of(a).pair(b)
+}
+
+/// One's own digits, for pairs with many.
+pub struct Own(String);
+
+impl Own {
+    /// Those of this member.
+    #[must_use]
+    pub fn of(me: &MemberId) -> Self {
+        Self(of_member(me))
+    }
+
+    /// The 60 digits of this member and another one, alike at both.
+    #[must_use]
+    pub fn pair(&self, other: &MemberId) -> String {
+        let other = of_member(other);
+        let (first, second) = if self.0 <= other { (&self.0, &other) } else { (&other, &self.0) };
+        [first.as_str(), second].join(" ")
+    }
 }
 
 /// The 40 digits of a group's view, alike at all who hold the same ops.

@@ -81,6 +81,9 @@ pub const LAMPORT_LEAP: u64 = 1 << 20;
 /// place apart.
 pub const EVIDENCE: usize = 65_536;
 
+/// Members of a group up to which each message is receipted; in larger ones summaries tell.
+pub const RECEIPT_MEMBERS: usize = 64;
+
 /// Notices kept of a group: proofs of equivocation, suspicions of a clone.
 pub const NOTICES: usize = 256;
 

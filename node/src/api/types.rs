@@ -1,7 +1,11 @@
 //! What the local API says, in JSON: one set of types for the node, the command line, tests and
 //! bots. Ids are strings (lower-case hexadecimal), times RFC 3339 in UTC.
 
+mod view;
+
 use serde::{Deserialize, Serialize};
+
+pub use self::view::{Adopted, Gap, Notice, NoticeKind};
 
 /// The version of everything here, `"v"` in each line and body.
 pub const VERSION: u8 = 1;
@@ -107,6 +111,12 @@ pub struct GroupSummary {
     pub queued: u64,
     /// Why they wait, in words; empty when nothing does.
     pub waiting_for: String,
+    /// Messages that are known to exist and have not come.
+    #[serde(default)]
+    pub missing: u64,
+    /// Proofs and suspicions about members; `group show` tells them.
+    #[serde(default)]
+    pub warnings: u64,
 }
 
 /// This node's standing in a group.
@@ -115,6 +125,9 @@ pub struct GroupSummary {
 pub enum GroupState {
     /// A member.
     Active,
+    /// A member whose state here is older than what others have seen of it: a restored backup, or a
+    /// copy. It reads, and sends once it has caught up.
+    Desynced,
     /// Removed by somebody.
     Removed,
     /// Left.
@@ -135,6 +148,15 @@ pub struct GroupView {
     pub fingerprint: String,
     /// The group's relays.
     pub relays: Vec<String>,
+    /// How far the members have come with this view.
+    #[serde(default)]
+    pub adopted: Adopted,
+    /// What is known to be missing, by writer.
+    #[serde(default)]
+    pub gaps: Vec<Gap>,
+    /// What members signed that does not go together.
+    #[serde(default)]
+    pub notices: Vec<Notice>,
 }
 
 /// One member of a group.
@@ -149,6 +171,13 @@ pub struct Person {
     pub me: bool,
     /// How it is reached.
     pub path: Path,
+    /// The member's fingerprint: 30 digits.
+    #[serde(default)]
+    pub fingerprint: String,
+    /// The fingerprint of this member and this node's own: 60 digits, alike at both. Empty for
+    /// this node's own member.
+    #[serde(default)]
+    pub pair: String,
 }
 
 /// Rights in a group.
@@ -409,6 +438,13 @@ pub enum What {
         /// Who wrote it.
         from: MemberRef,
     },
+    /// What is missing of somebody was asked for in vain; it is taken all the same if it comes.
+    GivenUp {
+        /// Who wrote it.
+        from: MemberRef,
+    },
+    /// This node's state was older than what others had seen of it, and has caught up.
+    CaughtUp,
     /// A relay's state changed.
     Relay {
         /// The relay.

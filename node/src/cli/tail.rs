@@ -188,6 +188,10 @@ fn note(what: &What) -> Option<String> {
             format!("{missing} from {} missing; asking the members for them", name(from))
         }
         What::GapHealed { from } => format!("what was missing from {} has come", name(from)),
+        What::GivenUp { from } => {
+            format!("nobody has what is missing from {}; it is shown if it comes", name(from))
+        }
+        What::CaughtUp => "this node has caught up and sends again, with new keys".into(),
         What::Alarm { text } => format!("look at this: {}", show::safe(text)),
         _ => return None,
     })

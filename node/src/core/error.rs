@@ -116,6 +116,9 @@ pub enum VerbError {
     /// Its newest keys are missing.
     #[error("this node still waits for the group's newest keys")]
     NoTopic,
+    /// What this node has stored is older than what others have seen of it.
+    #[error("catching up: this node's state is older than what others have seen from it")]
+    Behind,
     /// The invite would not fit into a code.
     #[error("the relays' addresses are too long for an invite code")]
     CodeTooLong,
@@ -166,6 +169,7 @@ impl From<group::VerbError> for VerbError {
             group::VerbError::BadPolicy => Self::BadName,
             group::VerbError::Full => Self::Full,
             group::VerbError::NoTopic => Self::NoTopic,
+            group::VerbError::Behind => Self::Behind,
         }
     }
 }
@@ -202,6 +206,7 @@ impl VerbError {
             Self::NoWay => "no-way",
             Self::Full => "group-full",
             Self::NoTopic => "no-keys-yet",
+            Self::Behind => "catching-up",
             Self::CodeTooLong => "code-too-long",
             Self::Store(_) => "store",
         }
@@ -238,6 +243,7 @@ impl VerbError {
             Self::NoWay => "Give `wattle up` a relay with --relay ADDR.",
             Self::Full => "Remove somebody, or found a new group.",
             Self::NoTopic => "Wait until a member of the group is reached.",
+            Self::Behind => "Wait a moment; `wattle group show` tells when it has caught up.",
             Self::CodeTooLong => "Use fewer relays.",
             Self::Store(_) => "Look at the data directory's disk; nothing was changed.",
         }
@@ -267,7 +273,7 @@ impl VerbError {
             | Self::TargetIsSenior
             | Self::Expired
             | Self::AlreadyMember { .. } => 5,
-            Self::NoWay | Self::NoTopic => 4,
+            Self::NoWay | Self::NoTopic | Self::Behind => 4,
             Self::QueueFull { .. } | Self::Full => 9,
             Self::Store(_) => 1,
         }

@@ -5,7 +5,10 @@ use protocol::{
     ids::MemberId,
 };
 
-use super::step::{Step, random};
+use super::{
+    step::{Step, random},
+    words,
+};
 use crate::{
     api::types::{Class, MemberRef, What},
     store::{NewMessage, StoreError},
@@ -96,6 +99,14 @@ impl Step<'_> {
                 let from = self.named(group, from)?;
                 self.emit(Some(id), What::GapHealed { from })
             }
+            Event::Undeliverable { from, .. } => {
+                if !self.gaps.give_up(id, from) {
+                    return Ok(());
+                }
+                let from = self.named(group, from)?;
+                self.emit(Some(id), What::GivenUp { from })
+            }
+            Event::CaughtUp => self.emit(Some(id), What::CaughtUp),
             Event::Logs => {
                 self.after.logs = true;
                 Ok(())
@@ -168,11 +179,36 @@ impl Step<'_> {
 
     fn alarm(&mut self, group: &Group, alarm: Alarm) -> Result<String, StoreError> {
         Ok(match alarm {
-            Alarm::Equivocation(member) => format!(
-                "{} signed two different statements under one number: their key may have been \
-                 copied. Ask them, and remove them if in doubt.",
+            Alarm::Equivocation(member) => {
+                words::equivocation(&self.named(group, member)?.name, member == self.me.member())
+            }
+            Alarm::Clone(member) => {
+                words::clone(&self.named(group, member)?.name, member == self.me.member())
+            }
+            Alarm::Restored(member) => format!(
+                "{}'s node went on from an older copy of its data: a restored backup, or another \
+                 device. What it sent in between may be missing there. Ask them if that is so.",
                 self.named(group, member)?.name
             ),
+            Alarm::Contradiction { by, about } if by == about => format!(
+                "What {} sends does not follow from what {} sent before, and nobody shows why.",
+                self.named(group, by)?.name,
+                self.named(group, by)?.name
+            ),
+            Alarm::Contradiction { by, about } => format!(
+                "{} refers to a message of {} that differs from the one here, and nobody has shown \
+                 it.",
+                self.named(group, by)?.name,
+                self.named(group, about)?.name
+            ),
+            Alarm::OldState => "This node's state is older than what others have seen from it: a \
+                                restored backup or a copy of this machine? It reads, and sends again \
+                                once it has caught up."
+                .into(),
+            Alarm::Copied => "Another copy of this node goes on beside it: a restored backup or a \
+                              copy of this machine? Stop one of the two; each keeps overtaking the \
+                              other."
+                .into(),
             Alarm::SlotFailed(member) => format!(
                 "Keys from {} could not be opened; new ones were asked for.",
                 self.named(group, member)?.name

@@ -1,13 +1,14 @@
 //! Groups and who is in them: founding, leaving, removing, and how they are shown and found.
 
 use protocol::{
+    fingerprint,
     group::{Cx, Group, Member, Role},
     identity::is_name,
     ids::{GroupId, MemberId, Timestamp},
     membership::Policy,
 };
 
-use super::{Core, VerbError, step::Step};
+use super::{Core, VerbError, step::Step, words};
 use crate::{
     api::types::{self, GroupState, GroupSummary, GroupView, MemberRef, Person, VERSION, What},
     store::StoreError,
@@ -188,6 +189,7 @@ impl Core {
         let summary = self.summary(id, now)?;
         let group = self.groups.get(&id).ok_or(StoreError::Damaged)?;
         let (me, by_relay) = (self.me.member(), self.by_relay());
+        let own = fingerprint::Own::of(&me);
         let people = group
             .members()
             .into_iter()
@@ -196,6 +198,8 @@ impl Core {
                 role: role(member.role),
                 me: member.id == me,
                 path: self.path_of(&member.id, &by_relay),
+                pair: if member.id == me { String::new() } else { own.pair(&member.id) },
+                fingerprint: fingerprint::of_member(&member.id),
             })
             .collect();
         Ok(GroupView {
@@ -204,6 +208,9 @@ impl Core {
             people,
             fingerprint: group.fingerprint(),
             relays: group.policy().relays.clone(),
+            adopted: words::adopted(group),
+            gaps: words::gaps(group),
+            notices: words::notices(group, me),
         })
     }
 
@@ -217,10 +224,12 @@ impl Core {
         Ok(GroupSummary {
             id: id.to_string(),
             name: group.policy().name.clone(),
-            state: state(group.state()),
+            state: state(group),
             members: u64::try_from(group.members().len()).unwrap_or(u64::MAX),
             queued,
             waiting_for,
+            missing: u64::try_from(group.gaps().len()).unwrap_or(u64::MAX),
+            warnings: u64::try_from(group.notices().count()).unwrap_or(u64::MAX),
         })
     }
 }
@@ -243,8 +252,9 @@ pub(super) fn id_prefix(text: &str) -> Option<String> {
         .then(|| text.to_ascii_lowercase())
 }
 
-fn state(state: protocol::group::GroupState) -> GroupState {
-    match state {
+fn state(group: &Group) -> GroupState {
+    match group.state() {
+        protocol::group::GroupState::Active if group.is_behind() => GroupState::Desynced,
         protocol::group::GroupState::Active => GroupState::Active,
         protocol::group::GroupState::Removed => GroupState::Removed,
         protocol::group::GroupState::Left => GroupState::Left,

@@ -24,6 +24,7 @@ mod send;
 mod step;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},

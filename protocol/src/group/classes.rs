@@ -62,7 +62,7 @@ impl Classes {
         }
     }
 
-    fn at(&self, index: u32) -> Class {
+    pub(super) fn at(&self, index: u32) -> Class {
         if self.end.is_some_and(|end| index >= end) { Class::PostCut } else { self.below() }
     }
 

@@ -7,7 +7,7 @@ use minicbor::bytes::ByteVec;
 use rand_core::CryptoRng;
 
 use super::{
-    Alarm, ChainState, Cx, Entry, Event, Group, GroupState, Output, Timer,
+    ChainState, Cx, Entry, Event, Group, GroupState, Output, Timer,
     people::card_in,
     records::Key,
     wire::{BundleWire, Indexes, Presence, Statement, Want},
@@ -50,6 +50,8 @@ pub(super) struct Said {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Asked {
     Bundle(ChainId),
+    /// The head alone: the chain is not for whoever asks.
+    Head(ChainId),
     Ops(MemberId),
     Topic(MemberId),
 }
@@ -90,6 +92,10 @@ impl Group {
             }
             Statement::Sealed(_) => {}
             Statement::HandOver(topic) => self.take_hand_over(cx, &said, topic),
+            Statement::Notice(notice) => self.take_notice(cx, notice),
+            Statement::Reads(reads) => self.take_reads(cx, said, reads),
+            Statement::Compare(compare) => self.take_compare(cx, said, compare),
+            Statement::Shown(shown) => self.take_shown(cx, shown),
         }
     }
 
@@ -134,7 +140,7 @@ impl Group {
             }
         }
         self.note_ops(cx, new);
-        self.alarm_equivocations(&ops);
+        self.compare_ops(cx, &ops);
         let resolution = self.ops.resolve();
         let after: BTreeSet<MemberId> = resolution.members.keys().copied().collect();
         let mut events = Vec::new();
@@ -188,6 +194,7 @@ impl Group {
         self.out.push_back(Output::Event(Event::Logs));
         self.watch_classes(cx, &ops);
         self.watch_returns(&ops);
+        self.watch_own_ops(cx, &ops);
         self.judge_held(cx);
         self.watch_topics(cx);
     }
@@ -209,21 +216,6 @@ impl Group {
         };
         if !view.members.keys().all(|member| self.is_still(member, &view)) {
             self.sending.asked = Some(RotationReason::Return);
-        }
-    }
-
-    fn alarm_equivocations(&mut self, new: &[Op]) {
-        let numbered = |op: &&Op| !matches!(op.body().kind, Kind::Retire { .. });
-        for op in new.iter().filter(numbered) {
-            let twin = self.ops.iter().filter(numbered).any(|other| {
-                other.author() == op.author()
-                    && other.body().seq == op.body().seq
-                    && other.id() != op.id()
-            });
-            if twin {
-                let alarm = Alarm::Equivocation(op.author());
-                self.out.push_back(Output::Event(Event::Alarm(alarm)));
-            }
         }
     }
 
@@ -254,7 +246,7 @@ impl Group {
         self.drain_gossip();
         self.gossip = crate::gossip::Gossip::default();
         self.peers.clear();
-        self.gaps.clear();
+        self.close_view();
         self.timers.clear();
         self.answers.clear();
         self.out.push_back(Output::Event(Event::Logs));
@@ -291,7 +283,7 @@ impl Group {
         }
     }
 
-    fn take_receipts(&mut self, from: MemberId, receipts: Vec<Indexes>) {
+    pub(super) fn take_receipts(&mut self, from: MemberId, receipts: Vec<Indexes>) {
         for Indexes { chain, mut indexes } in receipts {
             let Some(ChainState::Mine { count }) =
                 self.receiving.chains.get(&chain).map(|entry| &entry.state)
@@ -375,8 +367,10 @@ impl Group {
         let answer = |ops| Answer { due, topic: said.topic, ops };
         // Whoever can't open a bundle learns from it that its chain is not for it.
         for chain in want.bundles.iter().take(64) {
-            if self.receiving.chains.contains_key(chain) {
+            if self.may_have(&said.from, chain) {
                 self.answer(Asked::Bundle(*chain), answer(Vec::new()));
+            } else if self.receiving.chains.contains_key(chain) {
+                self.answer(Asked::Head(*chain), answer(Vec::new()));
             }
         }
         if let Some(heads) = &want.ops_after {
@@ -429,6 +423,14 @@ impl Group {
                         let bundle =
                             Bundle { head: entry.head.clone(), pages: entry.pages.clone() };
                         self.publish_bundle(cx, &bundle, &[answer.topic]);
+                    }
+                }
+                Asked::Head(chain) => {
+                    if let Some(entry) = self.receiving.chains.get(&chain) {
+                        let head = entry.head.as_bytes().into();
+                        let wire = BundleWire { head, pages: Vec::new() };
+                        let statement = Statement::Bundle(wire);
+                        self.publish_control(cx, &statement, &[answer.topic]);
                     }
                 }
                 Asked::Ops(_) => {

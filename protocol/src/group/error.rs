@@ -29,6 +29,9 @@ pub enum VerbError {
     /// The group's current topic secret has not come yet.
     #[error("this node still waits for the group's newest keys")]
     NoTopic,
+    /// This node's state is older than what others have seen of it; it is catching up.
+    #[error("catching up: this node's state is older than what others have seen from it")]
+    Behind,
 }
 
 /// A joiner that was not admitted. Nothing has changed.
@@ -72,6 +75,9 @@ pub enum NotReady {
     /// The newest topic secret has not come.
     #[error("waiting for the group's newest keys")]
     NoTopic,
+    /// This node's state is older than what others have seen of it.
+    #[error("catching up: this node's state is older than what others have seen from it")]
+    Behind,
 }
 
 /// A message that was not sealed. Nothing has changed.

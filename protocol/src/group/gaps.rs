@@ -10,17 +10,21 @@ use alloc::{
     vec::Vec,
 };
 
+use minicbor::{Decode, Encode};
 use rand_core::CryptoRng;
 
 use super::{
-    Alarm, ChainState, Cx, Event, Group, Output, Timer,
+    Alarm, ChainState, Class, Cx, Event, Gap, GapCause, GapState, Group, Output, Timer,
+    records::Key,
     wire::{Frame, Indexes, Statement, Want},
+    witness::Named,
 };
 use crate::{
-    bundle::Closing,
     chain::HeadRef,
+    codec,
     ids::{ChainId, MemberId, OpId, Timestamp},
     limits::CHAIN_MESSAGES,
+    snapshot::SnapshotError,
 };
 
 /// Gaps remembered at once.
@@ -52,6 +56,48 @@ pub(super) struct Lacking {
     pub since: Timestamp,
     asked: Option<Timestamp>,
     told: bool,
+}
+
+/// A message that is lacking.
+pub(super) struct Missing {
+    lacking: Lacking,
+    cause: GapCause,
+    given_up: bool,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(array)]
+struct Stored {
+    #[n(0)]
+    gaps: Vec<StoredGap>,
+    #[n(1)]
+    named: Vec<StoredNames>,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(array)]
+struct StoredGap {
+    #[n(0)]
+    index: u32,
+    #[n(1)]
+    since: Timestamp,
+    #[n(2)]
+    cause: u8,
+    #[n(3)]
+    by: Option<MemberId>,
+    #[n(4)]
+    told: bool,
+    #[n(5)]
+    given_up: bool,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(array)]
+struct StoredNames {
+    #[n(0)]
+    index: u32,
+    #[n(1)]
+    names: Vec<Named>,
 }
 
 /// The ops and topics that are lacking.
@@ -94,38 +140,107 @@ impl Group {
         index: u32,
         heads: &[HeadRef],
     ) {
-        if self.gaps.remove(&(chain, index)).is_some_and(|gap| gap.told) {
-            self.out.push_back(Output::Event(Event::Healed { from, chain, index }));
+        if let Some(gap) = self.gaps.remove(&(chain, index)) {
+            self.dirty.mark(Key::Gaps(chain));
+            if gap.lacking.told {
+                self.out.push_back(Output::Event(Event::Healed { from, chain, index }));
+            }
         }
-        self.note_until(now, chain, index);
+        self.note_lacking(now, chain, 0..index, GapCause::Skipped);
         for head in heads {
-            self.note_until(now, head.chain, head.index.saturating_add(1));
+            if self.receiving.chains.contains_key(&head.chain) {
+                let before = 0..head.index.saturating_add(1);
+                self.note_lacking(now, head.chain, before, GapCause::Named(from));
+            } else {
+                // Its bundle tells whether it is for this member.
+                self.want_bundle(now, head.chain);
+            }
         }
     }
 
-    /// Notes what a finished chain still lacks.
-    pub(super) fn note_closing(&mut self, now: Timestamp, from: MemberId, closing: &Closing) {
-        let sender =
-            self.receiving.chains.get(&closing.chain).map(|entry| entry.head.head().sender);
-        if sender == Some(from) {
-            self.note_until(now, closing.chain, closing.count);
+    /// The messages that this member is entitled to, that are known to exist, and that have not
+    /// come within a moment. At most 4,096 are listed.
+    #[must_use]
+    pub fn gaps(&self) -> Vec<Gap> {
+        let told = self.gaps.iter().filter(|(_, gap)| gap.lacking.told);
+        told.filter_map(|((chain, index), gap)| {
+            let entry = self.receiving.chains.get(chain)?;
+            Some(Gap {
+                from: entry.head.head().sender,
+                chain: *chain,
+                index: *index,
+                since: gap.lacking.since,
+                cause: gap.cause,
+                state: if gap.given_up { GapState::GivenUp } else { GapState::Asked },
+            })
+        })
+        .collect()
+    }
+
+    /// Notes all that is known to exist of a chain and has not come: below what was read, named by
+    /// others, counted by its sender's next bundles; and what its own bundle counts of the one
+    /// before. A count is believed of its own sender's chains only.
+    pub(super) fn note_known(&mut self, now: Timestamp, chain: ChainId) {
+        let Some(entry) = self.receiving.chains.get(&chain) else { return };
+        let own = entry.head.head();
+        let sender = own.sender;
+        if let ChainState::Open(read) = &entry.state {
+            let next = read.next();
+            self.note_lacking(now, chain, 0..next, GapCause::Skipped);
+        }
+        let entries = self.receiving.chains.values().filter(|it| it.head.head().sender == sender);
+        let closings = entries.filter_map(|entry| entry.head.head().closing);
+        let count = closings.filter(|it| it.chain == chain).map(|it| it.count).max();
+        self.note_lacking(now, chain, 0..count.unwrap_or(0), GapCause::Closed);
+        self.note_closing(now, chain);
+        let named = self.witness.named.range((chain, 0)..=(chain, CHAIN_MESSAGES));
+        let named: Vec<(u32, MemberId)> =
+            named.filter_map(|((_, index), names)| Some((*index, names.first()?.by))).collect();
+        for (index, by) in named {
+            self.note_lacking(now, chain, 0..index.saturating_add(1), GapCause::Named(by));
         }
     }
 
-    fn note_until(&mut self, now: Timestamp, chain: ChainId, end: u32) {
+    /// Notes what the chain before this one still lacks.
+    fn note_closing(&mut self, now: Timestamp, chain: ChainId) {
+        let Some(entry) = self.receiving.chains.get(&chain) else { return };
+        let head = entry.head.head();
+        let (sender, Some(closing)) = (head.sender, head.closing) else { return };
+        let readable = matches!(entry.state, ChainState::Open(_));
+        let before = self.receiving.chains.get(&closing.chain);
+        match before.map(|entry| entry.head.head().sender) {
+            Some(of) if of == sender => {
+                self.note_lacking(now, closing.chain, 0..closing.count, GapCause::Closed);
+            }
+            // Its bundle tells whether it was for this member.
+            None if closing.count > 0 && readable => self.want_bundle(now, closing.chain),
+            _ => {}
+        }
+    }
+
+    /// Notes those of these messages that this member can read and has not.
+    pub(super) fn note_lacking(
+        &mut self,
+        now: Timestamp,
+        chain: ChainId,
+        indexes: impl IntoIterator<Item = u32>,
+        cause: GapCause,
+    ) {
         let Some(ChainState::Open(read)) =
             self.receiving.chains.get(&chain).map(|entry| &entry.state)
         else {
             return;
         };
-        let end = end.min(CHAIN_MESSAGES);
-        let lacking: Vec<u32> = (0..end).filter(|index| !read.has(*index)).collect();
+        let within = indexes.into_iter().take_while(|index| *index < CHAIN_MESSAGES);
+        let lacking: Vec<u32> = within.filter(|index| !read.has(*index)).collect();
         if lacking.is_empty() {
             return;
         }
         for index in lacking {
-            if self.gaps.len() < GAPS {
-                self.gaps.entry((chain, index)).or_insert(Lacking::since(now));
+            if self.gaps.len() < GAPS && !self.gaps.contains_key(&(chain, index)) {
+                let lacking = Lacking::since(now);
+                self.gaps.insert((chain, index), Missing { lacking, cause, given_up: false });
+                self.dirty.mark(Key::Gaps(chain));
             }
         }
         self.set_timer(Timer::Want, now.plus_ms(PATIENCE_MS));
@@ -167,21 +282,37 @@ impl Group {
         let mut room = MESSAGES;
         let keys: Vec<(ChainId, u32)> = self.gaps.keys().copied().collect();
         for (chain, index) in keys {
-            if !self.is_lacking(&chain, index) {
-                self.gaps.remove(&(chain, index));
-                continue;
-            }
-            let sender = self.receiving.chains.get(&chain).map(|entry| entry.head.head().sender);
-            let (Some(gap), Some(from)) = (self.gaps.get_mut(&(chain, index)), sender) else {
+            let Some(entry) = self.receiving.chains.get(&chain) else {
+                self.drop_gap(chain, index);
                 continue;
             };
-            let patient = now.ms_since(gap.since) < PATIENCE_MS;
-            if !patient && !core::mem::replace(&mut gap.told, true) {
-                self.out.push_back(Output::Event(Event::Gap { from, chain, index }));
+            let from = entry.head.head().sender;
+            if !self.is_lacking(&chain, index) {
+                // Its keys are gone.
+                self.out.push_back(Output::Event(Event::Undeliverable { from, chain, index }));
+                self.drop_gap(chain, index);
+                continue;
             }
-            if room > 0 && gap.take_due(PATIENCE_MS, now) {
+            // What a removed member sent after its removal is nobody's to have.
+            if entry.classes.at(index) == Class::PostCut {
+                self.drop_gap(chain, index);
+                continue;
+            }
+            let Some(gap) = self.gaps.get_mut(&(chain, index)) else { continue };
+            let patient = now.ms_since(gap.lacking.since) < PATIENCE_MS;
+            if !patient && !core::mem::replace(&mut gap.lacking.told, true) {
+                self.out.push_back(Output::Event(Event::Gap { from, chain, index }));
+                self.dirty.mark(Key::Gaps(chain));
+            }
+            if room > 0 && gap.lacking.take_due(PATIENCE_MS, now) {
                 due.entry(chain).or_default().push(index);
                 room -= 1;
+            }
+            if gap.lacking.due(PATIENCE_MS).is_none()
+                && !core::mem::replace(&mut gap.given_up, true)
+            {
+                self.out.push_back(Output::Event(Event::Undeliverable { from, chain, index }));
+                self.dirty.mark(Key::Gaps(chain));
             }
         }
         due.into_iter().map(|(chain, indexes)| Indexes { chain, indexes }).collect()
@@ -189,8 +320,12 @@ impl Group {
 
     fn due_bundles(&mut self, now: Timestamp) -> Vec<ChainId> {
         let mut due = Vec::new();
+        let parked: BTreeSet<ChainId> =
+            self.receiving.parked.values().map(|parked| parked.chain).collect();
         for (chain, lacking) in &mut self.receiving.wanted {
-            let late = now.ms_since(lacking.since) > KEYS_MS;
+            let all = (*chain, 0)..=(*chain, CHAIN_MESSAGES);
+            let awaited = parked.contains(chain) || self.witness.named.range(all).next().is_some();
+            let late = awaited && now.ms_since(lacking.since) > KEYS_MS;
             if late && !core::mem::replace(&mut lacking.told, true) {
                 self.out.push_back(Output::Event(Event::Alarm(Alarm::KeysMissing(*chain))));
             }
@@ -228,7 +363,8 @@ impl Group {
     fn next_due(&self) -> Option<Timestamp> {
         let bundles = self.receiving.wanted.values().chain(&self.stuck.lacking);
         let bundles = bundles.filter_map(|lacking| lacking.due(0));
-        self.gaps.values().filter_map(|gap| gap.due(PATIENCE_MS)).chain(bundles).min()
+        let gaps = self.gaps.values().filter_map(|gap| gap.lacking.due(PATIENCE_MS));
+        gaps.chain(bundles).min()
     }
 
     /// Asks anew for what was asked for in vain: there is somebody else to ask.
@@ -238,9 +374,58 @@ impl Group {
         self.set_timer(Timer::Want, now.plus_ms(ANEW_MS));
     }
 
+    fn drop_gap(&mut self, chain: ChainId, index: u32) {
+        self.gaps.remove(&(chain, index));
+        self.dirty.mark(Key::Gaps(chain));
+    }
+
+    pub(super) fn gaps_record(&self, chain: &ChainId) -> Option<Vec<u8>> {
+        let all = (*chain, 0)..=(*chain, u32::MAX);
+        let gaps: Vec<StoredGap> = self
+            .gaps
+            .range(all.clone())
+            .map(|((_, index), gap)| {
+                let (cause, by) = match gap.cause {
+                    GapCause::Skipped => (0, None),
+                    GapCause::Named(by) => (1, Some(by)),
+                    GapCause::Closed => (2, None),
+                    GapCause::Read(by) => (3, Some(by)),
+                };
+                let Lacking { since, told, .. } = gap.lacking;
+                StoredGap { index: *index, since, cause, by, told, given_up: gap.given_up }
+            })
+            .collect();
+        let named = self.witness.named.range(all);
+        let named: Vec<StoredNames> = named
+            .map(|((_, index), names)| StoredNames { index: *index, names: names.clone() })
+            .collect();
+        let empty = gaps.is_empty() && named.is_empty();
+        (!empty).then(|| codec::encode(&Stored { gaps, named }))
+    }
+
+    pub(super) fn load_gaps(&mut self, chain: ChainId, bytes: &[u8]) -> Result<(), SnapshotError> {
+        let stored: Stored = codec::decode(bytes).map_err(|_| SnapshotError::Damaged)?;
+        for StoredGap { index, since, cause, by, told, given_up } in stored.gaps {
+            let cause = match (cause, by) {
+                (0, None) => GapCause::Skipped,
+                (1, Some(by)) => GapCause::Named(by),
+                (2, None) => GapCause::Closed,
+                (3, Some(by)) => GapCause::Read(by),
+                _ => return Err(SnapshotError::Damaged),
+            };
+            let lacking = Lacking { since, asked: None, told };
+            self.gaps.insert((chain, index), Missing { lacking, cause, given_up });
+        }
+        for StoredNames { index, names } in stored.named {
+            self.witness.named.insert((chain, index), names);
+        }
+        Ok(())
+    }
+
     /// For how long something has been asked for in vain, in milliseconds.
     fn longest_wait(&self, now: Timestamp) -> u64 {
-        let asked = self.receiving.wanted.values().chain(self.gaps.values());
+        let gaps = self.gaps.values().map(|gap| &gap.lacking);
+        let asked = self.receiving.wanted.values().chain(gaps);
         let asked = asked.chain(&self.stuck.lacking);
         let asked = asked.filter(|lacking| lacking.asked.is_some());
         asked.map(|lacking| now.ms_since(lacking.since)).max().unwrap_or(0)

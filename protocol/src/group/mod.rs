@@ -8,15 +8,19 @@
 //! is empty; [`Group::changes`]; commit all of it in one transaction; only then carry the outputs
 //! out. A step whose commit fails is undone by [`Group::load`].
 
+mod adopted;
 mod audit;
 mod classes;
 mod control;
+mod desync;
 mod epochs;
 mod error;
 mod gaps;
 mod inbox;
+mod notices;
 mod output;
 mod people;
+mod reads;
 mod receiving;
 mod records;
 mod seal;
@@ -26,7 +30,9 @@ mod sight;
 mod syncing;
 mod topics;
 mod verbs;
+mod view;
 mod wire;
+mod witness;
 
 use alloc::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -35,20 +41,23 @@ use alloc::{
 };
 use rand_core::CryptoRng;
 
-pub use self::{audit::Anchor, classes::class_of, error::*, output::*};
+pub use self::{adopted::Adopted, audit::Anchor, classes::class_of, error::*, output::*};
 use self::{
     audit::Audit,
     classes::Classing,
     control::{Answer, Asked},
+    desync::Own,
     epochs::Epoch,
-    gaps::{Lacking, Stuck},
+    gaps::{Missing, Stuck},
     inbox::Inboxes,
+    notices::Notices,
     people::People,
     receiving::{ChainState, Entry, Receiving},
     records::Dirty,
     sending::Sending,
     syncing::Peer,
     topics::KnownTopics,
+    witness::Witness,
 };
 #[cfg(test)]
 use crate::sim::world;
@@ -98,7 +107,10 @@ pub struct Group {
     gossip: Gossip,
     peers: BTreeMap<MemberId, Peer>,
     receipts: BTreeMap<ChainId, BTreeSet<u32>>,
-    gaps: BTreeMap<(ChainId, u32), Lacking>,
+    gaps: BTreeMap<(ChainId, u32), Missing>,
+    witness: Witness,
+    notices: Notices,
+    own: Own,
     heads: VecDeque<HeadRef>,
     lamport: u64,
     relays_up: bool,
@@ -132,6 +144,7 @@ enum Timer {
     Classes,
     Weekly,
     Full,
+    View,
 }
 
 impl Group {
@@ -166,6 +179,7 @@ impl Group {
                 Timer::Classes => self.class_some(cx.now),
                 Timer::Weekly => self.renew_weekly(&mut cx),
                 Timer::Full => self.renew_full(&mut cx),
+                Timer::View => self.tend_view(&mut cx),
             }
         }
     }
@@ -295,6 +309,7 @@ impl Group {
         self.set_timer(Timer::Classes, now);
         self.want_parked(now);
         self.watch_epoch(now);
+        self.take_stock_of_view(now);
         self.watch_lost(now);
         self.watch_handed(now);
         self.set_timer(Timer::Want, now.plus_ms(2_000));

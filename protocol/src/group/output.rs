@@ -134,6 +134,18 @@ pub enum Event {
         /// The index in it.
         index: u32,
     },
+    /// A message that was lacking can't be had: its keys are gone, or it was asked for an hour in
+    /// vain. It is taken all the same if it comes.
+    Undeliverable {
+        /// Who wrote it.
+        from: MemberId,
+        /// The chain.
+        chain: ChainId,
+        /// The index in it.
+        index: u32,
+    },
+    /// This node's state was older than what others had seen of it, and has caught up.
+    CaughtUp,
     /// The logs to follow or to write have changed: read [`super::Group::logs`] again.
     Logs,
     /// Members, their cards or addresses have changed: read [`super::Group::members`] again.
@@ -147,8 +159,27 @@ pub enum Event {
 /// What a person should look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alarm {
-    /// A member signed two different ops with one number.
+    /// A member signed two statements that no honest process makes: the proof is in
+    /// [`super::Group::notices`].
     Equivocation(MemberId),
+    /// A member's node was copied, or went on from a backup beside the first: see
+    /// [`super::Group::notices`].
+    Clone(MemberId),
+    /// A member's node went on from an older state, and says so.
+    Restored(MemberId),
+    /// What one member says of another's messages, or of its own, does not fit what is here, and
+    /// nobody shows which holds.
+    Contradiction {
+        /// Who says it.
+        by: MemberId,
+        /// Of whose messages.
+        about: MemberId,
+    },
+    /// This node's state is older than what others have seen of it: it reads, and sends again once
+    /// it has caught up.
+    OldState,
+    /// Another copy of this node goes on beside it.
+    Copied,
     /// A member's keys could not be opened here; it was asked for new ones.
     SlotFailed(MemberId),
     /// Messages of an unknown chain wait for its keys for over a minute.
@@ -156,6 +187,45 @@ pub enum Alarm {
     /// A relay's log of this group is full; another is begun. With the member who wrote more than
     /// half of what was read of it, if there is one.
     LogFull(Option<MemberId>),
+}
+
+/// A message that this member is entitled to and that has not come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// Who wrote it.
+    pub from: MemberId,
+    /// The chain.
+    pub chain: ChainId,
+    /// The index in it.
+    pub index: u32,
+    /// Since when it is known to exist.
+    pub since: Timestamp,
+    /// How it is known.
+    pub cause: GapCause,
+    /// How it stands.
+    pub state: GapState,
+}
+
+/// How it is known that a message exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GapCause {
+    /// A later one of the same chain came.
+    Skipped,
+    /// A message of this member follows it.
+    Named(MemberId),
+    /// Its sender's next bundle counts it.
+    Closed,
+    /// This member says that it has it.
+    Read(MemberId),
+}
+
+/// How far a gap is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GapState {
+    /// The others are asked for it.
+    Asked,
+    /// Asked for an hour in vain.
+    GivenUp,
 }
 
 /// A message by another member.

@@ -12,6 +12,7 @@ use super::{
     classes::Classes,
     control::{Asked, Said},
     gaps::Lacking,
+    notices::Learnt,
     records::Key,
     wire::{BundleWire, Control, Statement},
 };
@@ -19,6 +20,7 @@ use crate::{
     bundle::{self, OpenError, SLOTS_PER_PAGE, SignedHead},
     chain::{HeadRef, ReceiveChain, ReceiveError},
     envelope::{self, CONTROL, Header},
+    evidence::Notice,
     gossip::Origin,
     ids::{ChainId, EnvelopeId, MemberId, Timestamp},
     limits::{BUCKETS, CHAINS_PER_INCARNATION, LAMPORT_LEAP, MESSAGE_HEADS, PARKED, PARKED_BYTES},
@@ -31,8 +33,6 @@ const HELD: usize = 256;
 const CHAINS: usize = 4096;
 /// Chains of one sender that stay open while messages of them are lacking.
 const UNREAD_CHAINS: usize = 256;
-/// Receipts are gathered this long, in milliseconds.
-const RECEIPTS_MS: u64 = 120;
 /// A bundle that does not come by itself is asked for after this long, in milliseconds.
 const WANT_MS: u64 = 400;
 
@@ -203,7 +203,9 @@ impl Group {
         if matches!(statement, Statement::Inbox(_)) {
             self.take_inbox(cx.now, &opened);
         }
-        if control.from == self.me {
+        // What this node said itself it knows, unless another run or a copy of it said it.
+        if control.from == self.me && !matches!(statement, Statement::Bundle(_) | Statement::Ops(_))
+        {
             return Ok(());
         }
         // Ops, and the bundles that ride with them, are judged by their own signatures: they may be
@@ -234,7 +236,10 @@ impl Group {
             self.want_bundle(cx.now, header.chain);
             return Ok(());
         };
-        let ChainState::Open(chain) = &entry.state else { return Ok(()) };
+        let ChainState::Open(chain) = &entry.state else {
+            self.claimed(cx.now, header.chain, header.index);
+            return Ok(());
+        };
         let (opened, chain) = match chain.open(&self.id, header.index, bytes) {
             Ok(opened) => opened,
             Err(ReceiveError::Replay) => return Ok(()),
@@ -249,11 +254,18 @@ impl Group {
         }
         self.dirty.mark(Key::Chain(header.chain));
         self.count_written(from, bytes.len());
+        self.bear_witness(
+            cx,
+            from,
+            HeadRef { chain: header.chain, index: header.index, id: opened.id },
+            &opened,
+        );
         let content = opened.content;
         self.lamport = self.lamport.max(content.lamport.min(self.lamport + LAMPORT_LEAP));
         self.follow(HeadRef { chain: header.chain, index: header.index, id: opened.id });
         self.receipts.entry(header.chain).or_default().insert(header.index);
-        self.set_timer(Timer::Receipts, cx.now.plus_ms(RECEIPTS_MS));
+        let gathering = self.gathering_ms(cx);
+        self.set_timer(Timer::Receipts, cx.now.plus_ms(gathering));
         self.dirty.mark(Key::Receipts);
         let (chain, index) = (header.chain, header.index);
         self.out.push_back(Output::Archive { chain, index, envelope: bytes.into() });
@@ -293,11 +305,17 @@ impl Group {
         }
         // One's own from an earlier membership or a lost state is a chain like any not for this node.
         let chain = head.chain();
+        self.answers.remove(&Asked::Head(chain));
         if !wire.pages.is_empty() || head.pages() == 0 {
             self.answers.remove(&Asked::Bundle(chain));
         }
         let pages: Vec<Vec<u8>> = wire.pages.into_iter().map(Into::into).collect();
         if let Some(entry) = self.receiving.chains.get_mut(&chain) {
+            if entry.head.pages_hash() != head.pages_hash() {
+                let notice = Notice::pages(&entry.head, &head);
+                self.learn(cx, notice, Learnt::Here);
+                return;
+            }
             if add_pages(&entry.head, &mut entry.pages, pages) {
                 self.dirty.mark(Key::Bundle(chain));
             }
@@ -305,6 +323,12 @@ impl Group {
         }
         if !self.receiving.held.contains_key(&chain) && self.receiving.held.len() >= HELD {
             self.receiving.held.pop_first();
+        }
+        if let Some(held) = self.receiving.held.get(&chain)
+            && held.head.pages_hash() != head.pages_hash()
+        {
+            let notice = Notice::pages(&held.head, &head);
+            self.learn(cx, notice, Learnt::Here);
         }
         let held =
             self.receiving.held.entry(chain).or_insert_with(|| Held { head, pages: Vec::new() });
@@ -335,7 +359,11 @@ impl Group {
             return;
         }
         let Some(position) = position else {
+            let is_own = said.sender == self.me;
             self.accept(cx, chain, ChainState::NotForMe);
+            if is_own {
+                self.take_own(cx, chain, &view);
+            }
             return;
         };
         let number = position / SLOTS_PER_PAGE;
@@ -350,7 +378,6 @@ impl Group {
         let pair = self.receiving.pairs.get(&sender).unwrap_or(&before);
         match bundle::open(&held.head, page, position, cx.me, pair) {
             Ok(opened) => {
-                let closing = said.closing;
                 self.receiving.pairs.insert(sender, opened.pair);
                 self.dirty.mark(Key::PairReceive(sender));
                 self.accept(cx, chain, ChainState::Open(opened.chain));
@@ -361,9 +388,6 @@ impl Group {
                     // Whoever asked for a topic has this one now.
                     self.answers.retain(|asked, _| !matches!(asked, Asked::Topic(_)));
                     self.learn_topic(cx, topic);
-                }
-                if let Some(closing) = closing {
-                    self.note_closing(cx.now, sender, &closing);
                 }
                 self.retire_chains(sender);
                 self.take_parked(cx, chain);
@@ -394,6 +418,7 @@ impl Group {
             }
         }
         self.evict_chains();
+        self.take_up_named(cx, chain);
     }
 
     /// Keeps the newest chains of a sender readable, and older ones until they are read to their
@@ -448,7 +473,9 @@ impl Group {
             let Some((_, _, chain)) = of.into_values().max_by_key(|(count, _, _)| *count) else {
                 return;
             };
-            self.receiving.chains.remove(&chain);
+            let gone = self.receiving.chains.remove(&chain);
+            let is_own = gone.is_some_and(|gone| gone.head.head().sender == self.me);
+            self.forget_chain(chain, is_own);
             self.dirty.mark(Key::Bundle(chain));
             self.dirty.mark(Key::Chain(chain));
             self.dirty.mark(Key::Classes(chain));
@@ -473,7 +500,7 @@ impl Group {
         }
     }
 
-    fn want_bundle(&mut self, now: Timestamp, chain: ChainId) {
+    pub(super) fn want_bundle(&mut self, now: Timestamp, chain: ChainId) {
         let wanted = &mut self.receiving.wanted;
         if wanted.contains_key(&chain) {
             return;
@@ -509,6 +536,10 @@ impl Group {
                 indexes: indexes.into_iter().collect(),
             })
             .collect();
+        if !self.gives_receipts() {
+            self.tell_reads(cx, &statements, &topics);
+            return;
+        }
         for receipts in statements.chunks(32) {
             self.publish_control(cx, &Statement::Receipt(receipts.into()), &topics);
         }

@@ -16,14 +16,17 @@ use super::{
     Change, Group, GroupState, Timer,
     audit::Audit,
     classes::{Classes, Classing},
+    desync::Own,
     epochs::Epoch,
     gaps::Stuck,
     inbox::Inboxes,
+    notices::Notices,
     people::People,
     receiving::{ChainState, Entry, Receiving},
     sending::Sending,
     topics::KnownTopics,
     wire::{BundleWire, Indexes, Presence},
+    witness::Witness,
 };
 use crate::{
     audit::AuditLog,
@@ -31,6 +34,7 @@ use crate::{
     chain::{HeadRef, ReceiveChain},
     codec,
     endpoint::Endpoint,
+    evidence::Subject,
     gossip::Gossip,
     identity::SignedCard,
     ids::{ChainId, EnvelopeId, MemberId, OpId, Timestamp},
@@ -61,6 +65,11 @@ pub(super) enum Key {
     /// Topics from the inbox.
     HandedOver,
     Classes(ChainId),
+    /// Of a chain, sixteen messages.
+    Evidence(ChainId, u8),
+    Own,
+    Notice(Subject),
+    Gaps(ChainId),
 }
 
 /// The records that have changed since they were last taken.
@@ -177,9 +186,16 @@ impl Key {
             Self::Inbox(id) => (21, &id.0),
             Self::HandedOver => (22, &[]),
             Self::Classes(id) => (30, &id.0),
+            Self::Evidence(id, _) => (14, &id.0),
+            Self::Own => (15, &[]),
+            Self::Notice(subject) => (16, &subject.0),
+            Self::Gaps(id) => (17, &id.0),
         };
         let mut bytes = Vec::from([kind]);
         bytes.extend_from_slice(id);
+        if let Self::Evidence(_, block) = self {
+            bytes.push(block);
+        }
         bytes
     }
 
@@ -202,6 +218,13 @@ impl Key {
             21 => Self::Inbox(MemberId::from_slice(id)?),
             22 => Self::HandedOver,
             30 => Self::Classes(ChainId::from_slice(id)?),
+            14 => {
+                let (block, id) = id.split_last()?;
+                Self::Evidence(ChainId::from_slice(id)?, *block)
+            }
+            15 => Self::Own,
+            16 => Self::Notice(Subject(id.try_into().ok()?)),
+            17 => Self::Gaps(ChainId::from_slice(id)?),
             _ => return None,
         })
     }
@@ -329,6 +352,10 @@ impl Group {
                 let classes = entry.map(|entry| &entry.classes);
                 classes.filter(|it| **it != Classes::default()).map(codec::encode)
             }
+            Key::Evidence(chain, block) => self.evidence_record(&chain, block),
+            Key::Own => self.own_record(),
+            Key::Notice(subject) => self.notice_record(&subject),
+            Key::Gaps(chain) => self.gaps_record(&chain),
         }
     }
 
@@ -401,6 +428,10 @@ impl Group {
             Key::HandedOver => {
                 self.load_handed(value).map_err(|_| SnapshotError::Damaged)?;
             }
+            Key::Evidence(chain, _) => self.load_evidence(chain, value)?,
+            Key::Own => self.load_own(value)?,
+            Key::Notice(_) => self.load_notice(value)?,
+            Key::Gaps(chain) => self.load_gaps(chain, value)?,
         }
         Ok(())
     }
@@ -422,6 +453,9 @@ impl Group {
             peers: BTreeMap::new(),
             receipts: BTreeMap::new(),
             gaps: BTreeMap::new(),
+            witness: Witness::default(),
+            notices: Notices::default(),
+            own: Own::default(),
             heads: VecDeque::new(),
             lamport: 0,
             relays_up: false,

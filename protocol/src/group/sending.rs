@@ -12,11 +12,12 @@ use super::{
     classes::Classes,
     records::Key,
     wire::{BundleWire, Control, Statement},
+    witness::Kept,
 };
 use crate::{
     audit::{Fact, RotationReason},
     bundle::{self, Bundle, Closing, Recipient, Terms},
-    chain::{Draft, SealError, SendChain},
+    chain::{Draft, HeadRef, SealError, SendChain},
     envelope::{self, CARRIED_MAX, CONTROL, Header},
     gossip::Origin,
     ids::{ChainId, MemberId, Timestamp},
@@ -79,6 +80,12 @@ impl Group {
         if self.state != GroupState::Active {
             return Err(NotReady::NotAMember);
         }
+        if self.is_behind() {
+            return Err(NotReady::Behind);
+        }
+        if self.own.is_held(now) {
+            return Err(NotReady::NotSynced);
+        }
         let alone = self.ops.resolve().members.len() <= 1;
         let synced = alone
             || self.relays_up
@@ -128,6 +135,8 @@ impl Group {
                 SealError::ChainFull | SealError::Heads => NotReady::NoTopic.into(),
             })?;
         let (id, index) = (chain.id(), sealed.index);
+        let kept = Kept { id: sealed.id, content: sealed.hash, signature: sealed.signature };
+        self.keep(HeadRef { chain: id, index, id: sealed.id }, kept);
         self.lamport = lamport;
         self.dirty.mark(Key::Meta);
         if let Some(Entry { state: ChainState::Mine { count }, .. }) =
@@ -156,6 +165,11 @@ impl Group {
         topic: Option<&TopicSecret>,
         under: &[[u8; 32]],
     ) {
+        // Whose state is old goes on with a new chain once it has caught up.
+        if self.is_behind() {
+            self.sending.asked = Some(RotationReason::Restart);
+            return;
+        }
         self.join_heads(cx, under);
         self.note_end(cx);
         let roster = self.ops.resolve().roster(self.id);

@@ -16,6 +16,7 @@ impl Group {
     pub(crate) fn all_records(&mut self) -> BTreeMap<Vec<u8>, Vec<u8>> {
         self.mark_all();
         self.dirty.mark(Key::Receipts);
+        self.mark_view();
         self.sending.pairs.keys().for_each(|id| self.dirty.mark(Key::PairSend(*id)));
         self.sending.inits.keys().for_each(|id| self.dirty.mark(Key::Inits(*id)));
         self.receiving.pairs.keys().for_each(|id| self.dirty.mark(Key::PairReceive(*id)));

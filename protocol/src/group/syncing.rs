@@ -70,6 +70,7 @@ impl Group {
         self.tell_summary(member);
         self.tell_presence(member);
         self.tell_inbox(member);
+        self.tell_notices(member);
         self.set_timer(Timer::Hello, cx.now.plus_ms(HELLO_MS));
         self.set_timer(Timer::Resync, cx.now.plus_ms(AGAIN_MS));
         self.ask_anew(cx.now);
@@ -94,6 +95,7 @@ impl Group {
         let current = topics.map(|topic| topic.log).any(|current| current == log);
         if current && !self.relays_up {
             self.relays_up = true;
+            self.set_timer(Timer::View, cx.now);
             self.out.push_back(Output::Event(Event::Ready));
         }
     }
@@ -134,7 +136,10 @@ impl Group {
             Frame::Prune => self.gossip.on_prune(from),
             Frame::Summary(summary) => self.take_summary(cx.now, from, &summary),
             Frame::Data(data) => self.take_data(cx, from, data),
-            Frame::Done => self.on_done(from),
+            Frame::Done => {
+                self.on_done(from);
+                self.set_timer(Timer::View, cx.now);
+            }
             Frame::Want(want) => self.take_want(from, &want),
             Frame::Hello => self.take_hello(cx.now, from),
             Frame::Presence(presence) => self.take_presence(from, presence),
@@ -143,6 +148,7 @@ impl Group {
                 // What does not open is dropped; the channel's peer learns nothing.
                 let _ = self.take_sealed(cx, &sealed);
             }
+            Frame::Notices(notices) => self.take_notices(cx, &notices),
         }
         Ok(())
     }
@@ -248,6 +254,7 @@ impl Group {
         if peer.answered.is_some_and(|answered| now.ms_since(answered) < HELLO_MS) {
             return;
         }
+        self.hear_of_own(now, &summary.chains);
         let lacks: Vec<_> =
             summary.chains.iter().filter_map(|theirs| self.lacking(&from, theirs)).collect();
         let Some(peer) = self.peers.get_mut(&from) else { return };
@@ -344,7 +351,11 @@ impl Group {
     }
 
     fn send_bundle(&mut self, to: MemberId, chain: &ChainId) {
-        let Some(bundle) = self.bundle_wire(chain) else { return };
+        let Some(mut bundle) = self.bundle_wire(chain) else { return };
+        // The head tells that the chain is not for it.
+        if !self.may_have(&to, chain) {
+            bundle.pages.clear();
+        }
         let head = bundle.head;
         let mut parts: Vec<Vec<ByteVec>> =
             bundle.pages.into_iter().map(|page| Vec::from([page])).collect();

@@ -140,7 +140,7 @@ impl Group {
         request: &Admission<'_>,
     ) -> Result<Vec<u8>, AdmitError> {
         let joiner = request.card.card().member;
-        if self.state != GroupState::Active || self.write_topics().is_empty() {
+        if self.check_active().is_err() {
             return Err(AdmitError::NotAllowed);
         }
         if self.came_by(&joiner, request.invite) {
@@ -237,7 +237,7 @@ impl Group {
     /// What is due when no topic to write to has become known here: a new one, begun under those
     /// of before, which the others still read.
     pub(super) fn find_lost<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>) {
-        if self.write_topics().is_empty() {
+        if self.write_topics().is_empty() && !self.is_behind() {
             let under = self.topics_to_ask_under();
             let topic = TopicSecret::generate(cx.rng);
             let kind = Kind::Refresh { topic_commit: Some(topic.commit()) };
@@ -277,6 +277,9 @@ impl Group {
     fn check_active(&self) -> Result<(), VerbError> {
         if self.state != GroupState::Active {
             return Err(VerbError::NotAMember);
+        }
+        if self.is_behind() {
+            return Err(VerbError::Behind);
         }
         if self.write_topics().is_empty() { Err(VerbError::NoTopic) } else { Ok(()) }
     }

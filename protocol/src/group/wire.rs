@@ -7,8 +7,10 @@ use minicbor::{Decode, Encode, bytes::ByteVec};
 use zeroize::Zeroize;
 
 use crate::{
-    codec, gossip,
-    ids::{ChainId, EnvelopeId, GroupId, MemberId, OpId, Timestamp},
+    codec,
+    evidence::{Notice, Record},
+    gossip,
+    ids::{ChainId, EnvelopeId, GroupId, MemberId, MessageId, OpId, Timestamp},
     sign::{BadSignature, Context, Signature, SigningSecret, verify},
 };
 
@@ -42,6 +44,14 @@ pub(super) enum Statement {
     SlotNack(ChainId),
     /// 7: what the sender lacks.
     Want(Want),
+    /// 10: a proof of equivocation, or a suspicion of a clone.
+    Notice(Notice),
+    /// 11: how far the sender has read chains.
+    Reads(Vec<ReadTo>),
+    /// 12: what the sender has where it was told of something else, and of its own chains.
+    Compare(Compare),
+    /// 13: what a member signed beyond what it told.
+    Shown(Shown),
     /// 14: where the sender's inbox is.
     Inbox(InboxAddress),
     /// 15: something sealed to one member whose inbox is not known to the sender.
@@ -92,6 +102,61 @@ pub(super) struct Sealed {
     pub to: MemberId,
     #[cbor(n(1), with = "minicbor::bytes")]
     pub sealed: Vec<u8>,
+}
+
+/// How far a chain was read.
+#[derive(Clone, Encode, Decode)]
+#[cbor(array)]
+pub(super) struct ReadTo {
+    #[n(0)]
+    pub chain: ChainId,
+    /// The lowest index that was read since it was told last.
+    #[n(1)]
+    pub first: u32,
+    /// One more than the highest index read.
+    #[n(2)]
+    pub next: u32,
+    /// The id of the message before that.
+    #[n(3)]
+    pub last: Option<MessageId>,
+    /// Indexes between them that are lacking.
+    #[n(4)]
+    pub missing: Vec<u32>,
+}
+
+/// What a member has, to be compared.
+#[derive(Encode, Decode)]
+#[cbor(array)]
+pub(super) struct Compare {
+    /// The sender's own newest chains.
+    #[n(0)]
+    pub own: Vec<Counted>,
+    /// Messages of others that were named otherwise.
+    #[n(1)]
+    pub records: Vec<Record>,
+}
+
+/// A chain and how many messages it carried.
+#[derive(Clone, Encode, Decode)]
+#[cbor(array)]
+pub(super) struct Counted {
+    #[n(0)]
+    pub chain: ChainId,
+    #[n(1)]
+    pub count: u32,
+}
+
+/// What a member signed beyond what it told of its own chains.
+#[derive(Encode, Decode)]
+#[cbor(array)]
+pub(super) struct Shown {
+    #[n(0)]
+    pub to: MemberId,
+    /// Bundle heads.
+    #[n(1)]
+    pub heads: Vec<ByteVec>,
+    #[n(2)]
+    pub records: Vec<Record>,
 }
 
 /// A bundle on the wire.
@@ -184,6 +249,9 @@ pub(super) enum Frame {
     /// What goes to the receiver's inbox too.
     #[n(13)]
     Sealed(#[n(0)] ByteVec),
+    /// Proofs and suspicions that the sender keeps.
+    #[n(10)]
+    Notices(#[n(0)] Vec<ByteVec>),
 }
 
 /// One page of what a node has.
@@ -340,6 +408,10 @@ impl Control {
             14 => Statement::Inbox(read(&self.payload)?),
             15 => Statement::Sealed(read(&self.payload)?),
             16 => Statement::HandOver(read(&self.payload)?),
+            10 => Statement::Notice(read(&self.payload)?),
+            11 => Statement::Reads(read(&self.payload)?),
+            12 => Statement::Compare(read(&self.payload)?),
+            13 => Statement::Shown(read(&self.payload)?),
             _ => return Err(Unknown),
         })
     }
@@ -358,6 +430,10 @@ impl Statement {
             Self::Inbox(address) => (14, codec::encode(address)),
             Self::Sealed(sealed) => (15, codec::encode(sealed)),
             Self::HandOver(topic) => (16, codec::encode(topic)),
+            Self::Notice(notice) => (10, codec::encode(notice)),
+            Self::Reads(reads) => (11, codec::encode(reads)),
+            Self::Compare(compare) => (12, codec::encode(compare)),
+            Self::Shown(shown) => (13, codec::encode(shown)),
         }
     }
 }

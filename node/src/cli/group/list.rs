@@ -41,6 +41,9 @@ struct Line<'a> {
 pub fn row(group: &GroupSummary) -> Vec<String> {
     let standing = match group.state {
         GroupState::Active => show::count(group.members, "member"),
+        GroupState::Desynced => {
+            format!("{}; catching up: this state is old", show::count(group.members, "member"))
+        }
         GroupState::Removed => "you were removed".into(),
         GroupState::Left => "you have left".into(),
     };
@@ -48,5 +51,13 @@ pub fn row(group: &GroupSummary) -> Vec<String> {
         0 => String::new(),
         n => format!("{} waiting: {}", show::count(n, "message"), show::safe(&group.waiting_for)),
     };
-    vec![show::safe(&group.name), show::short(&group.id).into(), standing, waiting]
+    let mut notes = Vec::from([waiting]);
+    if group.missing > 0 {
+        notes.push(format!("{} missing", show::count(group.missing, "message")));
+    }
+    if group.warnings > 0 {
+        notes.push("look at `wattle group show`".into());
+    }
+    notes.retain(|note| !note.is_empty());
+    vec![show::safe(&group.name), show::short(&group.id).into(), standing, notes.join("; ")]
 }

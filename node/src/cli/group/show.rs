@@ -1,6 +1,6 @@
 //! `wattle group show`.
 
-use node::api::types::{Path, Person, Role};
+use node::api::types::{Adopted, Gap, Path, Person, Role};
 
 use super::list;
 use crate::cli::{Place, exit, exit::Exit, show};
@@ -29,8 +29,15 @@ impl Show {
         for relay in &group.relays {
             show::data(format_args!("relay        {}", show::safe(relay)))?;
         }
+        show::data(format_args!("view         {}", adopted(&group.adopted)))?;
         for line in show::table(&group.people.iter().map(row).collect::<Vec<_>>()) {
             show::data(format_args!("  {line}"))?;
+        }
+        for line in group.gaps.iter().map(gap) {
+            show::data(format_args!("missing      {line}"))?;
+        }
+        for notice in &group.notices {
+            show::data(format_args!("look at this: {}", show::safe(&notice.text)))?;
         }
         Ok(Exit::Done)
     }
@@ -44,8 +51,39 @@ fn row(person: &Person) -> Vec<String> {
     };
     let path = if person.me { "you" } else { path(person.path) };
     let id = show::short(&person.member.id);
-    vec![show::name(&person.member), id.into(), role.into(), path.into()]
+    let digits = show::safe(&person.fingerprint);
+    vec![show::name(&person.member), id.into(), role.into(), path.into(), digits]
 }
+
+/// How far the members have come with this view.
+fn adopted(adopted: &Adopted) -> String {
+    let all = adopted.under.len() + adopted.waiting.len();
+    if adopted.waiting.is_empty() {
+        return format!("all {all} members send under it");
+    }
+    let names: Vec<_> =
+        adopted.waiting.iter().take(NAMES).map(|it| format!("@{}", show::name(it))).collect();
+    let more = match adopted.waiting.len().saturating_sub(NAMES) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let under = adopted.under.len();
+    format!("{under} of {all} members send under it; waiting for {}{more}", names.join(", "))
+}
+
+/// What is missing of somebody.
+fn gap(gap: &Gap) -> String {
+    let missing = show::count(gap.missing, "message");
+    let vain = match gap.given_up {
+        0 => String::new(),
+        n => format!("; asked an hour in vain for {n}"),
+    };
+    let (from, known) = (show::name(&gap.from), show::safe(&gap.known_by));
+    format!("{missing} from {from} since {}: {known}{vain}", show::safe(&gap.since))
+}
+
+/// Names shown of those who are waited for.
+const NAMES: usize = 5;
 
 /// How somebody is reached, in words.
 pub fn path(path: Path) -> &'static str {

@@ -1,0 +1,53 @@
+//! What a group's view tells of its members: who has adopted it, what is missing, what does not go
+//! together.
+
+use serde::{Deserialize, Serialize};
+
+use super::MemberRef;
+
+/// Who sends under this node's view of the group.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adopted {
+    /// Whose newest keys are sealed to exactly these members.
+    pub under: Vec<MemberRef>,
+    /// Who has not shown it yet.
+    pub waiting: Vec<MemberRef>,
+}
+
+/// Messages of one writer that are known to exist and have not come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// Who wrote them.
+    pub from: MemberRef,
+    /// How many.
+    pub missing: u64,
+    /// Since when the first of them is missing.
+    pub since: String,
+    /// How many of them were asked for an hour in vain.
+    pub given_up: u64,
+    /// How they are known, in words.
+    pub known_by: String,
+}
+
+/// Statements of a member that don't go together, each checked by its signature.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    /// Whose they are.
+    pub member: MemberRef,
+    /// What they show.
+    pub kind: NoticeKind,
+    /// The same in words, and what to do.
+    pub text: String,
+    /// The statements, in hexadecimal: whoever has the group's id can check them.
+    pub proof: String,
+}
+
+/// What statements that don't go together show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NoticeKind {
+    /// Proof of a lie.
+    Equivocation,
+    /// A restored backup, or a copied device.
+    Clone,
+}

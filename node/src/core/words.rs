@@ -1,0 +1,92 @@
+//! What members signed that does not go together, and what is missing, in words.
+
+use std::collections::BTreeMap;
+
+use protocol::{
+    evidence::Verdict,
+    group::{GapCause, GapState, Group},
+    ids::{MemberId, Timestamp},
+};
+
+use crate::{
+    api::types::{Adopted, Gap, MemberRef, Notice, NoticeKind},
+    store::{hex, rfc3339},
+};
+
+pub(super) fn equivocation(name: &str, me: bool) -> String {
+    if me {
+        return "It is proven that this identity signed two different statements under one number: \
+                another copy of this node is at work, or its key was stolen. Stop the copy, or join \
+                again with a new identity."
+            .into();
+    }
+    format!(
+        "It is proven that {name} signed two different statements under one number: {name} tells \
+         members different things, or somebody else has the key. Ask them by another way, and \
+         remove them if in doubt."
+    )
+}
+
+pub(super) fn clone(name: &str, me: bool) -> String {
+    if me {
+        return "Members see two copies of this node at work: a restored backup or a copy of this \
+                machine? Stop one of the two."
+            .into();
+    }
+    format!(
+        "{name}'s node went on from one state in two ways: a backup was restored, or the device was \
+         copied. Ask {name} which; if neither, remove them."
+    )
+}
+
+/// A member by its id and the name on its newest card.
+fn named(group: &Group, member: &MemberId) -> MemberRef {
+    let name = group.card(member).map(|card| card.card().name.clone());
+    MemberRef { id: member.to_string(), name: name.unwrap_or_default() }
+}
+
+/// Who sends under this view.
+pub(super) fn adopted(group: &Group) -> Adopted {
+    let adopted = group.adopted();
+    let all = |members: Vec<MemberId>| members.iter().map(|it| named(group, it)).collect();
+    Adopted { under: all(adopted.under), waiting: all(adopted.waiting) }
+}
+
+/// What is missing, by writer.
+pub(super) fn gaps(group: &Group) -> Vec<Gap> {
+    let mut by_writer: BTreeMap<MemberId, (u64, Timestamp, u64, GapCause)> = BTreeMap::new();
+    for gap in group.gaps() {
+        let of = by_writer.entry(gap.from).or_insert((0, gap.since, 0, gap.cause));
+        of.0 += 1;
+        of.1 = of.1.min(gap.since);
+        of.2 += u64::from(gap.state == GapState::GivenUp);
+    }
+    let gap = |(from, (missing, since, given_up, cause)): (MemberId, _)| {
+        let known_by = match cause {
+            GapCause::Skipped => "a later message of the same writer came".into(),
+            GapCause::Named(by) => format!("{} has answered to it", named(group, &by).name),
+            GapCause::Closed => "the writer's next keys count it".into(),
+            GapCause::Read(by) => format!("{} has it", named(group, &by).name),
+        };
+        Gap { from: named(group, &from), missing, since: rfc3339(since), given_up, known_by }
+    };
+    by_writer.into_iter().map(gap).collect()
+}
+
+/// What members signed that does not go together.
+pub(super) fn notices(group: &Group, me: MemberId) -> Vec<Notice> {
+    let notices = group.notices();
+    notices
+        .map(|(finding, notice)| {
+            let member = named(group, &finding.accused);
+            let is_me = finding.accused == me;
+            let (kind, text) = match finding.verdict {
+                Verdict::Equivocation => {
+                    (NoticeKind::Equivocation, equivocation(&member.name, is_me))
+                }
+                Verdict::Clone => (NoticeKind::Clone, clone(&member.name, is_me)),
+            };
+            Notice { member, kind, text, proof: hex(&notice.to_bytes()) }
+        })
+        .collect()
+}

@@ -14,7 +14,7 @@ use protocol::{
     ids::Timestamp,
     invite::{InviteCode, InviteSecret},
     join::{Host, JoinStep, Joiner, Offer},
-    membership::Policy,
+    membership::{AdmitMode, Policy},
     noise::NoiseKey,
 };
 use rand_chacha::ChaCha20Rng;
@@ -80,7 +80,8 @@ fn main() -> Result<()> {
 fn invite(ana: &mut Person, group: &mut Group) -> Result<InviteCode> {
     let secret = InviteSecret::generate(&mut ana.rng);
     let expires = now().plus_ms(60_000);
-    group.invite(ana.cx(), &secret.record(), InviteTerms { max_uses: 1, expires })?;
+    let terms = InviteTerms { max_uses: 1, expires, mode: AdmitMode::Auto, strict: true };
+    group.invite(ana.cx(), &secret.record(), terms)?;
     Ok(InviteCode {
         group_prefix: *group.id().0.first_chunk().context("ids are longer")?,
         secret,

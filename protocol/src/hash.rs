@@ -61,6 +61,9 @@ labels! {
     InviteWrite = "wt1 inv boxw";
     InviteRead = "wt1 inv boxr";
     InviteMail = "wt1 inv mail";
+    JoinRequest = "wt1 join req";
+    LetterKey = "wt1 letter key";
+    LetterPart = "wt1 letter part";
     Fingerprint = "wt1 fp";
     Audit = "wt1 audit";
     Card = "wt1 card id";

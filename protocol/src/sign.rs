@@ -23,6 +23,10 @@ pub enum Context {
     Message,
     /// The proof that a joiner holds an invite.
     Join,
+    /// The same proof by a joiner who asks by letter.
+    JoinRequest,
+    /// An admin's answer to such a joiner.
+    Letter,
     /// A control statement: receipts, presence, requests for repair.
     Notice,
     /// A statement to one member's inbox.
@@ -42,6 +46,8 @@ impl Context {
             Self::Bundle => b"wt1/bundle\0",
             Self::Message => b"wt1/msg\0",
             Self::Join => b"wt1/join\0",
+            Self::JoinRequest => b"wt1/joinreq\0",
+            Self::Letter => b"wt1/letter\0",
             Self::Notice => b"wt1/notice\0",
             Self::Inbox => b"wt1/inbox\0",
             Self::Audit => b"wt1/audit\0",

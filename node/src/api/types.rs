@@ -407,6 +407,25 @@ pub enum What {
         /// Whether this was this node's own member.
         me: bool,
     },
+    /// Somebody was admitted, and the admission does not count: two admins acted at once, and the
+    /// more senior one's act stands.
+    NotAdmitted {
+        /// Who.
+        member: MemberRef,
+        /// By whom.
+        by: MemberRef,
+        /// Whether this was this node's own member.
+        me: bool,
+        /// Why, in words.
+        why: String,
+    },
+    /// What this node knows of the group is the word of the admin who let it in, so far.
+    ViewUnconfirmed {
+        /// That admin.
+        by: MemberRef,
+    },
+    /// Somebody else, or the group's log, has told what is new since.
+    ViewConfirmed,
     /// Somebody left.
     MemberLeft {
         /// Who.

@@ -183,6 +183,18 @@ fn note(what: &What) -> Option<String> {
             format!("{} was retired with the recovery code: that machine is lost", name(member))
         }
         What::MemberLeft { member } => format!("{} left", name(member)),
+        What::NotAdmitted { me: true, why, .. } => {
+            format!("you are not in after all: {}", show::safe(why))
+        }
+        What::NotAdmitted { member, why, .. } => {
+            format!("{} is not in after all: {}", name(member), show::safe(why))
+        }
+        What::ViewUnconfirmed { by } => format!(
+            "unconfirmed view: who is in this group is {}'s word alone, until somebody else or the \
+             relay has spoken",
+            name(by)
+        ),
+        What::ViewConfirmed => "the view is confirmed".into(),
         What::Gap { from, missing } => {
             let missing = show::count(*missing, "message");
             format!("{missing} from {} missing; asking the members for them", name(from))

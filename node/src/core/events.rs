@@ -1,7 +1,7 @@
 //! What happens in groups, as rows and as events that people see.
 
 use protocol::{
-    group::{self, Alarm, Group, GroupState},
+    group::{self, Alarm, Group, GroupState, Unadmitted},
     ids::MemberId,
 };
 
@@ -65,6 +65,17 @@ impl Step<'_> {
                 let member = self.named(group, member)?;
                 self.emit(Some(id), What::MemberRetired { member, me })
             }
+            Event::Unadmitted { member, by, why } => {
+                (self.after.members, self.after.logs) = (true, true);
+                let me = member == self.me.member();
+                if me {
+                    self.tx.clear_outbox(id)?;
+                }
+                let (member, by) = (self.named(group, member)?, self.named(group, by)?);
+                let why = unadmitted(why).into();
+                self.emit(Some(id), What::NotAdmitted { member, by, me, why })
+            }
+            Event::Confirmed => self.emit(Some(id), What::ViewConfirmed),
             Event::Policy => {
                 (self.after.members, self.after.logs) = (true, true);
                 self.tx.put_group(id, &group.policy().name, self.now)
@@ -236,6 +247,17 @@ fn class_of(class: &group::Class) -> Class {
         group::Class::Ok => Class::Ok,
         group::Class::StaleView(_) => Class::StaleView,
         group::Class::PostCut => Class::PostCut,
+    }
+}
+
+/// Why an admission came to nothing, in words.
+fn unadmitted(why: Unadmitted) -> &'static str {
+    match why {
+        Unadmitted::Used => "the invite was used by somebody else at the same moment",
+        Unadmitted::Revoked => "the invite was revoked at the same moment",
+        Unadmitted::Admitter => {
+            "whoever made the invite, or admitted by it, lost the right to at the same moment"
+        }
     }
 }
 

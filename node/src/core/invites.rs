@@ -10,6 +10,7 @@ use protocol::{
         Host, Offer, RefusedReason,
         mailbox::{self, Direction, MailFrame},
     },
+    membership::AdmitMode,
     relay_log::LogKeys,
 };
 use zeroize::Zeroizing;
@@ -96,7 +97,9 @@ impl Core {
             ended: None,
         };
         self.step(id, now, |group, step| {
-            group.invite(step.cx(), &record, InviteTerms { max_uses: uses, expires })?;
+            let terms =
+                InviteTerms { max_uses: uses, expires, mode: AdmitMode::Auto, strict: true };
+            group.invite(step.cx(), &record, terms)?;
             step.tx.put_invite(&row)?;
             Ok::<_, VerbError>(())
         })?;

@@ -25,6 +25,7 @@ use super::{
 use crate::{
     ids::{LogId, OpId},
     limits,
+    membership::AdmitMode,
 };
 
 /// Schedules of one test run; WATTLE_SEEDS asks for more, WATTLE_SEED for the first of them.
@@ -194,7 +195,12 @@ impl Chaos {
     fn join(&mut self, host: usize, at: usize) {
         self.note(format!("{host} admits {at}"));
         let secret = crate::invite::InviteSecret::generate(&mut self.world.rng);
-        let terms = InviteTerms { max_uses: 1, expires: self.world.now.plus_ms(1_000_000) };
+        let terms = InviteTerms {
+            max_uses: 1,
+            expires: self.world.now.plus_ms(1_000_000),
+            mode: AdmitMode::Auto,
+            strict: true,
+        };
         let invited =
             self.world.attempt(host, |group, cx| group.invite(cx, &secret.record(), terms));
         if invited.is_err() {

@@ -161,7 +161,7 @@ impl Group {
                     Event::Retired { member: *member }
                 }
                 Some(op) => Event::Removed { member: *member, by: op.author() },
-                None => Event::Left { member: *member },
+                None => self.unadmitted(member, &ops).unwrap_or(Event::Left { member: *member }),
             });
         }
         if ops.iter().any(|op| matches!(op.body().kind, Kind::SetPolicy { .. })) {
@@ -193,6 +193,7 @@ impl Group {
         }
         self.out.push_back(Output::Event(Event::Logs));
         self.watch_classes(cx, &ops);
+        self.watch_unadmitted(cx, before, &ops);
         self.watch_returns(&ops);
         self.watch_own_ops(cx, &ops);
         self.judge_held(cx);

@@ -58,8 +58,8 @@ pub enum AdmitError {
     /// No more room.
     #[error("the group is full")]
     Full,
-    /// This node may not admit anybody.
-    #[error("not an admin of this group")]
+    /// This node may not admit anybody, or not by this invite.
+    #[error("not an admin of this group, or not for this invite")]
     NotAllowed,
 }
 

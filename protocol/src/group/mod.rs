@@ -18,6 +18,7 @@ mod error;
 mod gaps;
 mod inbox;
 mod notices;
+mod joining;
 mod output;
 mod people;
 mod reads;
@@ -116,6 +117,8 @@ pub struct Group {
     relays_up: bool,
     fresh_until: Timestamp,
     classing: Classing,
+    /// Who welcomed this node's member, until somebody else has told what is new.
+    welcomed_by: Option<MemberId>,
     timers: BTreeMap<Timer, Timestamp>,
     answers: BTreeMap<Asked, Answer>,
     /// When each member's questions to everybody were last heard.
@@ -145,6 +148,7 @@ enum Timer {
     Weekly,
     Full,
     View,
+    Unadmitted,
 }
 
 impl Group {
@@ -180,6 +184,7 @@ impl Group {
                 Timer::Weekly => self.renew_weekly(&mut cx),
                 Timer::Full => self.renew_full(&mut cx),
                 Timer::View => self.tend_view(&mut cx),
+                Timer::Unadmitted => self.renew_after_unadmitted(&mut cx),
             }
         }
     }
@@ -250,9 +255,15 @@ impl Group {
             .map(|(id, state)| Invite {
                 id: *id,
                 creator: state.creator,
-                terms: InviteTerms { max_uses: state.max_uses, expires: state.expires },
+                terms: InviteTerms {
+                    max_uses: state.max_uses,
+                    expires: state.expires,
+                    mode: state.mode,
+                    strict: state.strict,
+                },
                 used: state.used,
                 revoked: state.revoked,
+                served: self.serves(state),
             })
             .collect()
     }

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use crate::{
     identity::SignedCard,
     ids::{ChainId, LogId, MemberId, MessageId, Timestamp},
+    membership::AdmitMode,
     relay_log::LogKeys,
 };
 
@@ -96,6 +97,18 @@ pub enum Event {
         /// Who.
         member: MemberId,
     },
+    /// Somebody, perhaps this node's own member, was admitted, and the admission does not count.
+    Unadmitted {
+        /// Who.
+        member: MemberId,
+        /// By whom.
+        by: MemberId,
+        /// Why.
+        why: Unadmitted,
+    },
+    /// Somebody else than the admin who welcomed this node's member has told what is new: the view
+    /// is confirmed ([`super::Group::is_confirmed`]).
+    Confirmed,
     /// The policy, and so perhaps the name or the relays, changed.
     Policy,
     /// A sender, perhaps this node, made a new chain and sealed it to these.
@@ -357,6 +370,10 @@ pub struct InviteTerms {
     pub max_uses: u32,
     /// Until when, judged by the admitting node's clock.
     pub expires: Timestamp,
+    /// Whether a person is asked.
+    pub mode: AdmitMode,
+    /// Whether its creator alone serves it.
+    pub strict: bool,
 }
 
 /// An invite as the group's ops know it.
@@ -372,4 +389,18 @@ pub struct Invite {
     pub used: u32,
     /// Whether it was revoked.
     pub revoked: bool,
+    /// Whether this node's member may serve it: an admin, the creator's own or one that any admin
+    /// may serve, of a creator who is an admin still.
+    pub served: bool,
+}
+
+/// Why somebody's admission came to nothing, though nobody removed them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unadmitted {
+    /// The invite was used up by others at the same moment, before more senior admins.
+    Used,
+    /// The invite was taken back at the same moment.
+    Revoked,
+    /// Whoever made the invite, or admitted by it, lost the right to at the same moment.
+    Admitter,
 }

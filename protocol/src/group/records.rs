@@ -70,6 +70,8 @@ pub(super) enum Key {
     Own,
     Notice(Subject),
     Gaps(ChainId),
+    /// Who welcomed this node's member, until the view is confirmed.
+    WelcomedBy,
 }
 
 /// The records that have changed since they were last taken.
@@ -190,6 +192,7 @@ impl Key {
             Self::Own => (15, &[]),
             Self::Notice(subject) => (16, &subject.0),
             Self::Gaps(id) => (17, &id.0),
+            Self::WelcomedBy => (35, &[]),
         };
         let mut bytes = Vec::from([kind]);
         bytes.extend_from_slice(id);
@@ -225,6 +228,7 @@ impl Key {
             15 => Self::Own,
             16 => Self::Notice(Subject(id.try_into().ok()?)),
             17 => Self::Gaps(ChainId::from_slice(id)?),
+            35 => Self::WelcomedBy,
             _ => return None,
         })
     }
@@ -356,6 +360,7 @@ impl Group {
             Key::Own => self.own_record(),
             Key::Notice(subject) => self.notice_record(&subject),
             Key::Gaps(chain) => self.gaps_record(&chain),
+            Key::WelcomedBy => self.welcomed_by.as_ref().map(codec::encode),
         }
     }
 
@@ -425,6 +430,7 @@ impl Group {
             Key::Inbox(member) => {
                 self.load_inbox(member, value).map_err(|_| SnapshotError::Damaged)?;
             }
+            Key::WelcomedBy => self.welcomed_by = Some(read(value)?),
             Key::HandedOver => {
                 self.load_handed(value).map_err(|_| SnapshotError::Damaged)?;
             }
@@ -460,6 +466,7 @@ impl Group {
             lamport: 0,
             relays_up: false,
             fresh_until: Timestamp(0),
+            welcomed_by: None,
             timers: BTreeMap::from([(Timer::Inbox, Timestamp(0))]),
             classing: Classing::default(),
             answers: BTreeMap::new(),

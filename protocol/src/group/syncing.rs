@@ -93,6 +93,9 @@ impl Group {
         let write = self.write_topics();
         let topics = write.iter().filter_map(|commit| self.topics.topic(commit));
         let current = topics.map(|topic| topic.log).any(|current| current == log);
+        if current {
+            self.confirm(None);
+        }
         if current && !self.relays_up {
             self.relays_up = true;
             self.set_timer(Timer::View, cx.now);
@@ -401,6 +404,7 @@ impl Group {
     }
 
     fn on_done(&mut self, from: MemberId) {
+        self.confirm(Some(from));
         if let Some(peer) = self.peers.get_mut(&from)
             && !peer.synced
         {

@@ -18,7 +18,7 @@ use crate::{
     ids::{InviteId, MemberId, OpId, Timestamp},
     invite::InviteRecord,
     limits::{OP_DEPS, TOPICS, WELCOME_BYTES},
-    membership::{AdmitMode, Body, Cut, Kind, NotAllowed, Op, OpSet, Policy, RemoveReason},
+    membership::{Body, Cut, Kind, NotAllowed, Op, OpSet, Policy, RemoveReason},
     topic::TopicSecret,
 };
 
@@ -102,6 +102,7 @@ impl Group {
             group.take_inbox(cx.now, control);
         }
         group.fresh_until = cx.now.plus_ms(FRESH_MS);
+        group.trust_welcome(host);
         group.mark_all();
         Ok(group)
     }
@@ -117,8 +118,8 @@ impl Group {
             record: record.clone(),
             max_uses: terms.max_uses.max(1),
             expires: terms.expires,
-            mode: AdmitMode::Auto,
-            strict: true,
+            mode: terms.mode,
+            strict: terms.strict,
         };
         self.act(&mut cx, kind)
     }
@@ -146,17 +147,7 @@ impl Group {
         if self.came_by(&joiner, request.invite) {
             return self.welcome().ok_or(AdmitError::Full);
         }
-        let resolution = self.ops.resolve();
-        let invite = resolution.invites.get(&request.invite).ok_or(AdmitError::Unknown)?;
-        if invite.revoked {
-            return Err(AdmitError::Revoked);
-        }
-        if invite.used >= invite.max_uses {
-            return Err(AdmitError::Used);
-        }
-        if cx.now > invite.expires {
-            return Err(AdmitError::Expired);
-        }
+        let invite = self.usable(request.invite, cx.now)?;
         let kind = Kind::Admit {
             card: request.card.as_bytes().into(),
             invite: Some(request.invite),
@@ -375,7 +366,7 @@ impl Group {
     }
 
     /// Whether a member was admitted by this invite.
-    fn came_by(&self, member: &MemberId, invite: InviteId) -> bool {
+    pub(super) fn came_by(&self, member: &MemberId, invite: InviteId) -> bool {
         let grant = self.ops.resolve().members.get(member).map(|standing| standing.grant);
         grant.and_then(|grant| self.ops.op(&grant)).is_some_and(
             |op| matches!(&op.body().kind, Kind::Admit { invite: Some(by), .. } if *by == invite),

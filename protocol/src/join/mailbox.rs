@@ -41,6 +41,10 @@ pub enum Direction {
     FromJoiner,
     /// 1: the host.
     FromHost,
+    /// 2: a joiner who asks by letter ([`super::Request`]).
+    Request,
+    /// 3: a host who answers so ([`super::letter`]).
+    Letter,
 }
 
 /// A frame longer than [`BODY_MAX`].
@@ -115,6 +119,8 @@ impl Direction {
         match self {
             Self::FromJoiner => 0,
             Self::FromHost => 1,
+            Self::Request => 2,
+            Self::Letter => 3,
         }
     }
 
@@ -122,6 +128,8 @@ impl Direction {
         match byte {
             0 => Some(Self::FromJoiner),
             1 => Some(Self::FromHost),
+            2 => Some(Self::Request),
+            3 => Some(Self::Letter),
             _ => None,
         }
     }
@@ -200,7 +208,7 @@ mod tests {
             open(&KEY, &[&salt, plain.as_slice()].concat())
         };
         assert!(with(&|_| {}).is_some());
-        assert_eq!(with(&|plain| plain[16] = 2), None);
+        assert_eq!(with(&|plain| plain[16] = 4), None);
         assert_eq!(with(&|plain| plain[19..21].fill(0xff)), None);
         assert_eq!(with(&|plain| plain[400] = 1), None);
     }

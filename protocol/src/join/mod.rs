@@ -24,7 +24,9 @@
 
 mod host;
 mod joiner;
+pub mod letter;
 pub mod mailbox;
+mod request;
 
 use alloc::vec::Vec;
 
@@ -37,6 +39,7 @@ use crate::{
 
 pub use host::{Admission, Host, JoinRequest, Offer};
 pub use joiner::{JoinStep, Joiner};
+pub use request::{Request, session};
 
 /// How far a join is, for people to see. A stage implies those before it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -86,6 +89,10 @@ pub enum RefusedReason {
     #[n(6)]
     #[error("the inviter can't admit anybody at the moment")]
     Unavailable,
+    /// So many wait already for a person's word that no more are kept. Try again later.
+    #[n(7)]
+    #[error("too many wait to be approved")]
+    TooMany,
 }
 
 /// Why a join ended. For this side's log and person; the peer is told nothing.
@@ -141,5 +148,7 @@ enum Answer {
 /// Bytes of the welcome in one page: sealed, it fits an entry of the mailbox.
 const PAGE: usize = 30 * 1024;
 
+#[cfg(test)]
+mod letter_tests;
 #[cfg(test)]
 mod tests;

@@ -14,26 +14,26 @@ use crate::{
     noise::{NoiseKey, Purpose, Suite, Terms, initiate},
 };
 
-const NOW: Timestamp = Timestamp(1_800_000_000_000);
+pub(super) const NOW: Timestamp = Timestamp(1_800_000_000_000);
 const SESSION: [u8; 16] = [7; 16];
 
 /// A group of a founder and the admin whom she promoted, with an invite.
-struct World {
-    founder: Endpoint,
-    admin: Endpoint,
-    joiner: Endpoint,
-    key: NoiseKey,
-    ops: Vec<Op>,
-    code: InviteCode,
-    record: InviteRecord,
-    rng: ChaCha20Rng,
+pub(super) struct World {
+    pub(super) founder: Endpoint,
+    pub(super) admin: Endpoint,
+    pub(super) joiner: Endpoint,
+    pub(super) key: NoiseKey,
+    pub(super) ops: Vec<Op>,
+    pub(super) code: InviteCode,
+    pub(super) record: InviteRecord,
+    pub(super) rng: ChaCha20Rng,
 }
 
 fn person(name: &str, rng: &mut ChaCha20Rng) -> Endpoint {
     Endpoint::generate(name, Vec::new(), rng).unwrap()
 }
 
-fn world() -> World {
+pub(super) fn world() -> World {
     let mut rng = ChaCha20Rng::seed_from_u64(11);
     let [founder, admin, joiner] = ["Ada", "Bob", "Cleo"].map(|name| person(name, &mut rng));
     let genesis = genesis(&founder);
@@ -85,7 +85,7 @@ fn promote(by: &Endpoint, genesis: &Op, member: MemberId, cap: &Op) -> Op {
 }
 
 impl World {
-    fn group(&self) -> GroupId {
+    pub(super) fn group(&self) -> GroupId {
         self.ops[0].group()
     }
 

@@ -34,7 +34,7 @@ mod topics;
 pub use self::{
     next::NotAllowed,
     op::{AdmitMode, Body, Cut, InviteFields, Kind, Op, OpError, Policy, RemoveReason},
-    proof::{NotAdmin, admin_path, join_holds, proves_admin, sign_join},
+    proof::{NotAdmin, admin_path, join_holds, proves_admin, sign_join, sign_request},
     resolution::{Ended, InviteState, Move, Resolution, Standing},
     resolve::Rank,
     roster::Roster,

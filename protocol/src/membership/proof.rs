@@ -48,7 +48,23 @@ pub fn sign_join(
     invite_key.sign(Context::Join, &[&group.0, &invite.0, &member.0, &card, handshake])
 }
 
-/// Whether a join proof holds under an invite's public key.
+/// The same by somebody who asks by letter and knows of the group only what stands in the code;
+/// `request` is the hash of what is asked.
+#[must_use]
+pub fn sign_request(
+    invite_key: &SigningSecret,
+    prefix: &[u8; 20],
+    invite: InviteId,
+    member: MemberId,
+    card: &[u8],
+    request: &[u8; 32],
+) -> Signature {
+    let card = hash32(Label::Card, &[card]);
+    invite_key.sign(Context::JoinRequest, &[prefix, &invite.0, &member.0, &card, request])
+}
+
+/// Whether a join proof, of either form, holds under an invite's public key. `handshake` is what it
+/// is bound to: a handshake's hash, or that of a request.
 #[must_use]
 pub fn join_holds(
     ipk: &[u8; 32],
@@ -60,7 +76,10 @@ pub fn join_holds(
     proof: &Signature,
 ) -> bool {
     let card = hash32(Label::Card, &[card]);
-    verify(ipk, Context::Join, &[&group.0, &invite.0, &member.0, &card, handshake], proof).is_ok()
+    let live: [&[u8]; 5] = [&group.0, &invite.0, &member.0, &card, handshake];
+    let by_letter: [&[u8]; 5] = [&group.0[..20], &invite.0, &member.0, &card, handshake];
+    verify(ipk, Context::Join, &live, proof).is_ok()
+        || verify(ipk, Context::JoinRequest, &by_letter, proof).is_ok()
 }
 
 /// The Genesis and the promotions that make `who` an admin, to be shown to a newcomer; empty if

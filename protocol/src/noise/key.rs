@@ -24,10 +24,10 @@ pub(super) const TAG: usize = 16;
 
 /// A ChaCha20-Poly1305 key. Wiped on drop.
 #[derive(Clone)]
-pub(super) struct FrameKey(Zeroizing<[u8; 32]>);
+pub(crate) struct FrameKey(Zeroizing<[u8; 32]>);
 
 impl FrameKey {
-    pub(super) fn new(key: [u8; 32]) -> Self {
+    pub(crate) fn new(key: [u8; 32]) -> Self {
         Self(Zeroizing::new(key))
     }
 
@@ -50,7 +50,7 @@ impl FrameKey {
 
     /// `header ‖ ciphertext ‖ tag`, with the header as associated data. None for the nonce that
     /// [`Self::next`] uses.
-    pub(super) fn seal(&self, counter: u64, header: &[u8], plaintext: &[u8]) -> Option<Vec<u8>> {
+    pub(crate) fn seal(&self, counter: u64, header: &[u8], plaintext: &[u8]) -> Option<Vec<u8>> {
         if counter == u64::MAX {
             return None;
         }
@@ -64,7 +64,7 @@ impl FrameKey {
         Some(frame)
     }
 
-    pub(super) fn open(&self, counter: u64, header: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
+    pub(crate) fn open(&self, counter: u64, header: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
         let (body, tag) = sealed.split_last_chunk::<TAG>()?;
         let mut plaintext = Vec::from(body);
         let buffer = InOutBuf::from(plaintext.as_mut_slice());

@@ -31,6 +31,8 @@ mod session;
 mod vectors;
 mod window;
 
+pub(crate) use key::FrameKey;
+
 pub use datagrams::{DATAGRAM_OVERHEAD, Datagrams, NotNew};
 pub use handshake::{
     ExpectFinish, ExpectResponse, HandshakeError, Purpose, Suite, Terms, Verified, initiate,

@@ -26,7 +26,7 @@ use crate::{
     ids::{ChainId, LogId, MemberId, Timestamp},
     invite::InviteSecret,
     limits,
-    membership::{Policy, sign_join},
+    membership::{AdmitMode, Policy, sign_join},
 };
 
 pub(crate) struct Person {
@@ -170,7 +170,12 @@ impl World {
 
     pub fn invite(&mut self, host: usize) -> InviteSecret {
         let secret = InviteSecret::generate(&mut self.rng);
-        let terms = InviteTerms { max_uses: 1, expires: self.now.plus_ms(1_000_000) };
+        let terms = InviteTerms {
+            max_uses: 1,
+            expires: self.now.plus_ms(1_000_000),
+            mode: AdmitMode::Auto,
+            strict: true,
+        };
         self.act(host, |group, cx| group.invite(cx, &secret.record(), terms)).unwrap();
         secret
     }

@@ -234,6 +234,11 @@ impl Step<'_> {
                 };
                 format!("The relay keeps no more for this group here; a new log is begun.{who}")
             }
+            Alarm::Evicted(member) => format!(
+                "{} was removed: nothing was heard of them for longer than the group's policy allows. \
+                 A new invite brings them back.",
+                self.named(group, member)?.name
+            ),
             Alarm::KeysMissing(_) => {
                 "Messages have waited for their keys for over a minute; other members are asked."
                     .into()

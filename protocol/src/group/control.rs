@@ -80,8 +80,8 @@ impl Group {
             }
             Statement::Bundle(bundle) => self.take_bundle(cx, bundle),
             Statement::Card(card) => self.take_cards([card.as_slice()]),
-            Statement::Presence(presence) => self.take_presence(said.from, presence),
-            Statement::Receipt(receipts) => self.take_receipts(said.from, receipts),
+            Statement::Presence(presence) => self.take_presence(cx.now, said.from, presence),
+            Statement::Receipt(receipts) => self.take_receipts(cx.now, said.from, receipts),
             Statement::SlotNack(chain) => self.take_nack(cx, said, chain),
             Statement::Want(want) => self.take_public_want(cx, said, &want),
             // Taken with the bytes that its owner signed.
@@ -141,6 +141,7 @@ impl Group {
         }
         self.note_ops(cx, new);
         self.compare_ops(cx, &ops);
+        ops.iter().for_each(|op| self.heard_of(cx.now, op.author(), cx.now));
         let resolution = self.ops.resolve();
         let after: BTreeSet<MemberId> = resolution.members.keys().copied().collect();
         let mut events = Vec::new();
@@ -194,6 +195,7 @@ impl Group {
         self.out.push_back(Output::Event(Event::Logs));
         self.watch_classes(cx, &ops);
         self.watch_unadmitted(cx, before, &ops);
+        self.watch_absence(cx.now);
         self.watch_returns(&ops);
         self.watch_own_ops(cx, &ops);
         self.judge_held(cx);
@@ -277,25 +279,28 @@ impl Group {
         }
     }
 
-    pub(super) fn take_presence(&mut self, from: MemberId, presence: Presence) {
+    pub(super) fn take_presence(&mut self, now: Timestamp, from: MemberId, presence: Presence) {
         if self.people.take_presence(from, presence) {
+            self.heard_of(now, from, now);
             self.dirty.mark(Key::Presence(from));
             self.out.push_back(Output::Event(Event::Members));
         }
     }
 
-    pub(super) fn take_receipts(&mut self, from: MemberId, receipts: Vec<Indexes>) {
+    pub(super) fn take_receipts(&mut self, now: Timestamp, from: MemberId, receipts: Vec<Indexes>) {
         for Indexes { chain, mut indexes } in receipts {
-            let Some(ChainState::Mine { count }) =
-                self.receiving.chains.get(&chain).map(|entry| &entry.state)
+            let Some(Entry { state: ChainState::Mine { count }, at, .. }) =
+                self.receiving.chains.get(&chain)
             else {
                 continue;
             };
-            let count = *count;
+            let (count, at) = (*count, *at);
             indexes.retain(|index| *index < count);
             if indexes.is_empty() {
                 continue;
             }
+            // It may be told again at any time: it proves no more than that.
+            self.heard_of(now, from, at);
             let init = self.sending.inits.get_mut(&chain).and_then(|inits| inits.remove(&from));
             if let Some(epoch) = init {
                 self.dirty.mark(Key::Inits(chain));

@@ -8,6 +8,7 @@
 //! is empty; [`Group::changes`]; commit all of it in one transaction; only then carry the outputs
 //! out. A step whose commit fails is undone by [`Group::load`].
 
+mod absence;
 mod adopted;
 mod audit;
 mod classes;
@@ -17,8 +18,9 @@ mod epochs;
 mod error;
 mod gaps;
 mod inbox;
-mod notices;
 mod joining;
+mod losses;
+mod notices;
 mod output;
 mod people;
 mod reads;
@@ -42,8 +44,8 @@ use alloc::{
 };
 use rand_core::CryptoRng;
 
-pub use self::{adopted::Adopted, audit::Anchor, classes::class_of, error::*, output::*};
 use self::{
+    absence::Absence,
     audit::Audit,
     classes::Classing,
     control::{Answer, Asked},
@@ -51,6 +53,7 @@ use self::{
     epochs::Epoch,
     gaps::{Missing, Stuck},
     inbox::Inboxes,
+    losses::Losses,
     notices::Notices,
     people::People,
     receiving::{ChainState, Entry, Receiving},
@@ -60,6 +63,7 @@ use self::{
     topics::KnownTopics,
     witness::Witness,
 };
+pub use self::{adopted::Adopted, audit::Anchor, classes::class_of, error::*, output::*};
 #[cfg(test)]
 use crate::sim::world;
 use crate::{
@@ -127,6 +131,8 @@ pub struct Group {
     inboxes: Inboxes,
     audit: Audit,
     epoch: Epoch,
+    absence: Absence,
+    losses: Losses,
     out: VecDeque<Output>,
     dirty: Dirty,
 }
@@ -144,6 +150,8 @@ enum Timer {
     Answers,
     Inbox,
     HandOver,
+    Absence,
+    Losses,
     Classes,
     Weekly,
     Full,
@@ -180,6 +188,8 @@ impl Group {
                 Timer::Answers => self.give_answers(&mut cx),
                 Timer::Inbox => self.tend_inboxes(&mut cx),
                 Timer::HandOver => self.take_handed(&mut cx),
+                Timer::Absence => self.find_absent(&mut cx),
+                Timer::Losses => self.find_losses(cx.now),
                 Timer::Classes => self.class_some(cx.now),
                 Timer::Weekly => self.renew_weekly(&mut cx),
                 Timer::Full => self.renew_full(&mut cx),
@@ -322,11 +332,14 @@ impl Group {
         self.watch_epoch(now);
         self.take_stock_of_view(now);
         self.watch_lost(now);
+        self.watch_absence(now);
         self.watch_handed(now);
         self.set_timer(Timer::Want, now.plus_ms(2_000));
     }
 }
 
+#[cfg(test)]
+mod away;
 #[cfg(test)]
 mod chaos;
 #[cfg(test)]

@@ -195,6 +195,8 @@ pub enum Alarm {
     Copied,
     /// A member's keys could not be opened here; it was asked for new ones.
     SlotFailed(MemberId),
+    /// This node removed a member that was away for longer than the policy says.
+    Evicted(MemberId),
     /// Messages of an unknown chain wait for its keys for over a minute.
     KeysMissing(ChainId),
     /// A relay's log of this group is full; another is begun. With the member who wrote more than

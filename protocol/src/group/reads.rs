@@ -88,7 +88,7 @@ impl Group {
                 self.note_read(cx.now, said.from, read.chain, &indexes);
             }
         }
-        self.take_receipts(said.from, receipts);
+        self.take_receipts(cx.now, said.from, receipts);
     }
 
     fn is_mine(&self, chain: &ChainId) -> bool {

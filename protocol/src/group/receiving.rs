@@ -260,6 +260,7 @@ impl Group {
             HeadRef { chain: header.chain, index: header.index, id: opened.id },
             &opened,
         );
+        self.heard_of(cx.now, from, cx.now);
         let content = opened.content;
         self.lamport = self.lamport.max(content.lamport.min(self.lamport + LAMPORT_LEAP));
         self.follow(HeadRef { chain: header.chain, index: header.index, id: opened.id });

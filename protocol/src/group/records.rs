@@ -14,12 +14,14 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::{
     Change, Group, GroupState, Timer,
+    absence::{Absence, Seen, Watch},
     audit::Audit,
     classes::{Classes, Classing},
     desync::Own,
     epochs::Epoch,
     gaps::Stuck,
     inbox::Inboxes,
+    losses::Losses,
     notices::Notices,
     people::People,
     receiving::{ChainState, Entry, Receiving},
@@ -64,6 +66,8 @@ pub(super) enum Key {
     Inbox(MemberId),
     /// Topics from the inbox.
     HandedOver,
+    Watch,
+    Seen(MemberId),
     Classes(ChainId),
     /// Of a chain, sixteen messages.
     Evidence(ChainId, u8),
@@ -187,6 +191,8 @@ impl Key {
             Self::Inboxes => (20, &[]),
             Self::Inbox(id) => (21, &id.0),
             Self::HandedOver => (22, &[]),
+            Self::Watch => (25, &[]),
+            Self::Seen(id) => (26, &id.0),
             Self::Classes(id) => (30, &id.0),
             Self::Evidence(id, _) => (14, &id.0),
             Self::Own => (15, &[]),
@@ -220,6 +226,8 @@ impl Key {
             20 => Self::Inboxes,
             21 => Self::Inbox(MemberId::from_slice(id)?),
             22 => Self::HandedOver,
+            25 => Self::Watch,
+            26 => Self::Seen(MemberId::from_slice(id)?),
             30 => Self::Classes(ChainId::from_slice(id)?),
             14 => {
                 let (block, id) = id.split_last()?;
@@ -337,6 +345,8 @@ impl Group {
                     bytes: parked.bytes.clone(),
                 })
             }),
+            Key::Watch => self.absence.watch.looked.map(|_| codec::encode(&self.absence.watch)),
+            Key::Seen(member) => self.absence.seen.get(&member).map(codec::encode),
             Key::Receipts => {
                 let receipts: Vec<_> = self
                     .receipts
@@ -419,6 +429,10 @@ impl Group {
                 let at = parked.at;
                 self.receiving.park(id, parked.chain, parked.index, parked.bytes, at);
             }
+            Key::Watch => self.absence.watch = read::<Watch>(value)?,
+            Key::Seen(member) => {
+                self.absence.seen.insert(member, read::<Seen>(value)?);
+            }
             Key::Receipts => {
                 for receipt in read::<Vec<Indexes>>(value)? {
                     self.receipts.entry(receipt.chain).or_default().extend(receipt.indexes);
@@ -449,6 +463,8 @@ impl Group {
             id: ops.group(),
             me,
             audit: Audit::new(log, ops.resolve()),
+            absence: Absence::default(),
+            losses: Losses::default(),
             state: GroupState::Active,
             people: People::of(&ops),
             ops,

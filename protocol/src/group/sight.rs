@@ -26,6 +26,8 @@ impl Group {
             self.dirty.mark(Key::Chain(*chain));
             self.dirty.mark(Key::Classes(*chain));
         }
+        self.dirty.mark(Key::Watch);
+        self.absence.seen.keys().for_each(|id| self.dirty.mark(Key::Seen(*id)));
         let changes = self.changes();
         changes.into_iter().filter_map(|it| Some((it.key, it.value?.to_vec()))).collect()
     }

@@ -65,6 +65,7 @@ impl Group {
             return;
         }
         self.note_handshake(&cx, member);
+        self.heard_of(cx.now, member, cx.now);
         self.gossip.up(member);
         self.peers.insert(member, Peer::default());
         self.tell_summary(member);
@@ -77,9 +78,10 @@ impl Group {
     }
 
     /// A member's channel is gone.
-    pub fn on_channel_down<R: CryptoRng>(&mut self, _: Cx<'_, R>, member: MemberId) {
+    pub fn on_channel_down<R: CryptoRng>(&mut self, cx: Cx<'_, R>, member: MemberId) {
         self.gossip.down(&member);
         self.peers.remove(&member);
+        self.note_loss(cx.now, member);
     }
 
     /// All that a relay had in one of this group's logs has been read. It counts for those that are
@@ -120,6 +122,7 @@ impl Group {
             return Err(FrameError::NotAMember);
         }
         let frame: Frame = codec::decode(frame).map_err(|_| FrameError::Malformed)?;
+        self.heard_of(cx.now, from, cx.now);
         // A member admitted since its channel came up is taken in with its first frame.
         if !self.peers.contains_key(&from) {
             self.gossip.up(from);
@@ -145,7 +148,7 @@ impl Group {
             }
             Frame::Want(want) => self.take_want(from, &want),
             Frame::Hello => self.take_hello(cx.now, from),
-            Frame::Presence(presence) => self.take_presence(from, presence),
+            Frame::Presence(presence) => self.take_presence(cx.now, from, presence),
             Frame::Inboxes(controls) => self.take_inboxes(cx.now, &controls),
             Frame::Sealed(sealed) => {
                 // What does not open is dropped; the channel's peer learns nothing.

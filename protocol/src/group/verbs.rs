@@ -50,6 +50,7 @@ impl Group {
         let ops = OpSet::new(genesis).map_err(|_| BadPolicy)?;
         let mut group = Self::of(ops, cx.me.member());
         group.topics.learn(&group.id, topic, cx.now);
+        group.watch_absence(cx.now);
         group.mark_all();
         Ok(group)
     }
@@ -103,6 +104,7 @@ impl Group {
         }
         group.fresh_until = cx.now.plus_ms(FRESH_MS);
         group.trust_welcome(host);
+        group.watch_absence(cx.now);
         group.mark_all();
         Ok(group)
     }
@@ -341,7 +343,7 @@ impl Group {
     }
 
     /// What was accepted of a member's chains so far.
-    fn cut(&self, who: &MemberId) -> Vec<Cut> {
+    pub(super) fn cut(&self, who: &MemberId) -> Vec<Cut> {
         let mut newest_first: Vec<(Timestamp, Cut)> = self
             .receiving
             .chains

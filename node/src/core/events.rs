@@ -220,6 +220,21 @@ impl Step<'_> {
                               copy of this machine? Stop one of the two; each keeps overtaking the \
                               other."
                 .into(),
+            Alarm::Returned { member, by, .. } if member == self.me.member() => format!(
+                "Your removal by {by} does not count, because {by} was removed or demoted at the same \
+                 time: you are a member again. The others seal to you once an admin has answered, or \
+                 in ten minutes.",
+                by = self.named(group, by)?.name
+            ),
+            Alarm::Returned { member, by, .. } => {
+                let (member, by) = (self.named(group, member)?.name, self.named(group, by)?.name);
+                format!(
+                    "{member} is back: the removal by {by} does not count, because {by} was removed or \
+                     demoted at the same time. Nothing is sent for ten minutes, or until an admin lets \
+                     {member} in again (wattle group readmit) or removes {member} again (wattle group \
+                     remove)."
+                )
+            }
             Alarm::SlotFailed(member) => format!(
                 "Keys from {} could not be opened; new ones were asked for.",
                 self.named(group, member)?.name

@@ -164,8 +164,9 @@ impl Core {
                 add(&mut entry.addresses, member.addresses.into_iter());
             }
         }
-        let book: Vec<BookEntry> = book.into_values().collect();
+        let mut book: Vec<BookEntry> = book.into_values().collect();
         self.tell_paths(&book, now)?;
+        self.listen(&mut book, &mut wired);
         if self.options.direct && book != self.peers.book {
             self.peers.book.clone_from(&book);
             self.effects.push_back(Effect::Book(book));
@@ -186,6 +187,24 @@ impl Core {
             }
         }
         Ok(())
+    }
+
+    /// Lets in the members of groups that this node is out of: one may know that it is not. They
+    /// aren't dialled.
+    fn listen(&self, book: &mut Vec<BookEntry>, wired: &mut BTreeSet<(GroupId, MemberId)>) {
+        let me = self.me.member();
+        for group in self.groups.values().filter(|group| group.listens()) {
+            for member in group.members().into_iter().filter(|member| member.id != me) {
+                if self.peers.channels.contains_key(&member.id) {
+                    wired.insert((group.id(), member.id));
+                }
+                if book.iter().all(|entry| entry.member != member.id) {
+                    let nodes = &member.card.card().nodes;
+                    let peers = nodes.iter().map(|node| node.to_vec()).collect();
+                    book.push(BookEntry { member: member.id, peers, addresses: Vec::new() });
+                }
+            }
+        }
     }
 
     /// The best path to a member that stands, where these are [`Self::by_relay`].

@@ -136,8 +136,9 @@ impl Core {
         want(&address::relays(self.options.relays.iter().map(String::as_str)), &[]);
         for group in self.groups.values() {
             let id = group.id();
-            // Out of a group, only the last words are still said.
-            if !is_active(group) && !self.store.read(|tx| tx.has_outbox(id))? {
+            // Out of a group, the last words are still said, and it is listened for a way back.
+            let out = !is_active(group) && !group.listens();
+            if out && !self.store.read(|tx| tx.has_outbox(id))? {
                 continue;
             }
             let mut logs: Vec<_> =

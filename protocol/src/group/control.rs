@@ -145,7 +145,9 @@ impl Group {
         let resolution = self.ops.resolve();
         let after: BTreeSet<MemberId> = resolution.members.keys().copied().collect();
         let mut events = Vec::new();
-        for member in after.difference(before) {
+        let returned = self.returners(before, &ops);
+        let joined = after.difference(before).filter(|member| !returned.contains_key(*member));
+        for member in joined {
             let grant = resolution.members.get(member).map(|standing| standing.grant);
             let by = grant.and_then(|grant| self.ops.op(&grant)).map(Op::author);
             events.push(Event::Joined { member: *member, by: by.unwrap_or(*member) });
@@ -176,12 +178,19 @@ impl Group {
         }
         let left = ops.iter().any(|op| op.author() == self.me && op.body().kind == Kind::Leave);
         let gone = !after.contains(&self.me);
-        let changed = !events.is_empty();
+        let changed = !events.is_empty() || !returned.is_empty();
+        if gone && self.state != GroupState::Active {
+            return;
+        }
         self.out.extend(events.into_iter().map(Output::Event));
         if gone {
             self.close(if left { GroupState::Left } else { GroupState::Removed });
             return;
         }
+        if matches!(self.state, GroupState::Removed | GroupState::Left) {
+            self.reopen(cx.now);
+        }
+        self.hold_back(cx.now, returned);
         if changed {
             self.peers.retain(|member, _| after.contains(member));
             self.heard.retain(|member, _| after.contains(member));
@@ -198,6 +207,7 @@ impl Group {
         self.watch_absence(cx.now);
         self.watch_returns(&ops);
         self.watch_own_ops(cx, &ops);
+        self.tend_holds(cx);
         self.judge_held(cx);
         self.watch_topics(cx);
     }
@@ -226,12 +236,8 @@ impl Group {
     fn close(&mut self, state: GroupState) {
         self.state = state;
         self.dirty.mark(Key::Meta);
-        // Who left still has its last words to put on the logs; who was removed has none.
-        if state == GroupState::Removed {
-            for commit in self.topics.clear() {
-                self.dirty.mark(Key::Topic(commit));
-            }
-        }
+        // The topics of before are kept: who left has its last words to put on the logs, and who was
+        // removed may hear there that the removal does not count. They open nothing that follows.
         let sending = core::mem::take(&mut self.sending);
         sending.pairs.into_keys().for_each(|member| self.dirty.mark(Key::PairSend(member)));
         sending.inits.into_keys().for_each(|chain| self.dirty.mark(Key::Inits(chain)));
@@ -243,6 +249,9 @@ impl Group {
             self.dirty.mark(Key::Bundle(chain));
             self.dirty.mark(Key::Classes(chain));
         }
+        let held: Vec<MemberId> = self.holds.members().copied().collect();
+        self.holds = super::holds::Holds::default();
+        held.into_iter().for_each(|member| self.dirty.mark(Key::Hold(member)));
         self.receipts.clear();
         self.dirty.mark(Key::Receipts);
         self.close_inboxes();

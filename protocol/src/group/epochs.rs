@@ -74,6 +74,8 @@ impl Group {
         let members = &self.ops.resolve().members;
         let others: Vec<MemberId> =
             members.keys().filter(|member| **member != self.me).copied().collect();
+        let others: Vec<MemberId> =
+            others.into_iter().filter(|member| self.may_know_topics(member)).collect();
         if others.len() > HANDED && !self.epoch.hand_to_all {
             return;
         }

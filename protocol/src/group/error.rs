@@ -72,6 +72,10 @@ pub enum NotReady {
     /// No relay and no member has told yet what is new.
     #[error("waiting for the group's relay or for a member to connect")]
     NotSynced,
+    /// A member is back whose removal does not count: nobody is sealed to until an admin has answered,
+    /// or for ten minutes.
+    #[error("a removed member is back: waiting for an admin, or for ten minutes")]
+    Returned,
     /// The newest topic secret has not come.
     #[error("waiting for the group's newest keys")]
     NoTopic,

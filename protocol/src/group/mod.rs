@@ -17,6 +17,7 @@ mod desync;
 mod epochs;
 mod error;
 mod gaps;
+mod holds;
 mod inbox;
 mod joining;
 mod losses;
@@ -52,6 +53,7 @@ use self::{
     desync::Own,
     epochs::Epoch,
     gaps::{Missing, Stuck},
+    holds::Holds,
     inbox::Inboxes,
     losses::Losses,
     notices::Notices,
@@ -63,7 +65,9 @@ use self::{
     topics::KnownTopics,
     witness::Witness,
 };
-pub use self::{adopted::Adopted, audit::Anchor, classes::class_of, error::*, output::*};
+pub use self::{
+    adopted::Adopted, audit::Anchor, classes::class_of, error::*, holds::Hold, output::*,
+};
 #[cfg(test)]
 use crate::sim::world;
 use crate::{
@@ -123,6 +127,7 @@ pub struct Group {
     classing: Classing,
     /// Who welcomed this node's member, until somebody else has told what is new.
     welcomed_by: Option<MemberId>,
+    holds: Holds,
     timers: BTreeMap<Timer, Timestamp>,
     answers: BTreeMap<Asked, Answer>,
     /// When each member's questions to everybody were last heard.
@@ -157,6 +162,7 @@ enum Timer {
     Full,
     View,
     Unadmitted,
+    Holds,
 }
 
 impl Group {
@@ -195,6 +201,7 @@ impl Group {
                 Timer::Full => self.renew_full(&mut cx),
                 Timer::View => self.tend_view(&mut cx),
                 Timer::Unadmitted => self.renew_after_unadmitted(&mut cx),
+                Timer::Holds => self.tend_holds(&mut cx),
             }
         }
     }
@@ -321,6 +328,10 @@ impl Group {
     /// Sets what is due after a load.
     fn take_stock(&mut self, now: Timestamp) {
         if self.state != GroupState::Active {
+            let known: Vec<_> = self.topics.commits().collect();
+            for commit in self.topics.prune(&known, &[], now) {
+                self.dirty.mark(records::Key::Topic(commit));
+            }
             return;
         }
         if !self.receipts.is_empty() {
@@ -328,6 +339,9 @@ impl Group {
         }
         self.class_all();
         self.set_timer(Timer::Classes, now);
+        if !self.holds.is_empty() {
+            self.set_timer(Timer::Holds, now);
+        }
         self.want_parked(now);
         self.watch_epoch(now);
         self.take_stock_of_view(now);
@@ -340,6 +354,8 @@ impl Group {
 
 #[cfg(test)]
 mod away;
+#[cfg(test)]
+mod back;
 #[cfg(test)]
 mod chaos;
 #[cfg(test)]

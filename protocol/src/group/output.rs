@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use crate::{
     identity::SignedCard,
-    ids::{ChainId, LogId, MemberId, MessageId, Timestamp},
+    ids::{ChainId, LogId, MemberId, MessageId, OpId, Timestamp},
     membership::AdmitMode,
     relay_log::LogKeys,
 };
@@ -197,6 +197,17 @@ pub enum Alarm {
     SlotFailed(MemberId),
     /// This node removed a member that was away for longer than the policy says.
     Evicted(MemberId),
+    /// A member who was removed, perhaps this node's own, is back, because the removal does not count:
+    /// its author was removed or demoted beside it. Nothing is sealed until an admin has answered, by
+    /// [`super::Group::readmit`] or [`super::Group::remove`], or for ten minutes.
+    Returned {
+        /// Who is back.
+        member: MemberId,
+        /// The removal.
+        removal: OpId,
+        /// Its author.
+        by: MemberId,
+    },
     /// Messages of an unknown chain wait for its keys for over a minute.
     KeysMissing(ChainId),
     /// A relay's log of this group is full; another is begun. With the member who wrote more than

@@ -148,7 +148,7 @@ impl Group {
         if self.gossip.has_seen(&id) {
             return Ok(());
         }
-        if self.state != GroupState::Active {
+        if self.state != GroupState::Active && !self.listens() {
             return Err(EnvelopeError::Closed);
         }
         let origin = match from {
@@ -156,8 +156,15 @@ impl Group {
             Source::Log(_) => Origin::Log,
         };
         let Some((topic, header)) = self.topics.peek(bytes) else {
-            return self.take_posted(cx, bytes);
+            return if self.listens() {
+                Err(EnvelopeError::Closed)
+            } else {
+                self.take_posted(cx, bytes)
+            };
         };
+        if self.listens() && header.chain != CONTROL {
+            return Err(EnvelopeError::Closed);
+        }
         if header.chain == CONTROL {
             self.take_control(cx, &topic, bytes)?;
         } else {
@@ -200,6 +207,9 @@ impl Group {
         control.verify(&self.id).map_err(|_| EnvelopeError::Forged)?;
         // A kind that this version does not know is passed on unread.
         let Ok(statement) = control.statement() else { return Ok(()) };
+        if self.listens() && !matches!(statement, Statement::Ops(_)) {
+            return Ok(());
+        }
         if matches!(statement, Statement::Inbox(_)) {
             self.take_inbox(cx.now, &opened);
         }

@@ -20,6 +20,7 @@ use super::{
     desync::Own,
     epochs::Epoch,
     gaps::Stuck,
+    holds::Holds,
     inbox::Inboxes,
     losses::Losses,
     notices::Notices,
@@ -76,6 +77,7 @@ pub(super) enum Key {
     Gaps(ChainId),
     /// Who welcomed this node's member, until the view is confirmed.
     WelcomedBy,
+    Hold(MemberId),
 }
 
 /// The records that have changed since they were last taken.
@@ -199,6 +201,7 @@ impl Key {
             Self::Notice(subject) => (16, &subject.0),
             Self::Gaps(id) => (17, &id.0),
             Self::WelcomedBy => (35, &[]),
+            Self::Hold(id) => (31, &id.0),
         };
         let mut bytes = Vec::from([kind]);
         bytes.extend_from_slice(id);
@@ -237,6 +240,7 @@ impl Key {
             16 => Self::Notice(Subject(id.try_into().ok()?)),
             17 => Self::Gaps(ChainId::from_slice(id)?),
             35 => Self::WelcomedBy,
+            31 => Self::Hold(MemberId::from_slice(id)?),
             _ => return None,
         })
     }
@@ -361,6 +365,7 @@ impl Group {
             Key::Inboxes => self.own_inboxes_record(),
             Key::Inbox(member) => self.inbox_record(&member),
             Key::HandedOver => self.handed_record(),
+            Key::Hold(member) => self.holds.hold(&member).map(codec::encode),
             Key::Classes(chain) => {
                 let entry = self.receiving.chains.get(&chain);
                 let classes = entry.map(|entry| &entry.classes);
@@ -382,6 +387,7 @@ impl Group {
     ) -> Result<(), SnapshotError> {
         match key {
             Key::Meta | Key::Op(_) | Key::Chain(_) | Key::Classes(_) => {}
+            Key::Hold(member) => self.holds.put(member, read(value)?),
             Key::Card(member) => {
                 let card = SignedCard::from_bytes(value).map_err(|_| SnapshotError::Damaged)?;
                 self.people.cards.insert(member, card);
@@ -485,6 +491,7 @@ impl Group {
             welcomed_by: None,
             timers: BTreeMap::from([(Timer::Inbox, Timestamp(0))]),
             classing: Classing::default(),
+            holds: Holds::default(),
             answers: BTreeMap::new(),
             heard: BTreeMap::new(),
             stuck: Stuck::default(),

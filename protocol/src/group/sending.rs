@@ -94,6 +94,9 @@ impl Group {
         if !synced {
             return Err(NotReady::NotSynced);
         }
+        if !self.holds.is_empty() {
+            return Err(NotReady::Returned);
+        }
         if self.write_topics().is_empty() {
             return Err(NotReady::NoTopic);
         }
@@ -168,6 +171,11 @@ impl Group {
         // Whose state is old goes on with a new chain once it has caught up.
         if self.is_behind() {
             self.sending.asked = Some(RotationReason::Restart);
+            return;
+        }
+        if !self.holds.is_empty() {
+            self.holds.owe(topic, under);
+            self.sending.asked = Some(reason);
             return;
         }
         self.join_heads(cx, under);

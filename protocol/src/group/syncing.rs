@@ -117,11 +117,21 @@ impl Group {
         from: MemberId,
         frame: &[u8],
     ) -> Result<(), FrameError> {
-        let known = self.state == GroupState::Active && self.ops.resolve().is_member(&from);
-        if !known {
+        let known = self.ops.resolve().is_member(&from);
+        if !known || self.state != GroupState::Active && !self.listens() {
             return Err(FrameError::NotAMember);
         }
         let frame: Frame = codec::decode(frame).map_err(|_| FrameError::Malformed)?;
+        if self.state != GroupState::Active {
+            self.take_outside(&mut cx, from, frame);
+            if self.state != GroupState::Active {
+                return Ok(());
+            }
+            self.gossip.up(from);
+            self.peers.insert(from, Peer::default());
+            self.tell_summary(from);
+            return Ok(());
+        }
         self.heard_of(cx.now, from, cx.now);
         // A member admitted since its channel came up is taken in with its first frame.
         if !self.peers.contains_key(&from) {
@@ -375,7 +385,7 @@ impl Group {
         }
     }
 
-    fn send_parts(
+    pub(super) fn send_parts(
         &mut self,
         to: MemberId,
         items: Vec<ByteVec>,
@@ -424,7 +434,7 @@ impl Group {
         }
         // Whoever can't open a bundle learns from it that its chain is not for it.
         want.bundles.iter().take(PER_PAGE).for_each(|chain| self.send_bundle(from, chain));
-        if want.topics {
+        if want.topics && self.may_know_topics(&from) {
             let topics = self
                 .write_topics()
                 .iter()

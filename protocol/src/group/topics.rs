@@ -101,6 +101,10 @@ impl KnownTopics {
         })
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The topic learnt last.
     pub fn newest(&self) -> Vec<[u8; 32]> {
         let newest = self.0.iter().max_by_key(|(_, topic)| topic.learnt);
@@ -136,9 +140,5 @@ impl KnownTopics {
             at += 1;
         }
         changed
-    }
-
-    pub fn clear(&mut self) -> Vec<[u8; 32]> {
-        core::mem::take(&mut self.0).into_keys().collect()
     }
 }

@@ -261,7 +261,11 @@ impl Group {
         Ok(())
     }
 
-    fn act<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>, kind: Kind) -> Result<OpId, VerbError> {
+    pub(super) fn act<R: CryptoRng>(
+        &mut self,
+        cx: &mut Cx<'_, R>,
+        kind: Kind,
+    ) -> Result<OpId, VerbError> {
         self.check_active()?;
         let under = self.write_topics();
         self.enact(cx, kind.clone(), None, &under).map_err(|refused| verb_error(refused, &kind))

@@ -25,6 +25,7 @@ pub mod op;
 mod proof;
 mod resolution;
 mod resolve;
+mod returns;
 mod roster;
 mod set;
 #[cfg(test)]

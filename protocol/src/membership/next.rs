@@ -120,7 +120,13 @@ impl OpSet {
             return Err(OpError::TooLong { bytes }.into());
         }
         let subject = body.about()?.subject;
-        now.allows(&body, subject)?;
+        match now.allows(&body, subject) {
+            // Whoever came back by a void removal is admitted anew: that is an admin's answer.
+            Err(NotAllowed::AlreadyAMember)
+                if matches!(body.kind, Kind::Admit { invite: None, .. })
+                    && subject.is_some_and(|who| self.voided_removal(&who).is_some()) => {}
+            answer => answer?,
+        }
         if self.is_full() {
             return Err(NotAllowed::Full { ops: self.iter().count() });
         }

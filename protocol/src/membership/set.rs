@@ -180,6 +180,10 @@ impl OpSet {
         self.ops.iter()
     }
 
+    pub(super) fn number(&self, id: &OpId) -> Option<usize> {
+        self.numbers.get(id).copied()
+    }
+
     /// The ops that no other op follows, sorted.
     #[must_use]
     pub fn heads(&self) -> Vec<OpId> {

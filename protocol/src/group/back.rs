@@ -1,0 +1,215 @@
+//! Members who come back because their removal does not count.
+
+use alloc::vec::Vec;
+
+use super::*;
+use crate::sim::world::World;
+
+const TEN_MINUTES: u64 = 10 * 60 * 1000;
+
+/// Four people; the second, an admin, removes the last, beside its own removal by the founder. The
+/// third hears of both, one after the other.
+fn returned() -> World {
+    let mut world = World::with(4, true);
+    let (second, last) = (world.id(1), world.id(3));
+    world.act(0, |group, cx| group.promote(cx, second)).unwrap();
+    world.settle();
+    (0..4).for_each(|at| drop(world.say(at, "hello")));
+    world.settle();
+    world.people[0].online = false;
+    world.act(1, |group, cx| group.remove(cx, last)).unwrap();
+    world.settle();
+    assert!(!world.member(2).is_member(&last));
+    assert_eq!(world.member(3).state(), GroupState::Removed);
+    world.act(0, |group, cx| group.remove(cx, second)).unwrap();
+    world.people[0].online = true;
+    world.settle();
+    world
+}
+
+fn alarms(world: &World, at: usize) -> Vec<MemberId> {
+    let events = world.people[at].events.iter();
+    events
+        .filter_map(|event| match event {
+            Event::Alarm(Alarm::Returned { member, .. }) => Some(*member),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn a_removed_member_whose_removal_does_not_count_comes_back_with_a_loud_event() {
+    let world = returned();
+    let last = world.id(3);
+    for at in [0, 2, 3] {
+        assert!(world.member(at).is_member(&last), "{at}");
+        assert_eq!(world.member(at).state(), GroupState::Active, "{at}");
+    }
+    assert_eq!(alarms(&world, 2), [last]);
+    assert_eq!(alarms(&world, 3), [last]);
+    // The founder never saw it removed, and has always sealed to it.
+    assert!(alarms(&world, 0).is_empty() && world.member(0).held().next().is_none());
+    assert_eq!(world.member(1).state(), GroupState::Removed);
+}
+
+#[test]
+fn a_returner_is_sealed_to_after_ten_minutes_and_everybody_reads_everybody() {
+    let mut world = returned();
+    assert_eq!(world.member(2).ready(world.now), Err(NotReady::Returned));
+    let chains = |world: &World| {
+        let events = world.people[2].events.iter();
+        let own = world.id(2);
+        events.filter(|it| matches!(it, Event::Rotated { sender, .. } if *sender == own)).count()
+    };
+    let before = chains(&world);
+    world.pass(TEN_MINUTES / 2);
+    // Neither a restart nor a Refresh makes it seal.
+    world.restart(2);
+    world.settle();
+    assert_eq!(world.member(2).ready(world.now), Err(NotReady::Returned));
+    world.act(2, |group, cx| group.rotate(cx)).unwrap();
+    assert_eq!(chains(&world), before);
+    world.pass(TEN_MINUTES / 2 + 1_000);
+    assert_eq!(world.member(2).ready(world.now), Ok(()));
+    world.settle();
+    for (at, text) in [(0, "a"), (2, "b"), (3, "c")] {
+        world.say(at, text);
+    }
+    world.settle();
+    world.settle();
+    for (at, others) in [(0, ["b", "c"]), (2, ["a", "c"]), (3, ["a", "b"])] {
+        let heard = world.heard(at);
+        for text in others {
+            assert!(heard.iter().any(|it| it == text), "{at} did not read {text}: {heard:?}");
+        }
+    }
+}
+
+#[test]
+fn an_admins_grant_ends_the_hold_at_once_for_all() {
+    let mut world = returned();
+    let last = world.id(3);
+    assert_eq!(world.attempt(2, |group, cx| group.readmit(cx, last)), Err(VerbError::NotAnAdmin));
+    world.act(0, |group, cx| group.readmit(cx, last)).unwrap();
+    world.settle();
+    assert_eq!(world.member(2).ready(world.now), Ok(()));
+    world.say(2, "welcome back");
+    world.settle();
+    assert!(world.heard(3).iter().any(|text| text == "welcome back"));
+    // Once answered there is nobody to admit.
+    assert!(world.attempt(0, |group, cx| group.readmit(cx, last)).is_err());
+}
+
+#[test]
+fn an_admins_second_removal_ends_the_hold_and_the_membership() {
+    let mut world = returned();
+    let last = world.id(3);
+    world.act(0, |group, cx| group.remove(cx, last)).unwrap();
+    world.settle();
+    assert_eq!(world.member(3).state(), GroupState::Removed);
+    assert_eq!(world.member(2).ready(world.now), Ok(()));
+    let before = world.heard(3).len();
+    world.say(2, "without you");
+    world.settle();
+    assert_eq!(world.heard(3).len(), before);
+    assert!(world.heard(0).iter().any(|text| text == "without you"));
+}
+
+#[test]
+fn a_topic_begun_meanwhile_is_not_told_to_the_returner_and_to_the_others_afterwards() {
+    let mut world = returned();
+    world.act(2, |group, cx| group.rotate(cx)).unwrap();
+    let commit = world.member(2).ops.resolve().topics().write[0];
+    world.settle();
+    assert!(world.member(3).topics.topic(&commit).is_none());
+    world.pass(TEN_MINUTES + 60_000);
+    for at in [0, 3] {
+        let write = &world.member(at).ops.resolve().topics().write;
+        assert!(write.iter().all(|commit| world.member(at).topics.topic(commit).is_some()), "{at}");
+    }
+}
+
+#[test]
+fn whoever_was_removed_silences_nobody_by_more_void_removals() {
+    let mut world = returned();
+    world.pass(TEN_MINUTES + 1_000);
+    assert_eq!(world.member(2).ready(world.now), Ok(()));
+    // The second, who is out, signs another removal by its old grant, back-dated.
+    let (second, third) = (world.id(1), world.id(2));
+    let body = {
+        let group = world.member(1);
+        let grant = group.ops.iter().find(
+            |op| matches!(op.body().kind, membership::Kind::Promote { member } if member == second),
+        );
+        let grant = grant.unwrap().id();
+        membership::Body {
+            group: Some(group.id()),
+            author: second,
+            seq: 900,
+            deps: Vec::from([grant]),
+            cap: Some(grant),
+            at: world.now,
+            incarnation: None,
+            kind: membership::Kind::Remove {
+                member: third,
+                cut: Vec::new(),
+                reason: membership::RemoveReason::Unsaid,
+                topic_commit: [9; 32],
+            },
+        }
+    };
+    let op = membership::Op::sign(body, world.people[1].me.identity());
+    let before = alarms(&world, 0).len();
+    for at in [0, 2, 3] {
+        let bytes = Vec::from(op.as_bytes());
+        world.act(at, |group, mut cx| drop(group.take_ops(&mut cx, [bytes.as_slice()])));
+        assert!(world.member(at).is_member(&third));
+        assert_eq!(world.member(at).ready(world.now), Ok(()), "{at}");
+    }
+    assert_eq!(alarms(&world, 0).len(), before);
+}
+
+#[test]
+fn a_removed_member_hears_over_a_channel_that_its_removal_does_not_count() {
+    let mut world = World::with(4, false);
+    let (second, last) = (world.id(1), world.id(3));
+    for (a, b) in [(0, 1), (0, 2), (0, 3), (1, 3), (1, 2), (2, 3)] {
+        world.link(a, b);
+    }
+    world.act(0, |group, cx| group.promote(cx, second)).unwrap();
+    world.settle();
+    for (a, b) in [(0, 1), (0, 2), (0, 3)] {
+        world.cut(a, b);
+    }
+    world.act(1, |group, cx| group.remove(cx, last)).unwrap();
+    let ops: Vec<_> = world.member(1).ops.iter().cloned().collect();
+    world.act(3, |group, mut cx| drop(group.take_ops(&mut cx, ops.iter().map(|op| op.as_bytes()))));
+    assert_eq!(world.member(3).state(), GroupState::Removed);
+    world.act(0, |group, cx| group.remove(cx, second)).unwrap();
+    world.settle();
+    world.link(0, 3);
+    world.settle();
+    assert_eq!(world.member(3).state(), GroupState::Active);
+    world.link(0, 2);
+    world.settle();
+    world.say(0, "still here?");
+    world.settle();
+    assert!(world.heard(3).iter().any(|text| text == "still here?"));
+}
+
+#[test]
+fn whoever_left_comes_back_by_an_admins_new_grant() {
+    let mut world = World::with(3, true);
+    let last = world.id(2);
+    world.act(2, |group, cx| group.leave(cx)).unwrap();
+    world.settle();
+    assert_eq!(world.member(2).state(), GroupState::Left);
+    world.act(0, |group, cx| group.readmit(cx, last)).unwrap();
+    world.settle();
+    world.link(0, 2);
+    world.settle();
+    assert_eq!(world.member(2).state(), GroupState::Active);
+    world.say(0, "back");
+    world.settle();
+    assert!(world.heard(2).iter().any(|text| text == "back"));
+}

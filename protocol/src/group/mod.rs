@@ -11,6 +11,7 @@
 mod absence;
 mod adopted;
 mod audit;
+mod backup;
 mod classes;
 mod control;
 mod desync;
@@ -359,11 +360,15 @@ mod back;
 #[cfg(test)]
 mod chaos;
 #[cfg(test)]
+mod forks;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod late;
 #[cfg(test)]
 mod posts;
+#[cfg(test)]
+mod restores;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

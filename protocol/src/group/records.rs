@@ -211,7 +211,7 @@ impl Key {
         bytes
     }
 
-    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (kind, id) = bytes.split_first()?;
         Some(match kind {
             0 => Self::Meta,
@@ -531,6 +531,17 @@ fn load_ops(
         }
     }
     ordered(genesis, others).ok_or(SnapshotError::Damaged)
+}
+
+/// A stored chain without the keys that read it.
+pub(super) fn without_keys(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut record: ChainRecord = codec::decode(bytes).ok()?;
+    if record.state == 0 {
+        let next = ReceiveChain::load(&record.chain).ok()?.next();
+        record.chain.zeroize();
+        (record.state, record.count) = (4, next);
+    }
+    Some(codec::encode(&record))
 }
 
 /// The set of these ops, whatever their order; `None` where one has no place in it.

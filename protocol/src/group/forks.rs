@@ -1,0 +1,348 @@
+//! Members who tell others different things, and what is withheld.
+
+use alloc::{vec, vec::Vec};
+
+use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
+
+use super::{
+    wire::{BundleWire, Indexes, Statement},
+    world::World,
+    *,
+};
+use crate::{
+    bundle,
+    chain::HeadRef,
+    evidence::{Notice, Verdict},
+    ids::{LogId, MessageId},
+    membership::{Kind, Op},
+};
+
+fn alarms(world: &World, at: usize) -> Vec<Alarm> {
+    let events = world.people[at].events.iter();
+    events
+        .filter_map(|event| if let Event::Alarm(alarm) = event { Some(*alarm) } else { None })
+        .collect()
+}
+
+fn gaps(world: &World, at: usize) -> usize {
+    let events = world.people[at].events.iter();
+    events.filter(|event| matches!(event, Event::Gap { .. })).count()
+}
+
+/// What one who keeps two processes with one memory can do: the same chain twice.
+fn twice(world: &mut World, at: usize, texts: [&str; 2]) -> [Vec<Vec<u8>>; 2] {
+    let stored = world.people[at].me.save();
+    let records = world.people[at].records.clone();
+    texts.map(|text| {
+        let mut rng = ChaCha20Rng::seed_from_u64(99);
+        let me = Endpoint::load(&stored, &mut rng).unwrap();
+        let mut group = Group::load(&me, records.clone(), world.now).unwrap();
+        group.relays_up = true;
+        let mut rng = ChaCha20Rng::seed_from_u64(98);
+        group.send(Cx { me: &me, now: world.now, rng: &mut rng }, 0, text.as_bytes()).unwrap();
+        let mut envelopes = Vec::new();
+        while let Some(output) = group.poll() {
+            if let Output::Publish { envelope, .. } = output {
+                envelopes.push(envelope);
+            }
+        }
+        envelopes
+    })
+}
+
+fn hand(world: &mut World, to: usize, envelopes: &[Vec<u8>]) {
+    for envelope in envelopes {
+        let log = Source::Log(LogId([0; 20]));
+        world.act(to, |group, cx| group.on_envelope(cx, log, envelope)).unwrap();
+    }
+}
+
+#[test]
+fn who_tells_two_halves_different_words_is_proven_to_all() {
+    let mut world = World::with(5, true);
+    let [yes, no] = twice(&mut world, 2, ["yes", "no"]);
+    world.people[2].online = false;
+    hand(&mut world, 0, &yes);
+    hand(&mut world, 1, &no);
+    world.settle();
+    assert_eq!((world.heard(0), world.heard(1)), (vec!["yes".into()], vec!["no".into()]));
+    assert!(alarms(&world, 0).is_empty());
+    // One word between the two halves is enough; who read neither is told too.
+    world.say(0, "did you hear?");
+    world.settle();
+    let liar = world.id(2);
+    let id = world.member(0).id();
+    for at in [0, 1, 3, 4] {
+        assert_eq!(alarms(&world, at), [Alarm::Equivocation(liar)], "person {at}");
+        let notices: Vec<_> = world.member(at).notices().collect();
+        let [(finding, notice)] = notices[..] else { panic!("{notices:?}") };
+        assert_eq!((finding.accused, finding.verdict), (liar, Verdict::Equivocation));
+        // Anybody can check it, and it says nothing of the words.
+        let bytes = notice.to_bytes();
+        assert_eq!(Notice::from_bytes(&bytes).unwrap().verify(&id).unwrap(), *finding);
+        assert!(!bytes.windows(3).any(|part| part == b"yes"));
+    }
+    // It outlives a restart, and is told once.
+    world.restart(0);
+    world.settle();
+    assert_eq!(world.member(0).notices().count(), 1);
+    assert_eq!(alarms(&world, 0).len(), 1);
+}
+
+#[test]
+fn a_neighbour_tells_what_it_keeps_to_who_was_away() {
+    let mut world = World::with(4, true);
+    world.people[3].online = false;
+    let [yes, no] = twice(&mut world, 2, ["yes", "no"]);
+    hand(&mut world, 0, &yes);
+    hand(&mut world, 1, &no);
+    world.say(0, "did you hear?");
+    world.settle();
+    world.logs.values_mut().for_each(Vec::clear);
+    world.relay = false;
+    world.people[3].online = true;
+    world.link(0, 3);
+    world.settle();
+    assert_eq!(alarms(&world, 3), [Alarm::Equivocation(world.id(2))]);
+}
+
+#[test]
+fn two_sets_of_pages_for_one_bundle_are_proven() {
+    let mut world = World::with(3, true);
+    let seal = |world: &mut World, spoilt: bool| {
+        let person = &world.people[2];
+        let group = person.group.as_ref().unwrap();
+        let roster = group.ops.resolve().roster(group.id);
+        let mut pairs: Vec<_> = (0..2).map(|_| crate::pair::SendState::default()).collect();
+        let others: Vec<MemberId> =
+            roster.members().iter().filter(|it| **it != group.me).copied().collect();
+        let prekey = |member: &MemberId| group.people.cards[member].card().prekey;
+        let mut recipients: Vec<_> = others
+            .iter()
+            .zip(&mut pairs)
+            .map(|(member, pair)| bundle::Recipient {
+                // The other one's prekey: nobody opens that slot.
+                prekey: prekey(if spoilt { &others[0] } else { member }),
+                member: *member,
+                pair,
+            })
+            .collect();
+        let terms = bundle::Terms {
+            group: group.id,
+            heads: group.ops.heads(),
+            roster: roster.hash(),
+            closing: None,
+            topic: None,
+            audit_head: [0; 16],
+            now: world.now,
+        };
+        let mut rng = ChaCha20Rng::seed_from_u64(5);
+        bundle::seal(&person.me, terms, &mut recipients, &mut rng).bundle
+    };
+    let bundles = [seal(&mut world, false), seal(&mut world, true)];
+    for bundle in bundles {
+        world.act(2, |group, mut cx| {
+            let under = group.write_topics();
+            let pages = bundle.pages.into_iter().map(Into::into).collect();
+            let wire = BundleWire { head: bundle.head.as_bytes().into(), pages };
+            group.publish_control(&mut cx, &Statement::Bundle(wire), &under);
+        });
+    }
+    world.settle();
+    for at in [0, 1] {
+        assert!(alarms(&world, at).contains(&Alarm::Equivocation(world.id(2))), "person {at}");
+    }
+}
+
+#[test]
+fn two_ops_with_one_number_of_one_run_are_proven() {
+    let mut world = World::with(3, true);
+    world.act(2, |group, mut cx| {
+        for n in 0..2 {
+            let kind = Kind::Refresh { topic_commit: None };
+            let mut body = group.ops.next(group.me, kind, cx.now.plus_ms(n)).unwrap();
+            body.incarnation = Some(cx.me.incarnation());
+            let op = Op::sign(body, cx.me.identity());
+            let under = group.write_topics();
+            let ops = Statement::Ops(vec![Vec::from(op.as_bytes()).into()]);
+            group.publish_control(&mut cx, &ops, &under);
+        }
+    });
+    world.settle();
+    for at in [0, 1] {
+        assert_eq!(alarms(&world, at), [Alarm::Equivocation(world.id(2))], "person {at}");
+    }
+}
+
+#[test]
+fn a_message_that_does_not_follow_from_the_one_before_is_told() {
+    let mut world = World::with(3, true);
+    world.say(2, "one");
+    world.settle();
+    let broken = world.people[2].group.as_mut().unwrap();
+    broken.sending.chain.as_mut().unwrap().last = Some(MessageId([9; 16]));
+    world.say(2, "two");
+    (0..4).for_each(|_| world.settle());
+    let liar = world.id(2);
+    for at in [0, 1] {
+        assert_eq!(world.heard(at), ["one", "two"]);
+        assert_eq!(alarms(&world, at), [Alarm::Contradiction { by: liar, about: liar }]);
+    }
+}
+
+#[test]
+fn who_lies_about_anothers_words_is_told_and_accuses_nobody() {
+    let mut world = World::with(3, true);
+    let said = world.say(0, "one");
+    world.settle();
+    let heads = &mut world.people[2].group.as_mut().unwrap().heads;
+    heads.clear();
+    heads.push_back(HeadRef { chain: said.chain, index: 0, id: MessageId([9; 16]) });
+    world.say(2, "two");
+    (0..4).for_each(|_| world.settle());
+    let (liar, author) = (world.id(2), world.id(0));
+    for at in [0, 1] {
+        assert_eq!(alarms(&world, at), [Alarm::Contradiction { by: liar, about: author }]);
+        assert_eq!(world.member(at).notices().count(), 0);
+    }
+}
+
+#[test]
+fn what_was_said_before_one_joined_is_no_gap() {
+    let mut world = World::founded(3, true, 7);
+    world.join(0, 1);
+    world.settle();
+    for n in 0..3 {
+        world.say(n % 2, "before");
+        world.settle();
+    }
+    world.join(0, 2);
+    world.settle();
+    world.say(1, "hello");
+    world.say(0, "hello");
+    (0..4).for_each(|_| world.settle());
+    assert_eq!(world.heard(2), ["hello", "hello"]);
+    assert_eq!((gaps(&world, 2), alarms(&world, 2)), (0, vec![]));
+    assert!(world.member(2).gaps().is_empty() && world.member(2).witness.named.is_empty());
+    assert!(world.member(2).receiving.wanted.is_empty());
+}
+
+#[test]
+fn a_chain_that_is_withheld_whole_is_found_by_its_heads() {
+    let mut world = World::with(3, true);
+    let log = world.member(0).logs()[0].keys.id();
+    let before = world.logs[&log].len();
+    let said = world.say(0, "withheld");
+    let held: Vec<_> = world.logs.get_mut(&log).unwrap().drain(before..).collect();
+    // Person 2 gets it by another way; person 1 hears of it from what person 2 says.
+    hand(&mut world, 2, &held);
+    world.people[0].online = false;
+    world.people[2].outbox.clear();
+    world.say(2, "an answer");
+    world.pass(4_000);
+    assert_eq!(world.heard(1), ["an answer"]);
+    let [gap] = world.member(1).gaps()[..] else { panic!("{:?}", world.member(1).gaps()) };
+    assert_eq!((gap.from, gap.chain, gap.index), (world.id(0), said.chain, 0));
+    assert_eq!((gap.cause, gap.state), (GapCause::Named(world.id(2)), GapState::Asked));
+    // It is known after a restart, told once, and healed.
+    world.restart(1);
+    assert_eq!(world.member(1).gaps(), [gap]);
+    world.settle();
+    assert_eq!(gaps(&world, 1), 1);
+    world.link(1, 2);
+    world.settle();
+    assert!(world.heard(1).contains(&"withheld".into()));
+    assert!(world.member(1).gaps().is_empty());
+    assert!(world.people[1].events.iter().any(|it| matches!(it, Event::Healed { .. })));
+}
+
+#[test]
+fn a_gap_that_nobody_can_fill_is_given_up_after_an_hour_and_filled_all_the_same() {
+    let mut world = World::with(2, true);
+    world.say(0, "one");
+    world.settle();
+    world.say(0, "withheld");
+    let log = *world.logs.iter().max_by_key(|(_, entries)| entries.len()).unwrap().0;
+    let withheld = world.logs.get_mut(&log).unwrap().pop().unwrap();
+    world.say(0, "three");
+    world.deliver();
+    world.people[0].online = false;
+    world.pass(70 * 60_000);
+    let given_up =
+        world.people[1].events.iter().filter(|it| matches!(it, Event::Undeliverable { .. }));
+    assert_eq!(given_up.count(), 1);
+    assert_eq!(world.member(1).gaps()[0].state, GapState::GivenUp);
+    hand(&mut world, 1, &[withheld]);
+    assert!(world.member(1).gaps().is_empty());
+    assert!(world.heard(1).contains(&"withheld".into()));
+}
+
+#[test]
+fn summaries_tell_delivery_and_gaps_without_receipts() {
+    let mut world = World::with(3, true);
+    let said = world.say(0, "one");
+    world.say(0, "two");
+    world.settle();
+    world.people[0].events.clear();
+    let indexes = Indexes { chain: said.chain, indexes: vec![0, 1] };
+    world.act(1, |group, mut cx| {
+        let under = group.write_topics();
+        group.tell_reads(&mut cx, &[indexes], &under);
+    });
+    world.settle();
+    let to = world.id(1);
+    let delivered = Event::Delivered { to, chain: said.chain, indexes: vec![0, 1] };
+    assert!(world.people[0].events.contains(&delivered));
+    // What somebody has read and another has not is a gap there.
+    let log = *world.logs.iter().max_by_key(|(_, entries)| entries.len()).unwrap().0;
+    world.say(0, "three");
+    let last = world.logs.get_mut(&log).unwrap().pop().unwrap();
+    hand(&mut world, 1, &[last]);
+    let indexes = Indexes { chain: said.chain, indexes: vec![2] };
+    world.people[0].online = false;
+    world.act(1, |group, mut cx| {
+        let under = group.write_topics();
+        group.tell_reads(&mut cx, &[indexes], &under);
+    });
+    world.pass(4_000);
+    let [gap] = world.member(2).gaps()[..] else { panic!("{:?}", world.member(2).gaps()) };
+    assert_eq!((gap.index, gap.cause), (2, GapCause::Read(to)));
+}
+
+#[test]
+fn a_view_is_adopted_by_those_who_send_under_it() {
+    let mut world = World::with(4, true);
+    let under = |world: &World, at: usize| world.member(at).adopted().under.len();
+    for at in 0..4 {
+        world.say(at, "hello");
+        world.settle();
+    }
+    assert!((0..4).all(|at| under(&world, at) == 4));
+    let removed = world.id(3);
+    world.act(0, |group, cx| group.remove(cx, removed)).unwrap();
+    world.settle();
+    assert_eq!(world.member(0).adopted().under, [world.id(0)]);
+    assert_eq!(world.member(1).adopted().waiting, [world.id(2)].to_vec());
+    world.say(1, "hello");
+    world.say(2, "hello");
+    world.settle();
+    assert!(
+        (0..3).all(|at| under(&world, at) == 3 && world.member(at).adopted().waiting.is_empty())
+    );
+}
+
+#[test]
+fn what_one_member_can_make_others_keep_is_bounded() {
+    let mut world = World::with(2, true);
+    let liar = world.id(1);
+    world.say(1, "one");
+    world.settle();
+    world.act(0, |group, cx| {
+        for n in 0..6000u32 {
+            let chain =
+                ChainId([n.to_be_bytes(), [1; 4], [2; 4], [3; 4]].concat().try_into().unwrap());
+            group.named(cx.now, liar, HeadRef { chain, index: 3, id: MessageId([1; 16]) });
+        }
+    });
+    assert!(world.member(0).witness.named.len() <= 4096);
+}

@@ -1,0 +1,283 @@
+//! Old states that come back: backups, copied machines, and what the others make of them.
+
+use alloc::{collections::BTreeMap, format, vec};
+
+use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
+
+use super::{
+    wire::{ChainSummary, Frame, Summary},
+    world::{Person, World},
+    *,
+};
+use crate::{codec, evidence::Verdict};
+
+type Records = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// The process of somebody dies, and starts again from what was copied earlier.
+fn restore(world: &mut World, at: usize, copy: Records) {
+    world.people[at].records = copy;
+    world.restart(at);
+}
+
+fn alarms(world: &World, at: usize) -> Vec<Alarm> {
+    let events = world.people[at].events.iter();
+    events
+        .filter_map(|event| if let Event::Alarm(alarm) = event { Some(*alarm) } else { None })
+        .collect()
+}
+
+fn everybody_reads_everybody(world: &mut World) {
+    for at in 0..world.people.len() {
+        world.say(at, &format!("after {at}"));
+        world.settle();
+    }
+    for at in 0..world.people.len() {
+        for other in (0..world.people.len()).filter(|other| *other != at) {
+            let text = format!("after {other}");
+            let heard = world.heard(at).iter().filter(|heard| **heard == text).count();
+            assert_eq!(heard, 1, "{at} heard {text:?} {heard} times");
+        }
+    }
+}
+
+fn nobody_is_accused(world: &World) {
+    for at in 0..world.people.len() {
+        for (finding, notice) in world.member(at).notices() {
+            assert_ne!(finding.verdict, Verdict::Equivocation, "{at}: {notice:?}");
+        }
+        for alarm in alarms(world, at) {
+            assert!(!matches!(alarm, Alarm::Equivocation(_) | Alarm::Contradiction { .. }));
+        }
+    }
+}
+
+#[test]
+fn a_restored_state_sends_nothing_until_it_has_caught_up_and_everybody_is_told() {
+    for relay in [true, false] {
+        let mut world = World::with(3, relay);
+        if !relay {
+            world.link(0, 1);
+            world.link(1, 2);
+            world.link(0, 2);
+        }
+        world.say(1, "one");
+        world.settle();
+        let copy = world.people[1].records.clone();
+        world.say(1, "two");
+        world.settle();
+        world.restart(1);
+        world.settle();
+        world.say(1, "three");
+        let last = world.say(1, "four");
+        world.settle();
+        restore(&mut world, 1, copy);
+        world.deliver();
+        world.deliver();
+        let member = world.member(1);
+        assert!(member.is_behind(), "relay: {relay}");
+        assert_eq!(member.ready(world.now), Err(NotReady::Behind));
+        assert_eq!(alarms(&world, 1), [Alarm::OldState]);
+        let refused = world.attempt(1, |group, cx| group.send(cx, 0, b"too early"));
+        assert_eq!(refused, Err(NotReady::Behind.into()));
+        world.settle();
+        assert!(!world.member(1).is_behind());
+        assert!(world.people[1].events.contains(&Event::CaughtUp));
+        let next = world.say(1, "five");
+        world.settle();
+        let head = world.member(0).receiving.chains[&next.chain].head.head();
+        let closing = head.closing.unwrap();
+        assert_eq!((closing.chain, closing.count, closing.last), (last.chain, 2, None));
+        let restored = world.id(1);
+        for at in [0, 2] {
+            assert_eq!(alarms(&world, at), [Alarm::Restored(restored)], "relay: {relay}");
+        }
+        everybody_reads_everybody(&mut world);
+        nobody_is_accused(&world);
+        assert!(world.member(0).gaps().is_empty() && world.member(2).gaps().is_empty());
+    }
+}
+
+#[test]
+fn messages_of_a_known_chain_that_a_state_has_lost_are_shown_to_it() {
+    for relay in [true, false] {
+        let mut world = World::with(2, relay);
+        if !relay {
+            world.link(0, 1);
+        }
+        world.say(1, "one");
+        world.settle();
+        let copy = world.people[1].records.clone();
+        let last = world.say(1, "two");
+        world.settle();
+        restore(&mut world, 1, copy);
+        world.settle();
+        assert_eq!(alarms(&world, 1), [Alarm::OldState], "relay: {relay}");
+        let next = world.say(1, "three");
+        world.settle();
+        let closing = world.member(0).receiving.chains[&next.chain].head.head().closing.unwrap();
+        assert_eq!((closing.chain, closing.count), (last.chain, 2));
+        everybody_reads_everybody(&mut world);
+        nobody_is_accused(&world);
+    }
+}
+
+#[test]
+fn first_words_after_a_restore_are_sealed_as_to_strangers() {
+    let mut world = World::with(2, true);
+    for text in ["one", "two"] {
+        world.say(1, text);
+        world.settle();
+        world.restart(1);
+        world.settle();
+    }
+    let copy = world.people[1].records.clone();
+    world.say(1, "three");
+    world.settle();
+    restore(&mut world, 1, copy);
+    world.settle();
+    let next = world.say(1, "four");
+    let inits = &world.member(1).sending.inits[&next.chain];
+    assert_eq!(inits.keys().copied().collect::<Vec<_>>(), [world.id(0)]);
+    everybody_reads_everybody(&mut world);
+}
+
+#[test]
+fn two_copies_at_work_are_told_to_everybody_and_to_both() {
+    let mut world = World::with(3, true);
+    world.say(1, "one");
+    world.settle();
+    // The machine is copied, and both go on.
+    let original = &world.people[1];
+    let mut rng = ChaCha20Rng::seed_from_u64(77);
+    let me = Endpoint::load(&original.me.save(), &mut rng).unwrap();
+    let records = original.records.clone();
+    let group = Group::load(&me, records.clone(), world.now).unwrap();
+    let audit = original.audit.clone();
+    world.people.push(Person {
+        me,
+        group: Some(group),
+        records,
+        audit,
+        archive: vec![],
+        outbox: vec![],
+        read: BTreeMap::new(),
+        late: vec![],
+        events: vec![],
+        online: false,
+        shadows: vec![],
+    });
+    world.act(1, Group::rotate).unwrap();
+    world.say(1, "from the first");
+    // The copy has not heard of it when it sends.
+    world.people[3].online = true;
+    world.people[3].group.as_mut().unwrap().relays_up = true;
+    world.say(3, "from the copy");
+    world.settle();
+    world.say(1, "from the first again");
+    world.settle();
+    let copied = world.id(1);
+    for at in [0, 2] {
+        assert!(alarms(&world, at).contains(&Alarm::Clone(copied)), "person {at}");
+        assert!(world.member(at).notices().any(|(it, _)| it.accused == copied));
+    }
+    for at in [1, 3] {
+        let told = alarms(&world, at);
+        let own = told.iter().any(|it| matches!(it, Alarm::OldState | Alarm::Copied));
+        assert!(own, "person {at}: {told:?}");
+    }
+    nobody_is_accused(&world);
+    // Its slots were used up by the first: its words are readable once it was told.
+    world.pass(2 * 60_000);
+    world.say(3, "from the copy again");
+    world.settle();
+    assert!(world.heard(0).contains(&"from the first again".into()));
+    assert!(world.heard(0).contains(&"from the copy again".into()));
+}
+
+#[test]
+fn honest_people_are_proven_no_lie_whatever_is_restored() {
+    for seed in 0..12 {
+        let mut world = World::founded(3, seed % 2 == 0, seed);
+        for at in 1..3 {
+            world.join(0, at);
+        }
+        if !world.relay {
+            world.link(0, 1);
+            world.link(1, 2);
+        }
+        world.settle();
+        let mut copies: Vec<Records> =
+            world.people.iter().map(|person| person.records.clone()).collect();
+        for n in 0..24 {
+            let at = world.below(3);
+            match world.below(8) {
+                0 => copies[at] = world.people[at].records.clone(),
+                1 => restore(&mut world, at, copies[at].clone()),
+                2 => world.restart(at),
+                3 => {
+                    let _ = world.act(at, |group, cx| group.rotate(cx));
+                }
+                4 => world.pass(2_000),
+                _ => {
+                    // Whoever is catching up does not speak.
+                    let text = format!("{n}");
+                    let _ = world.act(at, |group, cx| group.send(cx, 0, text.as_bytes()));
+                }
+            }
+            while world.below(3) == 0 && world.deliver() {}
+        }
+        (0..6).for_each(|_| world.settle());
+        nobody_is_accused(&world);
+        everybody_reads_everybody(&mut world);
+    }
+}
+
+#[test]
+fn a_neighbour_that_claims_too_much_delays_and_no_more() {
+    let mut world = World::with(2, false);
+    world.link(0, 1);
+    let sent = world.say(1, "one");
+    world.settle();
+    let liar = world.id(0);
+    let chains = vec![ChainSummary { chain: sent.chain, next: 9, missing: vec![] }];
+    let summary = Summary { heads: vec![], chains, cards: vec![], last: true };
+    let frame = codec::encode(&Frame::Summary(summary));
+    world.act(1, |group, cx| group.on_frame(cx, liar, &frame)).unwrap();
+    assert_eq!(world.member(1).ready(world.now), Err(NotReady::NotSynced));
+    world.settle();
+    assert_eq!(world.member(1).ready(world.now), Ok(()));
+    world.act(1, |group, cx| group.on_frame(cx, liar, &frame)).unwrap();
+    assert_eq!(world.member(1).ready(world.now), Ok(()), "once");
+    assert!(alarms(&world, 1).is_empty());
+}
+
+#[test]
+fn a_backup_holds_no_chain_and_is_taken_up_again() {
+    let mut world = World::with(3, true);
+    for at in 0..3 {
+        world.say(at, "one");
+        world.settle();
+    }
+    let stored = world.people[1].records.clone();
+    let backup: Records = world.member(1).backup_records(stored).into_iter().collect();
+    for (key, value) in &backup {
+        // A chain's record without keys: state, time, count, and no bytes.
+        let secret = matches!(key[0], 5 | 6 | 9 | 10) || key[0] == 8 && value.len() > 16;
+        assert!(!secret, "{key:02x?}: {} bytes", value.len());
+    }
+    world.say(1, "not in the backup");
+    world.settle();
+    restore(&mut world, 1, backup);
+    world.settle();
+    everybody_reads_everybody_in_time(&mut world);
+    nobody_is_accused(&world);
+}
+
+/// After a minute or two in which keys are made anew.
+fn everybody_reads_everybody_in_time(world: &mut World) {
+    for at in 0..world.people.len() {
+        world.say(at, "may be unreadable");
+    }
+    world.pass(3 * 60_000);
+    everybody_reads_everybody(world);
+}

@@ -14,6 +14,7 @@ use crate::{
 };
 
 /// One's own chain.
+#[cfg_attr(any(test, feature = "sim"), derive(Clone))]
 pub struct SendChain {
     pub(crate) context: [u8; 32],
     pub(crate) signing: SigningSecret,

@@ -25,6 +25,8 @@ mod losses;
 mod notices;
 mod output;
 mod people;
+#[cfg(any(test, feature = "sim"))]
+pub(crate) mod probe;
 mod reads;
 mod receiving;
 mod records;

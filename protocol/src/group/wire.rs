@@ -361,6 +361,16 @@ impl Control {
     /// Signs a statement.
     pub fn sign(group: &GroupId, statement: &Statement, identity: &SigningSecret) -> Vec<u8> {
         let (kind, payload) = statement.encode();
+        Self::sign_as(group, kind, payload, identity)
+    }
+
+    /// Signs any bytes as a statement of any kind.
+    pub fn sign_as(
+        group: &GroupId,
+        kind: u8,
+        payload: Vec<u8>,
+        identity: &SigningSecret,
+    ) -> Vec<u8> {
         let signature = identity.sign(Context::Notice, &[&group.0, &[kind], &payload]);
         codec::encode(&Self { kind, from: identity.id(), payload, signature })
     }
@@ -375,6 +385,12 @@ impl Control {
         let (kind, payload) = statement.encode();
         let signature = identity.sign(Context::Inbox, &[&group.0, &to.0, &[kind], &payload]);
         codec::encode(&Self { kind, from: identity.id(), payload, signature })
+    }
+
+    /// Any bytes as a statement of any kind that nobody signed.
+    #[cfg(any(test, feature = "sim"))]
+    pub fn unsigned(kind: u8, payload: Vec<u8>) -> Self {
+        Self { kind, from: MemberId([0; 32]), payload, signature: Signature([0; 64]) }
     }
 
     /// Reads a statement; its signature is checked by [`Self::verify`].

@@ -7,5 +7,6 @@
     reason = "a simulation stops where it is wrong itself"
 )]
 
+pub mod fuzz;
 #[cfg_attr(not(test), allow(dead_code, reason = "some of it is for tests alone"))]
 pub(crate) mod world;

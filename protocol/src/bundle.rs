@@ -2,20 +2,24 @@
 //!
 //! ```text
 //! Head    = CBOR [core bstr, page hashes bstr of 32·n, signature64]
-//! core    = CBOR [1, group, sender, [op id…], roster32, E32, commit32, chain key32, prekey,
-//!                 closing | null, topic box | null, incarnation8, audit head16]
+//! core    = CBOR [1 | 2, group, sender, [op id…], roster32, E32, commit32, chain key32, prekey,
+//!                 closing | null, topic box | null, incarnation8, audit head16,
+//!                 ciphertexts' hashes bstr of 32·k | left out]
 //! ctx     = BLAKE2b-256("wt1 bundle ctx", core)            chain id = ctx[..16]
 //! sig     = Ed25519(identity, "wt1/bundle\0" ‖ ctx ‖ H("wt1 bundle pages", page hashes))
 //! commit  = KDF32(seed, "wt1 seed commit", group ‖ sender ‖ E)
 //! tsbox   = AEAD(KDF64(seed, "wt1 ts box", topic commit), topic secret)
 //! page    = slots in roster order, the sender left out, at most 512
-//! slot    = type u8 ‖ prekey id4 ‖ epoch u16be ‖ counter u16be ‖ ct48                 57 bytes
-//! K ‖ N   = KDF64(psk, "wt1 slot key", DH(e, RP) ‖ E ‖ RP ‖ recipient ‖ ctx);  ct = AEAD(K, N, ad = ctx, seed)
+//! slot    = 57 bytes, see [`slot`]
 //! ```
 //!
 //! `ctx` commits to the sender's membership view, so each message signature, which covers `ctx`, is
 //! a signature over that view too. The public commitment to the seed makes all recipients hold the
 //! same chain, provably. docs/spec/rotation.md.
+
+mod slot;
+#[cfg(test)]
+mod tests;
 
 use alloc::vec::Vec;
 
@@ -29,17 +33,18 @@ use subtle::ConstantTimeEq;
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
 
+pub use self::slot::{Ciphertext, SlotType};
+use self::slot::{Prepared, Slot, SlotContext, kem_hash};
 use crate::{
     chain::{ChainKey, ReceiveChain, SendChain},
     codec,
     endpoint::Endpoint,
     hash::{Label, hash32, kdf32, kdf64},
     identity::Prekey,
-    ids::{
-        ChainId, GroupId, Incarnation, MemberId, MessageId, OpId, PrekeyId, RosterHash, Timestamp,
-    },
+    ids::{ChainId, GroupId, Incarnation, MemberId, MessageId, OpId, RosterHash, Timestamp},
+    kem::{self, KemPublic},
     limits,
-    pair::{ReceiveState, SendState},
+    pair::{First, ReceiveState, SendState},
     sign::{Context, Signature, SigningSecret, verify},
     topic::TopicSecret,
 };
@@ -47,16 +52,19 @@ use crate::{
 /// Slots on one page: a page and its frame fit one envelope.
 pub const SLOTS_PER_PAGE: usize = 512;
 
-const VERSION: u8 = 1;
+/// First contacts with ML-KEM whose ciphertexts the head names. Where there are more, each goes to
+/// its recipient alone.
+pub const CIPHERTEXTS: usize = 64;
+
+const CLASSICAL: u8 = 1;
+const HYBRID: u8 = 2;
 const SLOT: usize = 57;
-const RATCHET: u8 = 0;
-const INIT: u8 = 1;
 
 /// What a bundle's head says.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 #[cbor(array)]
 pub struct Head {
-    /// Always 1: classical slots.
+    /// 1: slots of types 0 and 1 alone. 2: some are of type 2 or 3.
     #[n(0)]
     pub version: u8,
     /// The group.
@@ -95,6 +103,10 @@ pub struct Head {
     /// The head of the sender's audit log; zeros where it keeps none.
     #[cbor(n(12), with = "minicbor::bytes")]
     pub audit_head: [u8; 16],
+    /// The hashes of the ML-KEM ciphertexts of the slots of type 2, in their order: 32 bytes each,
+    /// one to [`CIPHERTEXTS`]. `None` where there are none.
+    #[cbor(n(13), with = "minicbor::bytes")]
+    pub ciphertexts: Option<Vec<u8>>,
 }
 
 /// How a chain ended.
@@ -170,6 +182,9 @@ pub enum OpenError {
     /// A slot type that this version does not know.
     #[error("slot type {0} is not supported")]
     Type(u8),
+    /// The slot's ML-KEM ciphertext was not given, or is another than the head names.
+    #[error("the slot's ML-KEM ciphertext is lacking")]
+    Ciphertext,
     /// This node has not the prekey or the ratchet key that the slot asks for.
     #[error("no key for this slot")]
     NoKey,
@@ -184,6 +199,8 @@ pub struct Recipient<'a> {
     pub member: MemberId,
     /// Its newest known prekey.
     pub prekey: Prekey,
+    /// Its newest known ML-KEM key: where there is one, a first contact is never sealed without.
+    pub kk: Option<&'a KemPublic>,
     /// The ratchet towards it.
     pub pair: &'a mut SendState,
 }
@@ -216,14 +233,17 @@ pub struct Opened {
     pub topic: Option<TopicSecret>,
 }
 
-/// A new chain: its bundle, and for each recipient the pair epoch of an init slot, to be confirmed.
+/// A new chain: its bundle, and for each recipient the pair epoch of a first contact, to be confirmed.
 pub struct Sealed {
     /// To be published.
     pub bundle: Bundle,
     /// To send with.
     pub chain: SendChain,
-    /// Who got an init slot, with its epoch.
+    /// Who got a slot of type 1, 2 or 3, with its epoch.
     pub inits: Vec<(MemberId, u16)>,
+    /// The ML-KEM ciphertexts, to be published beside the bundle where its head names them, and
+    /// otherwise to be told to each recipient alone.
+    pub ciphertexts: Vec<(MemberId, Ciphertext)>,
 }
 
 /// The id of the chain with this context.
@@ -256,8 +276,17 @@ pub fn seal(
     let mut heads = terms.heads;
     heads.sort_unstable();
     heads.dedup();
+    let mut prepared: Vec<Option<Prepared>> =
+        recipients.iter_mut().map(|recipient| prepare(&ephemeral, recipient, rng)).collect();
+    let kems = recipients.iter().zip(&prepared).filter_map(|(recipient, slot)| {
+        let (ciphertext, _) = slot.as_ref()?.kem.as_ref()?;
+        Some((recipient.member, ciphertext.clone()))
+    });
+    let ciphertexts: Vec<(MemberId, Ciphertext)> = kems.collect();
+    let named = (1..=CIPHERTEXTS).contains(&ciphertexts.len());
+    let hashes = ciphertexts.iter().flat_map(|(member, ciphertext)| kem_hash(member, ciphertext));
     let head = Head {
-        version: VERSION,
+        version: if ciphertexts.is_empty() { CLASSICAL } else { HYBRID },
         group: terms.group,
         sender: me.member(),
         heads,
@@ -270,15 +299,18 @@ pub fn seal(
         topic: terms.topic.map(|topic| topic_box(&seed, topic)),
         incarnation: me.incarnation(),
         audit_head: terms.audit_head,
+        ciphertexts: named.then(|| hashes.collect()),
     };
     let core = codec::encode(&head);
     let context = hash32(Label::BundleContext, &[&core]);
+    let kem = if named { SlotType::Kem } else { SlotType::Inbox };
     let mut inits = Vec::new();
     let mut slots = Vec::with_capacity(recipients.len() * SLOT);
-    for recipient in recipients.iter_mut() {
+    for (recipient, prepared) in recipients.iter_mut().zip(&mut prepared) {
         let to = SlotContext { ephemeral: &public, context: &context, member: &recipient.member };
-        match slot(&to, &seed, &ephemeral, recipient.prekey, recipient.pair) {
-            Some((slot, init)) => {
+        match prepared.take() {
+            Some(prepared) => {
+                let (slot, init) = prepared.seal(&to, &seed, kem, recipient.pair);
                 slots.extend_from_slice(&slot);
                 inits.extend(init.map(|epoch| (recipient.member, epoch)));
             }
@@ -286,7 +318,7 @@ pub fn seal(
             None => {
                 let mut unusable = [0; SLOT];
                 rng.fill_bytes(&mut unusable);
-                unusable[0] = INIT;
+                unusable[0] = SlotType::Init as u8;
                 slots.extend_from_slice(&unusable);
             }
         }
@@ -306,48 +338,45 @@ pub fn seal(
         born: terms.now,
     };
     let head = SignedHead { head, context, pages: hashes, bytes };
-    Sealed { bundle: Bundle { head, pages }, chain, inits }
+    Sealed { bundle: Bundle { head, pages }, chain, inits, ciphertexts }
+}
+
+/// The type of the slot at `position` among the recipients.
+pub fn slot_type(page: &[u8], position: usize) -> Result<SlotType, OpenError> {
+    slot_at(page, position).and_then(|slot| SlotType::of(slot[0]))
 }
 
 /// Opens one's own slot: `position` is one's place among the recipients, `page` the page that
-/// holds it. Whether the head's view is right is the caller's to check.
+/// holds it, `ciphertext` what is known of one's ML-KEM ciphertext. Whether the head's view is
+/// right is the caller's to check.
 pub fn open(
     head: &SignedHead,
     page: &[u8],
     position: usize,
     me: &Endpoint,
     pair: &ReceiveState,
+    ciphertext: Option<&[u8; kem::CIPHERTEXT]>,
 ) -> Result<Opened, OpenError> {
-    let (number, at) = (position / SLOTS_PER_PAGE, position % SLOTS_PER_PAGE * SLOT);
-    if head.pages.get(number) != Some(&PageHash::of(page)) {
+    if head.pages.get(position / SLOTS_PER_PAGE) != Some(&PageHash::of(page)) {
         return Err(OpenError::Page);
     }
-    let slot: &[u8; SLOT] =
-        page.get(at..at + SLOT).and_then(|slot| slot.try_into().ok()).ok_or(OpenError::Page)?;
-    let (epoch, counter) =
-        (u16::from_be_bytes([slot[5], slot[6]]), u16::from_be_bytes([slot[7], slot[8]]));
-    let (psk, stepped) = match slot[0] {
-        RATCHET => pair
-            .psk(epoch, counter)
-            .map(|(psk, next)| (psk, Some(next)))
-            .map_err(|_| OpenError::NoKey)?,
-        INIT => (Zeroizing::new([0; 32]), None),
-        other => return Err(OpenError::Type(other)),
-    };
-    let prekey = PrekeyId([slot[1], slot[2], slot[3], slot[4]]);
-    let secret = me.prekey_secret(prekey).ok_or(OpenError::NoKey)?;
-    let shared = secret.diffie_hellman(&PublicKey::from(head.head.ephemeral));
-    if !shared.was_contributory() {
-        return Err(OpenError::Forged);
-    }
-    let to = SlotContext {
-        ephemeral: &head.head.ephemeral,
-        context: &head.context,
-        member: &me.member(),
-    };
-    let keys = to.keys(&psk, shared.as_bytes(), &PublicKey::from(secret).to_bytes());
-    let seed = decrypt(&keys, &head.context, &slot[9..]).ok_or(OpenError::Forged)?;
+    let slot = Slot::read(slot_at(page, position)?)?;
     let said = &head.head;
+    let fits = match slot.kind {
+        SlotType::Ratchet | SlotType::Init => true,
+        SlotType::Kem => said.ciphertexts.is_some(),
+        SlotType::Inbox => said.version == HYBRID && said.ciphertexts.is_none(),
+    };
+    if !fits {
+        return Err(OpenError::Type(slot.kind as u8));
+    }
+    let member = me.member();
+    let ciphertext = ciphertext.filter(|ciphertext| match slot.kind {
+        SlotType::Kem => head.names(&member, ciphertext),
+        SlotType::Ratchet | SlotType::Init | SlotType::Inbox => true,
+    });
+    let to = SlotContext { ephemeral: &said.ephemeral, context: &head.context, member: &member };
+    let (seed, pair) = slot.open(&to, me, pair, ciphertext)?;
     let commit = commitment(&seed, &said.group, &said.sender, &said.ephemeral);
     if !bool::from(commit.ct_eq(&said.commit)) {
         return Err(OpenError::Forged);
@@ -356,9 +385,27 @@ pub fn open(
         None => None,
         Some(sealed) => Some(open_topic(&seed, sealed).ok_or(OpenError::Forged)?),
     };
-    let next = stepped.unwrap_or_else(|| pair.begun(epoch, &first_half(&keys), &head.context));
     let chain = ReceiveChain::new(&seed, head.context, said.chain_key);
-    Ok(Opened { chain, pair: next, topic })
+    Ok(Opened { chain, pair, topic })
+}
+
+fn slot_at(page: &[u8], position: usize) -> Result<&[u8; SLOT], OpenError> {
+    let at = position % SLOTS_PER_PAGE * SLOT;
+    page.get(at..at + SLOT).and_then(|slot| slot.try_into().ok()).ok_or(OpenError::Page)
+}
+
+/// The pair's next step towards a recipient, and for a first contact what ML-KEM gives.
+fn prepare(
+    ephemeral: &StaticSecret,
+    to: &mut Recipient<'_>,
+    rng: &mut impl CryptoRng,
+) -> Option<Prepared> {
+    let first = if to.kk.is_some() { First::Hybrid } else { First::Classical };
+    let mut prepared = Prepared::new(ephemeral, to.prekey, first, to.pair)?;
+    if prepared.is_first() {
+        prepared.kem = to.kk.map(|kk| kk.encapsulate(rng));
+    }
+    Some(prepared)
 }
 
 impl SignedHead {
@@ -367,7 +414,14 @@ impl SignedHead {
         let wire: HeadWire = codec::decode(bytes).map_err(|_| BadHead)?;
         let head: Head = codec::decode(&wire.core).map_err(|_| BadHead)?;
         let (hashes, rest) = wire.pages.as_chunks::<32>();
-        let bounded = head.version == VERSION
+        let hashes_fit = match (&head.ciphertexts, head.version) {
+            (None, CLASSICAL | HYBRID) => true,
+            (Some(hashes), HYBRID) => {
+                hashes.len() % 32 == 0 && (1..=CIPHERTEXTS).contains(&(hashes.len() / 32))
+            }
+            _ => false,
+        };
+        let bounded = hashes_fit
             && head.heads.len() <= limits::OP_DEPS
             && head.heads.is_sorted_by(|a, b| a < b)
             && rest.is_empty()
@@ -417,6 +471,14 @@ impl SignedHead {
         self.pages.iter().position(|known| *known == hash)
     }
 
+    /// Whether this is the ML-KEM ciphertext that the head names for that recipient.
+    #[must_use]
+    pub fn names(&self, member: &MemberId, ciphertext: &[u8; kem::CIPHERTEXT]) -> bool {
+        let hash = kem_hash(member, ciphertext);
+        let hashes = self.head.ciphertexts.as_ref();
+        hashes.is_some_and(|hashes| hashes.chunks_exact(32).any(|named| named == hash))
+    }
+
     /// Whether `page` is this bundle's page of that number, and it has room for exactly the slots
     /// of a roster with this many others: a sender can't hide one more recipient on it.
     #[must_use]
@@ -447,44 +509,6 @@ impl PageHash {
     fn all(joined: &[u8]) -> [u8; 32] {
         hash32(Label::BundlePages, &[joined])
     }
-}
-
-struct SlotContext<'a> {
-    ephemeral: &'a [u8; 32],
-    context: &'a [u8; 32],
-    member: &'a MemberId,
-}
-
-impl SlotContext<'_> {
-    fn keys(&self, psk: &[u8; 32], shared: &[u8; 32], prekey: &[u8; 32]) -> Zeroizing<[u8; 64]> {
-        let parts: [&[u8]; 5] = [shared, self.ephemeral, prekey, &self.member.0, self.context];
-        Zeroizing::new(kdf64(psk, Label::SlotKey, &parts))
-    }
-}
-
-fn slot(
-    to: &SlotContext<'_>,
-    seed: &[u8; 32],
-    ephemeral: &StaticSecret,
-    prekey: Prekey,
-    pair: &mut SendState,
-) -> Option<([u8; SLOT], Option<u16>)> {
-    let shared = ephemeral.diffie_hellman(&PublicKey::from(prekey.public));
-    if !shared.was_contributory() {
-        return None;
-    }
-    let step = pair.advance();
-    let keys = to.keys(&step.psk, shared.as_bytes(), &prekey.public);
-    let mut slot = [0; SLOT];
-    slot[0] = if step.init { INIT } else { RATCHET };
-    slot[1..5].copy_from_slice(&prekey.id.0);
-    slot[5..7].copy_from_slice(&step.epoch.to_be_bytes());
-    slot[7..9].copy_from_slice(&step.counter.to_be_bytes());
-    slot[9..].copy_from_slice(&encrypt(&keys, to.context, seed));
-    if step.init {
-        pair.begin(step.epoch, &first_half(&keys), to.context);
-    }
-    Some((slot, step.init.then_some(step.epoch)))
 }
 
 fn commitment(
@@ -542,6 +566,3 @@ fn random(rng: &mut impl CryptoRng) -> Zeroizing<[u8; 32]> {
     rng.fill_bytes(bytes.as_mut());
     bytes
 }
-
-#[cfg(test)]
-mod tests;

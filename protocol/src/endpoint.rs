@@ -30,6 +30,7 @@ use crate::{
 };
 
 /// An identity with its card and prekeys, in one run of a process.
+#[derive(Clone)]
 pub struct Endpoint {
     identity: SigningSecret,
     card: SignedCard,

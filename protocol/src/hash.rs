@@ -40,6 +40,7 @@ labels! {
     Message = "wt1 msg id";
     Content = "wt1 content";
     SlotKey = "wt1 slot key";
+    SlotKem = "wt1 slot kem";
     PairInit = "wt1 pair init";
     PairStep = "wt1 pair step";
     PairKey = "wt1 pair mk";

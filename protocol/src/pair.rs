@@ -26,13 +26,22 @@ pub const SKIP: u16 = 1024;
 /// Keys of skipped steps kept.
 pub const SKIPPED: usize = 64;
 
+/// How first contacts with a recipient are sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum First {
+    /// Under the recipient's prekey alone: it is not known to have an ML-KEM key.
+    Classical,
+    /// Under its prekey and its ML-KEM key. An epoch that began without is not used any more.
+    Hybrid,
+}
+
 /// What a slot is sealed under.
 pub struct Step {
     /// The epoch.
     pub epoch: u16,
     /// The step in it; 0 and meaningless in an init slot.
     pub counter: u16,
-    /// The pre-shared key; all zeros in an init slot.
+    /// The pre-shared key; all zeros in an init slot, where ML-KEM may give another.
     pub psk: Zeroizing<[u8; 32]>,
     /// Whether this is an init slot.
     pub init: bool,
@@ -91,6 +100,9 @@ struct Epoch {
     counter: u16,
     #[cbor(n(2), with = "minicbor::bytes")]
     key: [u8; 32],
+    /// At the sender, `Some(true)`: it began with ML-KEM.
+    #[n(3)]
+    hybrid: Option<bool>,
 }
 
 impl Drop for Epoch {
@@ -106,14 +118,17 @@ impl Epoch {
 
     fn step(&self) -> Self {
         let key = kdf32(&self.key, Label::PairStep, &[]);
-        Self { epoch: self.epoch, counter: self.counter.wrapping_add(1), key }
+        Self { epoch: self.epoch, counter: self.counter.wrapping_add(1), key, hybrid: self.hybrid }
     }
 }
 
 impl SendState {
-    /// Takes the next step: what the next slot is sealed under.
-    pub fn advance(&mut self) -> Step {
-        if let Some(epoch) = self.confirmed.take_if(|epoch| epoch.counter < u16::MAX) {
+    /// Takes the next step: what the next slot is sealed under, where a first contact would be so.
+    pub fn advance(&mut self, first: First) -> Step {
+        let goes_on = |epoch: &mut Epoch| {
+            epoch.counter < u16::MAX && (first == First::Classical || epoch.hybrid == Some(true))
+        };
+        if let Some(epoch) = self.confirmed.take_if(goes_on) {
             let step =
                 Step { epoch: epoch.epoch, counter: epoch.counter, psk: epoch.psk(), init: false };
             self.confirmed = Some(epoch.step());
@@ -125,11 +140,12 @@ impl SendState {
     }
 
     /// An init slot was sealed under `slot_key`: its epoch may be confirmed later.
-    pub fn begin(&mut self, epoch: u16, slot_key: &[u8; 32], context: &[u8; 32]) {
+    pub fn begin(&mut self, epoch: u16, slot_key: &[u8; 32], context: &[u8; 32], how: First) {
         if self.pending.len() == EPOCHS {
             self.pending.remove(0);
         }
-        self.pending.push(first(epoch, slot_key, context));
+        let hybrid = (how == First::Hybrid).then_some(true);
+        self.pending.push(Epoch { hybrid, ..first(epoch, slot_key, context) });
     }
 
     /// The other side has shown that it holds this epoch: ratchet slots follow. Whether anything
@@ -225,7 +241,8 @@ impl ReceiveState {
 }
 
 fn first(epoch: u16, slot_key: &[u8; 32], context: &[u8; 32]) -> Epoch {
-    Epoch { epoch, counter: 0, key: kdf32(slot_key, Label::PairInit, &[context]) }
+    let key = kdf32(slot_key, Label::PairInit, &[context]);
+    Epoch { epoch, counter: 0, key, hybrid: None }
 }
 
 #[cfg(test)]
@@ -234,9 +251,9 @@ mod tests {
 
     fn confirmed() -> (SendState, ReceiveState) {
         let (mut send, receive) = (SendState::default(), ReceiveState::default());
-        let step = send.advance();
+        let step = send.advance(First::Classical);
         assert!(step.init);
-        send.begin(step.epoch, &[3; 32], &[4; 32]);
+        send.begin(step.epoch, &[3; 32], &[4; 32], First::Classical);
         let receive = receive.begun(step.epoch, &[3; 32], &[4; 32]);
         assert!(send.confirm(step.epoch));
         (send, receive)
@@ -246,7 +263,7 @@ mod tests {
     fn both_sides_step_alike() {
         let (mut send, mut receive) = confirmed();
         for _ in 0..5 {
-            let step = send.advance();
+            let step = send.advance(First::Classical);
             assert!(!step.init);
             let (psk, next) = receive.psk(step.epoch, step.counter).unwrap();
             assert_eq!(psk, step.psk);
@@ -257,7 +274,7 @@ mod tests {
     #[test]
     fn an_opened_step_is_gone() {
         let (mut send, receive) = confirmed();
-        let step = send.advance();
+        let step = send.advance(First::Classical);
         let (_, receive) = receive.psk(step.epoch, step.counter).unwrap();
         assert!(receive.psk(step.epoch, step.counter).is_err());
     }
@@ -265,7 +282,7 @@ mod tests {
     #[test]
     fn lost_bundles_are_skipped_and_may_come_late() {
         let (mut send, receive) = confirmed();
-        let (lost, next) = (send.advance(), send.advance());
+        let (lost, next) = (send.advance(First::Classical), send.advance(First::Classical));
         let (_, receive) = receive.psk(next.epoch, next.counter).unwrap();
         let (psk, receive) = receive.psk(lost.epoch, lost.counter).unwrap();
         assert_eq!(psk, lost.psk);
@@ -284,25 +301,25 @@ mod tests {
     fn until_confirmed_each_bundle_begins_another_epoch() {
         let mut send = SendState::default();
         for expected in 1..=6 {
-            let step = send.advance();
+            let step = send.advance(First::Classical);
             assert!(step.init);
             assert_eq!(step.epoch, expected);
-            send.begin(step.epoch, &[3; 32], &[4; 32]);
+            send.begin(step.epoch, &[3; 32], &[4; 32], First::Classical);
         }
         assert!(!send.confirm(1), "the oldest are forgotten");
         assert!(send.confirm(5));
-        assert!(!send.advance().init);
+        assert!(!send.advance(First::Classical).init);
         assert!(send.confirm(6), "a newer epoch may be confirmed later");
     }
 
     #[test]
     fn an_init_slot_seen_again_winds_nothing_back() {
         let (mut send, receive) = confirmed();
-        let step = send.advance();
+        let step = send.advance(First::Classical);
         let (_, receive) = receive.psk(step.epoch, step.counter).unwrap();
         let again = receive.begun(step.epoch, &[3; 32], &[4; 32]);
         assert!(again.psk(step.epoch, step.counter).is_err());
-        let next = send.advance();
+        let next = send.advance(First::Classical);
         assert_eq!(again.psk(next.epoch, next.counter).unwrap().0, next.psk);
     }
 
@@ -331,7 +348,7 @@ mod tests {
     fn a_reset_begins_anew() {
         let (mut send, _) = confirmed();
         send.reset();
-        let step = send.advance();
+        let step = send.advance(First::Classical);
         assert!(step.init);
         assert_eq!(step.epoch, 2);
     }
@@ -339,9 +356,9 @@ mod tests {
     #[test]
     fn stored_state_goes_on_where_it_was() {
         let (mut send, receive) = confirmed();
-        send.advance();
+        send.advance(First::Classical);
         let mut again = SendState::load(&send.save()).unwrap();
-        let step = again.advance();
+        let step = again.advance(First::Classical);
         let receive = ReceiveState::load(&receive.save()).unwrap();
         assert_eq!(receive.psk(step.epoch, step.counter).unwrap().0, step.psk);
     }

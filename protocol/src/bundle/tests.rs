@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 
 use super::*;
+use crate::{ids::PrekeyId, kem::KemSecret};
 
 struct Person {
     me: Endpoint,
@@ -22,14 +23,26 @@ fn people(n: usize) -> Vec<Person> {
         .collect()
 }
 
-/// `people[0]` seals to all others.
+/// `people[0]` seals to all others, of whose ML-KEM keys it does not know.
 fn seal_to_all(people: &mut [Person], topic: Option<&TopicSecret>, seed: u64) -> Sealed {
+    seal_with(people, topic, seed, First::Classical)
+}
+
+fn seal_with(
+    people: &mut [Person],
+    topic: Option<&TopicSecret>,
+    seed: u64,
+    first: First,
+) -> Sealed {
+    let kks: Vec<_> = people.iter().map(|person| person.me.card().card().kk.clone()).collect();
     let (sender, others) = people.split_first_mut().unwrap();
     let mut recipients: Vec<_> = others
         .iter_mut()
-        .map(|other| Recipient {
+        .zip(&kks[1..])
+        .map(|(other, kk)| Recipient {
             member: other.me.member(),
             prekey: other.me.prekey(),
+            kk: kk.as_ref().filter(|_| first == First::Hybrid),
             pair: &mut other.pair_to,
         })
         .collect();
@@ -47,12 +60,12 @@ fn seal_to_all(people: &mut [Person], topic: Option<&TopicSecret>, seed: u64) ->
 
 fn open_as(person: &Person, bundle: &Bundle, position: usize) -> Result<Opened, OpenError> {
     let page = &bundle.pages[position / SLOTS_PER_PAGE];
-    open(&bundle.head, page, position, &person.me, &person.pair_from)
+    open(&bundle.head, page, position, &person.me, &person.pair_from, None)
 }
 
 /// The only page is given, wherever the slot should be.
 fn open_as_is(person: &Person, bundle: &Bundle, position: usize) -> Result<Opened, OpenError> {
-    open(&bundle.head, &bundle.pages[0], position, &person.me, &person.pair_from)
+    open(&bundle.head, &bundle.pages[0], position, &person.me, &person.pair_from, None)
 }
 
 fn say(sealed: &mut Sealed, text: &[u8]) -> Vec<u8> {
@@ -167,7 +180,7 @@ fn known_to_all(head: &SignedHead, slot: &[u8], to: &Person) -> Option<Zeroizing
     let member = to.me.member();
     let to =
         SlotContext { ephemeral: &head.head.ephemeral, context: &head.context, member: &member };
-    decrypt(&to.keys(&[0; 32], &[0; 32], &[0; 32]), &head.context, &slot[9..])
+    decrypt(&to.keys(&[0; 32], &[0; 32], &[0; 32], &[]), &head.context, &slot[9..])
 }
 
 #[test]
@@ -182,7 +195,7 @@ fn an_ephemeral_key_of_small_order_is_refused() {
     };
     let context = resigned(&people, &bundle, |head, _| weak(head)).head.context;
     let to = SlotContext { ephemeral: &ephemeral, context: &context, member: &member };
-    let sealed = encrypt(&to.keys(&[0; 32], &[0; 32], &prekey), &context, &seed);
+    let sealed = encrypt(&to.keys(&[0; 32], &[0; 32], &prekey, &[]), &context, &seed);
     let weak = resigned(&people, &bundle, |head, pages| {
         weak(head);
         pages[0][9..].copy_from_slice(&sealed);
@@ -261,15 +274,136 @@ fn a_seed_that_does_not_match_its_commitment_is_refused() {
     let ephemeral = StaticSecret::from(*random(&mut rng));
     assert_eq!(PublicKey::from(&ephemeral).to_bytes(), sealed.bundle.head.head.ephemeral);
     let prekey = people[1].me.prekey();
-    let (one, _) = slot(&to, &[8; 32], &ephemeral, prekey, &mut SendState::default()).unwrap();
+    let mut pair = SendState::default();
+    let prepared = Prepared::new(&ephemeral, prekey, First::Classical, &mut pair).unwrap();
+    let (one, _) = prepared.seal(&to, &[8; 32], SlotType::Kem, &mut pair);
     let page = [one.as_slice(), &one].concat();
     let pages = PageHash::join(&[PageHash::of(&page)]);
     let signature =
         people[0].me.identity().sign(Context::Bundle, &[&context, &PageHash::all(&pages)]);
     let head =
         SignedHead::from_bytes(&codec::encode(&HeadWire { core, pages, signature })).unwrap();
-    let opened = open(&head, &page, 0, &people[1].me, &people[1].pair_from);
+    let opened = open(&head, &page, 0, &people[1].me, &people[1].pair_from, None);
     assert_eq!(opened.err(), Some(OpenError::Forged));
+}
+
+/// As a recipient with the ciphertext that was told it.
+fn open_hybrid(person: &Person, sealed: &Sealed, position: usize) -> Result<Opened, OpenError> {
+    let ciphertext = sealed.ciphertexts.iter().find(|(to, _)| *to == person.me.member());
+    let ciphertext = ciphertext.map(|(_, ciphertext)| &**ciphertext);
+    let page = &sealed.bundle.pages[position / SLOTS_PER_PAGE];
+    open(&sealed.bundle.head, page, position, &person.me, &person.pair_from, ciphertext)
+}
+
+#[test]
+fn a_first_contact_with_ml_kem_is_named_by_the_head_and_needs_its_ciphertext() {
+    let mut people = people(4);
+    let sealed = seal_with(&mut people, None, 9, First::Hybrid);
+    assert_eq!((sealed.ciphertexts.len(), sealed.bundle.head.head().version), (3, 2));
+    let head = SignedHead::from_bytes(sealed.bundle.head.as_bytes()).unwrap();
+    for at in 0..3 {
+        let (member, ciphertext) = &sealed.ciphertexts[at];
+        assert!(head.names(member, ciphertext));
+        assert!(!head.names(&people[0].me.member(), ciphertext));
+        assert_eq!(slot_type(&sealed.bundle.pages[0], at), Ok(SlotType::Kem));
+        assert!(open_hybrid(&people[at + 1], &sealed, at).is_ok());
+        assert_eq!(open_as(&people[at + 1], &sealed.bundle, at).err(), Some(OpenError::Ciphertext));
+    }
+    let mut forged = sealed.ciphertexts[0].1.clone();
+    forged[7] ^= 1;
+    let (page, me) = (&sealed.bundle.pages[0], &people[1].me);
+    let opened = open(&head, page, 0, me, &people[1].pair_from, Some(&forged));
+    assert_eq!(opened.err(), Some(OpenError::Ciphertext), "another one may still come");
+}
+
+#[test]
+fn more_first_contacts_than_a_head_names_are_told_to_each_alone() {
+    for (n, kind) in [(CIPHERTEXTS + 1, SlotType::Kem), (CIPHERTEXTS + 2, SlotType::Inbox)] {
+        let mut people = people(n);
+        let sealed = seal_with(&mut people, None, 9, First::Hybrid);
+        let head = SignedHead::from_bytes(sealed.bundle.head.as_bytes()).unwrap();
+        assert_eq!(head.head().ciphertexts.is_some(), kind == SlotType::Kem);
+        assert_eq!(slot_type(&sealed.bundle.pages[0], n - 2), Ok(kind));
+        assert_eq!(sealed.ciphertexts.len(), n - 1);
+        assert!(open_hybrid(&people[n - 1], &sealed, n - 2).is_ok());
+        assert!(open_as(&people[n - 1], &sealed.bundle, n - 2).is_err());
+    }
+}
+
+#[test]
+fn neither_the_prekey_nor_the_ml_kem_key_alone_opens_a_first_contact() {
+    let mut people = people(2);
+    let sealed = seal_with(&mut people, None, 9, First::Hybrid);
+    let mut rng = ChaCha20Rng::seed_from_u64(5);
+    let ciphertext = Some(&*sealed.ciphertexts[0].1);
+    let slot = slot_at(&sealed.bundle.pages[0], 0).unwrap();
+    let head = sealed.bundle.head.head();
+    let member = people[1].me.member();
+    let context = &sealed.bundle.head.context;
+    let to = SlotContext { ephemeral: &head.ephemeral, context, member: &member };
+    let slot = Slot::read(slot).unwrap();
+    let opens = |me: &Endpoint| slot.open(&to, me, &people[1].pair_from, ciphertext).err();
+    assert_eq!(opens(&people[1].me), None);
+    let me = people[1].me.clone().with_kem(KemSecret::generate(&mut rng));
+    assert_eq!(opens(&me), Some(OpenError::Forged));
+    let me = people[1].me.clone().with_prekey(people[1].me.prekey().id, [5; 32]);
+    assert_eq!(opens(&me), Some(OpenError::Forged));
+}
+
+#[test]
+fn a_slot_opens_with_an_ml_kem_key_that_was_superseded() {
+    let mut people = people(2);
+    let sealed = seal_with(&mut people, None, 9, First::Hybrid);
+    let (mut rng, month) = (ChaCha20Rng::seed_from_u64(5), 30 * 24 * 60 * 60 * 1000);
+    let kk = people[1].me.card().card().kk.clone();
+    for renewal in 0..3 {
+        people[1].me.renew(Timestamp(renewal * month), &mut rng);
+    }
+    assert_ne!(people[1].me.card().card().kk, kk);
+    assert!(open_hybrid(&people[1], &sealed, 0).is_ok());
+}
+
+#[test]
+fn an_epoch_that_began_without_ml_kem_ends_once_a_key_is_known() {
+    let mut people = people(2);
+    let first = seal_to_all(&mut people, None, 9);
+    people[1].pair_from = open_as(&people[1], &first.bundle, 0).unwrap().pair;
+    assert!(people[1].pair_to.confirm(first.inits[0].1));
+    let second = seal_with(&mut people, None, 10, First::Hybrid);
+    assert_eq!(second.inits.len(), 1);
+    people[1].pair_from = open_hybrid(&people[1], &second, 0).unwrap().pair;
+    assert!(people[1].pair_to.confirm(second.inits[0].1));
+    let third = seal_with(&mut people, None, 11, First::Hybrid);
+    assert!(third.inits.is_empty() && third.ciphertexts.is_empty());
+    assert_eq!(third.bundle.head.head().version, 1);
+    assert!(open_as(&people[1], &third.bundle, 0).is_ok());
+}
+
+#[test]
+fn a_head_names_its_ciphertexts_or_has_no_slots_that_need_one() {
+    let mut people = people(3);
+    let sealed = seal_with(&mut people, None, 9, First::Hybrid);
+    let signed = |change: &dyn Fn(&mut Head)| {
+        let mut core = sealed.bundle.head.head.clone();
+        change(&mut core);
+        let core = codec::encode(&core);
+        let context = hash32(Label::BundleContext, &[&core]);
+        let pages = PageHash::join(&sealed.bundle.head.pages);
+        let signed: [&[u8]; 2] = [&context, &PageHash::all(&pages)];
+        let signature = people[0].me.identity().sign(Context::Bundle, &signed);
+        SignedHead::from_bytes(&codec::encode(&HeadWire { core, pages, signature })).is_ok()
+    };
+    assert!(signed(&|_| {}));
+    assert!(!signed(&|head| head.version = 1));
+    assert!(!signed(&|head| head.version = 3));
+    for length in [0, 31, 33, 32 * (CIPHERTEXTS + 1)] {
+        assert!(!signed(&|head| head.ciphertexts = Some(vec![0; length])), "{length}");
+    }
+    assert!(signed(&|head| head.ciphertexts = Some(vec![0; 32 * CIPHERTEXTS])));
+    let none = resigned(&people, &sealed.bundle, |head, _| head.ciphertexts = None);
+    assert_eq!(open_as(&people[1], &none, 0).err(), Some(OpenError::Type(2)));
+    let other = resigned(&people, &sealed.bundle, |_, pages| pages[0][0] = 3);
+    assert_eq!(open_as(&people[1], &other, 0).err(), Some(OpenError::Type(3)));
 }
 
 #[test]
@@ -312,10 +446,11 @@ fn a_prekey_of_small_order_harms_its_owner_only() {
     let (bad, good) = others.split_first_mut().unwrap();
     let prekey = Prekey { id: PrekeyId([0; 4]), public: [0; 32] };
     let mut recipients = [
-        Recipient { member: bad.me.member(), prekey, pair: &mut bad.pair_to },
+        Recipient { member: bad.me.member(), prekey, kk: None, pair: &mut bad.pair_to },
         Recipient {
             member: good[0].me.member(),
             prekey: good[0].me.prekey(),
+            kk: None,
             pair: &mut good[0].pair_to,
         },
     ];

@@ -16,6 +16,19 @@ fn endpoint() -> Endpoint {
     Endpoint::generate("ana", vec![vec![1; 38]], &mut rng()).unwrap()
 }
 
+impl Endpoint {
+    /// With this ML-KEM key instead of its own.
+    pub(crate) fn with_kem(self, key: KemSecret) -> Self {
+        Self { kems: Ring::new(key), ..self }
+    }
+
+    /// With this secret for the prekey of that id.
+    pub(crate) fn with_prekey(self, id: PrekeyId, secret: [u8; 32]) -> Self {
+        let secret = StaticSecret::from(secret);
+        Self { prekeys: Ring::new(PrekeySecret { id, secret }), ..self }
+    }
+}
+
 /// As version 1 wrote it, byte for byte.
 fn version_1(seed: [u8; 32], member: &[u8; 32]) -> Vec<u8> {
     let secret = StaticSecret::from([4; 32]);

@@ -13,7 +13,7 @@ use super::{
     wire::{BundleWire, Indexes, Presence, Statement, Want},
 };
 use crate::{
-    audit::{Fact, RotationReason},
+    audit::RotationReason,
     bundle::Bundle,
     identity::SignedCard,
     ids::{ChainId, MemberId, OpId, Timestamp},
@@ -23,8 +23,6 @@ use crate::{
 
 /// Answers to what others lack that wait for somebody nearer to give them.
 const ANSWERS: usize = 256;
-/// A slot of one member is repaired at most this often, in milliseconds.
-const REPAIR_MS: u64 = 60_000;
 /// How long each member before this one in the roster is given to answer first, in milliseconds.
 const ANSWER_STEP_MS: u64 = 250;
 /// One member's questions to everybody are heard this often, in milliseconds.
@@ -52,6 +50,7 @@ pub(super) enum Asked {
     Bundle(ChainId),
     /// The head alone: the chain is not for whoever asks.
     Head(ChainId),
+    Kem(ChainId, MemberId),
     Ops(MemberId),
     Topic(MemberId),
 }
@@ -96,6 +95,7 @@ impl Group {
             Statement::Reads(reads) => self.take_reads(cx, said, reads),
             Statement::Compare(compare) => self.take_compare(cx, said, compare),
             Statement::Shown(shown) => self.take_shown(cx, shown),
+            Statement::Kem(kem) => self.take_ciphertexts(cx, said.from, kem),
         }
     }
 
@@ -194,8 +194,8 @@ impl Group {
         if changed {
             self.peers.retain(|member, _| after.contains(member));
             self.heard.retain(|member, _| after.contains(member));
-            self.receiving.told.retain(|member, _| after.contains(member));
-            self.sending.repaired.retain(|member, _| after.contains(member));
+            self.nacks.keep(|member| after.contains(member));
+            self.sending.repairs.keep(|member| after.contains(member));
             let gone: Vec<_> = before.difference(&after).copied().collect();
             gone.iter().for_each(|member| self.gossip.down(member));
             self.forget_inboxes();
@@ -252,6 +252,9 @@ impl Group {
         let held: Vec<MemberId> = self.holds.members().copied().collect();
         self.holds = super::holds::Holds::default();
         held.into_iter().for_each(|member| self.dirty.mark(Key::Hold(member)));
+        let slots = self.slots.take_chains();
+        slots.into_iter().for_each(|chain| self.dirty.mark(Key::Ciphertexts(chain)));
+        self.nacks = super::nacks::Nacks::default();
         self.receipts.clear();
         self.dirty.mark(Key::Receipts);
         self.close_inboxes();
@@ -298,16 +301,13 @@ impl Group {
 
     pub(super) fn take_receipts(&mut self, now: Timestamp, from: MemberId, receipts: Vec<Indexes>) {
         for Indexes { chain, mut indexes } in receipts {
+            self.forget_ciphertext(&chain, &from);
             let Some(Entry { state: ChainState::Mine { count }, at, .. }) =
                 self.receiving.chains.get(&chain)
             else {
                 continue;
             };
             let (count, at) = (*count, *at);
-            indexes.retain(|index| *index < count);
-            if indexes.is_empty() {
-                continue;
-            }
             // It may be told again at any time: it proves no more than that.
             self.heard_of(now, from, at);
             let init = self.sending.inits.get_mut(&chain).and_then(|inits| inits.remove(&from));
@@ -317,55 +317,12 @@ impl Group {
                     self.dirty.mark(Key::PairSend(from));
                 }
             }
-            let event = Event::Delivered { to: from, chain, indexes };
-            self.out.push_back(Output::Event(event));
+            indexes.retain(|index| *index < count);
+            if !indexes.is_empty() {
+                let event = Event::Delivered { to: from, chain, indexes };
+                self.out.push_back(Output::Event(event));
+            }
         }
-    }
-
-    /// Tells a sender, at most once a minute, that its slot does not open here.
-    pub(super) fn nack<R: CryptoRng>(
-        &mut self,
-        cx: &mut Cx<'_, R>,
-        sender: MemberId,
-        chain: ChainId,
-    ) {
-        let told = self.receiving.told.get(&sender);
-        if told.is_some_and(|told| cx.now.ms_since(*told) < REPAIR_MS) {
-            return;
-        }
-        self.receiving.told.insert(sender, cx.now);
-        let write = self.write_topics();
-        let under = if write.is_empty() { self.topics.newest() } else { write };
-        self.publish_control(cx, &Statement::SlotNack(chain), &under);
-    }
-
-    /// Somebody can't open this node's slot: it gets a fresh one in a new chain, with the topic,
-    /// where it can be read.
-    fn take_nack<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>, said: Said, chain: ChainId) {
-        let Some(Entry { state: ChainState::Mine { .. }, at, .. }) =
-            self.receiving.chains.get(&chain)
-        else {
-            return;
-        };
-        // What was made before the last repair was repaired by it: somebody may say it again.
-        let repaired = self.sending.repaired.get(&said.from);
-        let done = repaired
-            .is_some_and(|repaired| cx.now.ms_since(*repaired) < REPAIR_MS || at <= repaired);
-        if done || !self.may_have(&said.from, &chain) {
-            return;
-        }
-        self.sending.repaired.insert(said.from, cx.now);
-        if let Some(pair) = self.sending.pairs.get_mut(&said.from) {
-            pair.reset();
-            self.dirty.mark(Key::PairSend(said.from));
-        }
-        let mut under = self.write_topics();
-        let topic = under.first().and_then(|commit| self.topics.secret(commit)).cloned();
-        if !under.contains(&said.topic) {
-            under.push(said.topic);
-        }
-        self.note(cx, Fact::SlotRefused { member: said.from, chain });
-        self.rotate_chain(cx, RotationReason::SlotNack, topic.as_ref(), &under);
     }
 
     /// Somebody lacks something and asks under a topic: the nearest in the roster that has it
@@ -386,6 +343,9 @@ impl Group {
                 self.answer(Asked::Bundle(*chain), answer(Vec::new()));
             } else if self.receiving.chains.contains_key(chain) {
                 self.answer(Asked::Head(*chain), answer(Vec::new()));
+            }
+            if self.slots.of(chain, &said.from).is_some() {
+                self.answer(Asked::Kem(*chain, said.from), answer(Vec::new()));
             }
         }
         if let Some(heads) = &want.ops_after {
@@ -448,6 +408,11 @@ impl Group {
                         self.publish_control(cx, &statement, &[answer.topic]);
                     }
                 }
+                Asked::Kem(chain, member) => {
+                    for wire in self.slots.wires(&chain, Some(&member)) {
+                        self.publish_control(cx, &Statement::Kem(wire), &[answer.topic]);
+                    }
+                }
                 Asked::Ops(_) => {
                     let ops = answer.ops.iter().filter_map(|id| self.ops.op(id));
                     let ops = ops.map(|op| Vec::from(op.as_bytes()).into()).collect();
@@ -466,12 +431,11 @@ impl Group {
     /// Hands the topic of the moment to a member that asked for it under another one: in a new
     /// chain, and so sealed to the roster.
     fn hand_over<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>, to: MemberId, under: &[u8; 32]) {
-        let repaired = self.sending.repaired.get(&to);
-        if repaired.is_some_and(|repaired| cx.now.ms_since(*repaired) < REPAIR_MS) {
+        if self.sending.repairs.is_recent(&to, cx.now) {
             return;
         }
         if let Some(topic) = self.topic_beside(under).filter(|_| self.is_member(&to)) {
-            self.sending.repaired.insert(to, cx.now);
+            self.sending.repairs.note(to, cx.now, self.next_at(cx.now));
             self.rotate_chain(cx, RotationReason::HandOver, Some(&topic), &[*under]);
         }
     }

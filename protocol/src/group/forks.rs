@@ -124,6 +124,7 @@ fn two_sets_of_pages_for_one_bundle_are_proven() {
                 // The other one's prekey: nobody opens that slot.
                 prekey: prekey(if spoilt { &others[0] } else { member }),
                 member: *member,
+                kk: None,
                 pair,
             })
             .collect();

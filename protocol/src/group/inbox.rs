@@ -142,7 +142,7 @@ impl Group {
         statement: &Statement,
     ) {
         let Some(card) = self.people.cards.get(&to).map(|card| card.card()) else { return };
-        let (prekey, kem) = (card.prekey, card.kk.as_ref());
+        let (prekey, kem) = (self.people.prekey(card), card.kk.as_ref());
         let owner = seal::Owner { group: &self.id, member: to, prekey, kem };
         let control = Control::sign_to(&self.id, &to, statement, cx.me.identity());
         let Some(sealed) = seal::seal(&owner, &Zeroizing::new(control), cx.rng) else { return };

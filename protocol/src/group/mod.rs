@@ -22,6 +22,7 @@ mod holds;
 mod inbox;
 mod joining;
 mod losses;
+mod nacks;
 mod notices;
 mod output;
 mod people;
@@ -34,6 +35,7 @@ mod seal;
 mod sending;
 #[cfg(any(test, feature = "sim"))]
 mod sight;
+mod slots;
 mod syncing;
 mod topics;
 mod verbs;
@@ -59,11 +61,13 @@ use self::{
     holds::Holds,
     inbox::Inboxes,
     losses::Losses,
+    nacks::Nacks,
     notices::Notices,
     people::People,
     receiving::{ChainState, Entry, Receiving},
     records::Dirty,
     sending::Sending,
+    slots::Ciphertexts,
     syncing::Peer,
     topics::KnownTopics,
     witness::Witness,
@@ -141,6 +145,8 @@ pub struct Group {
     epoch: Epoch,
     absence: Absence,
     losses: Losses,
+    slots: Ciphertexts,
+    nacks: Nacks,
     out: VecDeque<Output>,
     dirty: Dirty,
 }
@@ -166,6 +172,7 @@ enum Timer {
     View,
     Unadmitted,
     Holds,
+    Nacks,
 }
 
 impl Group {
@@ -205,6 +212,7 @@ impl Group {
                 Timer::View => self.tend_view(&mut cx),
                 Timer::Unadmitted => self.renew_after_unadmitted(&mut cx),
                 Timer::Holds => self.tend_holds(&mut cx),
+                Timer::Nacks => self.on_nacks_due(&mut cx),
             }
         }
     }
@@ -351,6 +359,7 @@ impl Group {
         self.watch_lost(now);
         self.watch_absence(now);
         self.watch_handed(now);
+        self.recall_nacks(now);
         self.set_timer(Timer::Want, now.plus_ms(2_000));
     }
 }

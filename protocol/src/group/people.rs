@@ -4,7 +4,7 @@ use alloc::{collections::BTreeMap, vec::Vec};
 
 use super::wire::Presence;
 use crate::{
-    identity::SignedCard,
+    identity::{Card, Prekey, SignedCard},
     ids::MemberId,
     membership::{Kind, Op, OpSet},
 };
@@ -12,11 +12,15 @@ use crate::{
 /// Addresses taken from one member, and the bytes of one.
 const ADDRESSES: usize = 16;
 const ADDRESS_BYTES: usize = 256;
+/// Cards by which a bundle's prekey may be ahead of the card that is known.
+const LEAP: u64 = 1024;
 
 #[derive(Default)]
 pub(super) struct People {
     pub cards: BTreeMap<MemberId, SignedCard>,
     pub presences: BTreeMap<MemberId, Presence>,
+    /// The newest prekey that each member's bundles brought.
+    prekeys: BTreeMap<MemberId, Prekey>,
 }
 
 impl People {
@@ -39,6 +43,21 @@ impl People {
         newer
     }
 
+    /// A bundle of that member came with this prekey.
+    pub fn note_prekey(&mut self, member: MemberId, prekey: Prekey) {
+        let newer = self.prekeys.get(&member).is_none_or(|known| known.id.0 < prekey.id.0);
+        let ahead = self.cards.get(&member).is_some_and(|card| is_ahead(card.card(), &prekey));
+        if newer && ahead {
+            self.prekeys.insert(member, prekey);
+        }
+    }
+
+    /// The newest prekey of whoever this is the newest card of.
+    pub fn prekey(&self, card: &Card) -> Prekey {
+        let brought = self.prekeys.get(&card.member).filter(|prekey| is_ahead(card, prekey));
+        brought.copied().unwrap_or(card.prekey)
+    }
+
     /// Takes a presence up if it is newer than the one known and within bounds.
     pub fn take_presence(&mut self, member: MemberId, presence: Presence) -> bool {
         let newer = self.presences.get(&member).is_none_or(|known| known.at < presence.at);
@@ -56,6 +75,13 @@ impl People {
             presence.addresses.iter().map(|address| address.to_vec()).collect()
         })
     }
+}
+
+/// Whether a prekey came with a later card than this: its id is that card's `seq`. Version 1 chose
+/// ids at random; those are hardly ever within the leap.
+fn is_ahead(card: &Card, prekey: &Prekey) -> bool {
+    let seq = u64::from(u32::from_be_bytes(prekey.id.0));
+    card.seq < seq && seq - card.seq <= LEAP
 }
 
 /// As many and as long addresses as members take.

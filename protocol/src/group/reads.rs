@@ -20,7 +20,7 @@ use crate::{
 const PER_PAGE: usize = 64;
 /// Receipts are gathered this long, in milliseconds; summaries so long, and longer by so much for
 /// each member.
-const RECEIPTS_MS: u64 = 120;
+pub(super) const RECEIPTS_MS: u64 = 120;
 const SUMMARY_MS: u64 = 30_000;
 const MEMBER_MS: u64 = 250;
 

@@ -12,6 +12,7 @@ use super::{
     classes::Classes,
     control::{Asked, Said},
     gaps::Lacking,
+    nacks::Waits,
     notices::Learnt,
     records::Key,
     wire::{BundleWire, Control, Statement},
@@ -45,8 +46,6 @@ pub(super) struct Receiving {
     parked_bytes: usize,
     /// Bundles that are lacking.
     pub wanted: BTreeMap<ChainId, Lacking>,
-    /// When each sender was last told that its slot does not open.
-    pub told: BTreeMap<MemberId, Timestamp>,
 }
 
 /// A chain whose bundle was accepted.
@@ -75,6 +74,14 @@ pub(super) enum ChainState {
 pub(super) struct Held {
     pub head: SignedHead,
     pages: Vec<Vec<u8>>,
+    /// For this member's ML-KEM ciphertext, where it is all that lacks.
+    pub waits: Waits,
+}
+
+impl Held {
+    fn new(head: SignedHead) -> Self {
+        Self { head, pages: Vec::new(), waits: Waits::No }
+    }
 }
 
 /// An envelope whose chain is not known yet.
@@ -341,9 +348,12 @@ impl Group {
             let notice = Notice::pages(&held.head, &head);
             self.learn(cx, notice, Learnt::Here);
         }
-        let held =
-            self.receiving.held.entry(chain).or_insert_with(|| Held { head, pages: Vec::new() });
+        let prekey = head.head().prekey;
+        let sender = head.head().sender;
+        let held = self.receiving.held.entry(chain).or_insert_with(|| Held::new(head));
         add_pages(&held.head, &mut held.pages, pages);
+        self.people.note_prekey(sender, prekey);
+        self.take_early(&chain);
         self.judge_bundle(cx, chain);
     }
 
@@ -385,10 +395,10 @@ impl Group {
             return;
         };
         let sender = said.sender;
-        let before = ReceiveState::default();
-        let pair = self.receiving.pairs.get(&sender).unwrap_or(&before);
-        match bundle::open(&held.head, page, position, cx.me, pair) {
+        match self.open_slot(cx.me, &held.head, page, position) {
             Ok(opened) => {
+                self.nacks.open(&sender);
+                self.confirm_first(cx.now, chain, bundle::slot_type(page, position));
                 self.receiving.pairs.insert(sender, opened.pair);
                 self.dirty.mark(Key::PairReceive(sender));
                 self.accept(cx, chain, ChainState::Open(opened.chain));
@@ -403,6 +413,9 @@ impl Group {
                 self.retire_chains(sender);
                 self.take_parked(cx, chain);
             }
+            Err(OpenError::Ciphertext) => {
+                self.wait_for_ciphertext(cx.now, chain);
+            }
             Err(OpenError::Page | OpenError::Type(_) | OpenError::NoKey | OpenError::Forged) => {
                 self.accept(cx, chain, ChainState::Failed);
                 self.note_slot(cx, chain);
@@ -412,9 +425,15 @@ impl Group {
         }
     }
 
-    fn accept<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>, chain: ChainId, state: ChainState) {
-        let Some(Held { head, pages }) = self.receiving.held.remove(&chain) else { return };
+    pub(super) fn accept<R: CryptoRng>(
+        &mut self,
+        cx: &mut Cx<'_, R>,
+        chain: ChainId,
+        state: ChainState,
+    ) {
+        let Some(Held { head, pages, .. }) = self.receiving.held.remove(&chain) else { return };
         self.receiving.wanted.remove(&chain);
+        self.forget_ciphertext(&chain, &self.me.clone());
         let drop_parked = !matches!(state, ChainState::Open(_));
         let at = self.next_at(cx.now);
         self.receiving
@@ -487,6 +506,7 @@ impl Group {
             let gone = self.receiving.chains.remove(&chain);
             let is_own = gone.is_some_and(|gone| gone.head.head().sender == self.me);
             self.forget_chain(chain, is_own);
+            self.forget_ciphertexts(&chain);
             self.dirty.mark(Key::Bundle(chain));
             self.dirty.mark(Key::Chain(chain));
             self.dirty.mark(Key::Classes(chain));

@@ -23,10 +23,12 @@ use super::{
     holds::Holds,
     inbox::Inboxes,
     losses::Losses,
+    nacks::Nacks,
     notices::Notices,
     people::People,
     receiving::{ChainState, Entry, Receiving},
     sending::Sending,
+    slots::Ciphertexts,
     topics::KnownTopics,
     wire::{BundleWire, Indexes, Presence},
     witness::Witness,
@@ -78,6 +80,8 @@ pub(super) enum Key {
     /// Who welcomed this node's member, until the view is confirmed.
     WelcomedBy,
     Hold(MemberId),
+    /// The ML-KEM ciphertexts known of a chain's bundle.
+    Ciphertexts(ChainId),
 }
 
 /// The records that have changed since they were last taken.
@@ -202,6 +206,7 @@ impl Key {
             Self::Gaps(id) => (17, &id.0),
             Self::WelcomedBy => (35, &[]),
             Self::Hold(id) => (31, &id.0),
+            Self::Ciphertexts(id) => (12, &id.0),
         };
         let mut bytes = Vec::from([kind]);
         bytes.extend_from_slice(id);
@@ -241,6 +246,7 @@ impl Key {
             17 => Self::Gaps(ChainId::from_slice(id)?),
             35 => Self::WelcomedBy,
             31 => Self::Hold(MemberId::from_slice(id)?),
+            12 => Self::Ciphertexts(ChainId::from_slice(id)?),
             _ => return None,
         })
     }
@@ -351,6 +357,7 @@ impl Group {
             }),
             Key::Watch => self.absence.watch.looked.map(|_| codec::encode(&self.absence.watch)),
             Key::Seen(member) => self.absence.seen.get(&member).map(codec::encode),
+            Key::Ciphertexts(chain) => self.slots.record(&chain).map(|wire| codec::encode(&wire)),
             Key::Receipts => {
                 let receipts: Vec<_> = self
                     .receipts
@@ -422,6 +429,7 @@ impl Group {
                 let pages = bundle.pages.into_iter().map(Into::into).collect();
                 let classes = kept.get(&Key::Classes(chain)).map(|classes| read(classes));
                 let classes = classes.transpose()?.unwrap_or_default();
+                self.people.note_prekey(head.head().sender, head.head().prekey);
                 let entry = Entry { head, pages, at: record.at, state, classes };
                 self.receiving.chains.insert(chain, entry);
             }
@@ -430,6 +438,7 @@ impl Group {
                 let inits = inits.into_iter().map(|init| (init.member, init.epoch)).collect();
                 self.sending.inits.insert(chain, inits);
             }
+            Key::Ciphertexts(_) => self.slots.load(read(value)?),
             Key::Parked(id) => {
                 let parked: ParkedRecord = read(value)?;
                 let at = parked.at;
@@ -497,6 +506,8 @@ impl Group {
             stuck: Stuck::default(),
             inboxes: Inboxes::default(),
             epoch: Epoch::default(),
+            slots: Ciphertexts::default(),
+            nacks: Nacks::default(),
             out: VecDeque::new(),
             dirty: Dirty::default(),
         }

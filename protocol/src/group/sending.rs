@@ -10,6 +10,7 @@ use rand_core::CryptoRng;
 use super::{
     ChainState, Cx, Entry, Event, Group, GroupState, NotReady, Output, SendError, Sent,
     classes::Classes,
+    nacks::Repairs,
     records::Key,
     wire::{BundleWire, Control, Statement},
     witness::Kept,
@@ -42,8 +43,8 @@ pub(super) struct Sending {
     pub recent: Vec<ChainId>,
     /// A new chain was asked for.
     pub asked: Option<RotationReason>,
-    /// When each member last had a slot repaired.
-    pub repaired: BTreeMap<MemberId, Timestamp>,
+    /// Whose slots are repaired.
+    pub repairs: Repairs,
 }
 
 impl Sending {
@@ -192,8 +193,9 @@ impl Group {
             .zip(&mut pairs)
             .filter_map(|(member, pair)| {
                 // Whoever is in a roster came by an op with a card.
-                let prekey = self.people.cards.get(member)?.card().prekey;
-                Some(Recipient { member: *member, prekey, pair })
+                let card = self.people.cards.get(member)?.card();
+                let prekey = self.people.prekey(card);
+                Some(Recipient { member: *member, prekey, kk: card.kk.as_ref(), pair })
             })
             .collect();
         let terms = Terms {
@@ -222,6 +224,7 @@ impl Group {
             self.dirty.mark(Key::Inits(forgotten));
         }
         self.publish_bundle(cx, &sealed.bundle, under);
+        self.tell_ciphertexts(cx, &sealed.bundle.head, sealed.ciphertexts, under);
         let Bundle { head, pages } = sealed.bundle;
         let state = ChainState::Mine { count: 0 };
         let at = self.next_at(cx.now);

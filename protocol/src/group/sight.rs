@@ -29,6 +29,7 @@ impl Group {
         }
         self.dirty.mark(Key::Watch);
         self.absence.seen.keys().for_each(|id| self.dirty.mark(Key::Seen(*id)));
+        self.slots.chains().for_each(|chain| self.dirty.mark(Key::Ciphertexts(*chain)));
         let changes = self.changes();
         changes.into_iter().filter_map(|it| Some((it.key, it.value?.to_vec()))).collect()
     }

@@ -74,6 +74,8 @@ impl Group {
         self.tell_notices(member);
         self.set_timer(Timer::Hello, cx.now.plus_ms(HELLO_MS));
         self.set_timer(Timer::Resync, cx.now.plus_ms(AGAIN_MS));
+        self.nacks.hurry(&member, cx.now);
+        self.watch_nacks();
         self.ask_anew(cx.now);
     }
 
@@ -307,6 +309,7 @@ impl Group {
         unnamed.sort_unstable();
         for (_, chain) in unnamed {
             self.send_bundle(from, &chain);
+            self.send_ciphertexts(from, &chain, None);
             let nothing = ChainSummary { chain, next: 0, missing: Vec::new() };
             lacks.extend(self.lacking(&from, &nothing));
         }
@@ -410,6 +413,9 @@ impl Group {
         for bundle in data.bundles {
             self.take_bundle(cx, bundle);
         }
+        for kem in data.kems.into_iter().flatten() {
+            self.take_ciphertexts(cx, from, kem);
+        }
         for Served { chain, index, envelope } in data.envelopes {
             // What does not open is dropped; the channel's peer learns nothing.
             let _ = self.take_served(cx, from, Header { chain, index }, &envelope);
@@ -433,7 +439,10 @@ impl Group {
             self.send_parts(from, ops, |ops| Data { ops, ..Data::default() });
         }
         // Whoever can't open a bundle learns from it that its chain is not for it.
-        want.bundles.iter().take(PER_PAGE).for_each(|chain| self.send_bundle(from, chain));
+        for chain in want.bundles.iter().take(PER_PAGE) {
+            self.send_bundle(from, chain);
+            self.send_ciphertexts(from, chain, Some(&from));
+        }
         if want.topics && self.may_know_topics(&from) {
             let topics = self
                 .write_topics()

@@ -52,6 +52,8 @@ pub(super) enum Statement {
     Compare(Compare),
     /// 13: what a member signed beyond what it told.
     Shown(Shown),
+    /// 8: ML-KEM ciphertexts of a bundle's first contacts.
+    Kem(KemWire),
     /// 14: where the sender's inbox is.
     Inbox(InboxAddress),
     /// 15: something sealed to one member whose inbox is not known to the sender.
@@ -167,6 +169,26 @@ pub(super) struct BundleWire {
     pub head: Vec<u8>,
     #[n(1)]
     pub pages: Vec<ByteVec>,
+}
+
+/// ML-KEM ciphertexts of one chain's bundle, at most 28.
+#[derive(Clone, Encode, Decode)]
+#[cbor(array)]
+pub(super) struct KemWire {
+    #[n(0)]
+    pub chain: ChainId,
+    #[n(1)]
+    pub entries: Vec<KemEntry>,
+}
+
+/// A recipient's ML-KEM ciphertext, 1,088 bytes.
+#[derive(Clone, Encode, Decode)]
+#[cbor(array)]
+pub(super) struct KemEntry {
+    #[n(0)]
+    pub member: MemberId,
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub ciphertext: Vec<u8>,
 }
 
 /// Where a member may be reached: binary multiaddrs.
@@ -308,6 +330,9 @@ pub(super) struct Data {
     /// Topic secrets; over channels to current members only.
     #[n(4)]
     pub topics: Vec<ByteVec>,
+    /// ML-KEM ciphertexts.
+    #[n(5)]
+    pub kems: Option<Vec<KemWire>>,
 }
 
 /// An envelope that a peer lacked, with what its header says: the peer may not know the topic that
@@ -428,6 +453,7 @@ impl Control {
             11 => Statement::Reads(read(&self.payload)?),
             12 => Statement::Compare(read(&self.payload)?),
             13 => Statement::Shown(read(&self.payload)?),
+            8 => Statement::Kem(read(&self.payload)?),
             _ => return Err(Unknown),
         })
     }
@@ -450,6 +476,7 @@ impl Statement {
             Self::Reads(reads) => (11, codec::encode(reads)),
             Self::Compare(compare) => (12, codec::encode(compare)),
             Self::Shown(shown) => (13, codec::encode(shown)),
+            Self::Kem(kem) => (8, codec::encode(kem)),
         }
     }
 }

@@ -1,0 +1,309 @@
+//! Slots that don't open, told and repaired: two small state machines.
+//!
+//! > A recipient tells a sender at most once a minute that its slot does not open, and again until
+//! > one does. A sender repairs each recipient at most once a minute, and all who told it within
+//! > ten seconds by one new chain.
+//!
+//! Telling is repeated because a statement may be lost; the pauses double up to six hours. A slot
+//! of a chain that was made before the last repair is not repaired again: the statement may be an
+//! old one, told anew by a relay.
+
+use alloc::{collections::BTreeMap, vec::Vec};
+
+use rand_core::CryptoRng;
+
+use super::{ChainState, Cx, Entry, Group, Timer, control::Said, records::Key, wire::Statement};
+use crate::{
+    audit::{Fact, RotationReason},
+    ids::{ChainId, MemberId, Timestamp},
+};
+
+/// Between two statements to one sender, and between two repairs for one recipient, in
+/// milliseconds.
+const MINUTE_MS: u64 = 60_000;
+/// The longest pause between two statements, in milliseconds.
+const PAUSE_MS: u64 = 6 * 60 * MINUTE_MS;
+/// Between two chains made for repair, in milliseconds.
+const TOGETHER_MS: u64 = 10_000;
+/// How long an ML-KEM ciphertext is waited for before its sender is told, and from then on before
+/// its slot counts as one that doesn't open, in milliseconds.
+const PATIENCE_MS: u64 = MINUTE_MS;
+const GIVE_UP_MS: u64 = 60 * MINUTE_MS;
+
+/// The senders whose newest slot does not open here.
+#[derive(Default)]
+pub(super) struct Nacks {
+    failing: BTreeMap<MemberId, Failing>,
+    /// When each sender was last told.
+    told: BTreeMap<MemberId, Timestamp>,
+}
+
+struct Failing {
+    chain: ChainId,
+    due: Timestamp,
+    pause: u64,
+}
+
+/// What a member can't open, and the topic under which it said so.
+struct Ask {
+    chain: ChainId,
+    topic: [u8; 32],
+}
+
+/// Who is to be sealed to anew.
+#[derive(Default)]
+pub(super) struct Repairs {
+    /// When each member was last sealed to anew, and the time that no earlier chain has.
+    done: BTreeMap<MemberId, (Timestamp, Timestamp)>,
+    /// Who asked since.
+    asked: BTreeMap<MemberId, Ask>,
+    /// When a chain was last made for it.
+    last: Option<Timestamp>,
+}
+
+/// Whether a bundle waits for this member's ML-KEM ciphertext.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waits {
+    No,
+    Since(Timestamp),
+    /// For long: the sender was told.
+    Long(Timestamp),
+}
+
+impl Waits {
+    /// When it has been waited for long enough.
+    fn due(self) -> Option<Timestamp> {
+        match self {
+            Self::No => None,
+            Self::Since(since) => Some(since.plus_ms(PATIENCE_MS)),
+            Self::Long(since) => Some(since.plus_ms(GIVE_UP_MS)),
+        }
+    }
+}
+
+impl Nacks {
+    /// This sender's slot in this chain does not open.
+    pub fn fail(&mut self, sender: MemberId, chain: ChainId, now: Timestamp) {
+        let due = self.told.get(&sender).map_or(now, |told| now.max(told.plus_ms(MINUTE_MS)));
+        let failing =
+            self.failing.entry(sender).or_insert(Failing { chain, due, pause: MINUTE_MS });
+        failing.chain = chain;
+    }
+
+    /// A slot of this sender opened.
+    pub fn open(&mut self, sender: &MemberId) {
+        self.failing.remove(sender);
+    }
+
+    /// This sender can be reached now: it is told as soon as it may be.
+    pub fn hurry(&mut self, sender: &MemberId, now: Timestamp) {
+        let told = self.told.get(sender).copied();
+        if let Some(failing) = self.failing.get_mut(sender) {
+            failing.due = told.map_or(now, |told| now.max(told.plus_ms(MINUTE_MS)));
+            failing.pause = MINUTE_MS;
+        }
+    }
+
+    /// Whom to tell of which chain now.
+    pub fn take_due(&mut self, now: Timestamp) -> Vec<ChainId> {
+        let mut due = Vec::new();
+        for (sender, failing) in &mut self.failing {
+            // A clock that was set back must not silence it for long.
+            failing.due = failing.due.min(now.plus_ms(PAUSE_MS));
+            if failing.due <= now {
+                failing.due = now.plus_ms(failing.pause);
+                failing.pause = PAUSE_MS.min(2 * failing.pause);
+                self.told.insert(*sender, now);
+                due.push(failing.chain);
+            }
+        }
+        due
+    }
+
+    pub fn deadline(&self) -> Option<Timestamp> {
+        self.failing.values().map(|failing| failing.due).min()
+    }
+
+    pub fn keep(&mut self, stays: impl Fn(&MemberId) -> bool) {
+        self.failing.retain(|member, _| stays(member));
+        self.told.retain(|member, _| stays(member));
+    }
+}
+
+impl Repairs {
+    /// Whether somebody was sealed to anew within the last minute.
+    pub fn is_recent(&self, member: &MemberId, now: Timestamp) -> bool {
+        self.done.get(member).is_some_and(|(done, _)| now.ms_since(*done) < MINUTE_MS)
+    }
+
+    /// This member is sealed to anew now, in a chain whose time is `made` or later.
+    pub fn note(&mut self, member: MemberId, now: Timestamp, made: Timestamp) {
+        self.done.insert(member, (now, made));
+    }
+
+    /// A member can't open its slot in a chain that was made at `made`.
+    fn ask(&mut self, member: MemberId, ask: Ask, made: Timestamp) {
+        if self.done.get(&member).is_none_or(|(_, done)| *done <= made) {
+            self.asked.insert(member, ask);
+        }
+    }
+
+    /// When the next chain for repair is due.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        let together = self.last.map_or(Timestamp(0), |last| last.plus_ms(TOGETHER_MS));
+        let first = self.asked.keys().map(|member| {
+            self.done.get(member).map_or(Timestamp(0), |(done, _)| done.plus_ms(MINUTE_MS))
+        });
+        first.min().map(|first| first.max(together))
+    }
+
+    /// Whom to seal to anew now, in a chain whose time is `made` or later.
+    fn take_due(&mut self, now: Timestamp, made: Timestamp) -> Vec<(MemberId, Ask)> {
+        // Where the clock was set back, nothing waits for its return.
+        self.last = self.last.map(|last| last.min(now));
+        self.done.values_mut().for_each(|(done, _)| *done = now.min(*done));
+        if self.deadline().is_none_or(|due| due > now) {
+            return Vec::new();
+        }
+        let asked = core::mem::take(&mut self.asked);
+        let (later, due): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            asked.into_iter().partition(|(member, _)| self.is_recent(member, now));
+        self.asked = later;
+        due.keys().for_each(|member| self.note(*member, now, made));
+        self.last = Some(now);
+        due.into_iter().collect()
+    }
+
+    pub fn keep(&mut self, stays: impl Fn(&MemberId) -> bool) {
+        self.done.retain(|member, _| stays(member));
+        self.asked.retain(|member, _| stays(member));
+    }
+}
+
+impl Group {
+    /// A slot does not open here: its sender is told.
+    pub(super) fn nack<R: CryptoRng>(
+        &mut self,
+        cx: &mut Cx<'_, R>,
+        sender: MemberId,
+        chain: ChainId,
+    ) {
+        self.nacks.fail(sender, chain, cx.now);
+        self.tell_nacks(cx);
+    }
+
+    /// Somebody can't open this node's slot: it gets a fresh one in a new chain, with the topic,
+    /// where it can be read.
+    pub(super) fn take_nack<R: CryptoRng>(
+        &mut self,
+        cx: &mut Cx<'_, R>,
+        said: Said,
+        chain: ChainId,
+    ) {
+        let Some(Entry { state: ChainState::Mine { .. }, at, .. }) =
+            self.receiving.chains.get(&chain)
+        else {
+            return;
+        };
+        let at = *at;
+        if self.may_have(&said.from, &chain) {
+            self.sending.repairs.ask(said.from, Ask { chain, topic: said.topic }, at);
+            self.repair(cx);
+        }
+    }
+
+    /// A bundle lacks this member's ciphertext and nothing else.
+    pub(super) fn wait_for_ciphertext(&mut self, now: Timestamp, chain: ChainId) {
+        if let Some(held) = self.receiving.held.get_mut(&chain)
+            && held.waits == Waits::No
+        {
+            held.waits = Waits::Since(now);
+            self.want_bundle(now, chain);
+            self.watch_nacks();
+        }
+    }
+
+    /// Tells and repairs what is due.
+    pub(super) fn on_nacks_due<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>) {
+        let held = self.receiving.held.iter();
+        let late: Vec<(ChainId, MemberId)> = held
+            .filter(|(_, held)| held.waits.due().is_some_and(|due| due <= cx.now))
+            .map(|(chain, held)| (*chain, held.head.head().sender))
+            .collect();
+        for (chain, sender) in late {
+            let stays = self.is_member(&sender);
+            match self.receiving.held.get_mut(&chain) {
+                Some(held) if stays && matches!(held.waits, Waits::Since(_)) => {
+                    held.waits = Waits::Long(cx.now);
+                    self.nacks.fail(sender, chain, cx.now);
+                }
+                // That keys are missing was said when they were asked for in vain.
+                _ => self.accept(cx, chain, ChainState::Failed),
+            }
+        }
+        self.tell_nacks(cx);
+        self.repair(cx);
+        self.watch_nacks();
+    }
+
+    /// Sets the timer for what is due next.
+    pub(super) fn watch_nacks(&mut self) {
+        let waits = self.receiving.held.values().filter_map(|held| held.waits.due());
+        let due = waits.chain(self.nacks.deadline()).chain(self.sending.repairs.deadline()).min();
+        if let Some(due) = due {
+            self.set_timer(Timer::Nacks, due);
+        }
+    }
+
+    /// After a start: whose newest slot did not open is told again.
+    pub(super) fn recall_nacks(&mut self, now: Timestamp) {
+        let mut newest: BTreeMap<MemberId, (Timestamp, Option<ChainId>)> = BTreeMap::new();
+        for (chain, entry) in &self.receiving.chains {
+            let failed = match entry.state {
+                ChainState::Failed => Some(*chain),
+                ChainState::Open(_) | ChainState::Closed { .. } => None,
+                ChainState::NotForMe | ChainState::Mine { .. } => continue,
+            };
+            let of = newest.entry(entry.head.head().sender).or_insert((entry.at, failed));
+            *of = (*of).max((entry.at, failed));
+        }
+        for (sender, (_, failed)) in newest {
+            if let Some(chain) = failed.filter(|_| self.is_member(&sender)) {
+                self.nacks.fail(sender, chain, now);
+            }
+        }
+        self.watch_nacks();
+    }
+
+    fn tell_nacks<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>) {
+        let under = self.topics_to_ask_under();
+        if !under.is_empty() {
+            for chain in self.nacks.take_due(cx.now) {
+                self.publish_control(cx, &Statement::SlotNack(chain), &under);
+            }
+        }
+        self.watch_nacks();
+    }
+
+    fn repair<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>) {
+        let mut under = self.write_topics();
+        let due = self.sending.repairs.take_due(cx.now, self.next_at(cx.now));
+        if due.is_empty() {
+            self.watch_nacks();
+            return;
+        }
+        let topic = under.first().and_then(|commit| self.topics.secret(commit)).cloned();
+        for (member, Ask { chain, topic: asked_under }) in due {
+            self.note(cx, Fact::SlotRefused { member, chain });
+            if let Some(pair) = self.sending.pairs.get_mut(&member) {
+                pair.reset();
+                self.dirty.mark(Key::PairSend(member));
+            }
+            if !under.contains(&asked_under) {
+                under.push(asked_under);
+            }
+        }
+        self.rotate_chain(cx, RotationReason::SlotNack, topic.as_ref(), &under);
+        self.watch_nacks();
+    }
+}

@@ -9,7 +9,8 @@ use super::{
     Api, Body,
     refusal::Refusal,
     types::{
-        CreateGroup, CreateInvite, GroupView, Groups, InviteView, Invites, RemoveMember, VERSION,
+        CreateGroup, CreateInvite, GroupView, Groups, InviteView, Invites, RemoveMember,
+        RequestView, Requests, VERSION,
     },
 };
 
@@ -39,6 +40,22 @@ pub(super) async fn remove(
     api.ask(move |core, now| core.remove(&group, &asked.member, now)).await.map(Json)
 }
 
+pub(super) async fn promote(
+    State(api): State<Api>,
+    Path(group): Path<String>,
+    Body(asked): Body<RemoveMember>,
+) -> Answer<GroupView> {
+    api.ask(move |core, now| core.promote(&group, &asked.member, now)).await.map(Json)
+}
+
+pub(super) async fn demote(
+    State(api): State<Api>,
+    Path(group): Path<String>,
+    Body(asked): Body<RemoveMember>,
+) -> Answer<GroupView> {
+    api.ask(move |core, now| core.demote(&group, &asked.member, now)).await.map(Json)
+}
+
 pub(super) async fn leave(State(api): State<Api>, Path(group): Path<String>) -> Answer<GroupView> {
     api.ask(move |core, now| core.leave(&group, now)).await.map(Json)
 }
@@ -65,4 +82,26 @@ pub(super) async fn revoke(
     Path((group, id)): Path<(String, String)>,
 ) -> Answer<InviteView> {
     api.ask(move |core, now| core.revoke(&group, &id, now)).await.map(Json)
+}
+
+pub(super) async fn requests(
+    State(api): State<Api>,
+    Path(group): Path<String>,
+) -> Answer<Requests> {
+    let requests = api.ask(move |core, _| core.requests(&group)).await?;
+    Ok(Json(Requests { v: VERSION, requests }))
+}
+
+pub(super) async fn approve(
+    State(api): State<Api>,
+    Path((group, member)): Path<(String, String)>,
+) -> Answer<RequestView> {
+    api.ask(move |core, now| core.approve(&group, &member, now)).await.map(Json)
+}
+
+pub(super) async fn deny(
+    State(api): State<Api>,
+    Path((group, member)): Path<(String, String)>,
+) -> Answer<RequestView> {
+    api.ask(move |core, now| core.deny(&group, &member, now)).await.map(Json)
 }

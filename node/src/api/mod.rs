@@ -4,8 +4,9 @@
 //! ```text
 //! POST /v1/groups                       GET /v1/groups           GET /v1/groups/{ref}
 //! POST GET /v1/groups/{ref}/invites     DELETE /v1/groups/{ref}/invites/{id}
+//! GET  /v1/groups/{ref}/requests        POST   /v1/groups/{ref}/requests/{member}/approve · deny
 //! POST GET /v1/groups/{ref}/messages    GET /v1/messages/{id}
-//! POST /v1/groups/{ref}/remove · leave · rotate
+//! POST /v1/groups/{ref}/remove · promote · demote · leave · rotate
 //! POST /v1/join                         GET /v1/joins            GET /v1/joins/{id}
 //! GET  /v1/events?after=SEQ             server-sent events; without `after`, from now on
 //! GET  /v1/status                       POST /v1/down
@@ -86,10 +87,15 @@ impl Api {
             .route("/v1/groups", post(groups::create).get(groups::list))
             .route("/v1/groups/{group}", get(groups::show))
             .route("/v1/groups/{group}/remove", post(groups::remove))
+            .route("/v1/groups/{group}/promote", post(groups::promote))
+            .route("/v1/groups/{group}/demote", post(groups::demote))
             .route("/v1/groups/{group}/leave", post(groups::leave))
             .route("/v1/groups/{group}/rotate", post(groups::rotate))
             .route("/v1/groups/{group}/invites", post(groups::invite).get(groups::invites))
             .route("/v1/groups/{group}/invites/{id}", delete(groups::revoke))
+            .route("/v1/groups/{group}/requests", get(groups::requests))
+            .route("/v1/groups/{group}/requests/{member}/approve", post(groups::approve))
+            .route("/v1/groups/{group}/requests/{member}/deny", post(groups::deny))
             .route("/v1/groups/{group}/messages", post(messages::send).get(messages::history))
             .route("/v1/messages/{id}", get(messages::one))
             .route("/v1/join", post(joins::join))

@@ -3,7 +3,14 @@
 
 mod view;
 
+mod invites;
+
 use serde::{Deserialize, Serialize};
+
+pub use self::invites::{
+    CreateInvite, InviteView, Invites, JoinRequest, JoinState, JoinView, Joins, RequestView,
+    Requests,
+};
 
 pub use self::view::{Adopted, Gap, Notice, NoticeKind};
 
@@ -199,79 +206,6 @@ pub struct CreateGroup {
     pub name: String,
 }
 
-/// Body of `POST /v1/groups/{ref}/invites`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct CreateInvite {
-    /// How often it may be used; 1 where left out.
-    pub uses: Option<u32>,
-    /// Seconds until it expires; 48 hours where left out.
-    pub expires_in: Option<u64>,
-}
-
-/// An invite. The code is a secret: it is in the answer that makes it, and nowhere else.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct InviteView {
-    /// [`VERSION`].
-    pub v: u8,
-    /// Invite id, 32 hexadecimal digits.
-    pub id: String,
-    /// What one pastes; only in the answer to its creation.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub code: Option<String>,
-    /// How often it may be used.
-    pub uses: u32,
-    /// How often it has been used.
-    pub used: u32,
-    /// When it expires.
-    pub expires: String,
-    /// Whether it was revoked.
-    pub revoked: bool,
-}
-
-/// Body of `POST /v1/join`.
-#[derive(Clone, Serialize, Deserialize)]
-pub struct JoinRequest {
-    /// The code.
-    pub code: String,
-}
-
-/// A join under way, or ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct JoinView {
-    /// [`VERSION`].
-    pub v: u8,
-    /// Names this join.
-    pub id: String,
-    /// How far it is.
-    pub state: JoinState,
-    /// The group, once joined.
-    pub group: Option<GroupRef>,
-    /// What it waits for or why it failed, in words.
-    pub detail: String,
-    /// The exit code that the command line ends with, where it failed.
-    pub exit: Option<u8>,
-}
-
-/// The named states of joining.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum JoinState {
-    /// Looking for the inviter's relay or node.
-    Connecting,
-    /// The relay, or the inviter's address, answers.
-    RelayReached,
-    /// The inviter's node answered and proved itself.
-    InviterFound,
-    /// The end-to-end channel stands.
-    ChannelOpen,
-    /// The invite was shown.
-    InviteProven,
-    /// Keys received: a member.
-    Joined,
-    /// Ended without joining.
-    Failed,
-}
-
 /// A group by id and name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupRef {
@@ -288,7 +222,7 @@ pub struct SendMessage {
     pub text: String,
 }
 
-/// Body of `POST /v1/groups/{ref}/remove`.
+/// Body of `POST /v1/groups/{ref}/remove`, `promote` and `demote`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RemoveMember {
     /// A member's name (with or without `@`), or an unambiguous id prefix.
@@ -479,6 +413,18 @@ pub enum What {
         /// The join.
         join: JoinView,
     },
+    /// Somebody who showed an invite waits for a person's word: approve or deny.
+    JoinRequested {
+        /// Who.
+        request: RequestView,
+    },
+    /// The word was given.
+    JoinAnswered {
+        /// Who had asked.
+        request: RequestView,
+        /// What was said.
+        approved: bool,
+    },
     /// Something that a person should look at.
     Alarm {
         /// What, in words; no secrets.
@@ -493,15 +439,6 @@ pub struct Groups {
     pub v: u8,
     /// The groups of this node.
     pub groups: Vec<GroupSummary>,
-}
-
-/// Answer of `GET /v1/groups/{ref}/invites`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Invites {
-    /// [`VERSION`].
-    pub v: u8,
-    /// The group's invites, without their codes.
-    pub invites: Vec<InviteView>,
 }
 
 /// Query of `GET /v1/groups/{ref}/messages`. Without `after`, the newest are answered.
@@ -528,15 +465,6 @@ pub struct Messages {
     pub v: u8,
     /// In the order of `seq`, oldest first.
     pub messages: Vec<Message>,
-}
-
-/// Answer of `GET /v1/joins`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Joins {
-    /// [`VERSION`].
-    pub v: u8,
-    /// The joins that this node began.
-    pub joins: Vec<JoinView>,
 }
 
 /// Answer of what has nothing more to say than that it is done.

@@ -113,6 +113,7 @@ pub fn waits_for(join: &JoinView) -> String {
         JoinState::InviterFound => "the inviter's node answers; opening a channel to it …",
         JoinState::ChannelOpen => "the channel is open, end to end; showing the invite …",
         JoinState::InviteProven => "the invite is good; waiting for the group's keys …",
+        JoinState::WaitingForApproval => "an admin of the group is being asked …",
         JoinState::Joined | JoinState::Failed => "",
     };
     if join.detail.is_empty() { waits.into() } else { show::safe(&join.detail) }

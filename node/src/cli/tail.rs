@@ -204,6 +204,15 @@ fn note(what: &What) -> Option<String> {
             format!("nobody has what is missing from {}; it is shown if it comes", name(from))
         }
         What::CaughtUp => "this node has caught up and sends again, with new keys".into(),
+        What::JoinRequested { request } => format!(
+            "{} waits to be let in, fingerprint {}: wattle invite approve, or deny",
+            name(&request.member),
+            show::safe(&request.fingerprint)
+        ),
+        What::JoinAnswered { request, approved: true } => {
+            format!("you let {} in", name(&request.member))
+        }
+        What::JoinAnswered { request, .. } => format!("you sent {} away", name(&request.member)),
         What::Alarm { text } => format!("look at this: {}", show::safe(text)),
         _ => return None,
     })

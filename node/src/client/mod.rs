@@ -41,7 +41,7 @@ use crate::api::{
     types::{
         ApiError, CreateGroup, CreateInvite, Done, ErrorBody, EventsAfter, GroupSummary, GroupView,
         Groups, InviteView, Invites, JoinRequest, JoinView, Joins, Message, Messages, Page,
-        RemoveMember, SendMessage, Status,
+        RemoveMember, RequestView, Requests, SendMessage, Status,
     },
 };
 
@@ -122,6 +122,21 @@ impl Client {
         self.ask(Method::DELETE, &path, Bytes::new()).await
     }
 
+    /// Those who wait to be let in.
+    pub async fn requests(&self, group: &str) -> Result<Vec<RequestView>, ClientError> {
+        Ok(self.get::<Requests>(&at(group, "/requests")).await?.requests)
+    }
+
+    /// Lets somebody in who waits, by name or an unambiguous prefix of the id.
+    pub async fn approve(&self, group: &str, member: &str) -> Result<RequestView, ClientError> {
+        self.post(&at(group, &format!("/requests/{}/approve", escaped(member))), &()).await
+    }
+
+    /// Sends somebody away who waits.
+    pub async fn deny(&self, group: &str, member: &str) -> Result<RequestView, ClientError> {
+        self.post(&at(group, &format!("/requests/{}/deny", escaped(member))), &()).await
+    }
+
     /// Queues a text for a group. The answer is the message as it stands, with its local id.
     pub async fn send(&self, group: &str, text: &str) -> Result<Message, ClientError> {
         self.post(&at(group, "/messages"), &SendMessage { text: text.into() }).await
@@ -146,6 +161,16 @@ impl Client {
     /// is then.
     pub async fn remove(&self, group: &str, member: &str) -> Result<GroupView, ClientError> {
         self.post(&at(group, "/remove"), &RemoveMember { member: member.into() }).await
+    }
+
+    /// Makes an admin of a member.
+    pub async fn promote(&self, group: &str, member: &str) -> Result<GroupView, ClientError> {
+        self.post(&at(group, "/promote"), &RemoveMember { member: member.into() }).await
+    }
+
+    /// Takes an admin's rights.
+    pub async fn demote(&self, group: &str, member: &str) -> Result<GroupView, ClientError> {
+        self.post(&at(group, "/demote"), &RemoveMember { member: member.into() }).await
     }
 
     /// Leaves a group.

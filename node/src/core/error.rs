@@ -1,7 +1,9 @@
 //! Why something was not done, said to a person: what happened, what to do next, and with which
 //! exit code the command line ends.
 
-use protocol::{endpoint, group, invite::CodeError, limits, snapshot::SnapshotError};
+use protocol::{
+    endpoint, group, invite::CodeError, join::RefusedReason, limits, snapshot::SnapshotError,
+};
 
 use crate::{api::types::ApiError, store::StoreError};
 
@@ -39,6 +41,18 @@ pub enum VerbError {
     /// No invite of that id, made by this node.
     #[error("there is no such invite")]
     NoSuchInvite,
+    /// Nobody of that name or id waits to be let in.
+    #[error("nobody called \"{asked}\" waits to be let in")]
+    NoSuchRequest {
+        /// What was asked for.
+        asked: String,
+    },
+    /// The invite that somebody waits by can't let them in any more.
+    #[error("they can't be let in: {reason}")]
+    NotAdmitted {
+        /// Why.
+        reason: RefusedReason,
+    },
     /// No join of that id.
     #[error("there is no such join")]
     NoSuchJoin,
@@ -184,6 +198,8 @@ impl VerbError {
             Self::NoSuchMember { .. } => "no-such-member",
             Self::AmbiguousMember { .. } => "ambiguous-member",
             Self::NoSuchInvite => "no-such-invite",
+            Self::NoSuchRequest { .. } => "no-such-request",
+            Self::NotAdmitted { .. } => "not-admitted",
             Self::NoSuchJoin => "no-such-join",
             Self::NotAMember => "not-a-member",
             Self::NotAnAdmin => "not-an-admin",
@@ -221,7 +237,9 @@ impl VerbError {
                 "Give the id, or more of it."
             }
             Self::NoSuchMember { .. } => "`wattle group show GROUP` shows its members.",
-            Self::NoSuchInvite => "Only invites that this node made can be revoked here.",
+            Self::NoSuchInvite => "`wattle invite list GROUP` shows those that this node serves.",
+            Self::NoSuchRequest { .. } => "`wattle invite list GROUP` shows who waits.",
+            Self::NotAdmitted { .. } => "`wattle invite create GROUP` makes another invite.",
             Self::NoSuchJoin => "`wattle join` begins one.",
             Self::NotAMember => "To come back, ask a member for a new invite.",
             Self::NotAnAdmin => "Ask an admin: `wattle group show GROUP` says who is one.",
@@ -258,6 +276,7 @@ impl VerbError {
             | Self::NoSuchMember { .. }
             | Self::AmbiguousMember { .. }
             | Self::NoSuchInvite
+            | Self::NoSuchRequest { .. }
             | Self::NoSuchJoin => 6,
             Self::BadName
             | Self::NameTaken { .. }
@@ -272,6 +291,7 @@ impl VerbError {
             | Self::NotAnAdmin
             | Self::TargetIsSenior
             | Self::Expired
+            | Self::NotAdmitted { .. }
             | Self::AlreadyMember { .. } => 5,
             Self::NoWay | Self::NoTopic | Self::Behind => 4,
             Self::QueueFull { .. } | Self::Full => 9,

@@ -2,16 +2,17 @@
 
 use protocol::{
     group::{self, Alarm, Group, GroupState, Unadmitted},
-    ids::MemberId,
+    ids::{GroupId, MemberId},
 };
 
 use super::{
+    joins::{REFUSED, view},
     step::{Step, random},
     words,
 };
 use crate::{
-    api::types::{Class, MemberRef, What},
-    store::{NewMessage, StoreError},
+    api::types::{Class, JoinState, MemberRef, What},
+    store::{JoinRow, NewMessage, StoreError},
 };
 
 /// Kind of a message that is text.
@@ -68,11 +69,13 @@ impl Step<'_> {
             Event::Unadmitted { member, by, why } => {
                 (self.after.members, self.after.logs) = (true, true);
                 let me = member == self.me.member();
+                let why = unadmitted(why);
                 if me {
                     self.tx.clear_outbox(id)?;
+                    self.not_joined(id, why)?;
                 }
                 let (member, by) = (self.named(group, member)?, self.named(group, by)?);
-                let why = unadmitted(why).into();
+                let why = why.into();
                 self.emit(Some(id), What::NotAdmitted { member, by, me, why })
             }
             Event::Confirmed => self.emit(Some(id), What::ViewConfirmed),
@@ -133,6 +136,16 @@ impl Step<'_> {
                 self.emit(Some(id), What::Alarm { text })
             }
         }
+    }
+
+    /// The join into a group came to nothing.
+    fn not_joined(&mut self, group: GroupId, why: &str) -> Result<(), StoreError> {
+        let Some(row) = self.tx.join_into(group)? else { return Ok(()) };
+        let row =
+            JoinRow { state: JoinState::Failed, detail: why.into(), exit: Some(REFUSED), ..row };
+        self.tx.put_join(&row)?;
+        let join = view(self.tx, &row)?;
+        self.emit(Some(group), What::Join { join })
     }
 
     /// Keeps the names on the members' cards.

@@ -1,22 +1,24 @@
-//! Invites: making them, taking them back, and serving whoever shows one.
+//! Invites: making them, taking them back, and which of them this node serves.
 
 use std::collections::BTreeMap;
 
 use protocol::{
-    group::{Admission, AdmitError, Group, InviteTerms},
+    group::{Group, InviteTerms},
     ids::{GroupId, InviteId, Timestamp},
     invite::{InviteCode, InviteRecord, InviteSecret, group_prefix},
-    join::{
-        Host, Offer, RefusedReason,
-        mailbox::{self, Direction, MailFrame},
-    },
+    join::mailbox,
     membership::AdmitMode,
     relay_log::LogKeys,
 };
 use zeroize::Zeroizing;
 
 use super::{
-    Core, Effect, VerbError, mail::Carrier, membership::is_active, relays::Owner, step::Step,
+    Core, Effect, VerbError,
+    hosting::{Letters, Sessions},
+    membership::is_active,
+    relays::Owner,
+    requests::Requests,
+    step::Step,
 };
 use crate::{
     api::types::{CreateInvite, InviteView, VERSION, What},
@@ -27,29 +29,20 @@ use crate::{
 /// The invites that this node serves.
 #[derive(Default)]
 pub(super) struct Hosted {
-    invites: BTreeMap<InviteId, Hosting>,
+    pub(super) invites: BTreeMap<InviteId, Hosting>,
+    /// Those who wait for an answer, or were denied.
+    pub(super) requests: Requests,
     /// What the network was told last about strangers.
     open: bool,
 }
 
-struct Hosting {
-    row: InviteRow,
-    record: InviteRecord,
-    sessions: BTreeMap<[u8; 16], Serving>,
+/// An invite that this node serves.
+pub(super) struct Hosting {
+    pub(super) row: InviteRow,
+    pub(super) record: InviteRecord,
+    pub(super) sessions: Sessions,
+    pub(super) letters: Letters,
 }
-
-/// A joiner that was answered, and whose proof is awaited.
-struct Serving {
-    carrier: Carrier,
-    since: Timestamp,
-    host: Host,
-}
-
-/// Joiners of one invite that are served at once; the oldest makes room.
-const SESSIONS: usize = 16;
-
-/// How long a joiner may take.
-const SESSION_MS: u64 = 60_000;
 
 /// How long an invite that has ended still gets its holders a clear answer: 7 days.
 const KEEP_MS: u64 = 7 * 24 * 60 * 60 * 1000;
@@ -82,6 +75,13 @@ impl Core {
             return Err(VerbError::BadExpiry { days: MAX_DAYS });
         }
         let expires = now.plus_ms(seconds * 1000);
+        let ask = terms.ask.unwrap_or(uses > 1);
+        let agreed = InviteTerms {
+            max_uses: uses,
+            expires,
+            mode: if ask { AdmitMode::Ask } else { AdmitMode::Auto },
+            strict: !terms.any_admin.unwrap_or(false),
+        };
         let secret = InviteSecret::generate(&mut self.rng);
         let text = self.code(id, secret.clone(), expires)?;
         let record = secret.record();
@@ -97,20 +97,18 @@ impl Core {
             ended: None,
         };
         self.step(id, now, |group, step| {
-            let terms =
-                InviteTerms { max_uses: uses, expires, mode: AdmitMode::Auto, strict: true };
-            group.invite(step.cx(), &record, terms)?;
+            group.invite(step.cx(), &record, agreed)?;
             step.tx.put_invite(&row)?;
             Ok::<_, VerbError>(())
         })?;
-        let view = InviteView { code: Some(text.to_string()), ..view(&row) };
+        let view = InviteView { code: Some(text.to_string()), ..self.invite_view(&row) };
         self.hosted.add(row);
         self.after.logs = true;
         self.finish(now);
         Ok(view)
     }
 
-    /// The invites that this node made for a group.
+    /// The invites that this node serves for a group.
     pub fn invites(
         &mut self,
         reference: &str,
@@ -118,7 +116,7 @@ impl Core {
     ) -> Result<Vec<InviteView>, VerbError> {
         let id = self.find_group(reference)?;
         let rows = self.store.read(|tx| tx.invites())?;
-        Ok(rows.iter().filter(|row| row.group == id).map(view).collect())
+        Ok(rows.iter().filter(|row| row.group == id).map(|row| self.invite_view(row)).collect())
     }
 
     /// Takes an invite back.
@@ -142,119 +140,12 @@ impl Core {
             step.tx.put_invite(&row)?;
             Ok::<_, VerbError>(())
         })?;
-        let view = view(&row);
+        let view = self.invite_view(&row);
         if let Some(hosting) = self.hosted.invites.get_mut(&row.id) {
             hosting.row = row;
         }
         self.finish(now);
         Ok(view)
-    }
-
-    /// A frame by a joiner.
-    pub(super) fn host_frame(
-        &mut self,
-        id: InviteId,
-        carrier: Carrier,
-        frame: MailFrame,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        self.hosted.drop_late(now);
-        match frame.seq {
-            0 => {
-                self.host_accept(id, carrier, &frame, now);
-                Ok(())
-            }
-            1 => self.host_admit(id, carrier, &frame, now),
-            _ => Ok(()),
-        }
-    }
-
-    fn host_accept(&mut self, id: InviteId, carrier: Carrier, frame: &MailFrame, now: Timestamp) {
-        let Some(hosting) = self.hosted.invites.get_mut(&id) else { return };
-        let Some(group) = self.groups.get(&hosting.row.group).filter(|group| is_active(group))
-        else {
-            return;
-        };
-        if hosting.sessions.contains_key(&frame.session) {
-            return;
-        }
-        let ops = group.admin_path();
-        let offer = Offer {
-            invite: &hosting.record,
-            group: group.id(),
-            ops: &ops,
-            key: &self.noise,
-            me: &self.me,
-        };
-        let accepted = Host::accept(offer, &frame.session, &frame.body, &mut self.rng);
-        let (host, body) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => return tracing::debug!(%error, "a joiner was not answered"),
-        };
-        hosting.make_room();
-        hosting.sessions.insert(frame.session, Serving { carrier, since: now, host });
-        let key = hosting.record.seal_key;
-        let answer =
-            MailFrame { session: frame.session, direction: Direction::FromHost, seq: 0, body };
-        self.post(carrier, &key, &answer);
-    }
-
-    fn host_admit(
-        &mut self,
-        id: InviteId,
-        carrier: Carrier,
-        frame: &MailFrame,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let Some(hosting) = self.hosted.invites.get_mut(&id) else { return Ok(()) };
-        let (group, key, mut row) =
-            (hosting.row.group, hosting.record.seal_key, hosting.row.clone());
-        let known = hosting.sessions.remove(&frame.session);
-        let Some(serving) = known.filter(|serving| serving.carrier == carrier) else {
-            return Ok(());
-        };
-        let (admission, request) = match serving.host.on_frame(&frame.body, now) {
-            Ok(proven) => proven,
-            Err(error) => {
-                tracing::debug!(%error, "a joiner proved nothing");
-                return Ok(());
-            }
-        };
-        let admitted = self.step(group, now, |group, step| {
-            let request = Admission {
-                invite: id,
-                card: &request.card,
-                proof: request.proof,
-                handshake: request.handshake,
-            };
-            let admitted = group.admit(step.cx(), &request).map(Zeroizing::new);
-            count(&mut row, group, now);
-            step.tx.put_invite(&row)?;
-            Ok::<_, StoreError>(admitted)
-        })?;
-        if let Some(hosting) = self.hosted.invites.get_mut(&id) {
-            hosting.row = row;
-        }
-        let frames = match admitted {
-            Ok(welcome) => admission.welcome(&welcome, now),
-            Err(AdmitError::BadProof) => return Ok(()),
-            Err(error) => admission.refuse(refusal(error), now).map(|frame| vec![frame]),
-        };
-        match frames {
-            Ok(frames) => {
-                for (body, seq) in frames.into_iter().zip(1..) {
-                    let answer = MailFrame {
-                        session: frame.session,
-                        direction: Direction::FromHost,
-                        seq,
-                        body,
-                    };
-                    self.post(carrier, &key, &answer);
-                }
-            }
-            Err(error) => tracing::warn!(%error, "a joiner can't be answered"),
-        }
-        Ok(())
     }
 
     /// Tells the network whether strangers may come in: while an invite may be redeemed. Who comes
@@ -273,6 +164,73 @@ impl Core {
         }
     }
 
+    /// Takes up the invites of others that this node may serve, and what has become of those that it
+    /// serves already.
+    pub(super) fn take_up_invites(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        let mut rows = Vec::new();
+        for group in self.groups.values().filter(|group| is_active(group)) {
+            for invite in group.invites() {
+                let known = self.hosted.invites.get(&invite.id).map(|hosting| &hosting.row);
+                let mut row = match (known, group.invite_record(invite.id)) {
+                    (Some(row), _) => row.clone(),
+                    (None, Some(record)) if invite.terms.expires >= now => InviteRow {
+                        id: invite.id,
+                        group: group.id(),
+                        record: pack(&record),
+                        uses: invite.terms.max_uses,
+                        used: 0,
+                        made: now,
+                        expires: invite.terms.expires,
+                        revoked: false,
+                        ended: None,
+                    },
+                    _ => continue,
+                };
+                let before = (row.used, row.revoked, row.ended);
+                row.used = invite.used;
+                row.revoked |= invite.revoked;
+                if row.used >= row.uses || row.revoked {
+                    row.ended = row.ended.or(Some(now));
+                }
+                let fresh = known.is_none() && row.ended.is_none();
+                let changed = known.is_some() && before != (row.used, row.revoked, row.ended);
+                if fresh || changed {
+                    rows.push(row);
+                }
+            }
+        }
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.store.transaction(|tx| rows.iter().try_for_each(|row| tx.put_invite(row)))?;
+        for row in rows {
+            match self.hosted.invites.get_mut(&row.id) {
+                Some(hosting) => hosting.row = row,
+                None => self.hosted.add(row),
+            }
+        }
+        Ok(())
+    }
+
+    fn invite_view(&self, row: &InviteRow) -> InviteView {
+        let group = self.groups.get(&row.group);
+        let invite =
+            group.and_then(|group| group.invites().into_iter().find(|invite| invite.id == row.id));
+        let terms = invite.as_ref().map(|invite| invite.terms);
+        InviteView {
+            v: VERSION,
+            id: row.id.to_string(),
+            code: None,
+            uses: row.uses,
+            used: invite.as_ref().map_or(row.used, |invite| invite.used),
+            expires: rfc3339(row.expires),
+            revoked: row.revoked || invite.is_some_and(|invite| invite.revoked),
+            ask: terms.is_some_and(|terms| terms.mode == AdmitMode::Ask),
+            any_admin: terms.is_some_and(|terms| !terms.strict),
+            waiting: self.hosted.requests.waiting(row.id),
+        }
+    }
+
     /// Forgets invites that ended long ago.
     pub(super) fn forget_invites(&mut self, now: Timestamp) -> Result<(), StoreError> {
         let over = |row: &InviteRow| row.ended.unwrap_or(row.expires).plus_ms(KEEP_MS) < now;
@@ -288,6 +246,7 @@ impl Core {
         }
         self.store.transaction(|tx| gone.iter().try_for_each(|id| tx.drop_invite(*id)))?;
         self.hosted.invites.retain(|id, _| !gone.contains(id));
+        self.hosted.requests.forget(&gone);
         self.after.logs = true;
         Ok(())
     }
@@ -334,7 +293,8 @@ impl Hosted {
     /// Takes up an invite; one whose record is unreadable is not served.
     pub(super) fn add(&mut self, row: InviteRow) {
         if let Some(record) = unpack(&row.record) {
-            let hosting = Hosting { row, record, sessions: BTreeMap::new() };
+            let (sessions, letters) = (Sessions::default(), Letters::default());
+            let hosting = Hosting { row, record, sessions, letters };
             self.invites.insert(hosting.row.id, hosting);
         }
     }
@@ -378,12 +338,6 @@ impl Hosted {
             .find(|hosting| mailbox::open(&hosting.record.seal_key, entry).is_some())
             .map(|hosting| hosting.row.id)
     }
-
-    fn drop_late(&mut self, now: Timestamp) {
-        for hosting in self.invites.values_mut() {
-            hosting.sessions.retain(|_, serving| now.ms_since(serving.since) < SESSION_MS);
-        }
-    }
 }
 
 impl Step<'_> {
@@ -419,47 +373,14 @@ impl Step<'_> {
     }
 }
 
-impl Hosting {
-    fn make_room(&mut self) {
-        while self.sessions.len() >= SESSIONS {
-            let oldest = self.sessions.iter().min_by_key(|(_, serving)| serving.since);
-            let Some(oldest) = oldest.map(|(session, _)| *session) else { return };
-            self.sessions.remove(&oldest);
-        }
-    }
-}
-
 /// Brings a row to what the group's ops say of its invite.
-fn count(row: &mut InviteRow, group: &Group, now: Timestamp) {
+pub(super) fn count(row: &mut InviteRow, group: &Group, now: Timestamp) {
     if let Some(invite) = group.invites().into_iter().find(|invite| invite.id == row.id) {
         row.used = invite.used;
         row.revoked |= invite.revoked;
     }
     if row.used >= row.uses || row.revoked {
         row.ended = row.ended.or(Some(now));
-    }
-}
-
-fn refusal(error: AdmitError) -> RefusedReason {
-    match error {
-        AdmitError::Used => RefusedReason::Used,
-        AdmitError::Expired => RefusedReason::Expired,
-        AdmitError::Revoked => RefusedReason::Revoked,
-        AdmitError::Full => RefusedReason::Full,
-        AdmitError::AlreadyMember => RefusedReason::AlreadyMember,
-        _ => RefusedReason::Unavailable,
-    }
-}
-
-fn view(row: &InviteRow) -> InviteView {
-    InviteView {
-        v: VERSION,
-        id: row.id.to_string(),
-        code: None,
-        uses: row.uses,
-        used: row.used,
-        expires: rfc3339(row.expires),
-        revoked: row.revoked,
     }
 }
 

@@ -3,14 +3,15 @@
 //! > A join is kept until it has ended: it goes on after a restart, and when inviter and joiner are
 //! > never online together.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use protocol::{
     group::{Cx, Group},
     ids::{InviteId, Timestamp},
     invite::{InviteCode, group_prefix},
     join::{
-        JoinStep, Joiner, RefusedReason,
+        JoinStep, Joiner, RefusedReason, Request,
+        letter::Letters,
         mailbox::{Direction, MailFrame},
     },
     noise::Peer,
@@ -30,17 +31,23 @@ use crate::{
 
 /// The joins under way.
 #[derive(Default)]
-pub(super) struct Joining(BTreeMap<InviteId, Attempt>);
+pub(super) struct Joining(pub(super) BTreeMap<InviteId, Attempt>);
 
-struct Attempt {
-    row: JoinRow,
-    code: InviteCode,
-    relays: Vec<RelayPeer>,
+pub(super) struct Attempt {
+    pub(super) row: JoinRow,
+    pub(super) code: InviteCode,
+    pub(super) relays: Vec<RelayPeer>,
     /// The last few sessions: a late answer to an earlier one is as good.
     sessions: VecDeque<Session>,
     /// When each way is tried next, and how often it was.
     tries: BTreeMap<Way, (Timestamp, u32)>,
     stream: Option<u64>,
+    /// What was asked by letter, and the answers to it.
+    pub(super) asked: Option<(Request, Letters)>,
+    /// The relays in whose mailbox that lies, for all that this run of the process knows.
+    pub(super) posted: BTreeSet<RelayKey>,
+    /// When to ask by letter, if nobody answers before.
+    pub(super) ask_at: Option<Timestamp>,
 }
 
 struct Session {
@@ -70,7 +77,10 @@ const RETRY_MAX_MS: u64 = 240_000;
 const SKEW_MS: u64 = 300_000;
 
 /// Exit codes of a join that failed.
-const REFUSED: u8 = 5;
+pub(super) const REFUSED: u8 = 5;
+
+/// How long a relay's mailbox is given to be answered live, before a letter is left there.
+const ASK_MS: u64 = 10_000;
 
 impl Core {
     /// Begins to join by a code, or says how far the join by that code is.
@@ -104,6 +114,7 @@ impl Core {
                 exit: None,
                 group: None,
                 started: now,
+                request: None,
             },
             parsed,
         );
@@ -159,8 +170,30 @@ impl Core {
             for way in attempt.ways(self.options.direct) {
                 self.try_way(id, way, now)?;
             }
+            self.ask(id, now)?;
         }
         Ok(())
+    }
+
+    pub(super) fn join_refused(
+        &mut self,
+        id: InviteId,
+        reason: RefusedReason,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        match reason {
+            // That may change.
+            RefusedReason::Unavailable | RefusedReason::TooMany => Ok(()),
+            reason => self.fail_join(id, &reason.to_string(), now),
+        }
+    }
+
+    pub(super) fn tell_join(&mut self, row: &JoinRow, now: Timestamp) -> Result<(), StoreError> {
+        self.record(now, |step| {
+            step.tx.put_join(row)?;
+            let join = view(step.tx, row)?;
+            step.emit(None, What::Join { join })
+        })
     }
 
     /// A relay is connected: whoever waited for it goes on.
@@ -241,6 +274,11 @@ impl Core {
             sent: 1,
             received: 0,
         });
+        if let Carrier::Relay(relay, _) = carrier
+            && !attempt.posted.contains(&relay)
+        {
+            attempt.ask_at.get_or_insert(now.plus_ms(ASK_MS));
+        }
         let key = attempt.code.secret.seal_key();
         let frame = MailFrame { session, direction: Direction::FromJoiner, seq: 0, body };
         self.post(carrier, &key, &frame);
@@ -296,13 +334,21 @@ impl Core {
                 }
                 self.join_reached(id, JoinState::ChannelOpen, now)
             }
-            Ok(JoinStep::Waiting { joiner, .. }) => {
+            Ok(JoinStep::Waiting { joiner, left: Some(_) }) => {
                 session.joiner = Some(joiner);
                 self.join_reached(id, JoinState::InviteProven, now)
             }
+            Ok(JoinStep::Waiting { joiner, left: None }) => {
+                session.joiner = Some(joiner);
+                // The answer may come when this node, or theirs, is away: a letter finds it.
+                if attempt.posted.len() < attempt.relays.len() {
+                    attempt.ask_at = Some(now);
+                }
+                self.join_reached(id, JoinState::WaitingForApproval, now)?;
+                self.ask(id, now)
+            }
             Ok(JoinStep::Welcomed { welcome, host, .. }) => self.joined(id, &welcome, &host, now),
-            Ok(JoinStep::Refused(RefusedReason::Unavailable)) => Ok(()),
-            Ok(JoinStep::Refused(reason)) => self.fail_join(id, &reason.to_string(), now),
+            Ok(JoinStep::Refused(reason)) => self.join_refused(id, reason, now),
             Err(error) => {
                 tracing::debug!(%error, "a session of a join has ended");
                 Ok(())
@@ -310,7 +356,7 @@ impl Core {
         }
     }
 
-    fn joined(
+    pub(super) fn joined(
         &mut self,
         id: InviteId,
         welcome: &[u8],
@@ -331,13 +377,22 @@ impl Core {
             state: JoinState::Joined,
             detail: String::new(),
             group: Some(group.id()),
+            request: None,
             ..attempt.row.clone()
         };
         let direct = attempt.code.direct.clone();
+        let unconfirmed = (!group.is_confirmed()).then_some(host.member);
         self.add_group(group, now, |step| {
             step.tx.put_join(&row)?;
             let join = view(step.tx, &row)?;
-            step.emit(row.group, What::Join { join })
+            step.emit(row.group, What::Join { join })?;
+            match unconfirmed {
+                Some(by) => {
+                    let by = step.tx.member(by)?;
+                    step.emit(row.group, What::ViewUnconfirmed { by })
+                }
+                None => Ok(()),
+            }
         })?;
         self.peers.hints.insert(host.member, direct);
         self.end_join(id);
@@ -351,13 +406,10 @@ impl Core {
             state: JoinState::Failed,
             detail: why.into(),
             exit: Some(REFUSED),
+            request: None,
             ..attempt.row.clone()
         };
-        self.record(now, |step| {
-            step.tx.put_join(&row)?;
-            let join = view(step.tx, &row)?;
-            step.emit(None, What::Join { join })
-        })?;
+        self.tell_join(&row, now)?;
         self.end_join(id);
         Ok(())
     }
@@ -369,7 +421,7 @@ impl Core {
         self.after.logs = true;
     }
 
-    fn join_reached(
+    pub(super) fn join_reached(
         &mut self,
         id: InviteId,
         state: JoinState,
@@ -380,11 +432,7 @@ impl Core {
             return Ok(());
         }
         let row = JoinRow { state, detail: waiting_for(state).into(), ..attempt.row.clone() };
-        self.record(now, |step| {
-            step.tx.put_join(&row)?;
-            let join = view(step.tx, &row)?;
-            step.emit(None, What::Join { join })
-        })?;
+        self.tell_join(&row, now)?;
         if let Some(attempt) = self.joining.0.get_mut(&id) {
             attempt.row = row;
         }
@@ -407,6 +455,7 @@ impl Joining {
     pub(super) fn lost(&mut self, relay: &RelayKey) {
         for attempt in self.0.values_mut() {
             attempt.tries.remove(&Way::Relay(*relay));
+            attempt.posted.remove(relay);
         }
     }
 
@@ -414,6 +463,7 @@ impl Joining {
     pub(super) fn all_due(&mut self) {
         for attempt in self.0.values_mut() {
             attempt.tries.values_mut().for_each(|(at, _)| *at = Timestamp::default());
+            attempt.ask_at = attempt.ask_at.map(|_| Timestamp::default());
         }
     }
 
@@ -421,7 +471,8 @@ impl Joining {
     pub(super) fn deadline(&self) -> Option<Timestamp> {
         let tries = self.0.values().flat_map(|attempt| attempt.tries.values()).map(|(at, _)| *at);
         let ends = self.0.values().filter_map(|attempt| attempt.code.expires);
-        tries.chain(ends.map(|at| at.plus_ms(SKEW_MS + 1))).min()
+        let letters = self.0.values().filter_map(|attempt| attempt.ask_at);
+        tries.chain(letters).chain(ends.map(|at| at.plus_ms(SKEW_MS + 1))).min()
     }
 }
 
@@ -429,7 +480,14 @@ impl Attempt {
     fn new(row: JoinRow, code: InviteCode) -> Self {
         let texts: Vec<String> =
             code.relays.iter().filter_map(|bytes| address::to_text(bytes)).collect();
+        let request = row.request.as_ref().and_then(|bytes| Request::from_bytes(bytes).ok());
         Self {
+            asked: request.map(|request| {
+                let letters = Letters::new(&code, &request);
+                (request, letters)
+            }),
+            posted: BTreeSet::new(),
+            ask_at: None,
             row,
             relays: address::relays(texts.iter().map(String::as_str)),
             code,
@@ -439,7 +497,7 @@ impl Attempt {
         }
     }
 
-    fn keys(&self) -> LogKeys {
+    pub(super) fn keys(&self) -> LogKeys {
         LogKeys::from_seeds(self.code.secret.box_write(), self.code.secret.box_read(), None)
     }
 
@@ -453,7 +511,7 @@ impl Attempt {
     }
 }
 
-fn view(tx: &Tx<'_>, row: &JoinRow) -> Result<JoinView, StoreError> {
+pub(super) fn view(tx: &Tx<'_>, row: &JoinRow) -> Result<JoinView, StoreError> {
     Ok(JoinView {
         v: VERSION,
         id: row.id.to_string(),
@@ -471,6 +529,9 @@ fn waiting_for(state: JoinState) -> &'static str {
         JoinState::InviterFound => "opening a channel to the inviter's node",
         JoinState::ChannelOpen => "waiting for the inviter's node to check the invite",
         JoinState::InviteProven => "receiving the group's keys",
+        JoinState::WaitingForApproval => {
+            "waiting for approval: an admin of the group is being asked"
+        }
         JoinState::Joined | JoinState::Failed => "",
     }
 }

@@ -120,8 +120,11 @@ impl Core {
         };
         let Some(frame) = key.and_then(|key| mailbox::open(&key, entry)) else { return Ok(()) };
         match (owner, frame.direction) {
-            (Owner::Invite(id), Direction::FromJoiner) => self.host_frame(id, carrier, frame, now),
+            (Owner::Invite(id), Direction::FromJoiner | Direction::Request) => {
+                self.host_frame(id, carrier, frame, now)
+            }
             (Owner::Join(id), Direction::FromHost) => self.join_frame(id, frame, now),
+            (Owner::Join(id), Direction::Letter) => self.join_letter(id, &frame, now),
             _ => Ok(()),
         }
     }

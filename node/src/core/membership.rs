@@ -71,6 +71,30 @@ impl Core {
         self.done(id, now)
     }
 
+    /// Makes an admin of a member, by exact name, with or without `@`, or an unambiguous id prefix.
+    pub fn promote(
+        &mut self,
+        reference: &str,
+        member: &str,
+        now: Timestamp,
+    ) -> Result<GroupView, VerbError> {
+        let id = self.find_group(reference)?;
+        let who = self.find_member(id, member)?;
+        self.act(id, now, |group, step| group.promote(step.cx(), who))
+    }
+
+    /// Takes an admin's rights.
+    pub fn demote(
+        &mut self,
+        reference: &str,
+        member: &str,
+        now: Timestamp,
+    ) -> Result<GroupView, VerbError> {
+        let id = self.find_group(reference)?;
+        let who = self.find_member(id, member)?;
+        self.act(id, now, |group, step| group.demote(step.cx(), who))
+    }
+
     /// Leaves a group.
     pub fn leave(&mut self, reference: &str, now: Timestamp) -> Result<GroupView, VerbError> {
         let id = self.find_group(reference)?;

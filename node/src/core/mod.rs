@@ -9,10 +9,12 @@
 //! until [`Core::deadline`] at the latest. A handler that gives an error has kept nothing of what
 //! it was told; it is told again, or the network makes up for it.
 
+mod asking;
 mod effect;
 mod error;
 mod events;
 mod gaps;
+mod hosting;
 mod invites;
 mod joins;
 mod mail;
@@ -20,6 +22,7 @@ mod membership;
 mod peers;
 mod receive;
 mod relays;
+mod requests;
 mod send;
 mod step;
 #[cfg(test)]
@@ -230,6 +233,7 @@ impl Core {
         groups
             .chain(self.again)
             .chain(self.joining.deadline())
+            .chain(self.hosted.requests.deadline())
             .chain(self.refused_deadline())
             .chain(self.streams.deadline())
             .chain([self.tidy])
@@ -254,6 +258,7 @@ impl Core {
         self.again = Some(now);
         self.refused_due(now);
         self.joining.all_due();
+        self.hosted.requests.all_due();
         self.unloaded.extend(self.groups.keys());
     }
 
@@ -277,6 +282,9 @@ impl Core {
         }
         for row in self.store.read(|tx| tx.invites())? {
             self.hosted.add(row);
+        }
+        for row in self.store.read(|tx| tx.requests())? {
+            self.hosted.requests.add(row);
         }
         for row in self.store.read(|tx| tx.joins())? {
             self.resume_join(row);
@@ -303,6 +311,7 @@ impl Core {
             })?;
         }
         self.try_joins(now)?;
+        self.serve_due(now)?;
         self.retry_refused(now)?;
         self.close_silent(now);
         if self.tidy <= now {
@@ -356,9 +365,11 @@ impl Core {
             reloaded.into_iter().try_for_each(|id| self.catch_up(id, now))?;
             self.present(present, now)?;
             if members {
+                self.settle_requests()?;
                 self.meet(now)?;
             }
             if logs {
+                self.take_up_invites(now)?;
                 self.plan()?;
             }
             if outbox {

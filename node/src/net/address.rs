@@ -4,6 +4,12 @@ use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
 
 use super::relay::RelayPeer;
 
+/// A PeerId in words; `None` for bytes that are none.
+#[must_use]
+pub fn peer_text(bytes: &[u8]) -> Option<String> {
+    libp2p::PeerId::from_bytes(bytes).ok().map(|peer| peer.to_string())
+}
+
 /// The bytes of an address.
 #[must_use]
 pub fn to_bytes(text: &str) -> Option<Vec<u8>> {

@@ -50,15 +50,18 @@ pub struct JoinRow {
     pub group: Option<GroupId>,
     /// When it began.
     pub started: Timestamp,
+    /// What was asked by letter, if it was.
+    pub request: Option<Vec<u8>>,
 }
 
 impl Tx<'_> {
     /// Adds an invite or replaces its row.
     pub fn put_invite(&self, row: &InviteRow) -> Result<(), StoreError> {
         self.sql.execute(
-            "INSERT OR REPLACE INTO invites
-               (id, grp, record, uses, used, made, expires, revoked, ended)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            "INSERT INTO invites(id, grp, record, uses, used, made, expires, revoked, ended)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+             ON CONFLICT (id) DO UPDATE SET
+               used = ?5, revoked = ?8, ended = ?9",
             params![
                 row.id.0,
                 row.group.0,
@@ -76,6 +79,7 @@ impl Tx<'_> {
 
     /// Forgets an invite.
     pub fn drop_invite(&self, id: InviteId) -> Result<(), StoreError> {
+        self.sql.execute("DELETE FROM requests WHERE invite = ?1", [id.0])?;
         self.sql.execute("DELETE FROM invites WHERE id = ?1", [id.0])?;
         Ok(())
     }
@@ -106,16 +110,17 @@ impl Tx<'_> {
     /// Adds a join or replaces its row.
     pub fn put_join(&self, row: &JoinRow) -> Result<(), StoreError> {
         self.sql.execute(
-            "INSERT OR REPLACE INTO joins(id, code, state, detail, exit, grp, started)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "INSERT OR REPLACE INTO joins(id, code, state, detail, exit, grp, started, request)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
             params![
                 row.id.0,
                 row.code.as_ref().map(|code| code.as_str()),
-                row.state as u8,
+                number_of(row.state),
                 row.detail,
                 row.exit,
                 row.group.map(|group| group.0),
-                int(row.started.0)
+                int(row.started.0),
+                row.request
             ],
         )?;
         Ok(())
@@ -123,14 +128,23 @@ impl Tx<'_> {
 
     /// One join.
     pub fn join(&self, id: InviteId) -> Result<Option<JoinRow>, StoreError> {
-        let query = "SELECT id, code, state, detail, exit, grp, started FROM joins WHERE id = ?1";
+        let query =
+            "SELECT id, code, state, detail, exit, grp, started, request FROM joins WHERE id = ?1";
         Ok(self.sql.query_row(query, [id.0], join_row).optional()?)
+    }
+
+    /// The last join that ended in this group.
+    pub fn join_into(&self, group: GroupId) -> Result<Option<JoinRow>, StoreError> {
+        let query = "SELECT id, code, state, detail, exit, grp, started, request FROM joins
+             WHERE grp = ?1 ORDER BY started DESC, id LIMIT 1";
+        Ok(self.sql.query_row(query, [group.0], join_row).optional()?)
     }
 
     /// All joins, oldest first.
     pub fn joins(&self) -> Result<Vec<JoinRow>, StoreError> {
         let mut rows = self.sql.prepare(
-            "SELECT id, code, state, detail, exit, grp, started FROM joins ORDER BY started, id",
+            "SELECT id, code, state, detail, exit, grp, started, request FROM joins
+             ORDER BY started, id",
         )?;
         let joins = rows.query_map([], join_row)?;
         Ok(joins.collect::<Result<_, _>>()?)
@@ -154,18 +168,27 @@ fn join_row(row: &Row<'_>) -> rusqlite::Result<JoinRow> {
         exit: row.get(4)?,
         group: group.map(GroupId),
         started: Timestamp(uint(row.get(6)?)),
+        request: row.get(7)?,
     })
 }
 
+/// The states by their numbers, which stay.
+const STATES: [JoinState; 8] = [
+    JoinState::Connecting,
+    JoinState::RelayReached,
+    JoinState::InviterFound,
+    JoinState::ChannelOpen,
+    JoinState::InviteProven,
+    JoinState::Joined,
+    JoinState::Failed,
+    JoinState::WaitingForApproval,
+];
+
+fn number_of(state: JoinState) -> u8 {
+    let at = STATES.iter().position(|known| *known == state);
+    at.and_then(|at| u8::try_from(at).ok()).unwrap_or(u8::MAX)
+}
+
 fn state_of(number: u8) -> JoinState {
-    const STATES: [JoinState; 7] = [
-        JoinState::Connecting,
-        JoinState::RelayReached,
-        JoinState::InviterFound,
-        JoinState::ChannelOpen,
-        JoinState::InviteProven,
-        JoinState::Joined,
-        JoinState::Failed,
-    ];
-    STATES.into_iter().find(|state| *state as u8 == number).unwrap_or(JoinState::Failed)
+    STATES.get(usize::from(number)).copied().unwrap_or(JoinState::Failed)
 }

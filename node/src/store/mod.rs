@@ -16,6 +16,7 @@ mod key;
 mod messages;
 mod outbox;
 mod reader;
+mod requests;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -38,6 +39,7 @@ pub use self::{
     messages::{NewMessage, Queued, Sealing},
     outbox::OutboxRow,
     reader::Reader,
+    requests::{RequestRow, RequestState},
     text::{hex, rfc3339, unhex},
 };
 

@@ -8,7 +8,7 @@ use super::{StoreError, key};
 
 /// `MIGRATIONS[n]` brings a database of format n (0: empty) to format n + 1. Never changed once
 /// released; only added to.
-pub(super) const MIGRATIONS: &[&str] = &[V1, V2];
+pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3];
 
 const V1: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
@@ -89,6 +89,16 @@ CREATE TABLE audit(
 ALTER TABLE messages ADD COLUMN content BLOB;
 ALTER TABLE messages ADD COLUMN signature BLOB;
 ALTER TABLE messages ADD COLUMN shared_by BLOB;
+";
+
+const V3: &str = "
+ALTER TABLE joins ADD COLUMN request BLOB;
+
+CREATE TABLE requests(
+    invite BLOB NOT NULL REFERENCES invites(id), member BLOB NOT NULL, card BLOB NOT NULL,
+    proof BLOB NOT NULL, handshake BLOB NOT NULL, letter INTEGER NOT NULL, state INTEGER NOT NULL,
+    at INTEGER NOT NULL, PRIMARY KEY (invite, member)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// The file that says the format, so that it can be known without the key.

@@ -44,7 +44,7 @@ fn every_bad_code_is_refused_in_its_own_words() {
     ana.ask("revoke", |client| async move { client.revoke("tea", &revoked.id).await });
     said.push(refusal(&cleo, revoked.code.as_deref().unwrap(), 5));
 
-    let brief = CreateInvite { uses: None, expires_in: Some(1) };
+    let brief = CreateInvite { expires_in: Some(1), ..CreateInvite::default() };
     let brief = ana.invite_for("tea", brief).code.unwrap();
     let expired = SystemTime::now() + Duration::from_millis(1_100);
     while SystemTime::now() < expired {

@@ -13,7 +13,10 @@ fn converse(names: &[&str]) {
 
     first.create_group("tea");
     let uses = Some(u32::try_from(others.len()).unwrap());
-    let code = first.invite_for("tea", CreateInvite { uses, expires_in: None }).code.unwrap();
+    let code = first
+        .invite_for("tea", CreateInvite { uses, ask: Some(false), ..CreateInvite::default() })
+        .code
+        .unwrap();
     for other in others {
         other.join(&code);
     }

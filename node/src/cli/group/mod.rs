@@ -3,6 +3,7 @@
 mod create;
 mod leave;
 mod list;
+mod promote;
 mod remove;
 mod rotate;
 mod show;
@@ -27,6 +28,8 @@ enum Command {
     List(list::List),
     Show(show::Show),
     Remove(remove::Remove),
+    Promote(promote::Promote),
+    Demote(promote::Demote),
     Leave(leave::Leave),
     Rotate(rotate::Rotate),
 }
@@ -38,6 +41,8 @@ impl Group {
             Command::List(list) => list.run(place).await,
             Command::Show(show) => show.run(place).await,
             Command::Remove(remove) => remove.run(place).await,
+            Command::Promote(promote) => promote.run(place).await,
+            Command::Demote(demote) => demote.run(place).await,
             Command::Leave(leave) => leave.run(place).await,
             Command::Rotate(rotate) => rotate.run(place).await,
         }

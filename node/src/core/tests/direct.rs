@@ -92,7 +92,7 @@ fn strangers_are_let_in_only_while_an_invite_may_be_redeemed() {
     world.direct_node("bob", &[]);
     world.joined("bob", &code);
     assert!(!world.is_open("ada"), "it is used up");
-    let brief = CreateInvite { uses: None, expires_in: Some(60) };
+    let brief = CreateInvite { expires_in: Some(60), ..CreateInvite::default() };
     world.invite_with("ada", "reading", &brief);
     assert!(world.is_open("ada"));
     world.pass(2 * 60 * 60 * 1000);

@@ -3,6 +3,7 @@
 
 mod crashes;
 mod direct;
+mod joining;
 mod refusals;
 mod stories;
 mod world;

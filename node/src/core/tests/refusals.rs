@@ -26,7 +26,7 @@ fn a_used_invite_is_refused_with_its_own_words() {
 #[test]
 fn an_expired_invite_is_refused_by_its_own_end_or_by_the_host() {
     let (mut world, _) = group_of(&["ada"]);
-    let terms = CreateInvite { uses: None, expires_in: Some(60) };
+    let terms = CreateInvite { expires_in: Some(60), ..CreateInvite::default() };
     let code = world.invite_with("ada", "reading", &terms);
     world.node("bob", &[]);
     world.pass(120_000);
@@ -54,7 +54,7 @@ fn a_revoked_invite_is_refused_with_its_own_words() {
 #[test]
 fn a_removed_member_does_not_come_back_by_the_code_that_let_it_in() {
     let (mut world, _) = group_of(&["ada"]);
-    let terms = CreateInvite { uses: Some(5), expires_in: None };
+    let terms = CreateInvite { uses: Some(5), ask: Some(false), ..CreateInvite::default() };
     let code = world.invite_with("ada", "reading", &terms);
     let untouched = world.invite("ada", "reading");
     for name in ["bob", "carol"] {
@@ -79,7 +79,7 @@ fn a_removed_member_does_not_come_back_by_the_code_that_let_it_in() {
 #[test]
 fn an_invite_for_two_lets_two_in_at_once_and_no_third() {
     let (mut world, _) = group_of(&["ada"]);
-    let terms = CreateInvite { uses: Some(2), expires_in: None };
+    let terms = CreateInvite { uses: Some(2), ask: Some(false), ..CreateInvite::default() };
     let code = world.invite_with("ada", "reading", &terms);
     let now = world.now;
     for name in ["bob", "carol", "dave"] {

@@ -267,7 +267,7 @@ fn more_joiners_than_are_served_at_once_all_get_in() {
         "t", "u",
     ];
     let (mut world, _) = group_of(&["ada"]);
-    let terms = CreateInvite { uses: Some(20), expires_in: None };
+    let terms = CreateInvite { uses: Some(20), ask: Some(false), ..CreateInvite::default() };
     let code = world.invite_with("ada", "reading", &terms);
     world.stop("ada");
     let now = world.now;

@@ -1,0 +1,250 @@
+//! Who may come in, who says so, and when nobody is online at the same time.
+
+use super::{World, stories::group_of};
+use crate::api::types::{CreateInvite, GroupState, JoinState, JoinView, What};
+
+const ASK: CreateInvite =
+    CreateInvite { uses: None, expires_in: None, ask: Some(true), any_admin: None };
+const ANY: CreateInvite =
+    CreateInvite { uses: None, expires_in: None, ask: None, any_admin: Some(true) };
+
+fn ask(world: &mut World, name: &'static str, code: &str) -> String {
+    let now = world.now;
+    let id = world.core(name).join(code, now).unwrap().id;
+    world.settle();
+    id
+}
+
+fn state(world: &mut World, name: &str, id: &str) -> JoinView {
+    world.core(name).join_state(id).unwrap()
+}
+
+fn waiting(world: &mut World, name: &str) -> Vec<String> {
+    let requests = world.core(name).requests("reading").unwrap();
+    requests.into_iter().map(|request| request.member.name).collect()
+}
+
+/// Ada founds a group, Bob is an admin whom she promoted, and the others stand outside.
+fn two_admins(strangers: &[&'static str]) -> World {
+    let (mut world, _) = group_of(&["ada", "bob"]);
+    let now = world.now;
+    world.core("ada").promote("reading", "bob", now).unwrap();
+    strangers.iter().for_each(|name| world.node(name, &[]));
+    world.settle();
+    world
+}
+
+#[test]
+fn a_person_is_asked_and_both_sides_may_be_away_meanwhile() {
+    let (mut world, _) = group_of(&["ada"]);
+    world.node("bob", &[]);
+    let code = world.invite_with("ada", "reading", &ASK);
+    let id = ask(&mut world, "bob", &code);
+    assert_eq!(state(&mut world, "bob", &id).state, JoinState::WaitingForApproval);
+    let request = world.core("ada").requests("reading").unwrap().remove(0);
+    let bob = world.member("bob");
+    assert_eq!((request.member.name.as_str(), &request.member.id), ("bob", &bob.to_string()));
+    assert_eq!(request.fingerprint, protocol::fingerprint::of_member(&bob));
+    assert!(request.machine.is_some());
+    let told = |world: &mut World| {
+        let asks = |what: &What| matches!(what, What::JoinRequested { .. });
+        world.events("ada").into_iter().filter(|event| asks(&event.what)).count()
+    };
+    assert_eq!(told(&mut world), 1);
+
+    // Both start anew: the one still waits, the other still knows who does, and is told once.
+    world.stop("bob");
+    world.stop("ada");
+    world.start("ada");
+    world.start("bob");
+    world.pass(600_000);
+    assert_eq!(state(&mut world, "bob", &id).state, JoinState::WaitingForApproval);
+    assert_eq!((waiting(&mut world, "ada"), told(&mut world)), (vec!["bob".into()], 1));
+
+    // The word is given while the joiner is away, and heard while the admin is.
+    world.stop("bob");
+    let now = world.now;
+    assert_eq!(world.core("ada").approve("reading", "bob", now).unwrap().member.name, "bob");
+    world.settle();
+    assert_eq!(waiting(&mut world, "ada"), [""; 0]);
+    world.stop("ada");
+    world.start("bob");
+    world.settle();
+    assert_eq!(state(&mut world, "bob", &id).state, JoinState::Joined);
+    world.start("ada");
+    world.send("bob", "reading", "hello");
+    assert_eq!(world.texts("ada"), ["hello"]);
+}
+
+#[test]
+fn a_joiner_who_is_there_is_let_in_or_told_no_at_once() {
+    let (mut world, _) = group_of(&["ada"]);
+    world.node("bob", &[]);
+    world.node("eve", &[]);
+    let terms = CreateInvite { uses: Some(2), ..CreateInvite::default() };
+    let code = world.invite_with("ada", "reading", &terms);
+    assert!(world.core("ada").invites("reading", Default::default()).unwrap()[0].ask);
+    let (bob, eve) = (ask(&mut world, "bob", &code), ask(&mut world, "eve", &code));
+    assert_eq!(waiting(&mut world, "ada"), ["bob", "eve"]);
+    let now = world.now;
+    world.core("ada").approve("reading", "@bob", now).unwrap();
+    world.core("ada").deny("reading", "eve", now).unwrap();
+    world.settle();
+    assert_eq!(state(&mut world, "bob", &bob).state, JoinState::Joined);
+    let denied = state(&mut world, "eve", &eve);
+    assert_eq!((denied.state, denied.exit), (JoinState::Failed, Some(5)));
+    assert_eq!(denied.detail, "the request was denied");
+    // And is told so again, without anybody being asked again; also after a restart.
+    world.stop("ada");
+    world.start("ada");
+    world.settle();
+    let eve = ask(&mut world, "eve", &code);
+    assert_eq!(state(&mut world, "eve", &eve).state, JoinState::Failed);
+    assert_eq!(waiting(&mut world, "ada"), [""; 0]);
+    assert!(world.core("ada").approve("reading", "eve", now).is_err());
+}
+
+#[test]
+fn no_more_wait_than_are_kept() {
+    let (mut world, _) = group_of(&["ada"]);
+    let terms = CreateInvite { uses: Some(100), ..CreateInvite::default() };
+    let code = world.invite_with("ada", "reading", &terms);
+    const NAMES: [&str; 34] = [
+        "a0", "a1", "a2", "a3", "a4", "a5", "a6", "a7", "a8", "a9", "b0", "b1", "b2", "b3", "b4",
+        "b5", "b6", "b7", "b8", "b9", "c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8", "c9",
+        "d0", "d1", "d2", "d3",
+    ];
+    for name in NAMES {
+        world.node(name, &[]);
+        ask(&mut world, name, &code);
+        world.stop(name);
+    }
+    assert_eq!(waiting(&mut world, "ada").len(), 32);
+}
+
+#[test]
+fn joiner_and_admin_who_are_never_there_together_meet_by_letter() {
+    let (mut world, _) = group_of(&["ada"]);
+    world.node("bob", &[]);
+    let code = world.invite("ada", "reading");
+    world.stop("ada");
+    let id = ask(&mut world, "bob", &code);
+    assert_eq!(state(&mut world, "bob", &id).state, JoinState::RelayReached);
+    world.pass(11_000);
+    let asked = state(&mut world, "bob", &id);
+    assert!(asked.detail.contains("lies at the relay"), "{}", asked.detail);
+    world.stop("bob");
+    world.start("ada");
+    world.settle();
+    world.stop("ada");
+    world.start("bob");
+    world.settle();
+    assert_eq!(state(&mut world, "bob", &id).state, JoinState::Joined);
+    world.send("bob", "reading", "hello");
+    world.start("ada");
+    world.settle();
+    assert_eq!(world.texts("ada"), ["hello"]);
+}
+
+#[test]
+fn an_admin_who_did_not_make_the_invite_serves_it_if_it_says_so() {
+    let mut world = two_admins(&["cyd", "dan"]);
+    let (open, strict) =
+        (world.invite_with("ada", "reading", &ANY), world.invite("ada", "reading"));
+    world.settle();
+    world.stop("ada");
+    let listed = world.core("bob").invites("reading", Default::default()).unwrap();
+    assert_eq!(listed.len(), 1, "the strict one isn't his to serve");
+    assert!(listed[0].any_admin && listed[0].code.is_none());
+    let cyd = ask(&mut world, "cyd", &open);
+    assert_eq!(state(&mut world, "cyd", &cyd).state, JoinState::Joined);
+    let dan = ask(&mut world, "dan", &strict);
+    world.pass(120_000);
+    assert!(state(&mut world, "dan", &dan).state < JoinState::InviterFound);
+    // Bob keeps serving after a restart, until Ada takes the rights.
+    world.stop("bob");
+    world.start("bob");
+    world.start("ada");
+    world.settle();
+    assert_eq!(state(&mut world, "dan", &dan).state, JoinState::Joined);
+    let used = world.core("ada").invites("reading", Default::default()).unwrap();
+    assert!(used.iter().all(|invite| invite.used == 1));
+}
+
+#[test]
+fn a_letter_to_several_admins_is_answered_by_one_of_them() {
+    let mut world = two_admins(&["cyd"]);
+    let terms = CreateInvite { uses: Some(2), ask: Some(false), ..ANY };
+    let code = world.invite_with("ada", "reading", &terms);
+    world.settle();
+    world.stop("ada");
+    world.stop("bob");
+    let id = ask(&mut world, "cyd", &code);
+    world.pass(11_000);
+    world.stop("cyd");
+    // Bob leaves Ada, who made it, her time; she isn't there.
+    world.start("bob");
+    world.pass(10_000);
+    assert_eq!(world.core("bob").group("reading", Default::default()).unwrap().people.len(), 2);
+    world.pass(40_000);
+    assert_eq!(world.core("bob").group("reading", Default::default()).unwrap().people.len(), 3);
+    world.start("ada");
+    world.pass(60_000);
+    let invite = world.core("ada").invites("reading", Default::default()).unwrap().remove(0);
+    assert_eq!(invite.used, 1, "one use for one joiner");
+    world.start("cyd");
+    world.settle();
+    assert_eq!(state(&mut world, "cyd", &id).state, JoinState::Joined);
+}
+
+#[test]
+fn who_loses_a_race_for_a_single_use_is_told_and_not_half_in() {
+    let mut world = World::new();
+    let (one, two) = (world.relay(1), world.relay(2));
+    world.node("ada", &[&one, &two]);
+    for name in ["bob", "cyd", "dan"] {
+        world.node(name, &[]);
+    }
+    world.settle();
+    world.create("ada", "reading");
+    let code = world.invite("ada", "reading");
+    world.joined("bob", &code);
+    let now = world.now;
+    world.core("ada").promote("reading", "bob", now).unwrap();
+    let code = world.invite_with("ada", "reading", &ANY);
+    world.settle();
+    // Each admin is alone with one joiner, at a relay of their own; neither hears of the other's act.
+    world.stop("bob");
+    world.relay_stands(&two, false);
+    let cyd = ask(&mut world, "cyd", &code);
+    assert_eq!(state(&mut world, "cyd", &cyd).state, JoinState::Joined);
+    world.stop("cyd");
+    world.stop("ada");
+    world.relay_stands(&one, false);
+    world.relay_stands(&two, true);
+    world.start("bob");
+    let dan = ask(&mut world, "dan", &code);
+    assert_eq!(state(&mut world, "dan", &dan).state, JoinState::Joined);
+    world.relay_stands(&one, true);
+    world.start("ada");
+    world.start("cyd");
+    world.pass(60_000);
+    let lost = state(&mut world, "dan", &dan);
+    assert_eq!((lost.state, lost.exit), (JoinState::Failed, Some(5)));
+    assert_eq!(lost.detail, "the invite was used by somebody else at the same moment");
+    let now = world.now;
+    let groups = world.core("dan").groups(now).unwrap();
+    assert_eq!(groups[0].state, GroupState::Removed);
+    for name in ["dan", "bob", "ada"] {
+        let told = world.events(name).into_iter().any(
+            |event| matches!(event.what, What::NotAdmitted { me, .. } if me == (name == "dan")),
+        );
+        assert!(told || name == "ada", "{name}");
+    }
+    for name in ["ada", "bob", "cyd"] {
+        let people = world.core(name).group("reading", now).unwrap().people;
+        let names: Vec<_> = people.iter().map(|person| person.member.name.as_str()).collect();
+        assert_eq!(names.len(), 3, "{name}: {names:?}");
+        assert!(names.contains(&"cyd"));
+    }
+}

@@ -15,12 +15,14 @@ macro_rules! labels {
         pub enum Label { $($(#[$doc])* #[doc = $label] $name,)* }
 
         impl Label {
-            const fn person(self) -> &'static [u8] {
+            /// The personalisation: ASCII, at most 16 bytes.
+            #[must_use]
+            pub const fn person(self) -> &'static [u8] {
                 match self { $(Self::$name => $label.as_bytes(),)* }
             }
 
-            #[cfg(test)]
-            const ALL: &[Self] = &[$(Self::$name,)*];
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
         }
     };
 }

@@ -38,7 +38,25 @@ pub enum Context {
 }
 
 impl Context {
-    const fn prefix(self) -> &'static [u8] {
+    /// All of them.
+    pub const ALL: &[Self] = &[
+        Self::Card,
+        Self::NoiseKey,
+        Self::Op,
+        Self::Bundle,
+        Self::Message,
+        Self::Join,
+        Self::JoinRequest,
+        Self::Letter,
+        Self::Notice,
+        Self::Inbox,
+        Self::Audit,
+        Self::Log,
+    ];
+
+    /// What comes before the signed bytes.
+    #[must_use]
+    pub const fn prefix(self) -> &'static [u8] {
         match self {
             Self::Card => b"wt1/card\0",
             Self::NoiseKey => b"wt1/dkcert\0",

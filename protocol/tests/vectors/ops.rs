@@ -1,0 +1,266 @@
+//! Ops of every kind, and what sets of them resolve to.
+
+use protocol::{
+    endpoint::Endpoint,
+    ids::{ChainId, GroupId, Incarnation, MemberId, OpId},
+    invite::InviteSecret,
+    membership::{AdmitMode, Body, Cut, Kind, Op, OpSet, Policy, RemoveReason, sign_join},
+    sign::{Signature, SigningSecret},
+};
+
+use crate::{
+    NOW,
+    json::{Json, hex, list, number, object, option, text},
+    person,
+};
+
+fn genesis_kind(founder: &Endpoint) -> Kind {
+    Kind::Genesis {
+        nonce: [1; 16],
+        card: founder.card().as_bytes().into(),
+        policy: Policy { name: "tea".into(), ..Policy::default() },
+        topic_commit: [2; 32],
+    }
+}
+
+fn genesis(founder: &Endpoint) -> Op {
+    let body = Body {
+        group: None,
+        author: founder.member(),
+        seq: 0,
+        deps: vec![],
+        cap: None,
+        at: NOW,
+        kind: genesis_kind(founder),
+        incarnation: Some(Incarnation([3; 8])),
+    };
+    Op::sign(body, founder.identity())
+}
+
+fn admit(who: &Endpoint) -> Kind {
+    Kind::Admit {
+        card: who.card().as_bytes().into(),
+        invite: None,
+        proof: Signature([0; 64]),
+        handshake: [0; 32],
+        use_no: 0,
+    }
+}
+
+fn cut() -> Vec<Cut> {
+    vec![Cut { incarnation: Incarnation([4; 8]), chain: ChainId([5; 16]), index: 255 }]
+}
+
+fn shown(op: &Op) -> Json {
+    let body = op.body();
+    object([
+        ("kind", number(body.kind.number())),
+        ("id", hex(op.id().0)),
+        ("author", hex(body.author.0)),
+        ("seq", number(body.seq)),
+        ("deps", list(body.deps.iter().map(|dep| hex(dep.0)))),
+        ("cap", option(body.cap.map(|cap| hex(cap.0)))),
+        ("bytes", hex(op.as_bytes())),
+    ])
+}
+
+pub fn kinds() -> Json {
+    let (ada, bob) = (person("ada", 1), person("bob", 2));
+    let first = genesis(&ada);
+    let group = first.group();
+    let invite = InviteSecret([4; 16]);
+    let proof = sign_join(
+        &invite.signing(),
+        group,
+        invite.id(),
+        bob.member(),
+        bob.card().as_bytes(),
+        &[6; 32],
+    );
+    let policy = Policy {
+        name: "tea and cake".into(),
+        relays: vec!["/ip4/127.0.0.1/tcp/4001".into()],
+        evict_after_ms: Some(30 * 24 * 3_600_000),
+        rotate_on_disconnect_ms: Some(600_000),
+        history: Some(1),
+        pair: None,
+    };
+    let recovery = SigningSecret::from_seed(&[12; 32]);
+    let kinds = vec![
+        Kind::InviteCreate {
+            record: invite.record(),
+            max_uses: 3,
+            expires: NOW.plus_ms(1),
+            mode: AdmitMode::Ask,
+            strict: true,
+        },
+        Kind::InviteRevoke { invite: invite.id() },
+        Kind::Admit {
+            card: bob.card().as_bytes().into(),
+            invite: Some(invite.id()),
+            proof,
+            handshake: [6; 32],
+            use_no: 1,
+        },
+        Kind::Remove {
+            member: bob.member(),
+            cut: cut(),
+            reason: RemoveReason::Lost,
+            topic_commit: [7; 32],
+        },
+        Kind::Leave,
+        Kind::Promote { member: bob.member() },
+        Kind::Demote { member: bob.member() },
+        Kind::Refresh { topic_commit: Some([8; 32]) },
+        Kind::Refresh { topic_commit: None },
+        Kind::SetPolicy { policy },
+        Kind::Migrate { to: GroupId([9; 32]) },
+        Kind::Retire { recovery: recovery.public(), cut: cut() },
+        Kind::Other { kind: 200, args: vec![0x81, 0x07] },
+    ];
+    let mut ops = vec![shown(&first)];
+    for (at, kind) in kinds.into_iter().enumerate() {
+        let retires = matches!(kind, Kind::Retire { .. });
+        let cap = (!matches!(kind, Kind::Leave)).then_some(first.id());
+        let body = Body {
+            group: Some(group),
+            author: ada.member(),
+            seq: at as u32 + 1,
+            deps: vec![first.id()],
+            cap,
+            at: NOW.plus_ms(at as u64),
+            kind,
+            // The first version named no run.
+            incarnation: (at != 0).then_some(Incarnation([3; 8])),
+        };
+        let op = Op::sign(body, if retires { &recovery } else { ada.identity() });
+        assert!(Op::from_bytes(op.as_bytes()).is_ok_and(|read| read.id() == op.id()));
+        ops.push(shown(&op));
+    }
+    list(ops)
+}
+
+/// People who act on sets of ops.
+struct Story {
+    people: Vec<Endpoint>,
+    ops: Vec<Op>,
+}
+
+impl Story {
+    fn new(names: &[&str]) -> Self {
+        let people: Vec<_> =
+            names.iter().enumerate().map(|(at, name)| person(name, at as u64 + 1)).collect();
+        let ops = vec![genesis(&people[0])];
+        Self { people, ops }
+    }
+
+    fn set(&self) -> OpSet {
+        let mut set = OpSet::new(self.ops[0].clone()).unwrap();
+        for op in &self.ops[1..] {
+            set.insert(op.clone()).unwrap();
+        }
+        set
+    }
+
+    /// Somebody acts on what is known to all.
+    fn act(&mut self, who: usize, kind: Kind) -> OpId {
+        let set = self.set();
+        self.act_on(&set, who, kind)
+    }
+
+    /// Somebody acts on what was known then.
+    fn act_on(&mut self, set: &OpSet, who: usize, kind: Kind) -> OpId {
+        let me = &self.people[who];
+        let body = set.next(me.member(), kind, NOW).unwrap();
+        let op = Op::sign(body, me.identity());
+        self.ops.push(op.clone());
+        op.id()
+    }
+
+    fn join(&mut self, by: usize, who: usize) {
+        let kind = admit(&self.people[who]);
+        self.act(by, kind);
+    }
+
+    fn id(&self, at: usize) -> MemberId {
+        self.people[at].member()
+    }
+
+    fn remove(&self, whom: usize) -> Kind {
+        Kind::Remove {
+            member: self.id(whom),
+            cut: vec![],
+            reason: RemoveReason::Unsaid,
+            topic_commit: [10 + whom as u8; 32],
+        }
+    }
+
+    fn end(self, name: &str) -> Json {
+        let set = self.set();
+        let mut backwards = OpSet::new(self.ops[0].clone()).unwrap();
+        for op in self.ops[1..].iter().rev() {
+            backwards.insert(op.clone()).unwrap();
+        }
+        let resolved = set.resolve();
+        assert_eq!(resolved.members, backwards.resolve().members);
+        let mut members: Vec<_> = resolved.members.iter().collect();
+        members.sort_by_key(|(_, standing)| standing.rank);
+        let roster = resolved.roster(set.group());
+        object([
+            ("name", text(name)),
+            ("group", hex(set.group().0)),
+            ("ops", list(self.ops.iter().map(|op| hex(op.as_bytes())))),
+            ("heads", list(set.heads().iter().map(|head| hex(head.0)))),
+            ("by_seniority", list(members.iter().map(|(id, _)| hex(id.0)))),
+            ("admins", list(resolved.admins().iter().map(|id| hex(id.0)))),
+            ("void", list(resolved.void.iter().map(|id| hex(id.0)))),
+            ("roster", list(roster.members().iter().map(|id| hex(id.0)))),
+            ("roster_hash", hex(roster.hash().0)),
+            ("policy_name", text(resolved.policy.name.clone())),
+        ])
+    }
+}
+
+pub fn dags() -> Json {
+    let four = || {
+        let mut story = Story::new(&["ada", "bob", "cleo", "dan"]);
+        story.join(0, 1);
+        story.join(0, 2);
+        story
+    };
+    let mut stories = vec![four().end("three members")];
+
+    let mut duel = four();
+    let (bob, cleo) = (duel.id(1), duel.id(2));
+    duel.act(0, Kind::Promote { member: bob });
+    duel.act(0, Kind::Promote { member: cleo });
+    let (set, on_bob, on_cleo) = (duel.set(), duel.remove(1), duel.remove(2));
+    assert!(set.next(cleo, on_bob, NOW).is_err());
+    duel.act_on(&set, 1, on_cleo);
+    let kind = admit(&duel.people[3]);
+    duel.act_on(&set, 2, kind);
+    stories.push(duel.end("a senior admin's removal voids what the junior did beside it"));
+
+    let mut left = four();
+    let set = left.set();
+    left.act_on(&set, 1, Kind::Leave);
+    let kind = left.remove(2);
+    left.act_on(&set, 0, kind);
+    stories.push(left.end("one leaves while another is removed"));
+
+    let mut back = four();
+    let kind = back.remove(2);
+    back.act(0, kind);
+    back.join(0, 2);
+    stories.push(back.end("who was removed is admitted again"));
+
+    let mut demoted = four();
+    demoted.act(0, Kind::Promote { member: bob });
+    let set = demoted.set();
+    demoted.act_on(&set, 0, Kind::Demote { member: bob });
+    let kind = demoted.remove(2);
+    demoted.act_on(&set, 1, kind);
+    demoted.act(0, Kind::SetPolicy { policy: Policy { name: "cake".into(), ..Policy::default() } });
+    stories.push(demoted.end("a removal by an admin who is demoted beside it is void"));
+    list(stories)
+}

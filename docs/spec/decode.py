@@ -1,0 +1,623 @@
+#!/usr/bin/env python3
+"""A second reader of the protocol: opens the vectors in protocol/tests/vectors by the words of
+docs/spec, sharing no code with the implementation.
+
+    decode.py [FOLDER]
+
+Needs Python 3.11 and what docs/spec/requirements.txt names: `cryptography` for X25519, Ed25519,
+ChaCha20-Poly1305 and ML-KEM-768, `cbor2` for CBOR. BLAKE2b is Python's. `.ci/run second` runs it.
+Prints what was checked; ends with 1 at the first thing that doesn't hold.
+"""
+import hashlib
+import hmac
+import json
+import pathlib
+import struct
+import sys
+from functools import cache
+
+import cbor2
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives.asymmetric import ed25519, mlkem, x25519
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+
+CHECKED = {}
+
+
+def check(what, holds):
+    assert holds, what
+    CHECKED[what] = CHECKED.get(what, 0) + 1
+
+
+# --- conventions.md
+
+def kdf(size, key, label, *parts):
+    data = b"".join(parts)
+    return hashlib.blake2b(data, digest_size=size, key=key, person=label.encode()).digest()
+
+
+def digest(label, *parts):
+    return kdf(32, b"", label, *parts)
+
+
+def sealer(both):
+    """The cipher and the nonce that 64 derived bytes are."""
+    return ChaCha20Poly1305(both[:32]), both[32:44]
+
+
+def decrypt(both, ad, sealed):
+    cipher, nonce = sealer(both)
+    return cipher.decrypt(nonce, sealed, ad)
+
+
+def encrypt(both, ad, plain):
+    cipher, nonce = sealer(both)
+    return cipher.encrypt(nonce, plain, ad)
+
+
+def verifies(public, prefix, message, signature):
+    try:
+        ed25519.Ed25519PublicKey.from_public_bytes(public).verify(signature, prefix + b"\0" + message)
+        return True
+    except InvalidSignature:
+        return False
+
+
+def public_of(seed):
+    return ed25519.Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
+
+
+def exchange(secret, public):
+    key = x25519.X25519PrivateKey.from_private_bytes(secret)
+    return key.exchange(x25519.X25519PublicKey.from_public_bytes(public))
+
+
+def x_public(secret):
+    return x25519.X25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw()
+
+
+def cbor(data):
+    """Strict: definite arrays, shortest integers, nothing else, nothing trailing."""
+    value = cbor2.loads(data)
+    check("canonical CBOR", cbor2.dumps(value) == data)
+    return value
+
+
+def vector(folder, name):
+    def walk(value):
+        if isinstance(value, dict):
+            return {key: walk(inner) if key not in TEXTS else inner for key, inner in value.items()}
+        if isinstance(value, list):
+            return [walk(inner) for inner in value]
+        return bytes.fromhex(value) if isinstance(value, str) else value
+
+    return walk(json.loads((folder / name).read_text()))
+
+
+TEXTS = {"label", "name", "code", "recovery_code", "fingerprint", "pair", "verdict", "policy_name"}
+
+
+# --- The derivations and signatures on their own
+
+def derivations(all_labels):
+    for it in all_labels:
+        for size, field in [(16, "kdf16"), (20, "kdf20"), (32, "kdf32"), (64, "kdf64")]:
+            check("derivation", kdf(size, it["key"], it["label"], it["data"]) == it[field])
+        check("hash", digest(it["label"], it["data"]) == it["hash32"])
+    check("labels differ", len({it["label"] for it in all_labels}) == len(all_labels))
+
+
+def signatures(contexts):
+    for it in contexts:
+        key = ed25519.Ed25519PrivateKey.from_private_bytes(it["seed"])
+        check("signature", key.sign(it["prefix"] + b"".join(it["parts"])) == it["signature"])
+        check("prefix ends with NUL", it["prefix"].endswith(b"\0") and public_of(it["seed"]) == it["public"])
+
+
+# --- relay-log.md
+
+def log(it):
+    seeds = [it["write_seed"], it["read_seed"], it["trim_seed"]]
+    publics = [public_of(seed) if seed else bytes(32) for seed in seeds]
+    check("log keys", publics == [it["write"], it["read"], it["trim"]])
+    check("log id", kdf(20, b"", "wt1 log id", *publics) == it["id"])
+    relay = digest("wt1 relay peer", it["relay_peer"])
+    for proof in it["proofs"]:
+        message = relay + it["nonce"] + it["id"] + bytes([proof["role"]])
+        public = publics[proof["role"]]
+        check("log proof", verifies(public, b"wt1/logproof", message, proof["signature"]))
+
+
+def topics(it):
+    group, secret = it["group"], it["secret"]
+    check("topic commitment", digest("wt1 ts commit", secret) == it["commit"])
+    check("topic keys", kdf(32, secret, "wt1 ts hdr", group) == it["header_key"])
+    check("topic keys", kdf(32, secret, "wt1 ts ctl", group) == it["control_key"])
+    check("topic log seeds", kdf(32, secret, "wt1 log write", group) == it["log"]["write_seed"])
+    check("topic log seeds", kdf(32, secret, "wt1 log read", group) == it["log"]["read_seed"])
+    chain, index, carried = open_envelope(it["control_envelope"], it["header_key"], lambda *_: it["control_key"])
+    check("control envelope", (chain, index, carried) == (bytes(16), 0, it["carried"]))
+    log(it["log"])
+    log(it["inbox"])
+
+
+# --- envelope.md
+
+BUCKETS = [512, 1024, 2048, 4096, 8192, 16384, 32768]
+
+
+def open_envelope(envelope, header_key, body_key):
+    """(chain, index, carried); `body_key` is given chain and index."""
+    check("bucket", len(envelope) in BUCKETS and envelope[0] == 1)
+    salt = envelope[1:17]
+    header = decrypt(kdf(64, header_key, "wt1 hdr key", salt), envelope[:17], envelope[17:53])
+    chain, index = header[:16], int.from_bytes(header[16:])
+    key = body_key(chain, index)
+    padded = decrypt(kdf(64, key, "wt1 msg key", salt), envelope[:53], envelope[53:])
+    length = int.from_bytes(padded[:4])
+    check("padding", not any(padded[4 + length:]))
+    return chain, index, padded[4:4 + length]
+
+
+def envelopes(all_sizes):
+    for it in all_sizes:
+        carried = bytes(n % 251 for n in range(it["carried_length"]))
+        size = next(size for size in BUCKETS if size >= len(carried) + 73)
+        padded = struct.pack(">I", len(carried)) + carried
+        padded = padded.ljust(size - 69, b"\0")
+        salt = kdf(16, it["body_key"], "wt1 msg salt", it["random"][0], padded)
+        made = b"\1" + salt
+        header = it["chain"] + struct.pack(">I", it["index"])
+        made += encrypt(kdf(64, it["header_key"], "wt1 hdr key", salt), made, header)
+        made += encrypt(kdf(64, it["body_key"], "wt1 msg key", salt), made, padded)
+        check("envelope made anew", len(made) == it["length"] and made.startswith(it["beginning"]))
+        check("envelope id", digest("wt1 env id", made) == it["id"])
+        opened = open_envelope(made, it["header_key"], lambda *_: it["body_key"])
+        check("envelope", opened == (it["chain"], it["index"], carried))
+
+
+# --- identity.md
+
+def read_card(data):
+    body, signature = cbor(data)
+    card = cbor(body)
+    check("card", verifies(card[1], b"wt1/card", body, signature))
+    return card + [None] * (9 - len(card))
+
+
+def fingerprint(member):
+    value = digest("wt1 fp", member)
+    for _ in range(1023):
+        value = digest("wt1 fp", value, member)
+    return " ".join(f"{int.from_bytes(value[at:at + 5]) % 100_000:05}" for at in range(0, 30, 5))
+
+
+def people(it):
+    for secret in it["secrets"]:
+        read_secrets(secret)
+    for shown in it["cards"]:
+        card = read_card(shown["bytes"])
+        fields = ["version", "member", "recovery", "seq", "name", "nodes", None, "kk", "machines"]
+        for value, field in zip(card, fields, strict=True):
+            check("card's field", field is None or value == shown[field])
+        check("card's field", card[6] == [shown["prekey_id"], shown["prekey"]])
+    digits = [fingerprint(secret["identity"]) for secret in it["secrets"]]
+    check("fingerprint", digits[0] == it["fingerprint"] and " ".join(sorted(digits)) == it["pair"])
+    check("recovery key", public_of(it["recovery_seed"][0]) == it["recovery_public"])
+    check("recovery code", bech32m("wattlerecovery", it["recovery_code"]) == b"\1" + it["recovery_seed"][0])
+
+
+def read_secrets(it):
+    check("identity", public_of(it["identity_seed"]) == it["identity"])
+    check("prekey", x_public(it["prekey_secret"]) == it["prekey"])
+    card = read_card(it["card"])
+    check("card's keys", card[1] == it["identity"] and card[6] == [it["prekey_id"], it["prekey"]])
+    if card[7]:
+        kem = mlkem.MLKEM768PrivateKey.from_seed_bytes(it["kem_seeds"][0])
+        check("ML-KEM key", kem.public_key().public_bytes_raw() == card[7])
+    return card
+
+
+# --- invite.md
+
+def bech32m(prefix, code):
+    """The payload of a code, by hand (BIP 350, without its bound of 90 characters)."""
+    letters = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
+    human, data = code.rsplit("1", 1)
+    assert human == prefix
+    values = [letters.index(letter) for letter in data]
+    sum_ = 1
+    for value in [ord(c) >> 5 for c in human] + [0] + [ord(c) & 31 for c in human] + values:
+        top, sum_ = sum_ >> 25, (sum_ & 0x1FFFFFF) << 5 ^ value
+        for bit, poly in enumerate([0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3]):
+            sum_ ^= poly if top >> bit & 1 else 0
+    check("bech32m checksum", sum_ == 0x2BC830A3)
+    bits, number = 0, 0
+    out = bytearray()
+    for value in values[:-6]:
+        number, bits = number << 5 | value, bits + 5
+        if bits >= 8:
+            bits -= 8
+            out.append(number >> bits & 255)
+            number &= (1 << bits) - 1
+    check("bech32m padding", bits < 5 and number == 0)
+    return bytes(out)
+
+
+def invites(it):
+    secret, group = it["secret"], it["group"]
+    check("invite id", kdf(16, secret, "wt1 inv id") == it["id"])
+    signing = kdf(32, secret, "wt1 inv sig")
+    check("invite keys", public_of(signing) == it["ipk"])
+    for field, label in [("psk0", "psk"), ("box_write", "boxw"), ("box_read", "boxr"), ("seal_key", "enc")]:
+        check("invite keys", kdf(32, secret, f"wt1 inv {label}") == it[field])
+    payload = bech32m("wattle", it["code"])
+    check("code's head", payload[:2] == b"\1\0" and int.from_bytes(payload[2:4]) == len(payload))
+    check("code's head", payload[4:24] == group[:20] and payload[24:40] == secret)
+    found, rest = {1: [], 2: [], 3: []}, payload[40:]
+    while rest:
+        kind, value, rest = rest[0], rest[2:2 + rest[1]], rest[2 + rest[1]:]
+        if kind in (5, 6):
+            kind -= 4
+            value += found[kind][-1][-41:]
+        found[kind].append(value)
+    check("code's addresses", (found[1], found[2]) == (it["relays"], it["direct"]))
+    check("code's end", [int.from_bytes(value) for value in found[3]] == [it["expires"]])
+    proof = it["proof"]
+    message = group + it["id"] + proof["joiner"] + digest("wt1 card id", proof["card"]) + proof["handshake"]
+    check("join proof", verifies(it["ipk"], b"wt1/join", message, proof["signature"]))
+    mail = it["mail"]
+    salt = mail["entry"][:16]
+    plain = decrypt(kdf(64, it["seal_key"], "wt1 inv mail", salt), b"", mail["entry"][16:])
+    check("mail's salt", salt == kdf(16, it["seal_key"], "wt1 inv mail", mail["random"][0], plain))
+    head = mail["session"] + struct.pack(">BHH", mail["direction"], mail["seq"], len(mail["body"]))
+    check("mail", plain == (head + mail["body"]).ljust(len(plain), b"\0"))
+
+
+# --- membership.md
+
+def read_op(data):
+    body, signature = cbor(data)
+    said = cbor(body)
+    signer = said[8][0] if said[7] == 12 else said[2]
+    check("op", said[0] == 1 and verifies(signer, b"wt1/op", body, signature))
+    return digest("wt1 op id", body), said
+
+
+def ops(all_kinds):
+    for it in all_kinds:
+        name, said = read_op(it["bytes"])
+        check("op's id", name == it["id"])
+        check("op's field", (said[2], said[3], said[4], said[5]) == (it["author"], it["seq"], it["deps"], it["cap"]))
+        check("op's field", said[7] == it["kind"] and (said[1] == b"") == (it["kind"] == 0))
+
+
+class Dag:
+    """The rule of membership.md, word by word: slow, and without invites."""
+
+    GENESIS, ADMIT, REMOVE, LEAVE, PROMOTE, DEMOTE, REFRESH, POLICY = 0, 3, 4, 5, 6, 7, 8, 10
+
+    def __init__(self, ops):
+        self.ops = dict(read_op(data) for data in ops)
+        self.valid = cache(self.valid)
+        self.past = cache(self.past)
+        self.height = cache(self.height)
+
+    def kind(self, op):
+        return self.ops[op][7]
+
+    def author(self, op):
+        return self.ops[op][2]
+
+    def cap(self, op):
+        return self.ops[op][5]
+
+    def past(self, op):
+        deps = self.ops[op][4]
+        return frozenset(deps).union(*(self.past(dep) for dep in deps))
+
+    def height(self, op):
+        return max((self.height(dep) + 1 for dep in self.ops[op][4]), default=0)
+
+    def granted(self, op):
+        kind, args = self.kind(op), self.ops[op][8]
+        if kind == self.GENESIS:
+            return self.author(op)
+        if kind == self.ADMIT:
+            return read_card(args[0])[1]
+        return args[0] if kind == self.PROMOTE else None
+
+    def path(self, op):
+        if self.kind(op) == self.GENESIS:
+            return []
+        return self.path(self.cap(op)) + [(self.height(op), op)]
+
+    def rank(self, op):
+        return (int(self.kind(op) == self.ADMIT), self.path(op))
+
+    def revokes(self, op, grant):
+        kind, member = self.kind(op), self.granted(grant)
+        if kind == self.REMOVE or kind == self.DEMOTE and self.kind(grant) == self.PROMOTE:
+            return self.ops[op][8][0] == member and self.rank(self.cap(op)) < self.rank(grant)
+        return False
+
+    def formed(self, op):
+        kind, cap = self.kind(op), self.cap(op)
+        if kind in (self.GENESIS, self.LEAVE):
+            return True
+        classes = {self.GENESIS, self.PROMOTE} | ({self.ADMIT} if kind == self.REFRESH else set())
+        return cap in self.past(op) and self.granted(cap) == self.author(op) and self.kind(cap) in classes
+
+    def valid(self, op):
+        if not self.formed(op) or self.kind(op) in (self.GENESIS, self.LEAVE):
+            return self.formed(op)
+        cap = self.cap(op)
+        return self.valid(cap) and not any(
+            self.revokes(r, cap) and self.valid(r) and r not in self.past(cap) and op not in self.past(r)
+            for r in self.ops
+        )
+
+    def stands(self, grant, demotions):
+        return self.valid(grant) and not any(
+            self.kind(r) == self.LEAVE and self.author(r) == self.granted(grant)
+            or (demotions or self.kind(r) != self.DEMOTE) and self.revokes(r, grant) and self.valid(r)
+            for r in self.ops
+            if r not in self.past(grant)
+        )
+
+    def members(self, admins_only):
+        """The members, the most senior first."""
+        best = {}
+        for op in self.ops:
+            who = self.granted(op)
+            is_admin = self.kind(op) in (self.GENESIS, self.PROMOTE)
+            if who and (is_admin or not admins_only) and self.stands(op, demotions=admins_only):
+                best[who] = min(best.get(who, self.rank(op)), self.rank(op))
+        return sorted(best, key=best.get)
+
+
+def membership(stories):
+    for it in stories:
+        dag = Dag(it["ops"])
+        deps = {dep for said in dag.ops.values() for dep in said[4]}
+        check("heads", sorted(set(dag.ops) - deps) == sorted(it["heads"]))
+        check("members", dag.members(False) == it["by_seniority"])
+        check("admins", sorted(dag.members(True)) == sorted(it["admins"]))
+        check("void ops", sorted(op for op in dag.ops if not dag.valid(op)) == it["void"])
+        roster = sorted(dag.members(False))
+        check("roster", roster == it["roster"])
+        check("roster's hash", digest("wt1 roster", it["group"], cbor2.dumps(roster)) == it["roster_hash"])
+
+
+# --- rotation.md and envelope.md
+
+SLOT = 57
+
+
+def open_slot(slot, ctx, head, me, ratchets, ciphertexts):
+    """The seed, by one's own slot; `ratchets` holds epoch → (step, key)."""
+    kind, prekey_id = slot[0], slot[1:5]
+    epoch, counter = struct.unpack(">HH", slot[5:9])
+    check("slot's prekey", prekey_id == me["prekey_id"])
+    if kind == 0:
+        at, key = ratchets[epoch]
+        while at < counter:
+            at, key = at + 1, kdf(32, key, "wt1 pair step")
+        psk = kdf(32, key, "wt1 pair mk")
+        ratchets[epoch] = (at + 1, kdf(32, key, "wt1 pair step"))
+    elif kind == 1:
+        psk = bytes(32)
+    else:
+        check("slot's type", kind == 2)
+        kem = mlkem.MLKEM768PrivateKey.from_seed_bytes(me["kem_seeds"][0])
+        psk = kem.decapsulate(ciphertexts[me["identity"]])
+    shared = exchange(me["prekey_secret"], head[5])
+    both = kdf(64, psk, "wt1 slot key", shared, head[5], me["prekey"], me["identity"], ctx)
+    if kind != 0:
+        ratchets[epoch] = (0, kdf(32, both[:32], "wt1 pair init", ctx))
+    CHECKED[f"slot of type {kind}"] = CHECKED.get(f"slot of type {kind}", 0) + 1
+    return decrypt(both, ctx, slot[9:])
+
+
+def rotations(it):
+    group, people = it["group"], {}
+    for secret in it["people"]:
+        read_secrets(secret)
+        people[secret["identity"]] = secret
+    members = cbor2.dumps(sorted(people))
+    check("roster's hash", digest("wt1 roster", group, members) == it["roster_hash"])
+    ratchets = {member: {} for member in people}
+    for rotation in it["rotations"]:
+        core, pages, signature = cbor(rotation["head"])
+        head, ctx = cbor(core), digest("wt1 bundle ctx", core)
+        sender = head[2]
+        check("chain id", ctx[:16] == rotation["chain"])
+        check("page's hash", pages == digest("wt1 bundle page", rotation["page"]))
+        signed = ctx + digest("wt1 bundle pages", pages)
+        check("bundle's signature", verifies(sender, b"wt1/bundle", signed, signature))
+        check("bundle's view", head[1] == group and head[4] == it["roster_hash"])
+        page = rotation["page"]
+        check("slots", rotation["recipients"] == sorted(set(people) - {sender}) and len(page) == SLOT * (len(people) - 1))
+        ciphertexts = dict(rotation.get("ciphertexts") or [])
+        seeds = set()
+        for at, member in enumerate(rotation["recipients"]):
+            if rotation["opened"]:
+                slot = page[SLOT * at:SLOT * (at + 1)]
+                seeds.add(open_slot(slot, ctx, head, people[member], ratchets[member], ciphertexts))
+        seed, ephemeral, chain_seed = rotation["random"][:3]
+        check("one seed for all", seeds <= {seed})
+        check("seed's commitment", kdf(32, seed, "wt1 seed commit", group, sender, head[5]) == head[6])
+        check("ephemeral key", x_public(ephemeral) == head[5] and public_of(chain_seed) == head[7])
+        if rotation["topic"]:
+            commit, sealed = head[10]
+            opened = decrypt(kdf(64, seed, "wt1 ts box", commit), commit, sealed)
+            check("topic box", opened == rotation["topic"] and digest("wt1 ts commit", opened) == commit)
+        chain_messages(group, ctx, head, seed, rotation["messages"])
+
+
+def chain_messages(group, ctx, head, seed, messages):
+    key, last = kdf(32, seed, "wt1 chain init", ctx), head[9] and head[9][2]
+    for it in messages:
+        both = kdf(64, key, "wt1 chain step", struct.pack(">I", it["index"]))
+        key, message_key = both[:32], both[32:]
+        chain, index, carried = open_envelope(it["envelope"], it["header_key"], lambda *_: message_key)
+        check("message's place", (chain, index) == (ctx[:16], it["index"]))
+        content, signature = carried[:-64], carried[-64:]
+        place = struct.pack(">I", index)
+        signed = group + ctx + place + digest("wt1 content", content)
+        check("message's signature", verifies(head[7], b"wt1/msg", signed, signature))
+        name = kdf(16, b"", "wt1 msg id", group, chain, place, content)
+        said = cbor(content)
+        check("message", name == it["id"] and said[1] == last and said[5] == b"a word")
+        last = name
+
+
+# --- noise.md
+
+class Noise:
+    """Noise XX (revision 34) with psks, as its specification says it, one side's view of both."""
+
+    def __init__(self, name, prologue):
+        self.psk_mode = "psk" in name
+        self.h = self.hash(name.encode()) if len(name) > 64 else name.encode().ljust(64, b"\0")
+        self.ck, self.key, self.counter = self.h, None, 0
+        self.mix_hash(prologue)
+
+    @staticmethod
+    def hash(data):
+        return hashlib.blake2b(data).digest()
+
+    def hkdf(self, data, outputs):
+        mac = lambda key, data: hmac.new(key, data, hashlib.blake2b).digest()
+        temp, out = mac(self.ck, data), []
+        for number in range(1, outputs + 1):
+            out.append(mac(temp, (out[-1] if out else b"") + bytes([number])))
+        return out
+
+    def mix_hash(self, data):
+        self.h = self.hash(self.h + data)
+
+    def mix_key(self, data):
+        self.ck, key = self.hkdf(data, 2)
+        self.key, self.counter = key[:32], 0
+
+    def mix_psk(self, psk):
+        self.ck, middle, key = self.hkdf(psk, 3)
+        self.mix_hash(middle)
+        self.key, self.counter = key[:32], 0
+
+    def ephemeral(self, public):
+        self.mix_hash(public)
+        if self.psk_mode:
+            self.mix_key(public)
+
+    def nonce(self):
+        self.counter += 1
+        return bytes(4) + struct.pack("<Q", self.counter - 1)
+
+    def open(self, sealed):
+        plain = sealed
+        if self.key:
+            plain = ChaCha20Poly1305(self.key).decrypt(self.nonce(), sealed, self.h)
+        self.mix_hash(sealed)
+        return plain
+
+    def split(self):
+        return [key[:32] for key in self.hkdf(b"", 2)]
+
+
+def read_ident(payload, static, extra, now):
+    said = cbor(payload)
+    card_bytes, not_after, certificate = said[0]
+    card = read_card(card_bytes)
+    message = static + struct.pack(">Q", not_after)
+    check("certificate", verifies(card[1], b"wt1/dkcert", message, certificate) and not_after > now)
+    check("handshake's extra", said[1] == extra)
+    return said[2] if len(said) > 2 else None
+
+
+def handshakes(all_patterns):
+    for it in all_patterns:
+        hybrid, join = it["suite"] == 2, it["purpose"] == 1
+        psks = "+".join(["psk0"] * join + ["psk3"] * hybrid)
+        name = f"Noise_XX{psks}_25519_ChaChaPoly_BLAKE2b"
+        session = digest("wt1 session", it["session"]) if it["session"] else bytes(32)
+        noise = Noise(name, b"wt1/noise" + bytes([it["suite"], it["purpose"]]) + session)
+        one, two, three = it["messages"]
+        check("handshake's first bytes", one[:2] == bytes([it["suite"], it["purpose"]]))
+        s_i, s_r = it["static_secrets"]
+        # Each side's ephemeral key comes from the 32 bytes that it drew first.
+        block = struct.pack(">Q", 0)
+        e_i = kdf(64, it["initiator_random"][0], "wt1 noise rnd", block)[:32]
+        e_r = kdf(64, it["responder_random"][0], "wt1 noise rnd", block)[:32]
+        if join:
+            noise.mix_psk(it["psk0"])
+        check("ephemeral key", one[2:34] == x_public(e_i))
+        noise.ephemeral(one[2:34])
+        encapsulation = noise.open(one[34:])
+        check("ephemeral key", two[:32] == x_public(e_r))
+        noise.ephemeral(two[:32])
+        noise.mix_key(exchange(e_i, two[:32]))
+        their = noise.open(two[32:80])
+        check("static key", their == x_public(s_r))
+        noise.mix_key(exchange(e_i, their))
+        ciphertext = read_ident(noise.open(two[80:]), their, it["extras"][0], it["now"])
+        check("handshake's hash", noise.h[:32] == it["hash_after_two"])
+        own = noise.open(three[:48])
+        check("static key", own == x_public(s_i))
+        noise.mix_key(exchange(e_r, own))
+        if hybrid:
+            kem = mlkem.MLKEM768PrivateKey.from_seed_bytes(it["initiator_random"][1])
+            check("ML-KEM key", kem.public_key().public_bytes_raw() == encapsulation)
+            noise.mix_psk(kem.decapsulate(ciphertext))
+        check("no KEM where there is none", hybrid or (encapsulation, ciphertext) == (b"", None))
+        read_ident(noise.open(three[48:]), own, it["extras"][1], it["now"])
+        check("handshake's hash", noise.h[:32] == it["hash"])
+        keys = noise.split()
+        for number, frame in enumerate(it["frames"]):
+            nonce = bytes(4) + struct.pack("<Q", number)
+            for key, sealed in zip(keys, [frame["from_initiator"], frame["from_responder"]]):
+                opened = ChaCha20Poly1305(key).decrypt(nonce, sealed[1:], sealed[:1])
+                check("frame", opened == frame["said"] and sealed[0] == 0)
+        CHECKED[name] = 1
+
+
+# --- storage.md, consistency.md
+
+def records(it):
+    head = digest("wt1 audit", it["group"], it["member"])
+    for number, data in enumerate(it["audit_entries"]):
+        seq, prev, _, event, group, args = cbor(data)
+        check("audit entry", (seq, prev, group) == (number, head, it["group"][:4]))
+        check("audit checkpoint's place", (event == 0) == (seq % 256 == 255))
+        if event == 0:
+            message = it["group"] + struct.pack(">Q", seq) + prev
+            check("audit checkpoint", verifies(it["member"], b"wt1/audit", message, args[0]))
+        head = digest("wt1 audit", data)
+    check("audit head", head[:16] == it["audit_head16"])
+    kind, [[form, two]] = cbor(it["notice"])
+    one, other = (read_op(data) for data in two)
+    check("notice", (kind, form, it["verdict"]) == (0, 0, "Equivocation"))
+    same = [(said[1], said[2], said[3], said[9]) for _, said in (one, other)]
+    check("notice's ops", one[0] != other[0] and same[0] == same[1] and same[0][1] == it["accused"])
+
+
+def main(folder):
+    for name, read in [
+        ("derivations", derivations), ("signatures", signatures), ("topics", topics),
+        ("people", people), ("invites", invites), ("ops", ops), ("membership", membership),
+        ("envelopes", envelopes), ("rotations", rotations), ("handshakes", handshakes),
+        ("records", records),
+    ]:
+        before = sum(CHECKED.values())
+        try:
+            read(vector(folder, f"{name}.json"))
+        except (AssertionError, InvalidTag, KeyError, ValueError) as error:
+            print(f"{name}: DOES NOT HOLD: {type(error).__name__}: {error}")
+            raise
+        print(f"{name}: {sum(CHECKED.values()) - before} checks")
+    print("; ".join(f"{what} ×{count}" for what, count in sorted(CHECKED.items())))
+
+
+HERE = pathlib.Path(__file__).resolve().parent
+main(pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "../../protocol/tests/vectors")

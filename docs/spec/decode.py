@@ -396,7 +396,7 @@ SLOT = 57
 
 def open_slot(slot, ctx, head, me, ratchets, ciphertexts):
     """The seed, by one's own slot; `ratchets` holds epoch → (step, key)."""
-    kind, prekey_id = slot[0], slot[1:5]
+    kind, prekey_id, named = slot[0], slot[1:5], b""
     epoch, counter = struct.unpack(">HH", slot[5:9])
     check("slot's prekey", prekey_id == me["prekey_id"])
     if kind == 0:
@@ -408,11 +408,14 @@ def open_slot(slot, ctx, head, me, ratchets, ciphertexts):
     elif kind == 1:
         psk = bytes(32)
     else:
-        check("slot's type", kind == 2)
+        ciphertext = ciphertexts[me["identity"]]
+        named = digest("wt1 slot kem", me["identity"], ciphertext)
+        in_head = len(head) > 13 and named in [head[13][at:at + 32] for at in range(0, len(head[13]), 32)]
+        check("slot's type", head[0] == 2 and kind == (2 if in_head else 3) and in_head == (len(head) > 13))
         kem = mlkem.MLKEM768PrivateKey.from_seed_bytes(me["kem_seeds"][0])
-        psk = kem.decapsulate(ciphertexts[me["identity"]])
+        psk = kem.decapsulate(ciphertext)
     shared = exchange(me["prekey_secret"], head[5])
-    both = kdf(64, psk, "wt1 slot key", shared, head[5], me["prekey"], me["identity"], ctx)
+    both = kdf(64, psk, "wt1 slot key", shared, head[5], me["prekey"], me["identity"], ctx, named)
     if kind != 0:
         ratchets[epoch] = (0, kdf(32, both[:32], "wt1 pair init", ctx))
     CHECKED[f"slot of type {kind}"] = CHECKED.get(f"slot of type {kind}", 0) + 1
@@ -438,7 +441,7 @@ def rotations(it):
         check("bundle's view", head[1] == group and head[4] == it["roster_hash"])
         page = rotation["page"]
         check("slots", rotation["recipients"] == sorted(set(people) - {sender}) and len(page) == SLOT * (len(people) - 1))
-        ciphertexts = dict(rotation.get("ciphertexts") or [])
+        ciphertexts = dict(rotation["ciphertexts"])
         seeds = set()
         for at, member in enumerate(rotation["recipients"]):
             if rotation["opened"]:
@@ -453,6 +456,17 @@ def rotations(it):
             opened = decrypt(kdf(64, seed, "wt1 ts box", commit), commit, sealed)
             check("topic box", opened == rotation["topic"] and digest("wt1 ts commit", opened) == commit)
         chain_messages(group, ctx, head, seed, rotation["messages"])
+    crowd(it["crowd"])
+
+
+def crowd(it):
+    core, pages, _ = cbor(it["head"])
+    head, ctx, at = cbor(core), digest("wt1 bundle ctx", core), SLOT * it["place"]
+    check("page's hash", pages == digest("wt1 bundle page", it["page"]))
+    me = it["recipient"]
+    ciphertexts = {me["identity"]: it["ciphertext"]}
+    seed = open_slot(it["page"][at:at + SLOT], ctx, head, me, {}, ciphertexts)
+    check("one seed for all", seed == it["seed"])
 
 
 def chain_messages(group, ctx, head, seed, messages):

@@ -4,13 +4,14 @@ use axum::{
     Json,
     extract::{Path, State},
 };
+use zeroize::Zeroizing;
 
 use super::{
     Api, Body,
     refusal::Refusal,
     types::{
-        CreateGroup, CreateInvite, GroupView, Groups, InviteView, Invites, RemoveMember,
-        RequestView, Requests, VERSION,
+        CreateGroup, CreateInvite, FollowMove, GroupView, Groups, InviteView, Invites,
+        MigrateGroup, RemoveMember, RequestView, Requests, RetireMember, VERSION,
     },
 };
 
@@ -54,6 +55,39 @@ pub(super) async fn demote(
     Body(asked): Body<RemoveMember>,
 ) -> Answer<GroupView> {
     api.ask(move |core, now| core.demote(&group, &asked.member, now)).await.map(Json)
+}
+
+pub(super) async fn readmit(
+    State(api): State<Api>,
+    Path(group): Path<String>,
+    Body(asked): Body<RemoveMember>,
+) -> Answer<GroupView> {
+    api.ask(move |core, now| core.readmit(&group, &asked.member, now)).await.map(Json)
+}
+
+pub(super) async fn retire(
+    State(api): State<Api>,
+    Path(group): Path<String>,
+    Body(asked): Body<RetireMember>,
+) -> Answer<GroupView> {
+    let code = Zeroizing::new(asked.code);
+    api.ask(move |core, now| core.retire(&group, &code, now)).await.map(Json)
+}
+
+pub(super) async fn migrate(
+    State(api): State<Api>,
+    Path(group): Path<String>,
+    Body(asked): Body<MigrateGroup>,
+) -> Answer<GroupView> {
+    api.ask(move |core, now| core.migrate(&group, &asked.without, now)).await.map(Json)
+}
+
+pub(super) async fn follow(
+    State(api): State<Api>,
+    Path(group): Path<String>,
+    Body(asked): Body<FollowMove>,
+) -> Answer<GroupView> {
+    api.ask(move |core, now| core.follow(&group, asked.to.as_deref(), now)).await.map(Json)
 }
 
 pub(super) async fn leave(State(api): State<Api>, Path(group): Path<String>) -> Answer<GroupView> {

@@ -6,7 +6,7 @@
 //! POST GET /v1/groups/{ref}/invites     DELETE /v1/groups/{ref}/invites/{id}
 //! GET  /v1/groups/{ref}/requests        POST   /v1/groups/{ref}/requests/{member}/approve · deny
 //! POST GET /v1/groups/{ref}/messages    GET /v1/messages/{id}
-//! POST /v1/groups/{ref}/remove · promote · demote · leave · rotate
+//! POST /v1/groups/{ref}/remove · promote · demote · readmit · retire · migrate · follow · leave · rotate
 //! POST /v1/join                         GET /v1/joins            GET /v1/joins/{id}
 //! GET  /v1/events?after=SEQ             server-sent events; without `after`, from now on
 //! GET  /v1/status                       POST /v1/down
@@ -89,6 +89,10 @@ impl Api {
             .route("/v1/groups/{group}/remove", post(groups::remove))
             .route("/v1/groups/{group}/promote", post(groups::promote))
             .route("/v1/groups/{group}/demote", post(groups::demote))
+            .route("/v1/groups/{group}/readmit", post(groups::readmit))
+            .route("/v1/groups/{group}/retire", post(groups::retire))
+            .route("/v1/groups/{group}/migrate", post(groups::migrate))
+            .route("/v1/groups/{group}/follow", post(groups::follow))
             .route("/v1/groups/{group}/leave", post(groups::leave))
             .route("/v1/groups/{group}/rotate", post(groups::rotate))
             .route("/v1/groups/{group}/invites", post(groups::invite).get(groups::invites))

@@ -3,6 +3,7 @@
 
 mod view;
 
+mod admins;
 mod invites;
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,7 @@ pub use self::invites::{
     Requests,
 };
 
+pub use self::admins::{FollowMove, MigrateGroup, Move, RetireMember, Returned, VoidAct};
 pub use self::view::{Adopted, Gap, Notice, NoticeKind};
 
 /// The version of everything here, `"v"` in each line and body.
@@ -139,6 +141,8 @@ pub enum GroupState {
     Removed,
     /// Left.
     Left,
+    /// A member who has moved to another group: nothing more is sent here.
+    Migrated,
 }
 
 /// A group, whole.
@@ -164,6 +168,18 @@ pub struct GroupView {
     /// What members signed that does not go together.
     #[serde(default)]
     pub notices: Vec<Notice>,
+    /// Who is back because a removal does not count.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub returned: Vec<Returned>,
+    /// What was done and does not count, the newest last; at most 16.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub void: Vec<VoidAct>,
+    /// Whose machines are lost, and who were retired with their recovery codes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retired: Vec<MemberRef>,
+    /// The groups that this one goes on as, the most senior admin's first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub moves: Vec<Move>,
 }
 
 /// One member of a group.
@@ -371,6 +387,15 @@ pub enum What {
         member: MemberRef,
         /// Whether this was this node's own member.
         me: bool,
+    },
+    /// An admin says that the group goes on as another one.
+    Moved {
+        /// The new group's id.
+        to: String,
+        /// Who made it.
+        by: MemberRef,
+        /// Whether this node follows by itself, or was told to.
+        followed: bool,
     },
     /// Somebody's keys were made anew and sealed to each of these.
     Rotated {

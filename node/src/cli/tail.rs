@@ -176,6 +176,14 @@ fn note(what: &What) -> Option<String> {
             let messages = show::count(messages.len() as u64, "message");
             format!("{messages} above: written after the writer's removal, don't trust it")
         }
+        What::Moved { by, followed: true, .. } => {
+            format!("{} moved the group: write in the new one of this name", name(by))
+        }
+        What::Moved { to, by, followed: false } => format!(
+            "{} moved the group: wattle group follow GROUP --to {} goes there, with whoever does",
+            name(by),
+            show::short(to)
+        ),
         What::MemberRetired { me: true, .. } => {
             "your recovery code ended this membership: what follows is not for this machine".into()
         }

@@ -39,9 +39,10 @@ pub use events::EventStream;
 use crate::api::{
     socket,
     types::{
-        ApiError, CreateGroup, CreateInvite, Done, ErrorBody, EventsAfter, GroupSummary, GroupView,
-        Groups, InviteView, Invites, JoinRequest, JoinView, Joins, Message, Messages, Page,
-        RemoveMember, RequestView, Requests, SendMessage, Status,
+        ApiError, CreateGroup, CreateInvite, Done, ErrorBody, EventsAfter, FollowMove,
+        GroupSummary, GroupView, Groups, InviteView, Invites, JoinRequest, JoinView, Joins,
+        Message, Messages, MigrateGroup, Page, RemoveMember, RequestView, Requests, RetireMember,
+        SendMessage, Status,
     },
 };
 
@@ -171,6 +172,30 @@ impl Client {
     /// Takes an admin's rights.
     pub async fn demote(&self, group: &str, member: &str) -> Result<GroupView, ClientError> {
         self.post(&at(group, "/demote"), &RemoveMember { member: member.into() }).await
+    }
+
+    /// Lets somebody in again, who was a member.
+    pub async fn readmit(&self, group: &str, member: &str) -> Result<GroupView, ClientError> {
+        self.post(&at(group, "/readmit"), &RemoveMember { member: member.into() }).await
+    }
+
+    /// Ends the membership of a lost machine by its recovery code.
+    pub async fn retire(&self, group: &str, code: &str) -> Result<GroupView, ClientError> {
+        self.post(&at(group, "/retire"), &RetireMember { code: code.into() }).await
+    }
+
+    /// Founds a group with the same people but these, and moves to it. The answer is the new group.
+    pub async fn migrate(
+        &self,
+        group: &str,
+        without: Vec<String>,
+    ) -> Result<GroupView, ClientError> {
+        self.post(&at(group, "/migrate"), &MigrateGroup { without }).await
+    }
+
+    /// Follows an admin to the group that this one goes on as. The answer is the new group.
+    pub async fn follow(&self, group: &str, to: Option<String>) -> Result<GroupView, ClientError> {
+        self.post(&at(group, "/follow"), &FollowMove { to }).await
     }
 
     /// Leaves a group.

@@ -2,7 +2,13 @@
 //! exit code the command line ends.
 
 use protocol::{
-    endpoint, group, invite::CodeError, join::RefusedReason, limits, snapshot::SnapshotError,
+    endpoint,
+    group::{self, NotReady},
+    invite::CodeError,
+    join::RefusedReason,
+    limits,
+    recovery::RecoveryCodeError,
+    snapshot::SnapshotError,
 };
 
 use crate::{api::types::ApiError, store::StoreError};
@@ -136,6 +142,21 @@ pub enum VerbError {
     /// The invite would not fit into a code.
     #[error("the relays' addresses are too long for an invite code")]
     CodeTooLong,
+    /// No text of a recovery code.
+    #[error(transparent)]
+    Recovery(#[from] RecoveryCodeError),
+    /// A recovery code of nobody in this group.
+    #[error("no member of this group has this recovery code")]
+    WrongRecovery,
+    /// No admin has moved the group there.
+    #[error("no admin has moved this group there, or not all of it has come")]
+    NoSuchMove,
+    /// The group has moved.
+    #[error("this group has moved to another one")]
+    Moved,
+    /// Nothing can be sealed now.
+    #[error(transparent)]
+    NotReady(NotReady),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -183,6 +204,9 @@ impl From<group::VerbError> for VerbError {
             group::VerbError::BadPolicy => Self::BadName,
             group::VerbError::Full => Self::Full,
             group::VerbError::NoTopic => Self::NoTopic,
+            group::VerbError::WrongRecovery => Self::WrongRecovery,
+            group::VerbError::NoSuchMove => Self::NoSuchMove,
+            group::VerbError::NotReady(why) => Self::NotReady(why),
             group::VerbError::Behind => Self::Behind,
         }
     }
@@ -224,6 +248,11 @@ impl VerbError {
             Self::NoTopic => "no-keys-yet",
             Self::Behind => "catching-up",
             Self::CodeTooLong => "code-too-long",
+            Self::Recovery(_) => "bad-recovery-code",
+            Self::WrongRecovery => "wrong-recovery-code",
+            Self::NoSuchMove => "no-such-move",
+            Self::Moved => "group-moved",
+            Self::NotReady(_) => "not-ready",
             Self::Store(_) => "store",
         }
     }
@@ -263,6 +292,10 @@ impl VerbError {
             Self::NoTopic => "Wait until a member of the group is reached.",
             Self::Behind => "Wait a moment; `wattle group show` tells when it has caught up.",
             Self::CodeTooLong => "Use fewer relays.",
+            Self::Recovery(_) => "Copy the whole code, from \"wattlerecovery1\" to its end.",
+            Self::WrongRecovery => "Each group that the lost machine was in needs it once.",
+            Self::NoSuchMove | Self::Moved => "`wattle group show GROUP` says where it has moved.",
+            Self::NotReady(_) => "`wattle status` says what it waits for.",
             Self::Store(_) => "Look at the data directory's disk; nothing was changed.",
         }
     }
@@ -277,7 +310,8 @@ impl VerbError {
             | Self::AmbiguousMember { .. }
             | Self::NoSuchInvite
             | Self::NoSuchRequest { .. }
-            | Self::NoSuchJoin => 6,
+            | Self::NoSuchJoin
+            | Self::NoSuchMove => 6,
             Self::BadName
             | Self::NameTaken { .. }
             | Self::EmptyMessage
@@ -286,14 +320,17 @@ impl VerbError {
             | Self::BadExpiry { .. }
             | Self::RemoveSelf
             | Self::Code(_)
+            | Self::Recovery(_)
             | Self::CodeTooLong => 2,
             Self::NotAMember
             | Self::NotAnAdmin
             | Self::TargetIsSenior
+            | Self::WrongRecovery
+            | Self::Moved
             | Self::Expired
             | Self::NotAdmitted { .. }
             | Self::AlreadyMember { .. } => 5,
-            Self::NoWay | Self::NoTopic | Self::Behind => 4,
+            Self::NoWay | Self::NoTopic | Self::Behind | Self::NotReady(_) => 4,
             Self::QueueFull { .. } | Self::Full => 9,
             Self::Store(_) => 1,
         }

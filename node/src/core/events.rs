@@ -57,6 +57,7 @@ impl Step<'_> {
                 let member = self.named(group, member)?;
                 self.emit(Some(id), What::MemberLeft { member })
             }
+            Event::Moved { to, by, followed } => self.moved(group, to, by, followed),
             Event::Retired { member } => {
                 (self.after.members, self.after.logs) = (true, true);
                 let me = member == self.me.member();

@@ -8,7 +8,7 @@ use protocol::{
     membership::Policy,
 };
 
-use super::{Core, VerbError, step::Step, words};
+use super::{Core, VerbError, admins, step::Step, words};
 use crate::{
     api::types::{self, GroupState, GroupSummary, GroupView, MemberRef, Person, VERSION, What},
     store::StoreError,
@@ -23,7 +23,7 @@ impl Core {
         if !is_name(name) {
             return Err(VerbError::BadName);
         }
-        if self.groups.values().any(|group| is_active(group) && group.policy().name == name) {
+        if self.groups.values().any(|group| is_current(group) && group.policy().name == name) {
             return Err(VerbError::NameTaken { name: name.into() });
         }
         let policy =
@@ -112,7 +112,7 @@ impl Core {
     pub fn find_group(&self, reference: &str) -> Result<GroupId, VerbError> {
         let named: Vec<&Group> =
             self.groups.values().filter(|group| group.policy().name == reference).collect();
-        let active: Vec<&Group> = named.iter().copied().filter(|group| is_active(group)).collect();
+        let active: Vec<&Group> = named.iter().copied().filter(|group| is_current(group)).collect();
         let found = if !active.is_empty() {
             active
         } else if !named.is_empty() {
@@ -138,7 +138,11 @@ impl Core {
         }
     }
 
-    fn find_member(&self, group: GroupId, reference: &str) -> Result<MemberId, VerbError> {
+    pub(super) fn find_member(
+        &self,
+        group: GroupId,
+        reference: &str,
+    ) -> Result<MemberId, VerbError> {
         let members = self.groups.get(&group).map(Group::members).unwrap_or_default();
         let name = reference.strip_prefix('@').unwrap_or(reference);
         let named: Vec<&Member> =
@@ -162,7 +166,7 @@ impl Core {
         }
     }
 
-    fn act(
+    pub(super) fn act(
         &mut self,
         id: GroupId,
         now: Timestamp,
@@ -172,7 +176,7 @@ impl Core {
         self.done(id, now)
     }
 
-    fn done(&mut self, id: GroupId, now: Timestamp) -> Result<GroupView, VerbError> {
+    pub(super) fn done(&mut self, id: GroupId, now: Timestamp) -> Result<GroupView, VerbError> {
         self.after.members = true;
         self.after.logs = true;
         self.finish(now);
@@ -235,6 +239,10 @@ impl Core {
             adopted: words::adopted(group),
             gaps: words::gaps(group),
             notices: words::notices(group, me),
+            returned: admins::returned(group),
+            void: admins::void(group),
+            retired: admins::retired(group),
+            moves: admins::moves(group),
         })
     }
 
@@ -258,7 +266,13 @@ impl Core {
     }
 }
 
+/// Whether this node takes part in a group: is a member, be it one who has moved on.
 pub(super) fn is_active(group: &Group) -> bool {
+    is_current(group) || group.state() == protocol::group::GroupState::Migrated
+}
+
+/// Whether one can write in a group.
+fn is_current(group: &Group) -> bool {
     group.state() == protocol::group::GroupState::Active
 }
 
@@ -282,6 +296,7 @@ fn state(group: &Group) -> GroupState {
         protocol::group::GroupState::Active => GroupState::Active,
         protocol::group::GroupState::Removed => GroupState::Removed,
         protocol::group::GroupState::Left => GroupState::Left,
+        protocol::group::GroupState::Migrated => GroupState::Migrated,
     }
 }
 

@@ -9,6 +9,7 @@
 //! until [`Core::deadline`] at the latest. A handler that gives an error has kept nothing of what
 //! it was told; it is told again, or the network makes up for it.
 
+mod admins;
 mod asking;
 mod effect;
 mod error;
@@ -178,7 +179,7 @@ impl Core {
             joining: Joining::default(),
             streams: Streams::default(),
             gaps: Gaps::default(),
-            after: After { logs: true, members: true, ..After::default() },
+            after: After { logs: true, members: true, moved: true, ..After::default() },
             again: None,
             tidy: now,
             effects: VecDeque::new(),
@@ -358,12 +359,15 @@ impl Core {
             self.flush(now)?;
             let woken = self.after.woken;
             let todo = std::mem::replace(&mut self.after, After { woken, ..After::default() });
-            let After { logs, members, outbox, present, reloaded, .. } = todo;
-            if !(logs || members || outbox) && present.is_empty() && reloaded.is_empty() {
+            let After { logs, members, outbox, moved, present, reloaded, .. } = todo;
+            if !(logs || members || outbox || moved) && present.is_empty() && reloaded.is_empty() {
                 return Ok(());
             }
             reloaded.into_iter().try_for_each(|id| self.catch_up(id, now))?;
             self.present(present, now)?;
+            if moved {
+                self.follow_moves(now)?;
+            }
             if members {
                 self.settle_requests()?;
                 self.meet(now)?;

@@ -40,6 +40,9 @@ impl Core {
             return Err(VerbError::MessageTooLong { bytes: text.len(), limit: TEXT_MAX });
         }
         let seq = self.step(id, now, |group, step| {
+            if group.state() == GroupState::Migrated {
+                return Err(VerbError::Moved);
+            }
             if group.state() != GroupState::Active {
                 return Err(VerbError::NotAMember);
             }

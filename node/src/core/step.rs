@@ -41,6 +41,8 @@ pub(super) struct After {
     pub(super) members: bool,
     /// There are new rows in the outbox.
     pub(super) outbox: bool,
+    /// A group has moved to another one.
+    pub(super) moved: bool,
     /// Newcomers should hear where this node is.
     pub(super) present: Vec<GroupId>,
     /// Groups that were taken up again, and know of no relay.
@@ -151,11 +153,12 @@ impl Core {
     }
 
     fn adopt(&mut self, step: After) {
-        let After { effects, logs, members, outbox, present, reloaded, woken } = step;
+        let After { effects, logs, members, outbox, moved, present, reloaded, woken } = step;
         self.effects.extend(effects);
         self.after.logs |= logs;
         self.after.members |= members;
         self.after.outbox |= outbox;
+        self.after.moved |= moved;
         self.after.present.extend(present);
         self.after.reloaded.extend(reloaded);
         self.after.woken = woken.or(self.after.woken);

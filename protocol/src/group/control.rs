@@ -208,6 +208,7 @@ impl Group {
         self.watch_returns(&ops);
         self.watch_own_ops(cx, &ops);
         self.tend_holds(cx);
+        self.watch_moves(cx);
         self.judge_held(cx);
         self.watch_topics(cx);
     }

@@ -26,6 +26,15 @@ pub enum VerbError {
     /// The group has as many members, ops or invites as it may have.
     #[error("the group is full")]
     Full,
+    /// The recovery key is of no member's card.
+    #[error("not the recovery key of a member of this group")]
+    WrongRecovery,
+    /// No admin has moved there, or not all of it has come.
+    #[error("no admin has moved the group there")]
+    NoSuchMove,
+    /// Nothing can be sealed now.
+    #[error(transparent)]
+    NotReady(#[from] NotReady),
     /// The group's current topic secret has not come yet.
     #[error("this node still waits for the group's newest keys")]
     NoTopic,
@@ -72,6 +81,9 @@ pub enum NotReady {
     /// No relay and no member has told yet what is new.
     #[error("waiting for the group's relay or for a member to connect")]
     NotSynced,
+    /// This node has moved to another group.
+    #[error("the group has moved: write in the new one")]
+    Moved,
     /// A member is back whose removal does not count: nobody is sealed to until an admin has answered,
     /// or for ten minutes.
     #[error("a removed member is back: waiting for an admin, or for ten minutes")]

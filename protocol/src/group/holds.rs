@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     audit::RotationReason,
+    identity::SignedCard,
     ids::{MemberId, OpId, Timestamp},
     limits::TOPICS,
     membership::{Kind, Op},
@@ -91,6 +92,25 @@ impl Group {
     /// Who came back by a removal that does not count, and is not sealed to yet.
     pub fn held(&self) -> impl Iterator<Item = (MemberId, Hold)> + '_ {
         self.holds.held.iter().map(|(member, hold)| (*member, *hold))
+    }
+
+    /// The ops that do not count, in the order in which this node has them.
+    pub fn void_ops(&self) -> impl Iterator<Item = &Op> {
+        let void = &self.ops.resolve().void;
+        self.ops.iter().filter(|op| void.contains(&op.id()))
+    }
+
+    /// Whose memberships were ended by their recovery keys, and who are no members now.
+    #[must_use]
+    pub fn retired(&self) -> Vec<MemberId> {
+        let retires = self.ops.iter().filter(|op| matches!(op.body().kind, Kind::Retire { .. }));
+        let gone: BTreeSet<MemberId> = retires.map(Op::author).collect();
+        gone.into_iter().filter(|member| !self.is_member(member)).collect()
+    }
+
+    /// Everybody who is or was a member, by the newest card.
+    pub fn known_people(&self) -> impl Iterator<Item = &SignedCard> {
+        self.people.cards.values()
     }
 
     /// Makes somebody a member by this node's own grant: who came back by a void removal, and is

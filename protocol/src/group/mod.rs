@@ -22,6 +22,7 @@ mod holds;
 mod inbox;
 mod joining;
 mod losses;
+mod moving;
 mod nacks;
 mod notices;
 mod output;
@@ -31,6 +32,7 @@ pub(crate) mod probe;
 mod reads;
 mod receiving;
 mod records;
+mod retiring;
 mod seal;
 mod sending;
 #[cfg(any(test, feature = "sim"))]
@@ -61,6 +63,7 @@ use self::{
     holds::Holds,
     inbox::Inboxes,
     losses::Losses,
+    moving::Moving,
     nacks::Nacks,
     notices::Notices,
     people::People,
@@ -73,7 +76,13 @@ use self::{
     witness::Witness,
 };
 pub use self::{
-    adopted::Adopted, audit::Anchor, classes::class_of, error::*, holds::Hold, output::*,
+    adopted::Adopted,
+    audit::Anchor,
+    classes::class_of,
+    error::*,
+    holds::Hold,
+    moving::{MOVE, Successor},
+    output::*,
 };
 #[cfg(test)]
 use crate::sim::world;
@@ -135,6 +144,7 @@ pub struct Group {
     /// Who welcomed this node's member, until somebody else has told what is new.
     welcomed_by: Option<MemberId>,
     holds: Holds,
+    moving: Moving,
     timers: BTreeMap<Timer, Timestamp>,
     answers: BTreeMap<Asked, Answer>,
     /// When each member's questions to everybody were last heard.
@@ -240,7 +250,10 @@ impl Group {
     /// This node's standing.
     #[must_use]
     pub fn state(&self) -> GroupState {
-        self.state
+        match self.state {
+            GroupState::Active if self.moving.gone.is_some() => GroupState::Migrated,
+            state => state,
+        }
     }
 
     /// The members, most senior first.
@@ -376,6 +389,8 @@ mod forks;
 mod hostile;
 #[cfg(test)]
 mod late;
+#[cfg(test)]
+mod onward;
 #[cfg(test)]
 mod posts;
 #[cfg(test)]

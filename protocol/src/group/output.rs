@@ -109,6 +109,16 @@ pub enum Event {
     /// Somebody else than the admin who welcomed this node's member has told what is new: the view
     /// is confirmed ([`super::Group::is_confirmed`]).
     Confirmed,
+    /// An admin says that the group goes on as another one, and all is here that is needed to follow.
+    Moved {
+        /// The new group.
+        to: crate::ids::GroupId,
+        /// Who made it.
+        by: MemberId,
+        /// Whether this node follows: take up [`super::Group::moved`]. Otherwise its person may say so,
+        /// by [`super::Group::follow_to`].
+        followed: bool,
+    },
     /// The policy, and so perhaps the name or the relays, changed.
     Policy,
     /// A sender, perhaps this node, made a new chain and sealed it to these.
@@ -338,6 +348,9 @@ pub enum GroupState {
     Removed,
     /// Left.
     Left,
+    /// A member still, who has moved to another group with others: nothing more is sent here, and what
+    /// comes is read.
+    Migrated,
 }
 
 /// A relay log of a group: one for each topic epoch, and this node's inboxes.

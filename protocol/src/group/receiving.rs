@@ -12,6 +12,7 @@ use super::{
     classes::Classes,
     control::{Asked, Said},
     gaps::Lacking,
+    moving::MOVE,
     nacks::Waits,
     notices::Learnt,
     records::Key,
@@ -287,17 +288,21 @@ impl Group {
         self.dirty.mark(Key::Receipts);
         let (chain, index) = (header.chain, header.index);
         self.out.push_back(Output::Archive { chain, index, envelope: bytes.into() });
-        self.out.push_back(Output::Event(Event::Message(Received {
-            id: opened.id,
-            chain,
-            index,
-            from,
-            kind: content.kind,
-            payload: content.payload,
-            at: content.at,
-            lamport: content.lamport,
-            class,
-        })));
+        if content.kind == MOVE {
+            self.take_part(cx, from, &class, &content.payload);
+        } else {
+            self.out.push_back(Output::Event(Event::Message(Received {
+                id: opened.id,
+                chain,
+                index,
+                from,
+                kind: content.kind,
+                payload: content.payload,
+                at: content.at,
+                lamport: content.lamport,
+                class,
+            })));
+        }
         self.note_gaps(cx.now, from, chain, index, &content.heads);
         Ok(())
     }

@@ -23,6 +23,7 @@ use super::{
     holds::Holds,
     inbox::Inboxes,
     losses::Losses,
+    moving::Moving,
     nacks::Nacks,
     notices::Notices,
     people::People,
@@ -82,6 +83,8 @@ pub(super) enum Key {
     Hold(MemberId),
     /// The ML-KEM ciphertexts known of a chain's bundle.
     Ciphertexts(ChainId),
+    Part(MemberId, u16),
+    Gone,
 }
 
 /// The records that have changed since they were last taken.
@@ -207,11 +210,16 @@ impl Key {
             Self::WelcomedBy => (35, &[]),
             Self::Hold(id) => (31, &id.0),
             Self::Ciphertexts(id) => (12, &id.0),
+            Self::Part(id, _) => (32, &id.0),
+            Self::Gone => (33, &[]),
         };
         let mut bytes = Vec::from([kind]);
         bytes.extend_from_slice(id);
         if let Self::Evidence(_, block) = self {
             bytes.push(block);
+        }
+        if let Self::Part(_, number) = self {
+            bytes.extend_from_slice(&number.to_be_bytes());
         }
         bytes
     }
@@ -247,6 +255,12 @@ impl Key {
             35 => Self::WelcomedBy,
             31 => Self::Hold(MemberId::from_slice(id)?),
             12 => Self::Ciphertexts(ChainId::from_slice(id)?),
+            32 => {
+                let (id, number) = id.split_at_checked(32)?;
+                let number = u16::from_be_bytes(number.try_into().ok()?);
+                Self::Part(MemberId::from_slice(id)?, number)
+            }
+            33 => Self::Gone,
             _ => return None,
         })
     }
@@ -302,7 +316,7 @@ impl Group {
                 version: VERSION,
                 member: self.me,
                 state: match self.state {
-                    GroupState::Active => 0,
+                    GroupState::Active | GroupState::Migrated => 0,
                     GroupState::Removed => 1,
                     GroupState::Left => 2,
                 },
@@ -373,6 +387,11 @@ impl Group {
             Key::Inbox(member) => self.inbox_record(&member),
             Key::HandedOver => self.handed_record(),
             Key::Hold(member) => self.holds.hold(&member).map(codec::encode),
+            Key::Part(by, number) => {
+                let told = self.moving.told.get(&by);
+                told.and_then(|told| told.part(number)).map(|part| codec::encode(&part))
+            }
+            Key::Gone => self.moving.gone.as_ref().map(codec::encode),
             Key::Classes(chain) => {
                 let entry = self.receiving.chains.get(&chain);
                 let classes = entry.map(|entry| &entry.classes);
@@ -395,6 +414,10 @@ impl Group {
         match key {
             Key::Meta | Key::Op(_) | Key::Chain(_) | Key::Classes(_) => {}
             Key::Hold(member) => self.holds.put(member, read(value)?),
+            Key::Part(by, _) => {
+                self.moving.take(by, read(value)?);
+            }
+            Key::Gone => self.moving.gone = Some(read(value)?),
             Key::Card(member) => {
                 let card = SignedCard::from_bytes(value).map_err(|_| SnapshotError::Damaged)?;
                 self.people.cards.insert(member, card);
@@ -501,6 +524,7 @@ impl Group {
             timers: BTreeMap::from([(Timer::Inbox, Timestamp(0))]),
             classing: Classing::default(),
             holds: Holds::default(),
+            moving: Moving::default(),
             answers: BTreeMap::new(),
             heard: BTreeMap::new(),
             stuck: Stuck::default(),

@@ -95,6 +95,9 @@ impl Group {
         if !synced {
             return Err(NotReady::NotSynced);
         }
+        if self.moving.gone.is_some() {
+            return Err(NotReady::Moved);
+        }
         if !self.holds.is_empty() {
             return Err(NotReady::Returned);
         }

@@ -19,6 +19,10 @@ impl Group {
         self.mark_view();
         self.sending.pairs.keys().for_each(|id| self.dirty.mark(Key::PairSend(*id)));
         self.sending.inits.keys().for_each(|id| self.dirty.mark(Key::Inits(*id)));
+        self.dirty.mark(Key::Gone);
+        for (by, told) in &self.moving.told {
+            told.parts.keys().for_each(|number| self.dirty.mark(Key::Part(*by, *number)));
+        }
         self.holds.members().for_each(|id| self.dirty.mark(Key::Hold(*id)));
         self.receiving.pairs.keys().for_each(|id| self.dirty.mark(Key::PairReceive(*id)));
         self.receiving.parked.keys().for_each(|id| self.dirty.mark(Key::Parked(*id)));

@@ -271,7 +271,7 @@ impl Group {
         self.enact(cx, kind.clone(), None, &under).map_err(|refused| verb_error(refused, &kind))
     }
 
-    fn check_active(&self) -> Result<(), VerbError> {
+    pub(super) fn check_active(&self) -> Result<(), VerbError> {
         if self.state != GroupState::Active {
             return Err(VerbError::NotAMember);
         }
@@ -380,14 +380,14 @@ impl Group {
     }
 
     /// What a newcomer needs; `None` where it is more than a join carries.
-    fn welcome(&self) -> Option<Vec<u8>> {
+    pub(super) fn welcome(&self) -> Option<Vec<u8>> {
         let bytes = |bytes: &[u8]| -> ByteVec { Vec::from(bytes).into() };
         let members = &self.ops.resolve().members;
         let welcome = codec::encode(&Welcome {
             version: WELCOME,
             group: self.id,
             ops: self.ops.iter().map(|op| bytes(op.as_bytes())).collect(),
-            cards: self.people.cards.values().map(|card| bytes(card.as_bytes())).collect(),
+            cards: self.newer_cards().map(|card| bytes(card.as_bytes())).collect(),
             topics: self
                 .write_topics()
                 .iter()
@@ -407,6 +407,13 @@ impl Group {
             inboxes: Some(self.inbox_statements()),
         });
         (welcome.len() <= WELCOME_BYTES).then_some(welcome)
+    }
+
+    /// The cards that no op has.
+    fn newer_cards(&self) -> impl Iterator<Item = &SignedCard> {
+        let known = super::people::People::of(&self.ops);
+        let cards = self.people.cards.iter();
+        cards.filter(move |(id, card)| known.cards.get(*id) != Some(*card)).map(|(_, card)| card)
     }
 
     pub(super) fn mark_all(&mut self) {

@@ -22,6 +22,7 @@ use crate::{
     identity::SignedCard,
     ids::{GroupId, Incarnation, MemberId, OpId, Timestamp},
     limits,
+    recovery::RecoveryKey,
     sign::{Context, Signature, SigningSecret, verify},
 };
 
@@ -94,13 +95,22 @@ struct OpWire {
 }
 
 impl Op {
-    /// Signs a body. `key` must be the identity key of its author, of a [`Kind::Retire`] the
-    /// recovery key that it names, or nobody accepts the op.
+    /// Signs a body. `identity` must be the key of its author, or nobody accepts the op.
     #[must_use]
-    pub fn sign(body: Body, key: &SigningSecret) -> Self {
+    pub fn sign(body: Body, identity: &SigningSecret) -> Self {
+        Self::signed(body, |bytes| identity.sign(Context::Op, &[bytes]))
+    }
+
+    /// Signs a [`Kind::Retire`]. `key` must be the recovery key that it names, or nobody accepts it.
+    #[must_use]
+    pub fn retire(body: Body, key: &RecoveryKey) -> Self {
+        Self::signed(body, |bytes| key.sign(Context::Op, &[bytes]))
+    }
+
+    fn signed(body: Body, sign: impl FnOnce(&[u8]) -> Signature) -> Self {
         let bytes = codec::encode(&body);
         let id = OpId(hash32(Label::Op, &[&bytes]));
-        let signature = key.sign(Context::Op, &[&bytes]);
+        let signature = sign(&bytes);
         let About { subject, recovery } = body.about().unwrap_or_default();
         let bytes = Zeroizing::new(codec::encode(&OpWire { body: bytes, signature }));
         Self { inner: Arc::new(Inner { id, body, bytes, subject, recovery }) }

@@ -46,6 +46,7 @@ pub fn row(group: &GroupSummary) -> Vec<String> {
         }
         GroupState::Removed => "you were removed".into(),
         GroupState::Left => "you have left".into(),
+        GroupState::Migrated => "moved".into(),
     };
     let waiting = match group.queued {
         0 => String::new(),

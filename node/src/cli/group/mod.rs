@@ -1,10 +1,14 @@
 //! `wattle group`.
 
 mod create;
+mod follow;
 mod leave;
 mod list;
+mod migrate;
 mod promote;
+mod readmit;
 mod remove;
+mod retire;
 mod rotate;
 mod show;
 
@@ -30,6 +34,10 @@ enum Command {
     Remove(remove::Remove),
     Promote(promote::Promote),
     Demote(promote::Demote),
+    Readmit(readmit::Readmit),
+    Retire(retire::Retire),
+    Migrate(migrate::Migrate),
+    Follow(follow::Follow),
     Leave(leave::Leave),
     Rotate(rotate::Rotate),
 }
@@ -43,6 +51,10 @@ impl Group {
             Command::Remove(remove) => remove.run(place).await,
             Command::Promote(promote) => promote.run(place).await,
             Command::Demote(demote) => demote.run(place).await,
+            Command::Readmit(readmit) => readmit.run(place).await,
+            Command::Retire(retire) => retire.run(place).await,
+            Command::Migrate(migrate) => migrate.run(place).await,
+            Command::Follow(follow) => follow.run(place).await,
             Command::Leave(leave) => leave.run(place).await,
             Command::Rotate(rotate) => rotate.run(place).await,
         }

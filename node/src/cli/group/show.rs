@@ -36,6 +36,31 @@ impl Show {
         for line in group.gaps.iter().map(gap) {
             show::data(format_args!("missing      {line}"))?;
         }
+        for it in &group.returned {
+            let (who, by) = (show::name(&it.member), show::name(&it.removed_by));
+            let until = show::clock(&it.until);
+            show::data(format_args!(
+                "back         {who}, whose removal by {by} does not count; nothing is sent before \
+                 {until} UTC, or an admin's readmit or remove"
+            ))?;
+        }
+        for who in &group.retired {
+            show::data(format_args!("retired      {}: that machine is lost", show::name(who)))?;
+        }
+        for it in &group.void {
+            let (by, what) = (show::name(&it.by), show::safe(&it.what));
+            let at = show::moment(&it.at);
+            show::data(format_args!("void         {by} {what}, {at}: it does not count"))?;
+        }
+        for it in &group.moves {
+            let (by, to) = (show::name(&it.by), show::short(&it.to));
+            let how = match (it.followed, it.ready) {
+                (true, _) => "you have moved",
+                (false, true) => "follow with: wattle group follow",
+                (false, false) => "not all of it has come yet",
+            };
+            show::data(format_args!("moved        to {to} by {by}; {how}"))?;
+        }
         for notice in &group.notices {
             show::data(format_args!("look at this: {}", show::safe(&notice.text)))?;
         }

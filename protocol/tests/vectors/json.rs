@@ -42,7 +42,31 @@ pub fn option(value: Option<Json>) -> Json {
     value.unwrap_or(Json::Null)
 }
 
+/// The bytes of hexadecimal text.
+pub fn unhex(text: &str) -> Vec<u8> {
+    let digits: Vec<u8> = text.chars().map(|c| c.to_digit(16).unwrap() as u8).collect();
+    digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+}
+
 impl Json {
+    /// The texts in fields of these names, wherever they stand.
+    pub fn find<'a>(&'a self, names: &[&str], found: &mut Vec<(&'a str, &'a str)>) {
+        match self {
+            Self::List(items) => items.iter().for_each(|item| item.find(names, found)),
+            Self::Object(fields) => {
+                for (name, value) in fields {
+                    match value {
+                        Self::Text(text) if names.contains(&name.as_str()) => {
+                            found.push((name, text));
+                        }
+                        other => other.find(names, found),
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
     pub fn to_text(&self) -> String {
         let mut text = String::new();
         self.write(&mut text, 0);

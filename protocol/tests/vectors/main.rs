@@ -108,13 +108,33 @@ pub fn secrets(me: &Endpoint) -> Json {
 
 fn compare(name: &str, made: &Json) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors").join(name);
-    let made = made.to_text();
+    let made_text = made.to_text();
     if env::var_os("WATTLE_WRITE_VECTORS").is_some() {
-        fs::write(&file, &made).unwrap();
+        fs::write(&file, &made_text).unwrap();
+        seed_fuzzing(name, made);
     }
     let known = fs::read_to_string(&file).unwrap_or_default();
-    let differing = made.lines().zip(known.lines()).position(|(made, known)| made != known);
-    assert!(made == known, "{name} differs, first in line {:?}", differing.map(|at| at + 1));
+    let differing = made_text.lines().zip(known.lines()).position(|(made, known)| made != known);
+    assert!(
+        made_text == known,
+        "{name} differs, first in line {:?}: these bytes are on disks and on the wire. Where that is \
+         meant, write them anew (see the top of this file)",
+        differing.map(|at| at + 1)
+    );
+}
+
+/// Signed things among the vectors are what the fuzzer's decoders begin with.
+fn seed_fuzzing(name: &str, made: &Json) {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
+    let mut found = Vec::new();
+    made.find(&["bytes", "head", "notice", "code", "recovery_code"], &mut found);
+    for (at, (field, text)) in found.into_iter().enumerate() {
+        let is_code = field.ends_with("code");
+        let target = if is_code { "codes" } else { "decoders" };
+        let bytes = if is_code { text.as_bytes().into() } else { json::unhex(text) };
+        let stem = name.trim_end_matches(".json");
+        fs::write(corpus.join(target).join(format!("{stem}-{at:02}")), bytes).unwrap();
+    }
 }
 
 macro_rules! vectors {

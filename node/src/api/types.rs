@@ -159,6 +159,9 @@ pub struct GroupView {
     pub fingerprint: String,
     /// The group's relays.
     pub relays: Vec<String>,
+    /// Whether who is in it is still the word of one admin alone: of the one who let this node in.
+    #[serde(default)]
+    pub unconfirmed: bool,
     /// How far the members have come with this view.
     #[serde(default)]
     pub adopted: Adopted,

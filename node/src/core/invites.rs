@@ -51,6 +51,9 @@ const DEFAULT_SECONDS: u64 = 48 * 60 * 60;
 const MAX_DAYS: u64 = 365;
 const MAX_USES: u32 = 1024;
 
+/// Open invites of others that are served for one group: each is a log to follow.
+const OTHERS: usize = 64;
+
 /// Direct addresses in a code.
 const DIRECT_ADDRESSES: usize = 3;
 
@@ -169,6 +172,9 @@ impl Core {
     pub(super) fn take_up_invites(&mut self, now: Timestamp) -> Result<(), StoreError> {
         let mut rows = Vec::new();
         for group in self.groups.values().filter(|group| is_active(group)) {
+            let open =
+                |hosting: &&Hosting| hosting.row.group == group.id() && hosting.row.ended.is_none();
+            let mut room = OTHERS.saturating_sub(self.hosted.invites.values().filter(open).count());
             for invite in group.invites() {
                 let known = self.hosted.invites.get(&invite.id).map(|hosting| &hosting.row);
                 let mut row = match (known, group.invite_record(invite.id)) {
@@ -192,7 +198,8 @@ impl Core {
                 if row.used >= row.uses || row.revoked {
                     row.ended = row.ended.or(Some(now));
                 }
-                let fresh = known.is_none() && row.ended.is_none();
+                let fresh = known.is_none() && row.ended.is_none() && room > 0;
+                room -= usize::from(fresh);
                 let changed = known.is_some() && before != (row.used, row.revoked, row.ended);
                 if fresh || changed {
                     rows.push(row);

@@ -236,6 +236,7 @@ impl Core {
             people,
             fingerprint: group.fingerprint(),
             relays: group.policy().relays.clone(),
+            unconfirmed: !group.is_confirmed(),
             adopted: words::adopted(group),
             gaps: words::gaps(group),
             notices: words::notices(group, me),

@@ -20,3 +20,4 @@ mod relay_killed;
 mod relay_only;
 mod removed_member;
 mod upgrade;
+mod who_comes_in;

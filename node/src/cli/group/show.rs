@@ -30,6 +30,9 @@ impl Show {
             show::data(format_args!("relay        {}", show::safe(relay)))?;
         }
         show::data(format_args!("view         {}", adopted(&group.adopted)))?;
+        if group.unconfirmed {
+            show::data("             unconfirmed: the word of the admin who let you in, so far")?;
+        }
         for line in show::table(&group.people.iter().map(row).collect::<Vec<_>>()) {
             show::data(format_args!("  {line}"))?;
         }

@@ -172,6 +172,42 @@ fn an_admin_who_did_not_make_the_invite_serves_it_if_it_says_so() {
 }
 
 #[test]
+fn several_admins_and_joiners_share_one_mailbox() {
+    let mut world = two_admins(&["cyd", "dan", "eve"]);
+    let terms = CreateInvite { uses: Some(3), ask: Some(false), ..ANY };
+    let code = world.invite_with("ada", "reading", &terms);
+    world.settle();
+    let now = world.now;
+    let names = ["cyd", "dan", "eve"];
+    let ids = names.map(|name| world.core(name).join(&code, now).unwrap().id);
+    world.settle();
+    for (name, id) in names.into_iter().zip(&ids) {
+        assert_eq!(state(&mut world, name, id).state, JoinState::Joined, "{name}");
+    }
+    world.pass(60_000);
+    let invite = world.core("ada").invites("reading", Default::default()).unwrap().remove(0);
+    assert_eq!(invite.used, 3, "one use for each, though two answered");
+    world.send("dan", "reading", "hello");
+    for name in ["ada", "bob", "cyd", "eve"] {
+        assert_eq!(world.texts(name), ["hello"], "{name}");
+    }
+}
+
+#[test]
+fn no_more_invites_of_others_are_served_than_there_is_room_for() {
+    let mut world = two_admins(&[]);
+    for _ in 0..70 {
+        world.invite_with("ada", "reading", &ANY);
+    }
+    world.settle();
+    let served = |world: &mut World, name: &str| {
+        world.core(name).invites("reading", Default::default()).unwrap().len()
+    };
+    assert_eq!(served(&mut world, "bob"), 64);
+    assert_eq!(served(&mut world, "ada"), 70 + 1);
+}
+
+#[test]
 fn a_letter_to_several_admins_is_answered_by_one_of_them() {
     let mut world = two_admins(&["cyd"]);
     let terms = CreateInvite { uses: Some(2), ask: Some(false), ..ANY };

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     api::types::{Class, JoinState, MemberRef, What},
-    store::{JoinRow, NewMessage, StoreError},
+    store::{JoinRow, NewMessage, StoreError, rfc3339},
 };
 
 /// Kind of a message that is text.
@@ -132,6 +132,23 @@ impl Step<'_> {
             }
             // Whatever waits is tried after every step.
             Event::Ready => Ok(()),
+            Event::NoWord { since } => {
+                let text = format!(
+                    "No word from anybody in this group since {}, and nobody answers. Everybody may \
+                     be away, or you may have been removed: ask a member in another way. What you \
+                     write from now on may reach nobody.",
+                    rfc3339(since)
+                );
+                self.emit(Some(id), What::Alarm { text })
+            }
+            Event::BackInTouch { since } => {
+                let text = format!(
+                    "Back in touch. What was said here after {} and is kept by no relay and no member \
+                     is lost.",
+                    rfc3339(since)
+                );
+                self.emit(Some(id), What::Alarm { text })
+            }
             Event::Alarm(alarm) => {
                 let text = self.alarm(group, alarm)?;
                 self.emit(Some(id), What::Alarm { text })

@@ -96,6 +96,9 @@ impl Group {
             Statement::Compare(compare) => self.take_compare(cx, said, compare),
             Statement::Shown(shown) => self.take_shown(cx, shown),
             Statement::Kem(kem) => self.take_ciphertexts(cx, said.from, kem),
+            Statement::Resync(answer) => self.take_resync(cx, &said, &answer),
+            // Taken from inboxes, where its sender need not be a member.
+            Statement::ResyncReq(_) => {}
         }
     }
 

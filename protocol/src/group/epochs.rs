@@ -196,6 +196,10 @@ impl Group {
         if needed && !self.timers.contains_key(&Timer::Refresh) {
             self.set_timer(Timer::Refresh, now.plus_ms(self.turn()));
         }
+        for commit in self.topics.not_after(now) {
+            self.dirty.mark(Key::Topic(commit));
+        }
+        self.watch_word(now);
         let Some(learnt) = self.topic_learnt() else { return };
         let due = learnt.plus_ms(WEEK_MS).plus_ms(self.weekly_turn());
         if due > now {
@@ -211,7 +215,7 @@ impl Group {
     }
 
     /// When the newest topic to write to was learnt.
-    fn topic_learnt(&self) -> Option<Timestamp> {
+    pub(super) fn topic_learnt(&self) -> Option<Timestamp> {
         let write = self.write_topics();
         write.iter().filter_map(|commit| self.topics.topic(commit)).map(|it| it.learnt).max()
     }

@@ -38,6 +38,8 @@ const LINGER_MS: u64 = 35 * 24 * 60 * 60 * 1000;
 const OWN: usize = 4;
 /// What stands for the topic of what was said in an inbox: none.
 pub(super) const POSTED: [u8; 32] = [0; 32];
+/// See [`Inboxes::parting`].
+const PARTING: usize = 64;
 /// Announcements in one frame.
 const TOLD: usize = 128;
 
@@ -49,6 +51,8 @@ pub(super) struct Inboxes {
     heard: u64,
     /// The other members'.
     known: BTreeMap<MemberId, Known>,
+    /// Inboxes of people who are no members, and to whom a last word is under way.
+    parting: BTreeMap<LogId, InboxAddress>,
     /// Topics from the inbox that wait for an older log to be read.
     pub handed: Vec<HandOver>,
 }
@@ -141,6 +145,18 @@ impl Group {
         to: MemberId,
         statement: &Statement,
     ) {
+        let address = self.inboxes.known.get(&to).map(|known| known.address.clone());
+        self.post(cx, to, address.as_ref(), statement);
+    }
+
+    /// Says something to one person alone, whose inbox is here, or else under the topics.
+    pub(super) fn post<R: CryptoRng>(
+        &mut self,
+        cx: &mut Cx<'_, R>,
+        to: MemberId,
+        address: Option<&InboxAddress>,
+        statement: &Statement,
+    ) {
         let Some(card) = self.people.cards.get(&to).map(|card| card.card()) else { return };
         let (prekey, kem) = (self.people.prekey(card), card.kk.as_ref());
         let owner = seal::Owner { group: &self.id, member: to, prekey, kem };
@@ -149,25 +165,72 @@ impl Group {
         if self.peers.contains_key(&to) {
             self.frame(to, &Frame::Sealed(sealed.clone().into()));
         }
-        let Some(known) = self.inboxes.known.get(&to) else {
-            let under = self.write_topics();
-            return self.publish_control(cx, &Statement::Sealed(Sealed { to, sealed }), &under);
-        };
-        let Keys { header, body } = Keys::new(&known.address.write, &self.id);
+        match address {
+            Some(address) => self.append_to(cx, address, &sealed),
+            None => {
+                let under = self.write_topics();
+                self.publish_control(cx, &Statement::Sealed(Sealed { to, sealed }), &under);
+            }
+        }
+    }
+
+    /// Says something in a member's inbox that is signed for it and not sealed to its prekey: that
+    /// may have been replaced long ago.
+    pub(super) fn post_open<R: CryptoRng>(
+        &mut self,
+        cx: &mut Cx<'_, R>,
+        to: MemberId,
+        statement: &Statement,
+    ) {
+        let Some(known) = self.inboxes.known.get(&to) else { return };
+        let address = known.address.clone();
+        let control = Control::sign_to(&self.id, &to, statement, cx.me.identity());
+        self.append_to(cx, &address, &control);
+    }
+
+    fn append_to<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>, to: &InboxAddress, bytes: &[u8]) {
+        let Keys { header, body } = Keys::new(&to.write, &self.id);
         let at = Header { chain: CONTROL, index: 0 };
-        if let Ok(envelope) = envelope::seal(at, &header, &body, &sealed, cx.rng) {
-            let logs = Vec::from([known.log]);
+        if let Ok(envelope) = envelope::seal(at, &header, &body, bytes, cx.rng) {
+            let logs = Vec::from([to.keys().id()]);
             self.out.push_back(Output::Publish { envelope, logs, message: None });
         }
+    }
+
+    /// The members whose inboxes are known.
+    pub(super) fn known_inboxes(&self) -> impl Iterator<Item = MemberId> {
+        self.inboxes.known.keys().copied()
+    }
+
+    /// The announcement of this node's newest inbox.
+    pub(super) fn own_inbox_statement(&self) -> Vec<u8> {
+        self.inboxes.own.last().map_or_else(Vec::new, |own| own.record.control.clone())
+    }
+
+    /// The inbox that somebody announces who is no member any more, for a last word.
+    pub(super) fn parting_inbox(&mut self, from: MemberId, bytes: &[u8]) -> Option<InboxAddress> {
+        let control = Control::from_bytes(bytes).ok()?;
+        let Ok(Statement::Inbox(address)) = control.statement() else { return None };
+        if control.from != from || control.verify(&self.id).is_err() {
+            return None;
+        }
+        if self.inboxes.parting.len() >= PARTING {
+            self.inboxes.parting.pop_first();
+        }
+        self.inboxes.parting.insert(address.keys().id(), address.clone());
+        Some(address)
     }
 
     /// The keys to append to another member's inbox, where this log is one.
     #[must_use]
     pub fn inbox(&self, log: &LogId) -> Option<LogKeys> {
-        self.inboxes.known.values().find_map(|known| match &known.before {
-            _ if known.log == *log => Some(known.address.keys()),
-            Some((before, address)) if before == log => Some(address.keys()),
-            _ => None,
+        let parting = self.inboxes.parting.get(log).map(InboxAddress::keys);
+        parting.or_else(|| {
+            self.inboxes.known.values().find_map(|known| match &known.before {
+                _ if known.log == *log => Some(known.address.keys()),
+                Some((before, address)) if before == log => Some(address.keys()),
+                _ => None,
+            })
         })
     }
 
@@ -305,24 +368,31 @@ impl Group {
         self.take_sealed(cx, &sealed.ok_or(EnvelopeError::NotOurs)?)
     }
 
-    /// Takes what somebody sealed to this member.
+    /// Takes what somebody sealed to this member, or signed for it alone.
     pub(super) fn take_sealed<R: CryptoRng>(
         &mut self,
         cx: &mut Cx<'_, R>,
-        sealed: &[u8],
+        bytes: &[u8],
     ) -> Result<(), EnvelopeError> {
-        let opened = seal::open(&self.id, cx.me, sealed).ok_or(EnvelopeError::Forged)?;
+        let opened = seal::open(&self.id, cx.me, bytes);
+        let was_sealed = opened.is_some();
+        let opened = opened.unwrap_or_else(|| Zeroizing::new(bytes.into()));
         let control = Control::from_bytes(&opened).map_err(|_| EnvelopeError::Forged)?;
         control.verify_to(&self.id, &self.me).map_err(|_| EnvelopeError::Forged)?;
         let Ok(statement) = control.statement() else { return Ok(()) };
-        if control.from == self.me || matches!(statement, Statement::Sealed(_)) {
+        let from = control.from;
+        if from == self.me || matches!(statement, Statement::Sealed(_)) {
+            return Ok(());
+        }
+        if let Statement::ResyncReq(request) = &statement {
+            self.take_resync_req(cx, from, request);
             return Ok(());
         }
         let judged_by_itself = matches!(statement, Statement::Ops(_) | Statement::Bundle(_));
-        if !judged_by_itself && !self.is_member(&control.from) {
+        if !was_sealed || !judged_by_itself && !self.is_member(&from) {
             return Err(EnvelopeError::NotAMember);
         }
-        self.take_statement(cx, Said { from: control.from, topic: POSTED }, statement);
+        self.take_statement(cx, Said { from, topic: POSTED }, statement);
         Ok(())
     }
 

@@ -32,6 +32,7 @@ pub(crate) mod probe;
 mod reads;
 mod receiving;
 mod records;
+mod resync;
 mod retiring;
 mod seal;
 mod sending;
@@ -69,6 +70,7 @@ use self::{
     people::People,
     receiving::{ChainState, Entry, Receiving},
     records::Dirty,
+    resync::Word,
     sending::Sending,
     slots::Ciphertexts,
     syncing::Peer,
@@ -157,6 +159,7 @@ pub struct Group {
     losses: Losses,
     slots: Ciphertexts,
     nacks: Nacks,
+    word: Word,
     out: VecDeque<Output>,
     dirty: Dirty,
 }
@@ -183,6 +186,7 @@ enum Timer {
     Unadmitted,
     Holds,
     Nacks,
+    Word,
 }
 
 impl Group {
@@ -223,6 +227,7 @@ impl Group {
                 Timer::Unadmitted => self.renew_after_unadmitted(&mut cx),
                 Timer::Holds => self.tend_holds(&mut cx),
                 Timer::Nacks => self.on_nacks_due(&mut cx),
+                Timer::Word => self.seek_word(&mut cx),
             }
         }
     }
@@ -395,6 +400,8 @@ mod onward;
 mod posts;
 #[cfg(test)]
 mod restores;
+#[cfg(test)]
+mod silence;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -175,6 +175,18 @@ pub enum Event {
     Members,
     /// Sending may have become possible: try what is queued.
     Ready,
+    /// Nobody of the group answers, and nothing has been heard since: this node may have been removed,
+    /// or everybody is away.
+    NoWord {
+        /// When the newest topic became known here.
+        since: Timestamp,
+    },
+    /// This node was out of touch since then, and is not any more. What was said meanwhile and is kept
+    /// nowhere is lost.
+    BackInTouch {
+        /// When the newest topic before had become known here.
+        since: Timestamp,
+    },
     /// Something that a person should look at.
     Alarm(Alarm),
 }

@@ -92,7 +92,7 @@ impl Group {
             || self.relays_up
             || now < self.fresh_until
             || self.peers.values().any(|peer| peer.synced);
-        if !synced {
+        if !synced || self.is_out_of_touch(now) {
             return Err(NotReady::NotSynced);
         }
         if self.moving.gone.is_some() {

@@ -66,6 +66,26 @@ impl KnownTopics {
         }
     }
 
+    /// A member has said that a topic is in use; whether that is kept.
+    pub fn confirm(&mut self, commit: &[u8; 32], now: Timestamp) -> bool {
+        let Some(topic) = self.0.get_mut(commit).filter(|topic| topic.learnt < now) else {
+            return false;
+        };
+        topic.learnt = now;
+        true
+    }
+
+    /// Takes those for learnt now that a clock has set in the future; answers which.
+    pub fn not_after(&mut self, now: Timestamp) -> Vec<[u8; 32]> {
+        let early = self.0.iter_mut().filter(|(_, topic)| topic.learnt > now);
+        early
+            .map(|(commit, topic)| {
+                topic.learnt = now;
+                *commit
+            })
+            .collect()
+    }
+
     /// All that a relay had of a log was read.
     pub fn mark_read(&mut self, log: &LogId) {
         self.0.values_mut().filter(|topic| topic.log == *log).for_each(|topic| topic.read = true);

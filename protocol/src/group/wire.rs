@@ -60,6 +60,48 @@ pub(super) enum Statement {
     Sealed(Sealed),
     /// 16, in inboxes only: a topic, and the op that began it.
     HandOver(HandOver),
+    /// 17, in inboxes only: the sender was away for longer than anything is kept.
+    ResyncReq(ResyncReq),
+    /// 18, in inboxes only: the answer's last parts.
+    Resync(Resync),
+}
+
+/// Who was away for longer than anything is kept asks to be told how things stand.
+#[derive(Encode, Decode)]
+#[cbor(array)]
+pub(super) struct ResyncReq {
+    /// Names the question.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub nonce: [u8; 16],
+    /// When, by the asker's clock; of one asker, only a later one is answered.
+    #[n(1)]
+    pub at: Timestamp,
+    /// The asker's newest ops.
+    #[n(2)]
+    pub heads: Vec<OpId>,
+    /// The asker's card.
+    #[cbor(n(3), with = "minicbor::bytes")]
+    pub card: Vec<u8>,
+    /// The asker's inbox: a control statement of kind 14.
+    #[cbor(n(4), with = "minicbor::bytes")]
+    pub inbox: Vec<u8>,
+}
+
+/// What goes with the ops and topics that an asker was sent.
+#[derive(Encode, Decode)]
+#[cbor(array)]
+pub(super) struct Resync {
+    /// Of the question.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub nonce: [u8; 16],
+    /// Cards, and control statements of kind 14.
+    #[n(1)]
+    pub cards: Vec<ByteVec>,
+    #[n(2)]
+    pub inboxes: Vec<ByteVec>,
+    /// With the last part, the newest ops of who answers.
+    #[n(3)]
+    pub heads: Option<Vec<OpId>>,
 }
 
 /// A member's inbox: a log that its owner alone reads and trims.
@@ -454,6 +496,8 @@ impl Control {
             12 => Statement::Compare(read(&self.payload)?),
             13 => Statement::Shown(read(&self.payload)?),
             8 => Statement::Kem(read(&self.payload)?),
+            17 => Statement::ResyncReq(read(&self.payload)?),
+            18 => Statement::Resync(read(&self.payload)?),
             _ => return Err(Unknown),
         })
     }
@@ -477,6 +521,8 @@ impl Statement {
             Self::Compare(compare) => (12, codec::encode(compare)),
             Self::Shown(shown) => (13, codec::encode(shown)),
             Self::Kem(kem) => (8, codec::encode(kem)),
+            Self::ResyncReq(request) => (17, codec::encode(request)),
+            Self::Resync(answer) => (18, codec::encode(answer)),
         }
     }
 }

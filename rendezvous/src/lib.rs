@@ -27,5 +27,6 @@ mod relay;
 pub use config::{Config, Storage};
 pub use data_dir::DataDirError;
 pub use limits::Limits;
+pub use log_service::set_clock_ahead;
 pub use net::ListenError;
 pub use relay::{Relay, StartError};

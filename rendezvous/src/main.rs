@@ -8,6 +8,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     process::ExitCode,
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -59,6 +60,9 @@ struct Run {
     /// Print one JSON line when ready.
     #[arg(long)]
     json: bool,
+    /// For tests: how many days the clock goes ahead of the system's.
+    #[arg(long, hide = true, value_name = "DAYS", default_value_t = 0)]
+    clock_offset: u32,
 }
 
 #[derive(Clone)]
@@ -99,6 +103,7 @@ async fn start(run: Run) -> anyhow::Result<()> {
     let mut interrupted = signal(SignalKind::interrupt())?;
     let mut terminated = signal(SignalKind::terminate())?;
     let json = run.json;
+    rendezvous::set_clock_ahead(Duration::from_hours(24) * run.clock_offset);
     let config = config(run)?;
     let live = config.storage == Storage::Live;
     let mut relay = Relay::start(config).await?;

@@ -10,11 +10,18 @@ pub struct Relay {
     shared: Arc<Shared>,
     process: Option<Process>,
     address: String,
+    days_ahead: u32,
 }
 
 impl Relay {
     pub(crate) fn start(shared: Arc<Shared>, name: &str, listen: &str) -> Self {
-        let mut relay = Self { name: name.into(), shared, process: None, address: String::new() };
+        let mut relay = Self {
+            name: name.into(),
+            shared,
+            process: None,
+            address: String::new(),
+            days_ahead: 0,
+        };
         relay.run(listen);
         relay
     }
@@ -72,6 +79,11 @@ impl Relay {
         self.process.as_mut().is_some_and(Process::is_running)
     }
 
+    /// Sets its clock ahead, from the next start on, by this many days.
+    pub fn set_ahead(&mut self, days: u32) {
+        self.days_ahead = days;
+    }
+
     /// Starts it again with the same data, key and port.
     pub fn restart(&mut self) {
         assert!(self.process.is_none(), "kill it first");
@@ -83,6 +95,7 @@ impl Relay {
     fn run(&mut self, listen: &str) {
         let mut command = Command::new(binaries::rendezvous());
         command.arg("run").arg("--data-dir").arg(self.data_dir()).arg("--listen").arg(listen);
+        command.arg(format!("--clock-offset={}", self.days_ahead));
         let process = Process::start(&self.name, &mut command, &self.log_file());
         self.address = process.line("the relay's address", tcp_address);
         self.process = Some(process);

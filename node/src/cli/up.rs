@@ -1,6 +1,6 @@
 //! `wattle up`.
 
-use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt, path::Path, pin::pin};
+use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt, path::Path, pin::pin, time::Duration};
 
 use anyhow::Context;
 use node::{
@@ -18,7 +18,7 @@ use node::{
 use tokio::{net::UnixListener, task::JoinHandle, time::timeout};
 
 use super::{
-    Place, exit,
+    Place, args, exit,
     exit::{Exit, Failure},
     init::{self, Lock},
     show,
@@ -57,6 +57,9 @@ pub struct Up {
     /// The name that others see, at the first start [default: yours on this machine]
     #[arg(long, value_name = "NAME", env = "WATTLE_NAME")]
     name: Option<String>,
+    /// For tests: how far the clock goes ahead of the system's
+    #[arg(long, hide = true, value_name = "SPAN", value_parser = args::duration)]
+    clock_offset: Option<Duration>,
     #[command(flatten)]
     lock: Lock,
     #[command(flatten)]
@@ -65,6 +68,7 @@ pub struct Up {
 
 impl Up {
     pub async fn run(self, place: &Place) -> anyhow::Result<Exit> {
+        driver::set_clock_ahead(self.clock_offset.unwrap_or_default());
         let stop = Stop::new(self.attached)?;
         if Client::connect(&place.data_dir).await.is_ok() {
             return Err(unbound(BindError::InUse, &place.data_dir));

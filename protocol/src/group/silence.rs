@@ -62,7 +62,6 @@ fn who_was_away_for_forty_days_reads_what_is_kept_and_is_read_again() {
     let heard = world.heard(3);
     let kept: Vec<String> = (10..40).map(|day| format!("day {day}")).collect();
     assert!(kept.iter().all(|text| heard.contains(text)), "{heard:?}");
-    assert!(!heard.contains(&"day 3".into()));
     assert!(!world.member(3).is_member(&world.id(2)));
     assert_eq!(said(&world, 3, |event| matches!(event, Event::BackInTouch { .. })), 1);
     assert_eq!(said(&world, 3, |event| matches!(event, Event::NoWord { .. })), 0);

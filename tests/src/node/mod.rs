@@ -60,6 +60,12 @@ impl Node {
         self.running = Some(Running { process, client, _events: events });
     }
 
+    /// Sets its clock ahead, from the next start on, by this many days.
+    pub fn set_ahead(&mut self, days: u32) {
+        self.setup.args.retain(|arg| !arg.starts_with("--clock-offset"));
+        self.add_arg(&format!("--clock-offset={days}d"));
+    }
+
     /// From the next start on, it is started with this argument too.
     pub fn add_arg(&mut self, arg: &str) {
         self.setup.args.push(arg.into());

@@ -13,6 +13,7 @@ mod cli_pipes;
 mod direct_only;
 mod join_and_converse;
 mod leave;
+mod long_absence;
 mod node_killed;
 mod offline_catch_up;
 mod paths;

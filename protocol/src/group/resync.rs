@@ -91,6 +91,7 @@ impl Group {
             self.timers.insert(Timer::Word, next);
         } else {
             self.word.was_away = true;
+            self.word.since.get_or_insert(learnt);
             self.timers.entry(Timer::Word).or_insert(now.plus_ms(FIRST_MS));
         }
     }

@@ -566,3 +566,8 @@ fn random(rng: &mut impl CryptoRng) -> Zeroizing<[u8; 32]> {
     rng.fill_bytes(bytes.as_mut());
     bytes
 }
+
+#[cfg(any(test, feature = "sim"))]
+mod malice;
+#[cfg(any(test, feature = "sim"))]
+pub(crate) use self::malice::mixed;

@@ -116,6 +116,12 @@ impl ReceiveChain {
         index < self.next && !self.skipped.contains_key(&index)
     }
 
+    /// The chain key at [`Self::next`], for the simulator to compare.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn key(&self) -> [u8; 32] {
+        self.key.0
+    }
+
     /// Opens the message at `index`, as the envelope's header says: what it says, and the chain
     /// once it is read.
     pub fn open(

@@ -197,7 +197,7 @@ fn a_topic_that_one_member_lacks_is_handed_over_on_the_log() {
         world.read(1, log, None);
     }
     assert!(read < end);
-    world.read(1, log, Some(super::world::Trick::Hide));
+    world.read(1, log, Some(crate::sim::Trick::Hide));
     let ops = world.member(2).ops.iter().count();
     settle_long(&mut world);
     assert!(!world.member(1).lacks_topics());

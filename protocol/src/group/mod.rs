@@ -22,6 +22,8 @@ mod holds;
 mod inbox;
 mod joining;
 mod losses;
+#[cfg(any(test, feature = "sim"))]
+mod malice;
 mod moving;
 mod nacks;
 mod notices;
@@ -53,6 +55,8 @@ use alloc::{
 };
 use rand_core::CryptoRng;
 
+#[cfg(any(test, feature = "sim"))]
+pub(crate) use self::sight::Keys;
 use self::{
     absence::Absence,
     audit::Audit,
@@ -386,8 +390,6 @@ impl Group {
 mod away;
 #[cfg(test)]
 mod back;
-#[cfg(test)]
-mod chaos;
 #[cfg(test)]
 mod forks;
 #[cfg(test)]

@@ -154,17 +154,11 @@ fn two_copies_at_work_are_told_to_everybody_and_to_both() {
     let group = Group::load(&me, records.clone(), world.now).unwrap();
     let audit = original.audit.clone();
     world.people.push(Person {
-        me,
         group: Some(group),
         records,
         audit,
-        archive: vec![],
-        outbox: vec![],
-        read: BTreeMap::new(),
-        late: vec![],
-        events: vec![],
         online: false,
-        shadows: vec![],
+        ..Person::new(me)
     });
     world.act(1, Group::rotate).unwrap();
     world.say(1, "from the first");

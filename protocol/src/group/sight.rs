@@ -2,9 +2,28 @@
 //!
 //! > Nothing here changes what a group does.
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 
-use super::{Group, records::Key};
+use super::{Group, receiving::ChainState, records::Key, wire::Frame};
+use crate::{bundle::SignedHead, codec, ids::ChainId, membership::OpSet};
+
+/// What a node can do with a chain.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Keys {
+    /// It reads it from this index on, with this chain key.
+    Open(u32, [u8; 32]),
+    /// It made it, and sealed so many messages.
+    Mine(u32),
+    /// It read it, and its keys are gone.
+    Closed(u32),
+    /// It is not for it.
+    NotForMe,
+    /// Its slot did not open.
+    Failed,
+}
 
 impl Group {
     /// Whether the last step left nothing to carry out or to commit.
@@ -31,10 +50,95 @@ impl Group {
             self.dirty.mark(Key::Chain(*chain));
             self.dirty.mark(Key::Classes(*chain));
         }
+        self.dirty.mark(Key::WelcomedBy);
         self.dirty.mark(Key::Watch);
         self.absence.seen.keys().for_each(|id| self.dirty.mark(Key::Seen(*id)));
         self.slots.chains().for_each(|chain| self.dirty.mark(Key::Ciphertexts(*chain)));
         let changes = self.changes();
         changes.into_iter().filter_map(|it| Some((it.key, it.value?.to_vec()))).collect()
+    }
+
+    /// The ops that it knows.
+    pub(crate) fn op_set(&self) -> &OpSet {
+        &self.ops
+    }
+
+    /// The logs that it follows.
+    pub(crate) fn log_ids(&self) -> impl Iterator<Item = crate::ids::LogId> + '_ {
+        let topics = self.topics_in_order().into_iter();
+        let topics = topics.filter_map(|commit| Some(self.topics.topic(&commit)?.log));
+        topics.chain(self.inbox_logs().map(|log| log.keys.id()))
+    }
+
+    /// The commitments of the topics whose secrets it has.
+    pub(crate) fn topic_commits(&self) -> BTreeSet<[u8; 32]> {
+        self.topics.commits().collect()
+    }
+
+    /// Whether it lacks a topic to write to.
+    pub(crate) fn is_without_topics(&self) -> bool {
+        self.lacks_topics()
+    }
+
+    /// Whether it takes a relay to be connected.
+    pub(crate) fn hears_relays(&self) -> bool {
+        self.relays_up
+    }
+
+    /// The chains that it knows.
+    pub(crate) fn chain_ids(&self) -> impl Iterator<Item = ChainId> + '_ {
+        self.receiving.chains.keys().copied()
+    }
+
+    /// The head of a chain, and what this node can do with it.
+    pub(crate) fn chain(&self, chain: &ChainId) -> Option<(&SignedHead, &[Vec<u8>], Keys)> {
+        let entry = self.receiving.chains.get(chain)?;
+        let hold = match &entry.state {
+            ChainState::Open(read) => Keys::Open(read.next(), read.key()),
+            ChainState::Mine { count } => Keys::Mine(*count),
+            ChainState::Closed { next } => Keys::Closed(*next),
+            ChainState::NotForMe => Keys::NotForMe,
+            ChainState::Failed => Keys::Failed,
+        };
+        Some((&entry.head, &entry.pages, hold))
+    }
+
+    /// The chain and index that an envelope is of.
+    pub(crate) fn message_of(&self, envelope: &[u8]) -> Option<(ChainId, u32)> {
+        let (_, header) = self.topics.peek(envelope)?;
+        (header.chain != crate::envelope::CONTROL).then_some((header.chain, header.index))
+    }
+
+    /// The gaps that it knows.
+    pub(crate) fn known_gaps(&self) -> Vec<(ChainId, u32)> {
+        self.gaps.keys().copied().collect()
+    }
+
+    /// The chains of what is parked.
+    pub(crate) fn parked_chains(&self) -> Vec<ChainId> {
+        self.receiving.parked.values().map(|parked| parked.chain).collect()
+    }
+
+    /// How many bundles it holds back, and how many it wants.
+    pub(crate) fn open_bundles(&self) -> (usize, usize) {
+        (self.receiving.held.len(), self.receiving.wanted.len())
+    }
+
+    /// The chain whose record has this key.
+    pub(crate) fn chain_of_key(key: &[u8]) -> Option<ChainId> {
+        match Key::from_bytes(key)? {
+            Key::Chain(chain) => Some(chain),
+            _ => None,
+        }
+    }
+
+    /// Whether these bytes are a frame.
+    pub(crate) fn reads_frame(bytes: &[u8]) -> bool {
+        codec::decode::<Frame>(bytes).is_ok()
+    }
+
+    /// Whether these bytes would be a frame if encodings were not unique.
+    pub(crate) fn reads_frame_loosely(bytes: &[u8]) -> bool {
+        minicbor::decode::<Frame>(bytes).is_ok()
     }
 }

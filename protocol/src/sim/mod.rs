@@ -6,7 +6,33 @@
     clippy::panic,
     reason = "a simulation stops where it is wrong itself"
 )]
+#![cfg_attr(not(test), allow(dead_code, reason = "some of it is for tests alone"))]
 
+mod checks;
+mod draw;
+mod facts;
 pub mod fuzz;
-#[cfg_attr(not(test), allow(dead_code, reason = "some of it is for tests alone"))]
+mod invariant;
+mod misbehave;
+mod network;
+mod oracle;
+mod play;
+mod rules;
+mod run;
+mod shrink;
+mod step;
+#[cfg(test)]
+mod tests;
+mod watch;
 pub(crate) mod world;
+
+pub use self::{
+    invariant::{Failure, Invariant},
+    network::Trick,
+    play::Setup,
+    rules::Rule,
+    run::{Outcome, draw, replay, setup, told},
+    shrink::shrink,
+    step::Step,
+    watch::{Counts, EXPECTED},
+};

@@ -2,7 +2,8 @@
 //!
 //! Each person's node is its group, the records that it committed, an archive, an outbox towards
 //! the relay and a place in each of the relay's logs. A step is: one verb or handler, its outputs
-//! and its records, all at once; [`World::lose`] is a step whose process died before it committed.
+//! and its records, all at once; [`World::lose`] is a step whose process died before it committed,
+//! [`World::cut_short`] one whose process died right after.
 
 use alloc::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -18,10 +19,11 @@ use rand_chacha::{
     rand_core::{Rng, SeedableRng},
 };
 
+use super::{facts::Said, invariant::Invariant, watch::Watch};
 use crate::{
     endpoint::Endpoint,
     group::{
-        Admission, AdmitError, Cx, Event, Group, GroupState, InviteTerms, Output, Sent, Source,
+        Admission, AdmitError, Cx, Event, Group, GroupState, InviteTerms, Output, Received, Sent,
     },
     ids::{ChainId, LogId, MemberId, Timestamp},
     invite::InviteSecret,
@@ -29,10 +31,14 @@ use crate::{
     membership::{AdmitMode, Policy, sign_join},
 };
 
+/// What a node has committed of a group: one value for each key.
+pub(crate) type Records = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// One node, and what lies around its group.
 pub(crate) struct Person {
     pub me: Endpoint,
     pub group: Option<Group>,
-    pub records: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub records: Records,
     /// The audit log, entry by entry.
     pub audit: Vec<Vec<u8>>,
     pub archive: Vec<(ChainId, u32, Vec<u8>)>,
@@ -43,8 +49,28 @@ pub(crate) struct Person {
     pub late: Vec<(LogId, usize)>,
     pub events: Vec<Event>,
     pub online: bool,
+    /// Whether it reaches the relay, where anybody does.
+    pub reach: bool,
+    /// The logs that it has been told to have read to their ends.
+    pub caught_up: BTreeSet<LogId>,
+    /// The messages that its store has.
+    pub stored: BTreeSet<(ChainId, u32)>,
+    /// By how much its clock is wrong, in milliseconds.
+    pub skew: i64,
+    /// How often it has joined, or lost what it was.
+    pub era: u32,
+    /// Whether it was set back or copied since: its peers may have to repair slots first.
+    pub shaken: bool,
+    /// Whether it has done what no honest node does.
+    pub hostile: bool,
+    /// Whose copy it is.
+    pub copy_of: Option<usize>,
+    /// The first of each record that was written over, where one is to come back.
+    pub overwritten: Records,
+    /// What it had committed before its latest change of the roster.
+    pub before: Option<Records>,
     /// What it had committed each time it ceased to be a member.
-    pub shadows: Vec<BTreeMap<Vec<u8>, Vec<u8>>>,
+    pub shadows: Vec<Records>,
 }
 
 pub(crate) struct World {
@@ -62,14 +88,56 @@ pub(crate) struct World {
     /// Envelopes published and frames sent, so far.
     pub published: usize,
     pub framed: usize,
+    pub watch: Watch,
+    /// What was said, by its text.
+    pub said: BTreeMap<String, Said>,
+    /// Frames that came, and to whom.
+    pub overheard: VecDeque<(usize, Vec<u8>)>,
+    /// Who signed several ops under one number.
+    pub forked: BTreeSet<MemberId>,
+    /// Messages of which there are two.
+    pub equivocated: BTreeSet<(ChainId, u32)>,
+    /// Chains that are sealed to more than their rosters.
+    pub hidden: BTreeSet<ChainId>,
+    /// Whether a hostile node keeps what it publishes from its channels.
+    pub withholding: bool,
+    /// Messages that were lost with the process that sealed them.
+    pub counted_lost: usize,
+    /// Whether all has been put right, and is only looked at now.
+    pub put_right: bool,
 }
 
-/// What a relay may do with an entry.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Trick {
-    Hide,
-    Delay,
-    Repeat,
+impl Person {
+    pub fn new(me: Endpoint) -> Self {
+        Self {
+            me,
+            group: None,
+            records: BTreeMap::new(),
+            audit: vec![],
+            archive: vec![],
+            outbox: vec![],
+            read: BTreeMap::new(),
+            late: vec![],
+            events: vec![],
+            online: true,
+            reach: true,
+            caught_up: BTreeSet::new(),
+            stored: BTreeSet::new(),
+            skew: 0,
+            era: 0,
+            shaken: false,
+            hostile: false,
+            copy_of: None,
+            overwritten: Records::new(),
+            before: None,
+            shadows: vec![],
+        }
+    }
+
+    /// The time by its own clock.
+    pub fn clock(&self, now: Timestamp) -> Timestamp {
+        Timestamp(now.0.saturating_add_signed(self.skew))
+    }
 }
 
 impl World {
@@ -86,21 +154,8 @@ impl World {
     /// `n` people of whom the first has founded a group.
     pub fn founded(n: usize, relay: bool, seed: u64) -> Self {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
-        let people = (0..n)
-            .map(|at| Person {
-                me: Endpoint::generate(&format!("person {at}"), vec![], &mut rng).unwrap(),
-                group: None,
-                records: BTreeMap::new(),
-                audit: vec![],
-                archive: vec![],
-                outbox: vec![],
-                read: BTreeMap::new(),
-                late: vec![],
-                events: vec![],
-                online: true,
-                shadows: vec![],
-            })
-            .collect();
+        let named = |at| Endpoint::generate(&format!("person {at}"), vec![], &mut rng);
+        let people = (0..n).map(named).map(|me| Person::new(me.unwrap())).collect();
         let mut world = Self {
             people,
             logs: BTreeMap::new(),
@@ -108,15 +163,25 @@ impl World {
             reachable: true,
             links: BTreeSet::new(),
             frames: VecDeque::new(),
-            now: Timestamp(1_000_000),
+            now: Timestamp(1_000_000_000_000),
             rng,
             strict: false,
             published: 0,
             framed: 0,
+            watch: Watch::default(),
+            said: BTreeMap::new(),
+            overheard: VecDeque::new(),
+            forked: BTreeSet::new(),
+            equivocated: BTreeSet::new(),
+            hidden: BTreeSet::new(),
+            withholding: false,
+            counted_lost: 0,
+            put_right: false,
         };
         let policy = Policy { name: "tea".into(), relays: vec![], ..Policy::default() };
         let cx = Cx { me: &world.people[0].me, now: world.now, rng: &mut world.rng };
         world.people[0].group = Some(Group::create(cx, policy).unwrap());
+        world.people[0].era = 1;
         world.drain(0);
         world
     }
@@ -126,15 +191,20 @@ impl World {
         at: usize,
         verb: impl FnOnce(&mut Group, Cx<'_, ChaCha20Rng>) -> T,
     ) -> T {
+        let answer = self.run(at, verb);
+        self.drain(at);
+        answer
+    }
+
+    fn run<T>(&mut self, at: usize, verb: impl FnOnce(&mut Group, Cx<'_, ChaCha20Rng>) -> T) -> T {
         let person = &mut self.people[at];
-        let cx = Cx { me: &person.me, now: self.now, rng: &mut self.rng };
+        let cx = Cx { me: &person.me, now: person.clock(self.now), rng: &mut self.rng };
         let group = person.group.as_mut().unwrap();
         let was = group.state();
         let answer = verb(group, cx);
         if was == GroupState::Active && group.state() != was {
             person.shadows.push(person.records.clone());
         }
-        self.drain(at);
         answer
     }
 
@@ -144,15 +214,20 @@ impl World {
         at: usize,
         verb: impl FnOnce(&mut Group, Cx<'_, ChaCha20Rng>) -> Result<T, E>,
     ) -> Result<T, E> {
-        self.act(at, |group, cx| {
+        let mut clean = true;
+        let answer = self.act(at, |group, cx| {
             assert!(group.is_drained());
             let answer = verb(group, cx);
-            if let Err(error) = &answer {
-                assert!(group.poll().is_none(), "refused with {error:?}, and something to do");
-                assert!(group.is_drained(), "refused with {error:?}, and changed");
-            }
+            clean = answer.is_ok() || group.poll().is_none() && group.is_drained();
             answer
-        })
+        });
+        if let Err(error) = &answer {
+            self.refused(at);
+            self.watch.check(Invariant::AllOrNothing, clean, || {
+                format!("{at} was refused with {error:?}, and changed")
+            });
+        }
+        answer
     }
 
     /// A step whose process dies before anything of it is committed, and starts again.
@@ -162,20 +237,33 @@ impl World {
         verb: impl FnOnce(&mut Group, Cx<'_, ChaCha20Rng>) -> T,
     ) -> T {
         let person = &mut self.people[at];
-        let cx = Cx { me: &person.me, now: self.now, rng: &mut self.rng };
+        let cx = Cx { me: &person.me, now: person.clock(self.now), rng: &mut self.rng };
         let answer = verb(person.group.as_mut().unwrap(), cx);
+        self.restart(at);
+        answer
+    }
+
+    /// A step whose process dies once it is committed, before anything of it is carried out: what
+    /// was to be published is in the outbox, frames are lost.
+    pub fn cut_short<T>(
+        &mut self,
+        at: usize,
+        verb: impl FnOnce(&mut Group, Cx<'_, ChaCha20Rng>) -> T,
+    ) -> T {
+        let answer = self.run(at, verb);
+        let reach = core::mem::replace(&mut self.people[at].reach, false);
+        let before = self.frames.len();
+        self.drain(at);
+        self.frames.truncate(before);
+        self.people[at].reach = reach;
         self.restart(at);
         answer
     }
 
     pub fn invite(&mut self, host: usize) -> InviteSecret {
         let secret = InviteSecret::generate(&mut self.rng);
-        let terms = InviteTerms {
-            max_uses: 1,
-            expires: self.now.plus_ms(1_000_000),
-            mode: AdmitMode::Auto,
-            strict: true,
-        };
+        let expires = self.people[host].clock(self.now).plus_ms(1_000_000);
+        let terms = InviteTerms { max_uses: 1, expires, mode: AdmitMode::Auto, strict: true };
         self.act(host, |group, cx| group.invite(cx, &secret.record(), terms)).unwrap();
         secret
     }
@@ -208,16 +296,20 @@ impl World {
     }
 
     pub fn welcome(&mut self, host: usize, at: usize, welcome: &[u8]) {
-        let host = self.id(host);
-        let cx = Cx { me: &self.people[at].me, now: self.now, rng: &mut self.rng };
-        let mut group = Group::join(cx, welcome, host).unwrap();
-        if let Some(last) = self.people[at].audit.last() {
+        let host_id = self.id(host);
+        let person = &mut self.people[at];
+        let cx = Cx { me: &person.me, now: person.clock(self.now), rng: &mut self.rng };
+        let mut group = Group::join(cx, welcome, host_id).unwrap();
+        if let Some(last) = person.audit.last() {
             group.resume_audit(last);
         }
-        self.people[at].records.clear();
-        self.people[at].outbox.clear();
-        self.people[at].group = Some(group);
+        person.records.clear();
+        person.outbox.clear();
+        person.caught_up.clear();
+        person.era += 1;
+        person.group = Some(group);
         self.drain(at);
+        self.welcomed(host, at);
     }
 
     pub fn id(&self, at: usize) -> MemberId {
@@ -228,32 +320,14 @@ impl World {
         (0..self.people.len()).find(|at| self.id(*at) == *id).unwrap()
     }
 
-    pub fn is_linked(&self, a: usize, b: usize) -> bool {
-        self.links.contains(&(a.min(b), a.max(b)))
-    }
-
-    pub fn link(&mut self, a: usize, b: usize) {
-        self.links.insert((a.min(b), a.max(b)));
-        let (ida, idb) = (self.id(a), self.id(b));
-        self.act(a, |group, cx| group.on_channel_up(cx, idb));
-        self.act(b, |group, cx| group.on_channel_up(cx, ida));
-    }
-
-    pub fn cut(&mut self, a: usize, b: usize) {
-        self.links.remove(&(a.min(b), a.max(b)));
-        self.frames.retain(|(from, to, _)| (*from, *to) != (a, b) && (*from, *to) != (b, a));
-        let (ida, idb) = (self.id(a), self.id(b));
-        self.act(a, |group, cx| group.on_channel_down(cx, idb));
-        self.act(b, |group, cx| group.on_channel_down(cx, ida));
-    }
-
     /// Everything that a step left to do.
     pub fn drain(&mut self, at: usize) {
         while let Some(output) = self.people[at].group.as_mut().unwrap().poll() {
             match output {
-                Output::Publish { envelope, logs, .. } => {
+                Output::Publish { envelope, logs, message } => {
                     assert!(limits::BUCKETS.contains(&envelope.len()));
                     self.published += 1;
+                    self.note_published(at, &envelope, message);
                     for log in logs {
                         self.people[at].outbox.push((log, envelope.clone()));
                     }
@@ -261,27 +335,12 @@ impl World {
                 Output::Frame { to, frame } => {
                     assert!(frame.len() <= limits::FRAME_MAX);
                     self.framed += 1;
-                    let to = self.at(&to);
-                    if self.is_linked(at, to) {
-                        self.frames.push_back((at, to, frame));
-                    }
+                    self.frame(at, &to, frame);
                 }
                 Output::Archive { chain, index, envelope } => {
                     self.people[at].archive.push((chain, index, envelope));
                 }
-                Output::Serve { to, messages } => {
-                    let person = &mut self.people[at];
-                    let found = person
-                        .archive
-                        .iter()
-                        .filter(|(chain, index, _)| {
-                            messages.iter().any(|(c, i)| c == chain && i.contains(index))
-                        })
-                        .map(|(_, _, envelope)| envelope.clone())
-                        .collect();
-                    let cx = Cx { me: &person.me, now: self.now, rng: &mut self.rng };
-                    person.group.as_mut().unwrap().serve(cx, to, found);
-                }
+                Output::Serve { to, messages } => self.serve(at, to, &messages),
                 Output::Audit { seq, entry } => {
                     let audit = &mut self.people[at].audit;
                     assert!(seq <= audit.len() as u64, "an entry without those before it");
@@ -289,149 +348,90 @@ impl World {
                     audit.truncate(usize::try_from(seq).unwrap());
                     audit.push(entry);
                 }
-                Output::Event(event) => self.people[at].events.push(event),
+                Output::Event(event) => self.tell(at, event),
             }
         }
+        self.commit(at);
+        self.append(at);
+    }
+
+    fn serve(&mut self, at: usize, to: MemberId, messages: &[(ChainId, Vec<u32>)]) {
         let person = &mut self.people[at];
-        for change in person.group.as_mut().unwrap().changes() {
+        let wanted: BTreeSet<(ChainId, u32)> = messages
+            .iter()
+            .flat_map(|(chain, indexes)| indexes.iter().map(|index| (*chain, *index)))
+            .collect();
+        let found = person
+            .archive
+            .iter()
+            .filter(|(chain, index, _)| wanted.contains(&(*chain, *index)))
+            .map(|(_, _, envelope)| envelope.clone())
+            .collect();
+        let cx = Cx { me: &person.me, now: person.clock(self.now), rng: &mut self.rng };
+        person.group.as_mut().unwrap().serve(cx, to, found);
+    }
+
+    fn tell(&mut self, at: usize, event: Event) {
+        let event = match event {
+            Event::Message(received) => match self.take_message(at, received) {
+                Some(received) => Event::Message(received),
+                None => return,
+            },
+            event => event,
+        };
+        self.note_event(at, &event);
+        if self.forgets_changes() && matches!(event, Event::Removed { .. } | Event::Joined { .. }) {
+            self.people[at].before = Some(self.people[at].records.clone());
+        }
+        self.people[at].events.push(event);
+    }
+
+    fn take_message(&mut self, at: usize, received: Received) -> Option<Received> {
+        let new = self.people[at].stored.insert((received.chain, received.index));
+        self.watch.check(Invariant::Once, new, || {
+            format!("{at} was given {:?} of {:?} twice", received.index, received.chain)
+        });
+        self.check_entitled(at, &received);
+        self.hands_on(&received).then_some(received)
+    }
+
+    fn commit(&mut self, at: usize) {
+        let mut chains = vec![];
+        for change in self.people[at].group.as_mut().unwrap().changes() {
+            chains.extend(Group::chain_of_key(&change.key));
+            self.overwrites(at, &change.key);
+            let records = &mut self.people[at].records;
             match change.value {
-                Some(value) => person.records.insert(change.key, value.to_vec()),
-                None => person.records.remove(&change.key),
+                Some(value) => records.insert(change.key, value.to_vec()),
+                None => records.remove(&change.key),
             };
         }
+        self.check_keys(at, &chains);
         if self.strict {
-            let live = person.group.as_mut().unwrap().all_records();
-            for (key, value) in &live {
-                assert!(person.records.get(key) == Some(value), "{key:02x?} was not committed");
-            }
-            for key in person.records.keys() {
-                assert!(live.contains_key(key), "{key:02x?} was not deleted");
-            }
+            self.check_committed(at);
         }
-        self.append(at);
     }
 
-    /// Hands the outbox to the relay.
-    pub fn append(&mut self, at: usize) {
+    /// The process dies and starts again from what was committed; the relay's logs are read again
+    /// from the start.
+    pub fn restart(&mut self, at: usize) {
+        self.starts(at);
         let person = &mut self.people[at];
-        if !self.relay {
-            person.outbox.clear();
+        let stored = person.me.save();
+        person.me = Endpoint::load(&stored, &mut self.rng).unwrap();
+        let records = person.records.clone();
+        person.group = Some(Group::load(&person.me, records, person.clock(self.now)).unwrap());
+        person.read.clear();
+        person.caught_up.clear();
+        let peers: Vec<_> =
+            self.links.iter().copied().filter(|(a, b)| *a == at || *b == at).collect();
+        for (a, b) in peers {
+            self.cut(a, b);
+            self.link(a, b);
         }
-        if !self.reachable || !person.online {
-            return;
-        }
-        for (log, envelope) in person.outbox.drain(..) {
-            let entries = self.logs.entry(log).or_default();
-            if !entries.contains(&envelope) {
-                entries.push(envelope);
-            }
-        }
-    }
-
-    /// Lets twenty seconds pass.
-    pub fn settle(&mut self) {
-        self.pass(20_000);
-    }
-
-    /// Lets this much time pass, from one thing to do to the next.
-    pub fn pass(&mut self, ms: u64) {
-        let end = self.now.plus_ms(ms);
-        loop {
-            while self.deliver() {}
-            match self.deadline().filter(|due| *due <= end) {
-                Some(due) => self.now = self.now.max(due),
-                None => break,
-            }
-            self.tick();
-        }
-        self.now = end;
-    }
-
-    /// Everybody online does what is due.
-    pub fn tick(&mut self) {
-        for at in 0..self.people.len() {
-            let due = self.people[at].group.as_ref().and_then(Group::deadline);
-            if self.people[at].online && due.is_some_and(|due| due <= self.now) {
-                self.act(at, |group, cx| group.on_deadline(cx));
-            }
-        }
-    }
-
-    /// The next thing that anybody online has to do.
-    pub fn deadline(&self) -> Option<Timestamp> {
-        let online = self.people.iter().filter(|person| person.online);
-        online.filter_map(|person| person.group.as_ref()?.deadline()).min()
-    }
-
-    pub fn deliver(&mut self) -> bool {
-        let mut busy = false;
-        while self.deliver_frame(0) {
-            busy = true;
-        }
-        for at in 0..self.people.len() {
-            for log in self.followed(at) {
-                while self.read(at, log, None) {
-                    busy = true;
-                }
-                self.act(at, |group, cx| group.on_caught_up(cx, log));
-            }
-        }
-        busy
-    }
-
-    /// Delivers the oldest frame on the channel and in the direction of the nth in flight.
-    pub fn deliver_frame(&mut self, nth: usize) -> bool {
-        let Some((from, to, _)) = self.frames.get(nth) else { return false };
-        let (from, to) = (*from, *to);
-        let first = self.frames.iter().position(|(f, t, _)| (*f, *t) == (from, to));
-        let Some((_, _, frame)) = first.and_then(|at| self.frames.remove(at)) else { return false };
-        if self.is_linked(from, to) && self.people[to].online && self.people[from].online {
-            let from = self.id(from);
-            // A peer that is no member is refused; the test's assertions see what follows.
-            let _ = self.attempt(to, |group, cx| group.on_frame(cx, from, &frame));
-        }
-        true
-    }
-
-    /// The logs that somebody follows at the relay, where it can be reached.
-    pub fn followed(&mut self, at: usize) -> Vec<LogId> {
-        self.append(at);
-        let person = &self.people[at];
-        let group = person.group.as_ref().filter(|_| person.online && self.relay && self.reachable);
-        group.map_or_else(Vec::new, |group| group.logs().iter().map(|log| log.keys.id()).collect())
-    }
-
-    /// Reads one entry of a log that came earlier than the relay showed it, or the next one.
-    pub fn read(&mut self, at: usize, log: LogId, trick: Option<Trick>) -> bool {
-        let late = self.people[at].late.iter().position(|(of, _)| *of == log);
-        if let Some(late) = late.filter(|_| trick.is_none()) {
-            let (_, entry) = self.people[at].late.remove(late);
-            self.take(at, log, entry);
-            return true;
-        }
-        let next = *self.people[at].read.entry(log).or_default();
-        if self.logs.get(&log).is_none_or(|log| log.len() <= next) {
-            return false;
-        }
-        self.people[at].read.insert(log, next + 1);
-        match trick {
-            Some(Trick::Hide) => {}
-            Some(Trick::Delay) => self.people[at].late.push((log, next)),
-            Some(Trick::Repeat) => {
-                self.take(at, log, next);
-                self.take(at, log, next);
-            }
-            None => self.take(at, log, next),
-        }
-        true
-    }
-
-    fn take(&mut self, at: usize, log: LogId, entry: usize) {
-        let Some(entry) = self.logs.get(&log).and_then(|log| log.get(entry)).cloned() else {
-            return;
-        };
-        // Those of a topic that is gone are refused quietly.
-        let _ = self.attempt(at, |group, cx| group.on_envelope(cx, Source::Log(log), &entry));
+        self.drain(at);
+        let chains: Vec<ChainId> = self.member(at).chain_ids().collect();
+        self.check_keys(at, &chains);
     }
 
     pub fn say(&mut self, at: usize, text: &str) -> Sent {
@@ -451,22 +451,10 @@ impl World {
             .collect()
     }
 
-    /// The process dies and starts again from what was committed; the relay's logs are read again
-    /// from the start.
-    pub fn restart(&mut self, at: usize) {
-        let stored = self.people[at].me.save();
-        self.people[at].me = Endpoint::load(&stored, &mut self.rng).unwrap();
-        let records = self.people[at].records.clone();
-        let group = Group::load(&self.people[at].me, records, self.now).unwrap();
-        self.people[at].group = Some(group);
-        self.people[at].read.clear();
-        let peers: Vec<_> =
-            self.links.iter().copied().filter(|(a, b)| *a == at || *b == at).collect();
-        for (a, b) in peers {
-            self.cut(a, b);
-            self.link(a, b);
-        }
-        self.drain(at);
+    /// What lies on a node's disk: its own secrets, the group's records, the audit log.
+    pub fn disk(&self, at: usize) -> (zeroize::Zeroizing<Vec<u8>>, Records, Vec<Vec<u8>>) {
+        let person = &self.people[at];
+        (person.me.save(), person.records.clone(), person.audit.clone())
     }
 
     pub fn member(&self, at: usize) -> &Group {

@@ -1,0 +1,100 @@
+//! I17 and I18: what is kept and said has bounds, and one encoding.
+
+use alloc::format;
+
+use super::{MINUTE, Sim};
+use crate::{
+    bundle::SignedHead,
+    identity::SignedCard,
+    limits,
+    membership::Op,
+    sim::{facts::other_encodings, invariant::Invariant, rules::Rule},
+};
+
+impl Sim {
+    /// I17: nothing is kept for ever that is of no use.
+    pub(super) fn check_bounds(&mut self, members: &[usize]) {
+        for at in members {
+            let group = self.world.member(*at);
+            let (held, wanted) = group.open_bundles();
+            let parked = group.parked_chains();
+            let known = parked.iter().any(|chain| {
+                members.iter().any(|other| self.world.member(*other).chain(chain).is_some())
+            });
+            let gaps = group.known_gaps();
+            let kept = gaps.iter().find(|(chain, index)| {
+                members.iter().any(|other| {
+                    let mut archive = self.world.people[*other].archive.iter();
+                    archive.any(|(c, i, _)| (c, i) == (chain, index))
+                })
+            });
+            let calm = self.is_calm();
+            let watch = &mut self.world.watch;
+            watch.check(Invariant::Bounds, parked.len() <= limits::PARKED, || {
+                format!("{at} has parked {}", parked.len())
+            });
+            if calm {
+                watch.check(Invariant::Bounds, held == 0 && wanted == 0, || {
+                    format!("{at} holds {held} bundles and wants {wanted}")
+                });
+                watch.check(Invariant::Bounds, !known, || {
+                    format!("{at} has parked what somebody has the keys for")
+                });
+                watch.check(Invariant::Gaps, kept.is_none(), || {
+                    format!("{at} lacks {kept:?}, which somebody has")
+                });
+            }
+        }
+    }
+
+    /// I17: with nothing to say, next to nothing is said.
+    pub(super) fn check_quiet(&mut self) {
+        self.world.pass(2 * MINUTE);
+        let (published, framed) = (self.world.published, self.world.framed);
+        for _ in 0..6 {
+            for at in self.active() {
+                self.world.idles(at);
+            }
+            self.world.pass(10 * MINUTE);
+        }
+        let channels = self.world.links.len() * 2;
+        let (published, framed) = (self.world.published - published, self.world.framed - framed);
+        let quiet = published <= self.expected_words() && framed <= channels * 13 * 6;
+        self.world.watch.check(Invariant::Bounds, quiet, || {
+            format!("{published} envelopes and {framed} frames in an hour without a reason")
+        });
+    }
+
+    /// Envelopes that may be published in an hour in which nobody says anything.
+    fn expected_words(&self) -> usize {
+        if self.is_calm() { 2 * self.active().len() } else { 4 * self.active().len() }
+    }
+
+    /// I18: no op, card or bundle has a second encoding.
+    pub(super) fn check_encodings(&mut self) {
+        let canonical = self.world.watch.keeps(Rule::CanonicalBytes);
+        let truth = self.truth();
+        for op in truth.iter().take(8) {
+            let bytes = op.as_bytes();
+            let same = Op::from_bytes(bytes).is_ok_and(|it| it.as_bytes() == bytes);
+            let refused = other_encodings(bytes).iter().all(|it| Op::from_bytes(it).is_err());
+            let watch = &mut self.world.watch;
+            watch.check(Invariant::Codec, same && refused && canonical, || {
+                format!("a second encoding of {:?}", op.id())
+            });
+        }
+        for at in self.active() {
+            let card = self.world.people[at].me.card().as_bytes();
+            let refused =
+                other_encodings(card).iter().all(|it| SignedCard::from_bytes(it).is_err());
+            let heads = self.world.member(at).chain_ids().take(2).filter_map(|chain| {
+                let (head, ..) = self.world.member(at).chain(&chain)?;
+                Some(other_encodings(head.as_bytes()))
+            });
+            let heads_refused = heads.flatten().all(|it| SignedHead::from_bytes(&it).is_err());
+            self.world.watch.check(Invariant::Codec, refused && heads_refused, || {
+                format!("a second encoding of {at}'s card or bundle")
+            });
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! I12 to I14: what comes to whom, and what is reported.
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    format,
+    string::String,
+    vec::Vec,
+};
+
+use super::{MINUTE, Sim};
+use crate::{
+    group::{Alarm, Event},
+    ids::{ChainId, MemberId},
+    sim::invariant::Invariant,
+};
+
+/// Rounds of probes, where slots have to be repaired first.
+const ROUNDS: usize = 4;
+
+impl Sim {
+    /// How often somebody's store has each text.
+    fn heard(&self, at: usize) -> BTreeMap<String, usize> {
+        let mut heard = BTreeMap::new();
+        for text in self.world.heard(at) {
+            *heard.entry(text).or_default() += 1;
+        }
+        heard
+    }
+
+    /// I13: whatever was sealed to somebody who stayed has come to it, if anybody has it.
+    pub(super) fn check_delivery(&mut self, members: &[usize]) {
+        let truth = self.truth();
+        let now = truth.resolve();
+        let heard: Vec<_> = (0..self.world.people.len()).map(|at| self.heard(at)).collect();
+        let (said, watch) = (&self.world.said, &mut self.world.watch);
+        for (text, said) in said {
+            let people = &self.world.people;
+            let known = members.iter().any(|at| heard[*at].contains_key(text))
+                || members.contains(&said.from) && people[said.from].era == said.era;
+            for (to, (era, grant)) in &said.to {
+                let times = heard[*to].get(text).copied().unwrap_or(0);
+                let ended = now.ended(grant);
+                let stayed = members.contains(to)
+                    && people[*to].era == *era
+                    && !people[*to].hostile
+                    && ended.is_none_or(|it| it.removals.is_empty() && it.leaves.is_empty());
+                if stayed && known && said.sound {
+                    watch.check(Invariant::Gaps, times == 1, || {
+                        let others: Vec<_> =
+                            members.iter().filter(|at| heard[**at].contains_key(text)).collect();
+                        format!(
+                            "{to} did not hear {text:?} ({:?}, {}); {others:?} did, of {members:?}",
+                            said.chain, said.index,
+                        )
+                    });
+                }
+            }
+        }
+    }
+
+    /// I13: nobody is told of a gap that is none of its business.
+    pub(super) fn check_reports(&mut self) {
+        let mut places: BTreeMap<(ChainId, u32), BTreeSet<usize>> = BTreeMap::new();
+        for said in self.world.said.values() {
+            places.insert((said.chain, said.index), said.to.keys().copied().collect());
+        }
+        for at in 0..self.world.people.len() {
+            let original = self.world.original(at);
+            for event in &self.world.people[at].events {
+                let Event::Gap { chain, index, .. } = event else { continue };
+                let due = places.get(&(*chain, *index)).is_none_or(|to| to.contains(&original));
+                self.world.watch.check(Invariant::Gaps, due, || {
+                    format!("{at} was told of a gap at {index} of {chain:?}, not sealed to it")
+                });
+            }
+        }
+    }
+
+    /// I14: everybody can speak, and is heard by everybody.
+    pub(super) fn check_liveness(&mut self, members: &[usize]) {
+        let rounds = if self.is_calm() { 1 } else { ROUNDS };
+        let mut lost = Vec::new();
+        for _ in 0..rounds {
+            lost.clear();
+            let mut texts = Vec::new();
+            for at in members {
+                let sent = self.say(*at);
+                // Who is alone without a relay may wait for somebody who left unheard.
+                let may = members.len() > 1 || self.world.relay;
+                self.world.watch.check(Invariant::Liveness, sent.is_some() || !may, || {
+                    let why =
+                        self.world.people[*at].group.as_ref().map(|it| it.ready(self.world.now));
+                    format!("{at} can't speak: {why:?}")
+                });
+                texts.extend(sent.map(|text| (*at, text)));
+            }
+            self.world.pass(10 * MINUTE);
+            for (from, text) in texts {
+                for to in members.iter().filter(|to| **to != from) {
+                    let came = self.world.heard(*to).iter().rev().any(|it| *it == text);
+                    if !came {
+                        lost.push((from, *to));
+                    }
+                }
+            }
+            if lost.is_empty() {
+                break;
+            }
+        }
+        self.world.watch.check(Invariant::Liveness, lost.is_empty(), || {
+            format!("(from, to) where nothing is read: {lost:?}, of {members:?}")
+        });
+    }
+
+    /// I12: who signed two ops under one number is found out, and nobody else is accused.
+    pub(super) fn check_accusations(&mut self) {
+        for at in 0..self.world.people.len() {
+            self.world.accuses(at);
+        }
+        let calm = self.is_calm();
+        let mut accused: BTreeSet<MemberId> = BTreeSet::new();
+        for at in 0..self.world.people.len() {
+            for event in &self.world.people[at].events {
+                let Event::Alarm(alarm) = event else { continue };
+                match alarm {
+                    Alarm::Equivocation(who)
+                    | Alarm::Clone(who)
+                    | Alarm::Restored(who)
+                    | Alarm::Contradiction { by: who, .. } => {
+                        accused.insert(*who);
+                        let author = self.world.at(who);
+                        let deserved = self.world.forked.contains(who)
+                            || self.world.people[author].shaken
+                            || self.world.people[author].hostile;
+                        self.world.watch.check(Invariant::Equivocation, deserved, || {
+                            format!("{at} accuses {author}, who did nothing: {alarm:?}")
+                        });
+                    }
+                    Alarm::KeysMissing(_) | Alarm::Returned { .. } => {}
+                    alarm => self.world.watch.check(Invariant::Equivocation, !calm, || {
+                        format!("{at} raised {alarm:?}, though all are honest")
+                    }),
+                }
+            }
+        }
+        let set_back = self.world.people.iter().any(|person| person.shaken);
+        if set_back {
+            return;
+        }
+        let truth = self.truth();
+        for (one, _) in truth.equivocations() {
+            let author = truth.op(&one).unwrap().author();
+            let at = self.world.at(&author);
+            self.world.watch.check(Invariant::Equivocation, accused.contains(&author), || {
+                format!("{at} signed two ops under one number unnoticed")
+            });
+        }
+    }
+}

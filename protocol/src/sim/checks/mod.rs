@@ -1,0 +1,109 @@
+//! What must hold once everything has come to rest.
+
+mod bounds;
+mod delivery;
+mod membership;
+mod secrets;
+
+use alloc::{collections::BTreeSet, vec::Vec};
+
+use super::{invariant::Failure, play::Sim};
+use crate::{group::GroupState, membership::OpSet};
+
+const MINUTE: u64 = 60_000;
+
+impl Sim {
+    /// Puts everything right, lets time pass, and checks all that can be checked.
+    pub fn conclude(&mut self) -> Result<(), Failure> {
+        self.put_right();
+        let members = self.members();
+        self.check_convergence(&members);
+        self.check_shuffled();
+        self.check_second_reading();
+        self.verdict()?;
+        self.check_probes();
+        self.verdict()?;
+        if !self.world.relay && !self.are_acquainted(&members) {
+            return self.verdict();
+        }
+        self.check_delivery(&members);
+        self.check_reports();
+        self.verdict()?;
+        self.check_bounds(&members);
+        self.verdict()?;
+        self.world.put_right = true;
+        self.check_liveness(&members);
+        self.verdict()?;
+        self.check_quiet();
+        self.verdict()?;
+        self.check_accusations();
+        self.check_encodings();
+        self.verdict()?;
+        self.check_shadows();
+        self.verdict()
+    }
+
+    /// Everybody is online, all lines stand, the relay serves, copies are off, and time passes.
+    fn put_right(&mut self) {
+        let copies = (0..self.world.people.len())
+            .filter(|at| self.world.people[*at].copy_of.is_some())
+            .filter(|at| self.world.people[*at].group.is_some());
+        for copy in copies.collect::<Vec<_>>() {
+            self.end_copy(copy);
+        }
+        self.world.reachable = true;
+        for person in &mut self.world.people {
+            person.reach = true;
+            person.online = person.copy_of.is_none();
+        }
+        let present = self.present();
+        for a in &present {
+            for b in present.iter().filter(|b| a < b) {
+                if self.world.is_linked(*a, *b) {
+                    self.world.cut(*a, *b);
+                }
+                self.world.link(*a, *b);
+            }
+        }
+        self.world.pass(70 * MINUTE);
+    }
+
+    /// Who is a member, as those who are agree.
+    pub(super) fn members(&self) -> Vec<usize> {
+        let truth = self.truth();
+        let active = self.active().into_iter();
+        active.filter(|at| truth.resolve().is_member(&self.world.id(*at))).collect()
+    }
+
+    /// Whether each takes each of the others for a member. Without a relay, whoever is gone may have
+    /// been the only one to know of both.
+    fn are_acquainted(&self, members: &[usize]) -> bool {
+        members.iter().all(|at| {
+            let group = self.world.member(*at);
+            members.iter().all(|other| group.is_member(&self.world.id(*other)))
+        })
+    }
+
+    /// All ops that anybody who takes itself for a member knows.
+    pub(super) fn truth(&self) -> OpSet {
+        let mut truth = self.world.member(0).op_set().clone();
+        for at in self.active() {
+            for op in self.world.member(at).op_set().iter() {
+                // All of it fits.
+                let _ = truth.insert(op.clone());
+            }
+        }
+        truth
+    }
+
+    /// Whether nobody has been set back, copied or hostile.
+    pub(super) fn is_calm(&self) -> bool {
+        self.world.people.iter().all(|person| !person.shaken && !person.hostile)
+    }
+
+    /// Who was removed, and kept what it had.
+    pub(super) fn removed(&self) -> BTreeSet<usize> {
+        let present = self.present().into_iter();
+        present.filter(|at| self.world.member(*at).state() == GroupState::Removed).collect()
+    }
+}

@@ -44,6 +44,7 @@ pub use link::Link;
 pub use node::{Node, NodeSetup};
 pub use relay::{Relay, port_of};
 pub use scan::{Forms, absent, files_below};
+pub use stored::copy_dir;
 pub use world::World;
 
 /// The longest that any step waits before it fails.

@@ -26,3 +26,18 @@ pub(crate) fn database_format(data_dir: &Path, change: impl FnOnce(i64) -> i64) 
     sql.pragma_update(None, "user_version", change(format)).expect("a new number");
     format
 }
+
+/// Copies a directory and all that is in it, with its rights, as a backup does.
+pub fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a directory");
+    for entry in fs::read_dir(from).expect("the directory").map(Result::unwrap) {
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            copy_dir(&from, &to);
+        } else if from.is_file() {
+            fs::copy(from, to).expect("a copy");
+        }
+    }
+    let rights = fs::metadata(from).expect("the directory").permissions();
+    fs::set_permissions(to, rights).expect("its rights");
+}

@@ -6,10 +6,11 @@
 //! POST GET /v1/groups/{ref}/invites     DELETE /v1/groups/{ref}/invites/{id}
 //! GET  /v1/groups/{ref}/requests        POST   /v1/groups/{ref}/requests/{member}/approve · deny
 //! POST GET /v1/groups/{ref}/messages    GET /v1/messages/{id}
-//! POST /v1/groups/{ref}/remove · promote · demote · readmit · retire · migrate · follow · leave · rotate
+//! POST /v1/groups/{ref}/remove · promote · demote · leave · rotate
+//! POST /v1/groups/{ref}/readmit · retire · migrate · follow
 //! POST /v1/join                         GET /v1/joins            GET /v1/joins/{id}
 //! GET  /v1/events?after=SEQ             server-sent events; without `after`, from now on
-//! GET  /v1/status                       POST /v1/down
+//! GET  /v1/status                       POST /v1/down            GET DELETE /v1/recovery
 //! ```
 //!
 //! `{ref}` is a group's exact name or an unambiguous prefix of its id, at least four digits; never
@@ -107,6 +108,7 @@ impl Api {
             .route("/v1/joins/{id}", get(joins::one))
             .route("/v1/events", get(events::follow))
             .route("/v1/status", get(node::status))
+            .route("/v1/recovery", get(node::recovery).delete(node::forget_recovery))
             .route("/v1/down", post(node::down))
             .layer(DefaultBodyLimit::max(BODY_MAX))
             .layer(middleware::map_response(refusal::dress))

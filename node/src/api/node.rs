@@ -5,11 +5,21 @@ use axum::{Json, extract::State};
 use super::{
     Api,
     refusal::Refusal,
-    types::{Done, Status, VERSION},
+    types::{Done, RecoveryView, Status, VERSION},
 };
 
 pub(super) async fn status(State(api): State<Api>) -> Result<Json<Status>, Refusal> {
     api.ask(|core, now| core.status(now)).await.map(Json)
+}
+
+pub(super) async fn recovery(State(api): State<Api>) -> Result<Json<RecoveryView>, Refusal> {
+    let code = api.ask(|core, _| Ok(core.recovery_code())).await?;
+    Ok(Json(RecoveryView { v: VERSION, code: code.map(|code| code.as_str().into()) }))
+}
+
+pub(super) async fn forget_recovery(State(api): State<Api>) -> Result<Json<Done>, Refusal> {
+    api.ask(|core, _| core.forget_recovery()).await?;
+    Ok(Json(Done { v: VERSION }))
 }
 
 pub(super) async fn down(State(api): State<Api>) -> Json<Done> {

@@ -13,7 +13,9 @@ pub use self::invites::{
     Requests,
 };
 
-pub use self::admins::{FollowMove, MigrateGroup, Move, RetireMember, Returned, VoidAct};
+pub use self::admins::{
+    FollowMove, MigrateGroup, Move, RecoveryView, RetireMember, Returned, VoidAct,
+};
 pub use self::view::{Adopted, Gap, Notice, NoticeKind};
 
 /// The version of everything here, `"v"` in each line and body.

@@ -14,6 +14,7 @@ mod init;
 mod input;
 mod invite;
 mod join;
+mod recovery;
 mod relay;
 mod send;
 mod show;
@@ -65,6 +66,7 @@ enum Command {
     Send(send::Send),
     Tail(tail::Tail),
     History(history::History),
+    Recovery(recovery::Recovery),
     Demo(demo::Demo),
     Bench(bench::Bench),
     Relay(relay::Relay),
@@ -120,6 +122,7 @@ impl Command {
             Self::Send(send) => or_interrupted(send.run(place)).await,
             Self::Tail(tail) => or_interrupted(tail.run(place)).await,
             Self::History(history) => or_interrupted(history.run(place)).await,
+            Self::Recovery(recovery) => or_interrupted(recovery.run(place)).await,
         }
     }
 }

@@ -41,8 +41,8 @@ use crate::api::{
     types::{
         ApiError, CreateGroup, CreateInvite, Done, ErrorBody, EventsAfter, FollowMove,
         GroupSummary, GroupView, Groups, InviteView, Invites, JoinRequest, JoinView, Joins,
-        Message, Messages, MigrateGroup, Page, RemoveMember, RequestView, Requests, RetireMember,
-        SendMessage, Status,
+        Message, Messages, MigrateGroup, Page, RecoveryView, RemoveMember, RequestView, Requests,
+        RetireMember, SendMessage, Status,
     },
 };
 
@@ -172,6 +172,16 @@ impl Client {
     /// Takes an admin's rights.
     pub async fn demote(&self, group: &str, member: &str) -> Result<GroupView, ClientError> {
         self.post(&at(group, "/demote"), &RemoveMember { member: member.into() }).await
+    }
+
+    /// This machine's recovery code.
+    pub async fn recovery(&self) -> Result<RecoveryView, ClientError> {
+        self.get("/v1/recovery").await
+    }
+
+    /// Has the node forget its recovery code.
+    pub async fn forget_recovery(&self) -> Result<Done, ClientError> {
+        self.ask(Method::DELETE, "/v1/recovery", Bytes::new()).await
     }
 
     /// Lets somebody in again, who was a member.

@@ -1,13 +1,17 @@
 //! Who is let back in, who is retired, and where a group moves.
 
+use std::sync::Arc;
+
 use protocol::{
+    endpoint::Endpoint,
     group::{Group, Successor},
     ids::{GroupId, MemberId, Timestamp},
     membership::{Kind, Op},
     recovery::RecoveryKey,
 };
+use zeroize::Zeroizing;
 
-use super::{Core, VerbError, membership::id_prefix, step::Step};
+use super::{Core, ENDPOINT, VerbError, membership::id_prefix, step::Step};
 use crate::{
     api::types::{GroupView, MemberRef, Move, Returned, VoidAct, What},
     store::{StoreError, rfc3339},
@@ -27,6 +31,22 @@ impl Core {
         let id = self.find_group(reference)?;
         let who = self.find_known(id, member)?;
         self.act(id, now, |group, step| group.readmit(step.cx(), who))
+    }
+
+    /// The code that retires this machine once it is lost, until it is forgotten here.
+    #[must_use]
+    pub fn recovery_code(&self) -> Option<Zeroizing<String>> {
+        self.me.recovery().map(RecoveryKey::code)
+    }
+
+    /// Forgets this machine's recovery code: from here on, whoever has the machine hasn't it.
+    pub fn forget_recovery(&mut self) -> Result<(), VerbError> {
+        let mut me = Endpoint::clone(&self.me);
+        if me.forget_recovery() {
+            self.store.transaction(|tx| tx.put_meta(ENDPOINT, &me.save()))?;
+            self.me = Arc::new(me);
+        }
+        Ok(())
     }
 
     /// Ends the membership of a lost machine, whose recovery code this is.

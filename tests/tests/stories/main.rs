@@ -14,6 +14,8 @@ mod direct_only;
 mod join_and_converse;
 mod leave;
 mod long_absence;
+mod lost_founder;
+mod moved_group;
 mod node_killed;
 mod offline_catch_up;
 mod paths;

@@ -1,8 +1,6 @@
 //! Somebody is locked out: nothing that follows can be read there, whatever was kept.
 
-use std::{fs, path::Path};
-
-use harness::{Node, Relay, World};
+use harness::{Node, Relay, World, copy_dir};
 use node::api::types::{GroupState, What};
 
 /// Ana, ben and eve, all in "tea". All are in "cake" too: what eve hears there afterwards shows
@@ -95,7 +93,7 @@ fn a_database_from_before_the_removal_opens_nothing_that_follows() {
     let [ana, ben, mut eve] = three(&world, &relay);
     eve.stop();
     let kept = world.dir().join("eve-kept");
-    copy(&eve.data_dir(), &kept);
+    copy_dir(&eve.data_dir(), &kept);
 
     ana.remove("tea", "eve");
     ben.until_people("tea", &["ana", "ben"]);
@@ -126,17 +124,4 @@ fn who_was_removed_and_is_invited_again_reads_on_from_there_only() {
     ana.send("tea", "all together again");
     eve.hears("tea", "all together again");
     has_nothing_of(&eve, "between ourselves");
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let (from, to) = (entry.path(), to.join(entry.file_name()));
-        if from.is_dir() {
-            copy(&from, &to);
-        } else if from.is_file() {
-            fs::copy(from, to).unwrap();
-        }
-    }
-    fs::set_permissions(to, fs::metadata(from).unwrap().permissions()).unwrap();
 }

@@ -41,6 +41,15 @@ pub struct Move {
     pub ready: bool,
 }
 
+/// This machine's recovery code.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct RecoveryView {
+    /// [`super::VERSION`].
+    pub v: u8,
+    /// The code; none where it was forgotten here.
+    pub code: Option<String>,
+}
+
 /// Body of `POST /v1/groups/{ref}/retire`.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct RetireMember {

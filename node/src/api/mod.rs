@@ -8,6 +8,8 @@
 //! POST GET /v1/groups/{ref}/messages    GET /v1/messages/{id}
 //! POST /v1/groups/{ref}/remove · promote · demote · leave · rotate
 //! POST /v1/groups/{ref}/readmit · retire · migrate · follow
+//! POST GET /v1/groups/{ref}/policy      POST /v1/groups/{ref}/share
+//! GET  /v1/groups/{ref}/audit?from&limit GET /v1/groups/{ref}/audit/verify
 //! POST /v1/join                         GET /v1/joins            GET /v1/joins/{id}
 //! GET  /v1/events?after=SEQ             server-sent events; without `after`, from now on
 //! GET  /v1/status                       POST /v1/down            GET DELETE /v1/recovery
@@ -16,6 +18,7 @@
 //! `{ref}` is a group's exact name or an unambiguous prefix of its id, at least four digits; never
 //! a guess. What is said stands in [`types`]; an error is always an [`types::ErrorBody`].
 
+pub mod conduct;
 mod events;
 mod groups;
 mod joins;
@@ -96,6 +99,10 @@ impl Api {
             .route("/v1/groups/{group}/follow", post(groups::follow))
             .route("/v1/groups/{group}/leave", post(groups::leave))
             .route("/v1/groups/{group}/rotate", post(groups::rotate))
+            .route("/v1/groups/{group}/policy", get(conduct::policy).post(conduct::set_policy))
+            .route("/v1/groups/{group}/share", post(conduct::share))
+            .route("/v1/groups/{group}/audit", get(conduct::audit))
+            .route("/v1/groups/{group}/audit/verify", get(conduct::verify))
             .route("/v1/groups/{group}/invites", post(groups::invite).get(groups::invites))
             .route("/v1/groups/{group}/invites/{id}", delete(groups::revoke))
             .route("/v1/groups/{group}/requests", get(groups::requests))

@@ -228,7 +228,7 @@ pub struct CreateGroup {
 }
 
 /// A group by id and name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupRef {
     /// Group id, 64 hexadecimal digits.
     pub id: String,
@@ -274,6 +274,9 @@ pub struct Message {
     /// Of a message in a stale view: whether it came when this node knew of the removal already.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub late: bool,
+    /// Who handed it on, where it did not come from its writer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_by: Option<MemberRef>,
     /// For this node's own messages: how far each member's copy is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delivery: Option<Delivery>,

@@ -4,6 +4,7 @@
 //! > and each wait names what it waits for. Secrets are never in arguments.
 
 mod args;
+mod audit;
 mod bench;
 mod demo;
 mod down;
@@ -67,6 +68,7 @@ enum Command {
     Tail(tail::Tail),
     History(history::History),
     Recovery(recovery::Recovery),
+    Audit(audit::Audit),
     Demo(demo::Demo),
     Bench(bench::Bench),
     Relay(relay::Relay),
@@ -121,6 +123,7 @@ impl Command {
             Self::Invite(invite) => or_interrupted(invite.run(place)).await,
             Self::Send(send) => or_interrupted(send.run(place)).await,
             Self::Tail(tail) => or_interrupted(tail.run(place)).await,
+            Self::Audit(audit) => or_interrupted(audit.run(place)).await,
             Self::History(history) => or_interrupted(history.run(place)).await,
             Self::Recovery(recovery) => or_interrupted(recovery.run(place)).await,
         }

@@ -190,9 +190,11 @@ impl Conversation {
             Class::Ok | Class::StaleView => "",
             Class::PostCut => " (written after its writer's removal: don't trust it)",
         };
+        let by = message.shared_by.as_ref().map(|by| format!(" (shared by {})", name(by)));
+        let by = by.unwrap_or_default();
         let clock = toned(Tone::Dim, &clock(&message.at));
         let name = toned(Tone::Bold, &name(&message.from));
-        data(format_args!("{clock} {name}: {}{doubt}", safe_lines(&message.text)))
+        data(format_args!("{clock} {name}: {}{by}{doubt}", safe_lines(&message.text)))
     }
 
     /// Shows something that happened.

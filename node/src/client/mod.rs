@@ -18,6 +18,7 @@
 //! # }
 //! ```
 
+mod conduct;
 mod events;
 mod sse;
 

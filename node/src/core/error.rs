@@ -86,6 +86,20 @@ pub enum VerbError {
         /// The name.
         name: String,
     },
+    /// A time in the policy that can't be.
+    #[error(
+        "--evict-after is 1 hour to 10 years, --rotate-on-disconnect 10 seconds to 30 days; 0s is off"
+    )]
+    BadTime,
+    /// The policy forbids it.
+    #[error("this group does not share history")]
+    NoSharing,
+    /// Nothing can be sealed now.
+    #[error("not now: {reason}")]
+    NotNow {
+        /// What is waited for.
+        reason: String,
+    },
     /// Nothing to send.
     #[error("the message is empty")]
     EmptyMessage,
@@ -231,6 +245,9 @@ impl VerbError {
             Self::RemoveSelf => "remove-self",
             Self::BadName => "bad-name",
             Self::NameTaken { .. } => "name-taken",
+            Self::BadTime => "bad-time",
+            Self::NoSharing => "no-sharing",
+            Self::NotNow { .. } => "not-now",
             Self::EmptyMessage => "empty-message",
             Self::MessageTooLong { .. } => "message-too-long",
             Self::QueueFull { .. } => "queue-full",
@@ -275,6 +292,9 @@ impl VerbError {
             Self::TargetIsSenior => "Ask a more senior admin, or found a new group.",
             Self::RemoveSelf => "`wattle group leave GROUP` leaves it.",
             Self::BadName | Self::NameTaken { .. } => "Choose another name.",
+            Self::BadTime => "Choose another time.",
+            Self::NoSharing => "An admin allows it: `wattle group policy GROUP --history share`.",
+            Self::NotNow { .. } => "`wattle status` says what is waited for.",
             Self::EmptyMessage => "Write something after the group's name.",
             Self::MessageTooLong { .. } => "Send it in parts.",
             Self::QueueFull { .. } => "`wattle status` says what they wait for.",
@@ -315,6 +335,7 @@ impl VerbError {
             Self::BadName
             | Self::NameTaken { .. }
             | Self::EmptyMessage
+            | Self::BadTime
             | Self::MessageTooLong { .. }
             | Self::BadUses { .. }
             | Self::BadExpiry { .. }
@@ -323,6 +344,7 @@ impl VerbError {
             | Self::Recovery(_)
             | Self::CodeTooLong => 2,
             Self::NotAMember
+            | Self::NoSharing
             | Self::NotAnAdmin
             | Self::TargetIsSenior
             | Self::WrongRecovery
@@ -330,7 +352,11 @@ impl VerbError {
             | Self::Expired
             | Self::NotAdmitted { .. }
             | Self::AlreadyMember { .. } => 5,
-            Self::NoWay | Self::NoTopic | Self::Behind | Self::NotReady(_) => 4,
+            Self::NoWay
+            | Self::NotNow { .. }
+            | Self::NoTopic
+            | Self::Behind
+            | Self::NotReady(_) => 4,
             Self::QueueFull { .. } | Self::Full => 9,
             Self::Store(_) => 1,
         }

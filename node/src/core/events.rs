@@ -28,7 +28,8 @@ impl Step<'_> {
         use group::Event;
         let id = group.id();
         match event {
-            Event::Message(received) => self.received(group, &received),
+            Event::Message(received) => self.received(group, &received, None),
+            Event::Shared { by, message } => self.received(group, &message, Some(by)),
             Event::Reclassed { chain, from, until, class } => {
                 let class = class_of(&class);
                 let messages = self.tx.reclass(id, chain, from..until, class)?;
@@ -189,11 +190,18 @@ impl Step<'_> {
         self.emit(group, What::Message { message: Box::new(message) })
     }
 
-    fn received(&mut self, group: &Group, received: &group::Received) -> Result<(), StoreError> {
+    fn received(
+        &mut self,
+        group: &Group,
+        received: &group::Received,
+        shared_by: Option<MemberId>,
+    ) -> Result<(), StoreError> {
         if received.kind != TEXT {
             return Ok(());
         }
-        self.named(group, received.from)?;
+        for member in [Some(received.from), shared_by].into_iter().flatten() {
+            self.named(group, member)?;
+        }
         let new = NewMessage {
             group: group.id(),
             id: random(self.rng),
@@ -204,6 +212,8 @@ impl Step<'_> {
             chain: received.chain,
             index: received.index,
             message: received.id,
+            signed: &received.signed,
+            shared_by,
         };
         match self.tx.put_message(&new)? {
             Some(seq) => self.show(seq),

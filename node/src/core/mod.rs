@@ -11,6 +11,7 @@
 
 mod admins;
 mod asking;
+pub mod conduct;
 mod effect;
 mod error;
 mod events;

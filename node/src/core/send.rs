@@ -92,6 +92,7 @@ impl Core {
                             message: sent.id,
                             at: sent.at,
                             recipients: &sent.recipients,
+                            signed: &sent.signed,
                         })?;
                         step.settle(group)?;
                         step.delivery(queued.seq)?;

@@ -2,7 +2,10 @@
 
 use std::ops::Range;
 
-use protocol::ids::{ChainId, GroupId, MemberId, MessageId, Timestamp};
+use protocol::{
+    group::SignedContent,
+    ids::{ChainId, GroupId, MemberId, MessageId, Timestamp},
+};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
@@ -32,6 +35,10 @@ pub struct NewMessage<'a> {
     pub index: u32,
     /// Its id in the group.
     pub message: MessageId,
+    /// What its author signed.
+    pub signed: &'a SignedContent,
+    /// Who handed it on, where it did not come from its author.
+    pub shared_by: Option<MemberId>,
 }
 
 /// What sealing made of a queued message.
@@ -48,6 +55,8 @@ pub struct Sealing<'a> {
     pub at: Timestamp,
     /// To whom, without this node's own member.
     pub recipients: &'a [MemberId],
+    /// What was signed.
+    pub signed: &'a SignedContent,
 }
 
 /// A message that waits to be sealed.
@@ -61,8 +70,9 @@ pub struct Queued {
 /// What a message's row and its names say, before its delivery is looked up.
 const COLUMNS: &str = "
 SELECT m.seq, m.id, m.grp, g.name, m.sender, coalesce(n.name, ''), m.mine, m.text, m.at, m.class,
-       m.chain IS NOT NULL, m.stored
-FROM messages m JOIN groups g ON g.id = m.grp LEFT JOIN names n ON n.member = m.sender ";
+       m.chain IS NOT NULL, m.stored, m.shared_by, coalesce(s.name, '')
+FROM messages m JOIN groups g ON g.id = m.grp LEFT JOIN names n ON n.member = m.sender
+LEFT JOIN names s ON s.member = m.shared_by ";
 
 impl Tx<'_> {
     /// Queues an own message; gives its place in the history.
@@ -111,8 +121,17 @@ impl Tx<'_> {
     pub fn seal_message(&self, sealing: &Sealing<'_>) -> Result<(), StoreError> {
         let seq = int(sealing.seq);
         self.sql.execute(
-            "UPDATE messages SET chain = ?2, idx = ?3, msg = ?4, at = ?5 WHERE seq = ?1",
-            params![seq, sealing.chain.0, sealing.index, sealing.message.0, int(sealing.at.0)],
+            "UPDATE messages SET chain = ?2, idx = ?3, msg = ?4, at = ?5, content = ?6, signature = ?7
+             WHERE seq = ?1",
+            params![
+                seq,
+                sealing.chain.0,
+                sealing.index,
+                sealing.message.0,
+                int(sealing.at.0),
+                sealing.signed.content,
+                sealing.signed.signature.0
+            ],
         )?;
         self.sql.execute("DELETE FROM queue WHERE seq = ?1", [seq])?;
         for member in sealing.recipients {
@@ -127,8 +146,9 @@ impl Tx<'_> {
     /// Enters a received message; `None` where its place in the chain is taken already.
     pub fn put_message(&self, new: &NewMessage<'_>) -> Result<Option<u64>, StoreError> {
         let rows = self.sql.execute(
-            "INSERT OR IGNORE INTO messages(id, grp, sender, mine, text, at, class, chain, idx, msg)
-             VALUES (?1, ?2, ?3, 0, ?4, ?5, ?6, ?7, ?8, ?9)",
+            "INSERT OR IGNORE INTO messages
+               (id, grp, sender, mine, text, at, class, chain, idx, msg, content, signature, shared_by)
+             VALUES (?1, ?2, ?3, 0, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
             params![
                 new.id,
                 new.group.0,
@@ -138,7 +158,10 @@ impl Tx<'_> {
                 class_number(new.class),
                 new.chain.0,
                 new.index,
-                new.message.0
+                new.message.0,
+                new.signed.content,
+                new.signed.signature.0,
+                new.shared_by.map(|member| member.0)
             ],
         )?;
         Ok((rows == 1).then(|| uint(self.sql.last_insert_rowid())))
@@ -275,6 +298,7 @@ fn raw(row: &Row<'_>) -> rusqlite::Result<Raw> {
     let (id, group, sender): ([u8; 16], [u8; 32], [u8; 32]) =
         (row.get(1)?, row.get(2)?, row.get(4)?);
     let at: i64 = row.get(8)?;
+    let (shared_by, by_name): (Option<[u8; 32]>, String) = (row.get(12)?, row.get(13)?);
     Ok(Raw {
         message: Message {
             v: VERSION,
@@ -287,6 +311,7 @@ fn raw(row: &Row<'_>) -> rusqlite::Result<Raw> {
             at: rfc3339(Timestamp(uint(at))),
             class: class_of(row.get(9)?),
             late: row.get::<_, u8>(9)? == class_number(Class::StaleView),
+            shared_by: shared_by.map(|id| MemberRef { id: hex(&id), name: by_name }),
             delivery: None,
         },
         sealed: row.get(10)?,

@@ -11,6 +11,7 @@
 mod audit;
 mod events;
 mod groups;
+mod history;
 mod invites;
 mod key;
 mod messages;

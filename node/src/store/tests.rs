@@ -41,6 +41,11 @@ fn error(result: Result<Store, StoreError>) -> StoreError {
     }
 }
 
+static SIGNED: protocol::group::SignedContent = protocol::group::SignedContent {
+    content: Vec::new(),
+    signature: protocol::sign::Signature([0; 64]),
+};
+
 fn received(index: u32, text: &str) -> NewMessage<'_> {
     NewMessage {
         group: GROUP,
@@ -52,6 +57,8 @@ fn received(index: u32, text: &str) -> NewMessage<'_> {
         chain: ChainId([7; 16]),
         index,
         message: MessageId([u8::try_from(index).unwrap(); 16]),
+        signed: &SIGNED,
+        shared_by: None,
     }
 }
 
@@ -226,7 +233,15 @@ fn a_queued_message_keeps_its_id_and_place_while_it_gets_further() {
     store
         .transaction(|tx| {
             assert_eq!(tx.next_queued(GROUP)?.unwrap().seq, seq);
-            tx.seal_message(&Sealing { seq, chain, index: 4, message, at: NOW, recipients: &[BOB] })
+            tx.seal_message(&Sealing {
+                seq,
+                chain,
+                index: 4,
+                message,
+                at: NOW,
+                recipients: &[BOB],
+                signed: &SIGNED,
+            })
         })
         .unwrap();
     let sealed = delivery(&reader);

@@ -268,6 +268,35 @@ impl Fact {
         self.parts().0
     }
 
+    /// A word for what happened.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Checkpoint(_) => "checkpoint",
+            Self::Began(_) => "began",
+            Self::Handshake(_) => "handshake",
+            Self::Certificate { .. } => "certificate",
+            Self::ChainMade { .. } => "chain-made",
+            Self::ChainOpened { .. } => "chain-opened",
+            Self::ChainClosed { .. } => "chain-closed",
+            Self::SlotFailed { .. } => "slot-failed",
+            Self::SlotRefused { .. } => "slot-refused",
+            Self::OpAccepted { .. } => "op-accepted",
+            Self::OpVoid { .. } => "op-void",
+            Self::RemovalCut { .. } => "removal-cut",
+            Self::InviteCreated { .. } => "invite-created",
+            Self::InviteUsed { .. } => "invite-used",
+            Self::InviteRevoked(_) => "invite-revoked",
+            Self::Equivocation(_) => "equivocation",
+            Self::Clone(_) => "clone",
+            Self::Rollback => "rollback",
+            Self::Rekey(_) => "rekey",
+            Self::Verified { .. } => "verified",
+            Self::HistoryShared { .. } => "history-shared",
+            Self::Other { .. } => "other",
+        }
+    }
+
     /// Its number and its arguments: one CBOR array.
     pub(super) fn parts(&self) -> (u8, Vec<u8>) {
         if let Self::Other { event, args } = self {

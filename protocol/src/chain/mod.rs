@@ -21,6 +21,7 @@ use alloc::vec::Vec;
 use minicbor::{Decode, Encode};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+pub(crate) use self::receive::signed_content;
 pub use self::{
     receive::{Opened, ReceiveChain, ReceiveError},
     send::{Draft, SealError, SealedMessage, SendChain},

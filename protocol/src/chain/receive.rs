@@ -10,6 +10,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::{ChainKey, Content, content_hash, message_id, statement};
 use crate::{
+    bundle::chain_id,
     codec,
     envelope::{self, BodyKey},
     ids::{ChainId, GroupId, MessageId},
@@ -86,6 +87,30 @@ impl Drop for Stored {
     }
 }
 
+/// What a chain's message says, its id and its hash, where `public`, the chain's key, signed it in
+/// this context.
+pub(crate) fn signed_content(
+    group: &GroupId,
+    context: &[u8; 32],
+    public: &[u8; 32],
+    index: u32,
+    content: &[u8],
+    signature: &Signature,
+) -> Result<(MessageId, [u8; 32], Content), ReceiveError> {
+    if index >= CHAIN_MESSAGES {
+        return Err(ReceiveError::BeyondEnd(index));
+    }
+    let hash = content_hash(content);
+    let statement = statement(group, context, index, &hash);
+    verify(public, Context::Message, &[&statement], signature).map_err(|_| ReceiveError::Forged)?;
+    let id = message_id(group, &chain_id(context), index, content);
+    let content: Content = codec::decode(content).map_err(|_| ReceiveError::Forged)?;
+    if content.heads.len() > MESSAGE_HEADS {
+        return Err(ReceiveError::Forged);
+    }
+    Ok((id, hash, content))
+}
+
 impl ReceiveChain {
     /// The chain that grows from `seed`; `public` is the key that signs its messages.
     pub(crate) fn new(seed: &[u8; 32], context: [u8; 32], public: [u8; 32]) -> Self {
@@ -96,7 +121,7 @@ impl ReceiveChain {
     /// Its id.
     #[must_use]
     pub fn id(&self) -> ChainId {
-        super::super::bundle::chain_id(&self.context)
+        chain_id(&self.context)
     }
 
     /// One more than the highest index that was opened.
@@ -138,15 +163,9 @@ impl ReceiveChain {
         let carried =
             envelope::open(bytes, &BodyKey::new(*key)).map_err(|_| ReceiveError::Forged)?;
         let (content, signature) = carried.split_last_chunk::<64>().ok_or(ReceiveError::Forged)?;
-        let (hash, signature) = (content_hash(content), Signature(*signature));
-        let statement = statement(group, &self.context, index, &hash);
-        verify(&self.public, Context::Message, &[&statement], &signature)
-            .map_err(|_| ReceiveError::Forged)?;
-        let id = message_id(group, &self.id(), index, content);
-        let content: Content = codec::decode(content).map_err(|_| ReceiveError::Forged)?;
-        if content.heads.len() > MESSAGE_HEADS {
-            return Err(ReceiveError::Forged);
-        }
+        let signature = Signature(*signature);
+        let (id, hash, content) =
+            signed_content(group, &self.context, &self.public, index, content, &signature)?;
         Ok((Opened { id, content, hash, signature }, after))
     }
 

@@ -49,6 +49,8 @@ pub struct SealedMessage {
     pub index: u32,
     /// The hash of its content, which its signature is over.
     pub hash: [u8; 32],
+    /// Its content.
+    pub content: Vec<u8>,
     /// Its signature, by the chain's key.
     pub signature: Signature,
 }
@@ -142,6 +144,6 @@ impl SendChain {
         self.key = next;
         self.count += 1;
         self.last = Some(id);
-        Ok(SealedMessage { envelopes, id, index, hash, signature })
+        Ok(SealedMessage { envelopes, id, index, hash, content, signature })
     }
 }

@@ -18,6 +18,7 @@ mod desync;
 mod epochs;
 mod error;
 mod gaps;
+mod history;
 mod holds;
 mod inbox;
 mod joining;
@@ -28,6 +29,7 @@ mod moving;
 mod nacks;
 mod notices;
 mod output;
+mod pairs;
 mod people;
 #[cfg(any(test, feature = "sim"))]
 pub(crate) mod probe;
@@ -86,9 +88,11 @@ pub use self::{
     audit::Anchor,
     classes::class_of,
     error::*,
+    history::{HISTORY, ShareError, Shared, SignedRecord},
     holds::Hold,
     moving::{MOVE, Successor},
     output::*,
+    pairs::the_one_that_stays,
 };
 #[cfg(test)]
 use crate::sim::world;
@@ -402,6 +406,8 @@ mod onward;
 mod posts;
 #[cfg(test)]
 mod restores;
+#[cfg(test)]
+mod retold;
 #[cfg(test)]
 mod silence;
 #[cfg(test)]

@@ -7,6 +7,7 @@ use crate::{
     ids::{ChainId, LogId, MemberId, MessageId, OpId, Timestamp},
     membership::AdmitMode,
     relay_log::LogKeys,
+    sign::Signature,
 };
 
 /// Work for the node, in order. None of it may be carried out before the state that made it is
@@ -71,6 +72,13 @@ pub enum Event {
         until: u32,
         /// The class.
         class: Class,
+    },
+    /// A member handed on a message of somebody's that this node has not read itself.
+    Shared {
+        /// Who handed it on.
+        by: MemberId,
+        /// The message, with its own author and time.
+        message: Received,
     },
     /// Somebody was admitted.
     Joined {
@@ -297,6 +305,17 @@ pub struct Received {
     pub lamport: u64,
     /// How late or doubtful it is.
     pub class: Class,
+    /// What its author signed.
+    pub signed: SignedContent,
+}
+
+/// A message's content as it was signed, to be kept by whoever may share it some day.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedContent {
+    /// The whole content: CBOR.
+    pub content: Vec<u8>,
+    /// Its signature by the chain's key.
+    pub signature: Signature,
 }
 
 /// How late or doubtful a message is (docs/spec/consistency.md).
@@ -325,6 +344,8 @@ pub struct Sent {
     pub at: Timestamp,
     /// To whom it is sealed, the sender left out.
     pub recipients: Vec<MemberId>,
+    /// What was signed.
+    pub signed: SignedContent,
 }
 
 /// One member, as this group shows it.

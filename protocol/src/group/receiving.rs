@@ -8,10 +8,12 @@ use alloc::{
 use rand_core::CryptoRng;
 
 use super::{
-    Alarm, Cx, EnvelopeError, Event, Group, GroupState, Output, Received, Source, Timer,
+    Alarm, Cx, EnvelopeError, Event, Group, GroupState, Output, Received, SignedContent, Source,
+    Timer,
     classes::Classes,
     control::{Asked, Said},
     gaps::Lacking,
+    history::HISTORY,
     moving::MOVE,
     nacks::Waits,
     notices::Learnt,
@@ -21,6 +23,7 @@ use super::{
 use crate::{
     bundle::{self, OpenError, SLOTS_PER_PAGE, SignedHead},
     chain::{HeadRef, ReceiveChain, ReceiveError},
+    codec,
     envelope::{self, CONTROL, Header},
     evidence::Notice,
     gossip::Origin,
@@ -279,6 +282,7 @@ impl Group {
             &opened,
         );
         self.heard_of(cx.now, from, cx.now);
+        let signature = opened.signature;
         let content = opened.content;
         self.lamport = self.lamport.max(content.lamport.min(self.lamport + LAMPORT_LEAP));
         self.follow(HeadRef { chain: header.chain, index: header.index, id: opened.id });
@@ -290,7 +294,11 @@ impl Group {
         self.out.push_back(Output::Archive { chain, index, envelope: bytes.into() });
         if content.kind == MOVE {
             self.take_part(cx, from, &class, &content.payload);
+        } else if content.kind == HISTORY {
+            self.take_history(cx, chain, &class, &content.payload);
         } else {
+            // A content has one encoding, which is what was signed.
+            let signed = SignedContent { content: codec::encode(&content), signature };
             self.out.push_back(Output::Event(Event::Message(Received {
                 id: opened.id,
                 chain,
@@ -301,6 +309,7 @@ impl Group {
                 at: content.at,
                 lamport: content.lamport,
                 class,
+                signed,
             })));
         }
         self.note_gaps(cx.now, from, chain, index, &content.heads);

@@ -9,6 +9,7 @@ use rand_core::CryptoRng;
 
 use super::{
     ChainState, Cx, Entry, Event, Group, GroupState, NotReady, Output, SendError, Sent,
+    SignedContent,
     classes::Classes,
     nacks::Repairs,
     records::Key,
@@ -161,7 +162,8 @@ impl Group {
         }
         let recipients =
             roster.members().iter().filter(|member| **member != self.me).copied().collect();
-        Ok(Sent { id: sealed.id, chain: id, index, lamport, at: cx.now, recipients })
+        let signed = SignedContent { content: sealed.content, signature: sealed.signature };
+        Ok(Sent { id: sealed.id, chain: id, index, lamport, at: cx.now, recipients, signed })
     }
 
     /// Makes a new chain, publishes its bundle under these topics, and hands `topic` over in it.

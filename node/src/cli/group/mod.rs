@@ -5,11 +5,13 @@ mod follow;
 mod leave;
 mod list;
 mod migrate;
+mod policy;
 mod promote;
 mod readmit;
 mod remove;
 mod retire;
 mod rotate;
+mod share_history;
 mod show;
 
 use clap::Subcommand;
@@ -40,6 +42,8 @@ enum Command {
     Follow(follow::Follow),
     Leave(leave::Leave),
     Rotate(rotate::Rotate),
+    Policy(policy::Policy),
+    ShareHistory(share_history::ShareHistory),
 }
 
 impl Group {
@@ -57,6 +61,8 @@ impl Group {
             Command::Follow(follow) => follow.run(place).await,
             Command::Leave(leave) => leave.run(place).await,
             Command::Rotate(rotate) => rotate.run(place).await,
+            Command::Policy(policy) => policy.run(place).await,
+            Command::ShareHistory(share) => share.run(place).await,
         }
     }
 }

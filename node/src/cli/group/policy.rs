@@ -1,0 +1,81 @@
+//! `wattle group policy`.
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+use node::api::conduct::{PolicyView, SetPolicy};
+
+use crate::cli::{Place, args, exit, exit::Exit, show};
+
+/// Show or change what a group's admins agree on
+///
+/// Without a change it prints the policy. Only admins may change it; `0s` turns a time off.
+#[derive(clap::Args)]
+#[command(after_help = exit::help(&[
+    "wattle group policy ops",
+    "wattle group policy ops --evict-after 30d --history share",
+]))]
+pub struct Policy {
+    /// The group's name, or the first digits of its id
+    #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    group: String,
+    /// Remove who was away this long: 30d; an admin's node does it
+    #[arg(long, value_name = "TIME", value_parser = args::duration)]
+    evict_after: Option<Duration>,
+    /// Make new keys when a member was lost this long: 10m
+    #[arg(long, value_name = "TIME", value_parser = args::duration)]
+    rotate_on_disconnect: Option<Duration>,
+    /// Whether members may share history with those who came later
+    #[arg(long, value_enum)]
+    history: Option<Sharing>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Sharing {
+    /// They may
+    Share,
+    /// Nobody may
+    None,
+}
+
+impl Policy {
+    pub async fn run(self, place: &Place) -> anyhow::Result<Exit> {
+        let change = SetPolicy {
+            evict_after: self.evict_after.map(|time| time.as_secs()),
+            rotate_on_disconnect: self.rotate_on_disconnect.map(|time| time.as_secs()),
+            share_history: self.history.map(|sharing| matches!(sharing, Sharing::Share)),
+        };
+        let client = place.client().await?;
+        let policy = if change == SetPolicy::default() {
+            client.policy(&self.group).await?
+        } else {
+            client.set_policy(&self.group, &change).await?
+        };
+        if place.json {
+            show::json(&policy)?;
+            return Ok(Exit::Done);
+        }
+        print(&policy)?;
+        show::next(format_args!("wattle group show {}", show::word(&self.group)));
+        Ok(Exit::Done)
+    }
+}
+
+fn print(policy: &PolicyView) -> std::io::Result<()> {
+    let after = |seconds: Option<u64>| seconds.map_or("never".into(), span);
+    show::data(format_args!("removed for being away  {}", after(policy.evict_after)))?;
+    show::data(format_args!("new keys after a loss   {}", after(policy.rotate_on_disconnect)))?;
+    let history = if policy.share_history { "members may share it" } else { "not shared" };
+    show::data(format_args!("history                 {history}"))?;
+    if policy.pair {
+        show::data("a conversation of two: new keys at each turn")?;
+    }
+    Ok(())
+}
+
+/// A span as one would write it.
+fn span(seconds: u64) -> String {
+    let units = [(86_400, "d"), (3_600, "h"), (60, "m")];
+    let unit = units.iter().find(|(unit, _)| seconds >= *unit && seconds.is_multiple_of(*unit));
+    unit.map_or_else(|| format!("{seconds}s"), |(unit, name)| format!("{}{name}", seconds / unit))
+}

@@ -1,0 +1,47 @@
+//! Policy, shared history, audit.
+
+use super::{Client, ClientError, at};
+use crate::api::conduct::{
+    AuditPage, AuditReport, PolicyView, SetPolicy, ShareHistory, SharedHistory,
+};
+
+impl Client {
+    /// A group's policy.
+    pub async fn policy(&self, group: &str) -> Result<PolicyView, ClientError> {
+        self.get(&at(group, "/policy")).await
+    }
+
+    /// Changes a group's policy.
+    pub async fn set_policy(
+        &self,
+        group: &str,
+        change: &SetPolicy,
+    ) -> Result<PolicyView, ClientError> {
+        self.post(&at(group, "/policy"), change).await
+    }
+
+    /// Shares the last messages with all members of this moment.
+    pub async fn share_history(
+        &self,
+        group: &str,
+        last: u32,
+    ) -> Result<SharedHistory, ClientError> {
+        self.post(&at(group, "/share"), &ShareHistory { last }).await
+    }
+
+    /// Entries of a group's audit log: from this one on, or the last ones.
+    pub async fn audit(
+        &self,
+        group: &str,
+        from: Option<u64>,
+        limit: u32,
+    ) -> Result<AuditPage, ClientError> {
+        let from = from.map_or_else(String::new, |from| format!("&from={from}"));
+        self.get(&at(group, &format!("/audit?limit={limit}{from}"))).await
+    }
+
+    /// Whether a group's audit log is whole.
+    pub async fn verify_audit(&self, group: &str) -> Result<AuditReport, ClientError> {
+        self.get(&at(group, "/audit/verify")).await
+    }
+}

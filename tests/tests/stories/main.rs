@@ -22,5 +22,6 @@ mod paths;
 mod relay_killed;
 mod relay_only;
 mod removed_member;
+mod two_admins;
 mod upgrade;
 mod who_comes_in;

@@ -8,6 +8,9 @@
 //! from then on slots are *ratchet* slots under that epoch. Both directions are independent.
 //! docs/spec/rotation.md.
 
+#[cfg(test)]
+mod lossy;
+
 use alloc::vec::Vec;
 
 use minicbor::{Decode, Encode};

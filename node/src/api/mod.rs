@@ -13,6 +13,8 @@
 //! POST /v1/join                         GET /v1/joins            GET /v1/joins/{id}
 //! GET  /v1/events?after=SEQ             server-sent events; without `after`, from now on
 //! GET  /v1/status                       POST /v1/down            GET DELETE /v1/recovery
+//! GET  /v1/machines                     POST /v1/machines/add · remove
+//! GET  /v1/status                       POST /v1/down
 //! ```
 //!
 //! `{ref}` is a group's exact name or an unambiguous prefix of its id, at least four digits; never
@@ -114,6 +116,9 @@ impl Api {
             .route("/v1/joins", get(joins::list))
             .route("/v1/joins/{id}", get(joins::one))
             .route("/v1/events", get(events::follow))
+            .route("/v1/machines", get(node::machines))
+            .route("/v1/machines/add", post(node::add_machine))
+            .route("/v1/machines/remove", post(node::remove_machine))
             .route("/v1/status", get(node::status))
             .route("/v1/recovery", get(node::recovery).delete(node::forget_recovery))
             .route("/v1/down", post(node::down))

@@ -3,9 +3,9 @@
 use axum::{Json, extract::State};
 
 use super::{
-    Api,
+    Api, Body,
     refusal::Refusal,
-    types::{Done, RecoveryView, Status, VERSION},
+    types::{Done, Machines, NameMachine, RecoveryView, Status, VERSION},
 };
 
 pub(super) async fn status(State(api): State<Api>) -> Result<Json<Status>, Refusal> {
@@ -25,4 +25,22 @@ pub(super) async fn forget_recovery(State(api): State<Api>) -> Result<Json<Done>
 pub(super) async fn down(State(api): State<Api>) -> Json<Done> {
     api.down.notify_one();
     Json(Done { v: VERSION })
+}
+
+pub(super) async fn machines(State(api): State<Api>) -> Result<Json<Machines>, Refusal> {
+    api.ask(|core, _| core.machines()).await.map(Json)
+}
+
+pub(super) async fn add_machine(
+    State(api): State<Api>,
+    Body(asked): Body<NameMachine>,
+) -> Result<Json<Machines>, Refusal> {
+    api.ask(move |core, now| core.add_machine(&asked.machine, now)).await.map(Json)
+}
+
+pub(super) async fn remove_machine(
+    State(api): State<Api>,
+    Body(asked): Body<NameMachine>,
+) -> Result<Json<Machines>, Refusal> {
+    api.ask(move |core, now| core.remove_machine(&asked.machine, now)).await.map(Json)
 }

@@ -1,6 +1,7 @@
 //! What the local API says, in JSON: one set of types for the node, the command line, tests and
 //! bots. Ids are strings (lower-case hexadecimal), times RFC 3339 in UTC.
 
+mod own;
 mod view;
 
 mod admins;
@@ -16,7 +17,10 @@ pub use self::invites::{
 pub use self::admins::{
     FollowMove, MigrateGroup, Move, RecoveryView, RetireMember, Returned, VoidAct,
 };
-pub use self::view::{Adopted, Gap, Notice, NoticeKind};
+pub use self::{
+    own::{Machine, Machines, NameMachine},
+    view::{Adopted, Gap, Notice, NoticeKind},
+};
 
 /// The version of everything here, `"v"` in each line and body.
 pub const VERSION: u8 = 1;
@@ -206,6 +210,10 @@ pub struct Person {
     /// this node's own member.
     #[serde(default)]
     pub pair: String,
+    /// The identities of the same person's other machines in this group: each of them names each
+    /// other one.
+    #[serde(default)]
+    pub machines: Vec<String>,
 }
 
 /// Rights in a group.

@@ -15,6 +15,7 @@ mod init;
 mod input;
 mod invite;
 mod join;
+mod machine;
 mod recovery;
 mod relay;
 mod send;
@@ -70,6 +71,7 @@ enum Command {
     Recovery(recovery::Recovery),
     Audit(audit::Audit),
     Demo(demo::Demo),
+    Machine(machine::Arguments),
     Bench(bench::Bench),
     Relay(relay::Relay),
 }
@@ -124,6 +126,7 @@ impl Command {
             Self::Send(send) => or_interrupted(send.run(place)).await,
             Self::Tail(tail) => or_interrupted(tail.run(place)).await,
             Self::Audit(audit) => or_interrupted(audit.run(place)).await,
+            Self::Machine(machine) => or_interrupted(machine.run(place)).await,
             Self::History(history) => or_interrupted(history.run(place)).await,
             Self::Recovery(recovery) => or_interrupted(recovery.run(place)).await,
         }

@@ -42,8 +42,8 @@ use crate::api::{
     types::{
         ApiError, CreateGroup, CreateInvite, Done, ErrorBody, EventsAfter, FollowMove,
         GroupSummary, GroupView, Groups, InviteView, Invites, JoinRequest, JoinView, Joins,
-        Message, Messages, MigrateGroup, Page, RecoveryView, RemoveMember, RequestView, Requests,
-        RetireMember, SendMessage, Status,
+        Machines, Message, Messages, MigrateGroup, NameMachine, Page, RecoveryView, RemoveMember,
+        RequestView, Requests, RetireMember, SendMessage, Status,
     },
 };
 
@@ -87,6 +87,21 @@ impl Client {
     /// How the node stands.
     pub async fn status(&self) -> Result<Status, ClientError> {
         self.get("/v1/status").await
+    }
+
+    /// This machine and those that it names.
+    pub async fn machines(&self) -> Result<Machines, ClientError> {
+        self.get("/v1/machines").await
+    }
+
+    /// Names another machine of the same person, by its whole identity.
+    pub async fn add_machine(&self, machine: &str) -> Result<Machines, ClientError> {
+        self.post("/v1/machines/add", &NameMachine { machine: machine.into() }).await
+    }
+
+    /// Names a machine no more.
+    pub async fn remove_machine(&self, machine: &str) -> Result<Machines, ClientError> {
+        self.post("/v1/machines/remove", &NameMachine { machine: machine.into() }).await
     }
 
     /// Makes a group.

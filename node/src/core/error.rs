@@ -171,6 +171,15 @@ pub enum VerbError {
     /// Nothing can be sealed now.
     #[error(transparent)]
     NotReady(NotReady),
+    /// No identity.
+    #[error("\"{asked}\" is no identity: that has 64 digits")]
+    NoIdentity {
+        /// What was asked for.
+        asked: String,
+    },
+    /// Machines that can't stand on a card.
+    #[error(transparent)]
+    Machines(#[from] endpoint::BadMachines),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -270,6 +279,8 @@ impl VerbError {
             Self::NoSuchMove => "no-such-move",
             Self::Moved => "group-moved",
             Self::NotReady(_) => "not-ready",
+            Self::NoIdentity { .. } => "no-identity",
+            Self::Machines(_) => "bad-machines",
             Self::Store(_) => "store",
         }
     }
@@ -316,6 +327,9 @@ impl VerbError {
             Self::WrongRecovery => "Each group that the lost machine was in needs it once.",
             Self::NoSuchMove | Self::Moved => "`wattle group show GROUP` says where it has moved.",
             Self::NotReady(_) => "`wattle status` says what it waits for.",
+            Self::NoIdentity { .. } | Self::Machines(_) => {
+                "`wattle machine`, on the other machine, shows its identity."
+            }
             Self::Store(_) => "Look at the data directory's disk; nothing was changed.",
         }
     }
@@ -342,6 +356,8 @@ impl VerbError {
             | Self::RemoveSelf
             | Self::Code(_)
             | Self::Recovery(_)
+            | Self::NoIdentity { .. }
+            | Self::Machines(_)
             | Self::CodeTooLong => 2,
             Self::NotAMember
             | Self::NoSharing

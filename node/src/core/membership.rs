@@ -2,7 +2,7 @@
 
 use protocol::{
     fingerprint,
-    group::{Cx, Group, Member, Role},
+    group::{self, Cx, Group, Member, Role},
     identity::is_name,
     ids::{GroupId, MemberId, Timestamp},
     membership::Policy,
@@ -218,6 +218,7 @@ impl Core {
         let group = self.groups.get(&id).ok_or(StoreError::Damaged)?;
         let (me, by_relay) = (self.me.member(), self.by_relay());
         let own = fingerprint::Own::of(&me);
+        let persons = group.people();
         let people = group
             .members()
             .into_iter()
@@ -228,6 +229,7 @@ impl Core {
                 path: self.path_of(&member.id, &by_relay),
                 pair: if member.id == me { String::new() } else { own.pair(&member.id) },
                 fingerprint: fingerprint::of_member(&member.id),
+                machines: others(&persons, &member.id),
             })
             .collect();
         Ok(GroupView {
@@ -265,6 +267,13 @@ impl Core {
             warnings: u64::try_from(group.notices().count()).unwrap_or(u64::MAX),
         })
     }
+}
+
+/// The same person's other machines.
+fn others(persons: &[group::Person], member: &MemberId) -> Vec<String> {
+    let person = persons.iter().find(|person| person.machines.contains(member));
+    let machines = person.into_iter().flat_map(|person| &person.machines);
+    machines.filter(|machine| *machine != member).map(MemberId::to_string).collect()
 }
 
 /// Whether this node takes part in a group: is a member, be it one who has moved on.

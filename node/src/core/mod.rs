@@ -19,6 +19,7 @@ mod gaps;
 mod hosting;
 mod invites;
 mod joins;
+mod keys;
 mod mail;
 mod membership;
 mod peers;
@@ -156,9 +157,11 @@ impl Core {
         let (Some(endpoint), Some(node_key)) = (endpoint, node_key) else {
             return Err(OpenError::NoIdentity);
         };
-        let me = Arc::new(Endpoint::load(&endpoint, &mut rng)?);
+        let mut me = Endpoint::load(&endpoint, &mut rng)?;
         let node_key =
             node_key.as_slice().try_into().map(Zeroizing::new).map_err(|_| StoreError::Damaged)?;
+        let node_key = keys::node_key(&mut store, &mut me, node_key, now, &mut rng)?;
+        let me = Arc::new(me);
         let noise = NoiseKey::generate(&me, now, &mut rng);
         let mut core = Self {
             store,
@@ -321,6 +324,7 @@ impl Core {
             let leapt = now.ms_since(self.tidy) > 24 * HOUR_MS;
             self.tidy = now.plus_ms(HOUR_MS);
             self.renew_noise(now);
+            self.renew_keys(now)?;
             if !leapt {
                 self.tidy_up(now)?;
             }
@@ -371,6 +375,7 @@ impl Core {
             }
             if members {
                 self.settle_requests()?;
+                self.overtake(now)?;
                 self.meet(now)?;
             }
             if logs {

@@ -31,6 +31,7 @@ mod notices;
 mod output;
 mod pairs;
 mod people;
+mod persons;
 #[cfg(any(test, feature = "sim"))]
 pub(crate) mod probe;
 mod reads;
@@ -93,6 +94,7 @@ pub use self::{
     moving::{MOVE, Successor},
     output::*,
     pairs::the_one_that_stays,
+    persons::Person,
 };
 #[cfg(test)]
 use crate::sim::world;

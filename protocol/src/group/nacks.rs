@@ -307,3 +307,114 @@ impl Group {
         self.watch_nacks();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::vec;
+
+    use super::*;
+
+    const ANA: MemberId = MemberId([1; 32]);
+    const BEN: MemberId = MemberId([2; 32]);
+    const NOW: Timestamp = Timestamp(10_000_000_000);
+
+    fn chain(n: u8) -> ChainId {
+        ChainId([n; 16])
+    }
+
+    fn ask(n: u8) -> Ask {
+        Ask { chain: chain(n), topic: [n; 32] }
+    }
+
+    fn whom(due: Vec<(MemberId, Ask)>) -> Vec<MemberId> {
+        due.into_iter().map(|(member, _)| member).collect()
+    }
+
+    #[test]
+    fn a_sender_is_told_again_ever_more_rarely_until_a_slot_opens() {
+        let (mut nacks, mut now, mut pauses) = (Nacks::default(), NOW, vec![]);
+        nacks.fail(ANA, chain(1), now);
+        for _ in 0..12 {
+            let due = nacks.deadline().unwrap();
+            assert!(nacks.take_due(Timestamp(due.0 - 1)).is_empty());
+            assert_eq!(nacks.take_due(due), [chain(1)]);
+            pauses.push(due.ms_since(now) / MINUTE_MS);
+            now = due;
+        }
+        assert_eq!(pauses, [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 360, 360]);
+        nacks.open(&ANA);
+        assert_eq!(nacks.deadline(), None);
+    }
+
+    #[test]
+    fn a_sender_is_told_of_the_newest_chain_and_at_most_once_a_minute() {
+        let mut nacks = Nacks::default();
+        nacks.fail(ANA, chain(1), NOW);
+        assert_eq!(nacks.take_due(NOW), [chain(1)]);
+        for second in 1..60 {
+            let now = NOW.plus_ms(second * 1_000);
+            nacks.fail(ANA, chain(2), now);
+            nacks.hurry(&ANA, now);
+            assert!(nacks.take_due(now).is_empty(), "after {second} s");
+            nacks.open(&ANA);
+        }
+        nacks.fail(ANA, chain(3), NOW.plus_ms(59_000));
+        assert_eq!(nacks.take_due(NOW.plus_ms(MINUTE_MS)), [chain(3)]);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_silences_nobody_for_long() {
+        let mut nacks = Nacks::default();
+        nacks.fail(ANA, chain(1), NOW);
+        assert_eq!(nacks.take_due(NOW), [chain(1)]);
+        let back = Timestamp(1_000_000);
+        assert!(nacks.take_due(back).is_empty());
+        assert_eq!(nacks.take_due(back.plus_ms(PAUSE_MS)), [chain(1)]);
+        let mut repairs = Repairs::default();
+        repairs.ask(ANA, ask(1), NOW);
+        assert_eq!(whom(repairs.take_due(NOW, NOW)), [ANA]);
+        assert!(repairs.take_due(back, back).is_empty());
+        repairs.ask(ANA, ask(2), NOW);
+        assert_eq!(whom(repairs.take_due(back.plus_ms(MINUTE_MS), back)), [ANA]);
+    }
+
+    #[test]
+    fn those_who_ask_within_ten_seconds_are_repaired_together() {
+        let mut repairs = Repairs::default();
+        repairs.ask(ANA, ask(1), Timestamp(5));
+        assert_eq!(whom(repairs.take_due(NOW, NOW)), [ANA], "the first at once");
+        for n in 2..50 {
+            repairs.ask(MemberId([n; 32]), ask(1), Timestamp(5));
+            assert!(repairs.take_due(NOW.plus_ms(1_000), NOW).is_empty());
+        }
+        assert_eq!(repairs.deadline(), Some(NOW.plus_ms(TOGETHER_MS)));
+        assert_eq!(repairs.take_due(NOW.plus_ms(TOGETHER_MS), NOW).len(), 48);
+        assert_eq!(repairs.deadline(), None);
+    }
+
+    #[test]
+    fn one_member_is_repaired_once_a_minute_and_not_for_an_older_chain() {
+        let mut repairs = Repairs::default();
+        repairs.ask(ANA, ask(1), Timestamp(5));
+        let made = NOW.plus_ms(3);
+        assert_eq!(whom(repairs.take_due(NOW, made)), [ANA]);
+        repairs.ask(ANA, ask(1), Timestamp(5));
+        assert_eq!(repairs.deadline(), None, "that was repaired");
+        repairs.ask(ANA, ask(2), made);
+        repairs.ask(BEN, ask(2), made);
+        let soon = NOW.plus_ms(TOGETHER_MS);
+        assert_eq!(whom(repairs.take_due(soon, soon)), [BEN]);
+        assert_eq!(repairs.deadline(), Some(NOW.plus_ms(MINUTE_MS)));
+        assert_eq!(whom(repairs.take_due(NOW.plus_ms(MINUTE_MS), soon)), [ANA]);
+    }
+
+    #[test]
+    fn who_is_no_member_is_neither_told_nor_repaired() {
+        let (mut nacks, mut repairs) = (Nacks::default(), Repairs::default());
+        nacks.fail(ANA, chain(1), NOW);
+        repairs.ask(ANA, ask(1), NOW);
+        nacks.keep(|_| false);
+        repairs.keep(|_| false);
+        assert_eq!((nacks.deadline(), repairs.deadline()), (None, None));
+    }
+}

@@ -474,11 +474,7 @@ impl Group {
             return;
         }
         let under = self.write_topics();
-        if self.people.take_card(cx.me.card().clone()) {
-            self.dirty.mark(Key::Card(self.me));
-            let card = Vec::from(cx.me.card().as_bytes()).into();
-            self.publish_control(&mut cx, &Statement::Card(card), &under);
-        }
+        self.tell_own_card(&mut cx);
         let addresses: Vec<ByteVec> =
             super::people::bounded(addresses).into_iter().map(Into::into).collect();
         let presence = super::wire::Presence { at: cx.now, addresses };

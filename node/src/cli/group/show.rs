@@ -33,7 +33,7 @@ impl Show {
         if group.unconfirmed {
             show::data("             unconfirmed: the word of the admin who let you in, so far")?;
         }
-        for line in show::table(&group.people.iter().map(row).collect::<Vec<_>>()) {
+        for line in show::table(&rows(&group.people)) {
             show::data(format_args!("  {line}"))?;
         }
         for line in group.gaps.iter().map(gap) {
@@ -69,6 +69,27 @@ impl Show {
         }
         Ok(Exit::Done)
     }
+}
+
+/// The members, the machines of one person below one another.
+fn rows(people: &[Person]) -> Vec<Vec<String>> {
+    let mut rows: Vec<(&str, Vec<String>)> = Vec::new();
+    for person in people {
+        let first = rows.iter().position(|(id, _)| person.machines.iter().any(|it| it == id));
+        let mut cells = row(person);
+        let Some(first) = first else {
+            if !person.machines.is_empty() {
+                cells[0] += &format!(" ({} machines)", person.machines.len() + 1);
+            }
+            rows.push((&person.member.id, cells));
+            continue;
+        };
+        cells[0].insert_str(0, "  ");
+        let of = |(id, _): &(&str, _)| person.machines.iter().any(|it| it == id);
+        let end = rows.iter().rposition(of).unwrap_or(first) + 1;
+        rows.insert(end, (&person.member.id, cells));
+    }
+    rows.into_iter().map(|(_, cells)| cells).collect()
 }
 
 fn row(person: &Person) -> Vec<String> {
@@ -131,6 +152,26 @@ fn in_fives(digits: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_machines_of_one_person_stand_below_one_another() {
+        let person = |name: &str, id: &str, machines: &[&str]| Person {
+            member: node::api::types::MemberRef { id: id.into(), name: name.into() },
+            role: Role::Member,
+            me: false,
+            path: Path::None,
+            fingerprint: String::new(),
+            pair: String::new(),
+            machines: machines.iter().map(ToString::to_string).collect(),
+        };
+        let people = [
+            person("ana", "aaaaaaaa", &["cccccccc"]),
+            person("ben", "bbbbbbbb", &[]),
+            person("ana's laptop", "cccccccc", &["aaaaaaaa"]),
+        ];
+        let names: Vec<String> = rows(&people).into_iter().map(|row| row[0].clone()).collect();
+        assert_eq!(names, ["ana (2 machines)", "  ana's laptop", "ben"]);
+    }
 
     #[test]
     fn a_fingerprint_is_shown_in_groups_of_five() {

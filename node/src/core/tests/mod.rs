@@ -4,6 +4,7 @@
 mod crashes;
 mod direct;
 mod joining;
+mod keys;
 mod refusals;
 mod stories;
 mod world;

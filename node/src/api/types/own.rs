@@ -1,0 +1,34 @@
+//! The other machines of a node's owner.
+
+use serde::{Deserialize, Serialize};
+
+use super::MemberRef;
+
+/// This machine and the others of its owner. `GET /v1/machines`, and the answer of a change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machines {
+    /// [`super::VERSION`].
+    pub v: u8,
+    /// This machine's identity; others are to name it.
+    pub me: MemberRef,
+    /// Those that this machine's card names.
+    pub machines: Vec<Machine>,
+}
+
+/// Another machine of the same person, as this one's card names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// Which.
+    #[serde(flatten)]
+    pub machine: MemberRef,
+    /// Whether its card names this one too, in any group that both are in: only then are the two
+    /// shown as one person.
+    pub linked: bool,
+}
+
+/// Names another machine, or names it no more. `POST /v1/machines/add` and `remove`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameMachine {
+    /// Its identity: 64 hexadecimal digits.
+    pub machine: String,
+}

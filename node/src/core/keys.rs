@@ -1,0 +1,163 @@
+//! This node's own keys: made anew by time, told to the groups, kept until nothing needs them; and
+//! the machines that the card names.
+//!
+//! > A new card is stored before anybody is told it.
+
+use std::sync::Arc;
+
+use protocol::{
+    endpoint::Endpoint,
+    group::Group,
+    ids::{MemberId, Timestamp},
+    sign::SigningSecret,
+};
+use rand_chacha::ChaCha20Rng;
+use zeroize::Zeroizing;
+
+use super::{Core, ENDPOINT, HOUR_MS, NODE_KEY, VerbError, membership::is_active, step::random};
+use crate::{
+    api::types::{Machine, Machines, VERSION},
+    net::address,
+    store::{Store, StoreError, unhex},
+};
+
+/// How old a node key becomes, in milliseconds: 30 days. It changes at a start only.
+const NODE_KEY_MS: u64 = 30 * 24 * HOUR_MS;
+/// When the node key was made.
+const NODE_KEY_MADE: &str = "node key made";
+
+/// The node key of this run: that of the last one, or where that is too old another. The card names
+/// the one before it too, so that both are known to be this member's.
+pub(super) fn node_key(
+    store: &mut Store,
+    me: &mut Endpoint,
+    stored: Zeroizing<[u8; 32]>,
+    now: Timestamp,
+    rng: &mut ChaCha20Rng,
+) -> Result<Zeroizing<[u8; 32]>, StoreError> {
+    let made = store.read(|tx| tx.meta(NODE_KEY_MADE))?;
+    let made = made.and_then(|made| made.as_slice().try_into().ok()).map(u64::from_be_bytes);
+    let age = made.map_or(0, |made| now.0.abs_diff(made));
+    let key = if age < NODE_KEY_MS { stored } else { Zeroizing::new(random::<32>(rng)) };
+    let peer = address::peer_id(&SigningSecret::from_seed(&key).public());
+    let before = me.card().card().nodes.iter().map(|node| node.to_vec());
+    let before: Vec<_> = before.filter(|node| Some(node) != peer.as_ref()).take(1).collect();
+    me.set_nodes(peer.into_iter().chain(before).collect());
+    store.transaction(|tx| {
+        if age >= NODE_KEY_MS || made.is_none() {
+            tx.put_meta(NODE_KEY, key.as_slice())?;
+            tx.put_meta(NODE_KEY_MADE, &now.0.to_be_bytes())?;
+        }
+        tx.put_meta(ENDPOINT, &me.save())
+    })?;
+    Ok(key)
+}
+
+impl Core {
+    /// Makes the keys that are due, tells the card where that has changed, and deletes keys that
+    /// nothing can need any more.
+    pub(super) fn renew_keys(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        let mut me = Endpoint::clone(&self.me);
+        me.overtake(self.known_card(), now, &mut self.rng);
+        me.renew(now, &mut self.rng);
+        if self.groups.values().all(|group| group.has_caught_up(now)) {
+            me.forget_superseded(now);
+        }
+        self.put_endpoint(me, now)
+    }
+
+    /// Where members know a newer card of this identity than this node has, it was taken up from an
+    /// old copy: a card above theirs is made.
+    pub(super) fn overtake(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        if self.known_card() <= self.me.card().card().seq {
+            return Ok(());
+        }
+        let mut me = Endpoint::clone(&self.me);
+        me.overtake(self.known_card(), now, &mut self.rng);
+        self.put_endpoint(me, now)
+    }
+
+    /// This machine and those that its card names.
+    pub fn machines(&mut self) -> Result<Machines, VerbError> {
+        let named = self.me.card().card().machines.clone().unwrap_or_default();
+        let me = self.me.member();
+        let linked = |other: &MemberId| {
+            let cards = self.groups.values().filter_map(|group| group.card(other));
+            cards.max_by_key(|card| card.card().seq).is_some_and(|card| card.card().names(&me))
+        };
+        let linked: Vec<bool> = named.iter().map(linked).collect();
+        let refs = self.store.read(|tx| {
+            let all = named.iter().chain([&me]).map(|id| tx.member(*id));
+            all.collect::<Result<Vec<_>, StoreError>>()
+        })?;
+        let (own, others) = refs.split_last().ok_or(StoreError::Damaged)?;
+        let machines = others.iter().cloned().zip(linked);
+        Ok(Machines {
+            v: VERSION,
+            me: own.clone(),
+            machines: machines.map(|(machine, linked)| Machine { machine, linked }).collect(),
+        })
+    }
+
+    /// Names another machine of the same person on the card. It counts once that one's card names
+    /// this one.
+    pub fn add_machine(&mut self, asked: &str, now: Timestamp) -> Result<Machines, VerbError> {
+        let machine = identity(asked)?;
+        self.name_machines(now, |machines| machines.push(machine))
+    }
+
+    /// Names a machine no more.
+    pub fn remove_machine(&mut self, asked: &str, now: Timestamp) -> Result<Machines, VerbError> {
+        let machine = identity(asked)?;
+        self.name_machines(now, |machines| machines.retain(|named| *named != machine))
+    }
+
+    fn name_machines(
+        &mut self,
+        now: Timestamp,
+        change: impl FnOnce(&mut Vec<MemberId>),
+    ) -> Result<Machines, VerbError> {
+        let mut me = Endpoint::clone(&self.me);
+        let mut machines = me.card().card().machines.clone().unwrap_or_default();
+        change(&mut machines);
+        me.set_machines(machines)?;
+        self.put_endpoint(me, now)?;
+        self.finish(now);
+        self.machines()
+    }
+
+    /// The `seq` of the newest card of this identity that any group knows.
+    fn known_card(&self) -> u64 {
+        let me = self.me.member();
+        let cards = self.groups.values().filter_map(|group| group.card(&me));
+        cards.map(|card| card.card().seq).max().unwrap_or_default()
+    }
+
+    /// Takes an endpoint up in place of the last, once it is stored; tells its card.
+    fn put_endpoint(&mut self, me: Endpoint, now: Timestamp) -> Result<(), StoreError> {
+        let saved = me.save();
+        if *saved != *self.me.save() {
+            self.store.transaction(|tx| tx.put_meta(ENDPOINT, &saved))?;
+            self.me = Arc::new(me);
+        }
+        let (member, seq) = (self.me.member(), self.me.card().card().seq);
+        let behind = |group: &&Group| {
+            is_active(group) && group.card(&member).is_none_or(|card| card.card().seq < seq)
+        };
+        let behind: Vec<_> = self.groups.values().filter(behind).map(Group::id).collect();
+        for id in behind {
+            self.step(id, now, |group, step| {
+                group.tell_card(step.cx());
+                Ok::<_, StoreError>(())
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// An identity as people give it: all of its digits.
+fn identity(asked: &str) -> Result<MemberId, VerbError> {
+    unhex(asked)
+        .and_then(|bytes| MemberId::from_slice(&bytes))
+        .ok_or_else(|| VerbError::NoIdentity { asked: asked.chars().take(80).collect() })
+}

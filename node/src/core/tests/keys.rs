@@ -1,0 +1,122 @@
+//! Keys that renew by time, the recovery code, and machines of one person.
+
+use protocol::{endpoint::Endpoint, recovery::RecoveryKey};
+
+use super::stories::group_of;
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+#[test]
+fn cards_with_new_keys_reach_everybody_day_by_day() {
+    let (mut world, _) = group_of(&["ada", "bob"]);
+    world.pass(1_000);
+    let before = world.core("bob").endpoint().card().card().clone();
+    for day in 0..3 {
+        world.pass(DAY_MS);
+        world.send("ada", "reading", &format!("day {day}"));
+        world.send("bob", "reading", &format!("night {day}"));
+    }
+    let after = world.core("bob").endpoint().card().card().clone();
+    assert!(after.seq >= before.seq + 2, "{} {}", before.seq, after.seq);
+    assert_ne!(after.prekey, before.prekey);
+    assert_eq!(after.kk, before.kk, "that one lives for 30 days");
+    let bob = world.member("bob");
+    let groups = world.core("ada").groups.values();
+    let known: Vec<u64> = groups.map(|group| group.card(&bob).unwrap().card().seq).collect();
+    assert_eq!(known, [after.seq]);
+    assert_eq!(world.texts("ada").len(), 6);
+}
+
+#[test]
+fn after_40_days_away_all_is_read_and_the_newest_keys_are_used() {
+    let (mut world, _) = group_of(&["ada", "bob"]);
+    world.pass(1_000);
+    let (prekey, kk, peer) = {
+        let card = world.core("bob").endpoint().card().card().clone();
+        (card.prekey, card.kk, card.nodes[0].clone())
+    };
+    world.stop("bob");
+    for day in 0..5 {
+        world.send("ada", "reading", &format!("day {day}"));
+        world.pass(DAY_MS);
+    }
+    // Away from the relay only as long as it keeps entries.
+    world.pass(2 * DAY_MS);
+    world.start("bob");
+    world.pass(10_000);
+    assert_eq!(world.texts("bob").len(), 5);
+    world.stop("bob");
+    world.pass(33 * DAY_MS);
+    world.start("bob");
+    world.pass(60_000);
+    let endpoint = world.core("bob").endpoint();
+    let card = endpoint.card().card();
+    assert!(card.prekey != prekey && card.kk != kk, "both are renewed");
+    assert!(endpoint.prekey_secret(prekey.id).is_some(), "and nothing is deleted yet");
+    assert!(card.nodes[0] != peer && card.nodes[1] == peer, "the node key too, at a start");
+    world.send("ada", "reading", "welcome back");
+    assert_eq!(world.texts("bob").last().map(String::as_str), Some("welcome back"));
+    world.pass(36 * DAY_MS);
+    assert!(world.core("bob").endpoint().prekey_secret(prekey.id).is_none(), "then it is");
+}
+
+#[test]
+fn the_recovery_code_is_shown_until_it_is_forgotten() {
+    let (mut world, _) = group_of(&["ada"]);
+    let shown = world.core("ada").recovery_code().unwrap();
+    let public = world.core("ada").endpoint().card().card().recovery;
+    assert_eq!(RecoveryKey::from_code(&shown).unwrap().public(), public.unwrap());
+    world.core("ada").forget_recovery().unwrap();
+    world.stop("ada");
+    world.start("ada");
+    assert!(world.core("ada").recovery_code().is_none());
+    assert_eq!(world.core("ada").endpoint().card().card().recovery, public);
+}
+
+#[test]
+fn machines_that_name_each_other_are_shown_as_one() {
+    let (mut world, _) = group_of(&["ada", "bob", "eve"]);
+    let now = world.now;
+    let (ada, bob) = (world.member("ada").to_string(), world.member("bob").to_string());
+    let asked = world.core("ada").add_machine(&bob, now).unwrap();
+    assert!(!asked.machines[0].linked, "one side alone shows nothing");
+    world.settle();
+    let alone = world.core("eve").group("reading", now).unwrap();
+    assert!(alone.people.iter().all(|person| person.machines.is_empty()));
+    world.core("bob").add_machine(&ada, now).unwrap();
+    world.settle();
+    assert!(world.core("ada").machines().unwrap().machines[0].linked);
+    let seen = world.core("eve").group("reading", now).unwrap();
+    let of: Vec<_> = seen.people.iter().map(|person| person.machines.clone()).collect();
+    assert_eq!(of, [vec![bob.clone()], vec![ada.clone()], vec![]]);
+    world.core("bob").remove_machine(&ada, now).unwrap();
+    world.settle();
+    let apart = world.core("eve").group("reading", now).unwrap();
+    assert!(apart.people.iter().all(|person| person.machines.is_empty()));
+    for (wrong, code) in [("ana", "no-identity"), (bob.as_str(), "bad-machines")] {
+        assert_eq!(world.core("bob").add_machine(wrong, now).unwrap_err().code(), code);
+    }
+}
+
+#[test]
+fn a_node_from_an_old_copy_makes_a_card_above_the_one_that_others_know() {
+    let (mut world, _) = group_of(&["ada", "bob"]);
+    world.pass(3 * DAY_MS);
+    let old = world.core("bob").endpoint().save();
+    world.pass(3 * DAY_MS);
+    let known = world.core("bob").endpoint().card().card().seq;
+    let now = world.now;
+    let core = world.core("bob");
+    let mut rng =
+        <rand_chacha::ChaCha20Rng as rand_chacha::rand_core::SeedableRng>::seed_from_u64(9);
+    core.me = std::sync::Arc::new(Endpoint::load(&old, &mut rng).unwrap());
+    core.overtake(now).unwrap();
+    core.finish(now);
+    world.settle();
+    let card = world.core("bob").endpoint().card().card().clone();
+    assert_eq!(card.seq, known + 1);
+    let bob = world.member("bob");
+    let group = world.core("ada").groups.values().next().unwrap();
+    assert_eq!(group.card(&bob).unwrap().card(), &card);
+    world.send("ada", "reading", "still there?");
+    assert_eq!(world.texts("bob"), ["still there?"]);
+}

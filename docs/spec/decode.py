@@ -593,7 +593,39 @@ def handshakes(all_patterns):
             for key, sealed in zip(keys, [frame["from_initiator"], frame["from_responder"]]):
                 opened = ChaCha20Poly1305(key).decrypt(nonce, sealed[1:], sealed[:1])
                 check("frame", opened == frame["said"] and sealed[0] == 0)
+        # A datagram's key follows from the direction's; it says its epoch and number itself.
+        lossy = kdf(32, keys[0], "wt1 noise dgram")
+        for number, (said, sealed) in enumerate(zip([b"one", b"two"], it["datagrams"])):
+            check("datagram's head", sealed[:12] == struct.pack(">IQ", 0, number))
+            nonce = bytes(4) + struct.pack("<Q", number)
+            opened = ChaCha20Poly1305(lossy).decrypt(nonce, sealed[12:], sealed[:12])
+            check("datagram", opened == said)
         CHECKED[name] = 1
+
+
+def letters(it):
+    joiner, host, group = read_secrets(it["joiner"]), read_secrets(it["host"]), it["group"]
+    invite = kdf(16, it["invite_secret"], "wt1 inv id")
+    ipk = public_of(kdf(32, it["invite_secret"], "wt1 inv sig"))
+    core, proof = cbor(it["request"])
+    asked = digest("wt1 join req", core)
+    check("letter's session", asked[:16] == it["session"])
+    check("request", cbor(core) == [1, invite, it["joiner"]["card"], it["nonce"][0]])
+    message = group[:20] + invite + joiner[1] + digest("wt1 card id", it["joiner"]["card"]) + asked
+    check("request's proof", verifies(ipk, b"wt1/joinreq", message, proof))
+    first, part = it["frames"]
+    ephemeral, head = first[:32], cbor(first[32:])
+    check("letter's head", head[:2] == [1, it["host"]["card"]] and read_op(head[2][0])[0] == group)
+    ciphertext, bound = head[3], digest("wt1 letter part", head[3])
+    prekey = it["joiner"]["prekey"]
+    message = group + invite + joiner[1] + asked + ephemeral + prekey + bound
+    check("letter's signature", verifies(host[1], b"wt1/letter", message, head[4]))
+    kem = mlkem.MLKEM768PrivateKey.from_seed_bytes(it["joiner"]["kem_seeds"][0])
+    shared = exchange(it["joiner"]["prekey_secret"], ephemeral)
+    key = kdf(32, kem.decapsulate(ciphertext), "wt1 letter key",
+              shared, ephemeral, prekey, joiner[1], host[1], asked, bound)
+    opened = cbor(ChaCha20Poly1305(key).decrypt(bytes(12), part[34:], part[:34]))
+    check("letter", part[:34] == ephemeral + bytes(2) and opened == [1, [0, it["welcome"]]])
 
 
 # --- storage.md, consistency.md
@@ -621,7 +653,7 @@ def main(folder):
         ("derivations", derivations), ("signatures", signatures), ("topics", topics),
         ("people", people), ("invites", invites), ("ops", ops), ("membership", membership),
         ("envelopes", envelopes), ("rotations", rotations), ("handshakes", handshakes),
-        ("records", records),
+        ("letters", letters), ("records", records),
     ]:
         before = sum(CHECKED.values())
         try:

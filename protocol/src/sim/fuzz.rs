@@ -10,7 +10,7 @@ mod decoders;
 mod members;
 
 pub use self::{
-    channels::{handshake, join, mailbox},
+    channels::{handshake, join, letters, mailbox},
     decoders::{codes, decoders, relay, stored},
     members::{Stage, frames, group, seeds, statements},
 };
@@ -71,6 +71,7 @@ mod tests {
         ("group", super::group),
         ("handshake", super::handshake),
         ("join", super::join),
+        ("letters", super::letters),
         ("mailbox", super::mailbox),
         ("relay", super::relay),
         ("statements", super::statements),

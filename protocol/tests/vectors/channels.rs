@@ -1,6 +1,12 @@
-//! Handshakes of all four patterns, and frames behind them.
+//! Handshakes of all four patterns, frames behind them, and letters.
 
-use protocol::noise::{NoiseKey, Purpose, Suite, Terms, initiate, respond};
+use protocol::{
+    endpoint::Endpoint,
+    invite::{InviteCode, InviteSecret, group_prefix},
+    join::Request,
+    join::letter::{Letters, Reply, Told, Writer, write},
+    noise::{NoiseKey, Purpose, Session, Suite, Terms, initiate, respond},
+};
 
 use crate::{
     Drawn, NOW,
@@ -49,6 +55,8 @@ pub fn handshakes() -> Json {
                 ("from_responder", hex(answer)),
             ]));
         }
+        let mut lossy = again(at, terms, &ada, &bob).into_datagrams(NOW).unwrap();
+        let datagrams = [&b"one"[..], b"two"].map(|said| hex(lossy.seal(said, NOW).unwrap()));
         object([
             ("suite", number(suite as u8)),
             ("purpose", number(one[1])),
@@ -65,6 +73,56 @@ pub fn handshakes() -> Json {
             ("hash_after_two", hex(middle)),
             ("hash", hex(ada_session.handshake_hash())),
             ("frames", list(frames)),
+            ("datagrams", list(datagrams)),
         ])
     }))
+}
+
+/// The initiator's end of the same channel once more.
+fn again(at: usize, terms: Terms<'_>, ada: &Endpoint, bob: &Endpoint) -> Session {
+    let mut drawn = Drawn::new(20 + at as u64);
+    let [ada_key, bob_key] = [ada, bob].map(|me| NoiseKey::generate(me, NOW, &mut drawn));
+    let (waits, one) = initiate(terms, &ada_key, ada, &mut drawn).unwrap();
+    let (_, two) = respond(terms, &bob_key, bob, &one, b"two", &mut drawn).unwrap();
+    waits.read(&two, NOW).unwrap().finish(b"three").unwrap().1
+}
+
+/// Asking by letter, and the answer.
+pub fn letters() -> Json {
+    let (joiner, host) = (person("joiner", 5), person("ada", 1));
+    let genesis = crate::ops::genesis(&host);
+    let (group, secret) = (genesis.group(), InviteSecret([4; 16]));
+    let code = InviteCode {
+        group_prefix: group_prefix(group),
+        secret: secret.clone(),
+        relays: vec![],
+        direct: vec![],
+        expires: None,
+    };
+    let mut drawn = Drawn::new(40);
+    let request = Request::new(&code, &joiner, &mut drawn);
+    let nonce = drawn.json();
+    let record = secret.record();
+    let asked = request.clone().check(&record, group).unwrap();
+    let ops = [Vec::from(genesis.as_bytes())];
+    let writer = Writer { invite: &record, group, ops: &ops, me: &host };
+    let frames = write(writer, &asked, Reply::Welcome(b"a welcome"), &mut drawn).unwrap();
+    let mut letters = Letters::new(&code, &request);
+    let mut told = None;
+    for (number, frame) in frames.iter().enumerate() {
+        told = letters.on_frame(&joiner, number as u16, frame).unwrap();
+    }
+    assert!(matches!(told, Some(Told::Welcomed { welcome, .. }) if **welcome == *b"a welcome"));
+    object([
+        ("invite_secret", hex(secret.0)),
+        ("group", hex(group.0)),
+        ("joiner", secrets(&joiner)),
+        ("host", secrets(&host)),
+        ("nonce", nonce),
+        ("request", hex(request.as_bytes())),
+        ("session", hex(request.session())),
+        ("random", drawn.json()),
+        ("frames", list(frames.iter().map(hex))),
+        ("welcome", hex(b"a welcome")),
+    ])
 }

@@ -154,5 +154,6 @@ vectors! {
     envelopes_of_every_size_are_as_written: "envelopes.json" = messages::envelopes;
     bundles_and_their_chains_are_as_written: "rotations.json" = rotations::rotations;
     audit_logs_and_notices_are_as_written: "records.json" = messages::records;
+    letters_are_as_written: "letters.json" = channels::letters;
     handshakes_are_as_written: "handshakes.json" = channels::handshakes;
 }

@@ -23,7 +23,7 @@ fn genesis_kind(founder: &Endpoint) -> Kind {
     }
 }
 
-fn genesis(founder: &Endpoint) -> Op {
+pub fn genesis(founder: &Endpoint) -> Op {
     let body = Body {
         group: None,
         author: founder.member(),

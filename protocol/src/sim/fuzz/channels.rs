@@ -7,7 +7,11 @@ use crate::{
     endpoint::Endpoint,
     ids::Timestamp,
     invite::{InviteCode, InviteSecret, group_prefix},
-    join::{Host, JoinStep, Joiner, Offer, RefusedReason, mailbox},
+    join::{
+        Host, JoinStep, Joiner, Offer, RefusedReason, Request,
+        letter::{Letters, Reply, Told, Writer, write},
+        mailbox,
+    },
     noise::{NoiseKey, Purpose, Suite, Terms, initiate, respond},
 };
 
@@ -168,4 +172,44 @@ pub fn mailbox(_: &Stage, bytes: &[u8]) {
         assert_eq!(mailbox::open(&key, &came).is_some(), came == entry);
     }
     assert!(mailbox::open(&key, choices.rest()).is_none());
+}
+
+/// Requests by letter and their answers: any frames in any order, and nothing but the host's own
+/// letter is believed.
+pub fn letters(stage: &Stage, bytes: &[u8]) {
+    let mut choices = Choices(bytes);
+    let mut rng = members::rng();
+    let scene = stage.scene(0);
+    let group = scene.load(scene.records().clone()).unwrap();
+    let me = scene.me();
+    let secret = InviteSecret([4; 16]);
+    let code = InviteCode {
+        group_prefix: group_prefix(group.id()),
+        secret: secret.clone(),
+        relays: Vec::new(),
+        direct: Vec::new(),
+        expires: None,
+    };
+    let (newcomer, _) = person(3);
+    let request = Request::new(&code, &newcomer, &mut rng);
+    let asked = carried(&mut choices, request.as_bytes().into());
+    let record = secret.record();
+    let read = Request::from_bytes(&asked).and_then(|read| read.check(&record, group.id()));
+    let Ok(asked) = read else { return };
+    assert_eq!(asked.member, newcomer.member());
+    let ops = group.admin_path();
+    let writer = Writer { invite: &record, group: group.id(), ops: &ops, me };
+    let welcome: Vec<u8> = choices.some().repeat(1 + choices.below(200));
+    let frames = write(writer, &asked, Reply::Welcome(&welcome), &mut rng).unwrap();
+    let mut letters = Letters::new(&code, &request);
+    for _ in 0..8 {
+        let number = choices.below(frames.len());
+        let frame = carried(&mut choices, frames[number].clone());
+        let number = if choices.below(8) == 0 { choices.byte().into() } else { number as u16 };
+        if let Ok(Some(Told::Welcomed { welcome: came, host, group: into })) =
+            letters.on_frame(&newcomer, number, &frame)
+        {
+            assert!(*came == welcome && host.member == me.member() && into == group.id());
+        }
+    }
 }

@@ -408,6 +408,7 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     for kind in 0..8 {
         let sound = Vec::from([7, kind, 5, kind, 0, 3, b'o', b'n', b'e', 5, 0, 3, 1, 2, 3, 5]);
         seeds.push(("handshake", sound.clone()));
+        seeds.push(("letters", [&[5, 0, 3], b"one".as_slice(), &[2, 0, 5], &sound].concat()));
         seeds.push(("join", [&[0, 5, 5, 5, kind, 0, 4], &*sound].concat()));
         seeds.push(("mailbox", [&[kind, kind, 0, 0, 0, 0, 0, 0, 0, 1, 0, 9], &*sound].concat()));
     }

@@ -263,6 +263,14 @@ mod tests {
     }
 
     #[test]
+    fn an_epoch_that_is_used_up_is_followed_by_another() {
+        let (mut send, _) = confirmed();
+        send.confirmed.as_mut().unwrap().counter = u16::MAX - 1;
+        assert!(!send.advance(First::Classical).init);
+        assert!(send.advance(First::Classical).init);
+    }
+
+    #[test]
     fn both_sides_step_alike() {
         let (mut send, mut receive) = confirmed();
         for _ in 0..5 {

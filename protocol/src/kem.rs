@@ -129,7 +129,7 @@ impl fmt::Debug for KemPublic {
 
 #[cfg(test)]
 mod tests {
-    use std::format;
+    use std::{format, string::String, vec, vec::Vec};
 
     use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 
@@ -185,6 +185,57 @@ mod tests {
         let mut bytes = *public.as_bytes();
         bytes[PUBLIC - 1] ^= 1;
         assert!(KemPublic::from_bytes(&bytes).is_ok());
+    }
+
+    /// Randomness as a stream of bytes that is given.
+    struct Given<'a>(&'a [u8]);
+
+    impl rand_core::TryRng for Given<'_> {
+        type Error = core::convert::Infallible;
+
+        fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+            unreachable!("bytes alone are drawn")
+        }
+
+        fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
+            unreachable!("bytes alone are drawn")
+        }
+
+        fn try_fill_bytes(&mut self, dest: &mut [u8]) -> Result<(), Self::Error> {
+            let (given, rest) = self.0.split_at(dest.len());
+            dest.copy_from_slice(given);
+            self.0 = rest;
+            Ok(())
+        }
+    }
+
+    impl rand_core::TryCryptoRng for Given<'_> {}
+
+    /// The accumulated vectors for ML-KEM-768 of C2SP's CCTV, the first 100: keys, encapsulation,
+    /// and implicit rejection of random ciphertexts, over the SHAKE128 stream of nothing.
+    #[test]
+    fn the_accumulated_published_vectors_are_met() {
+        const ROUNDS: usize = 100;
+        let mut stream = vec![0; ROUNDS * (SEED + 32 + CIPHERTEXT)];
+        libcrux_sha3::portable::shake128(&mut stream, b"");
+        let mut rng = Given(&stream);
+        let mut seen = Vec::new();
+        for _ in 0..ROUNDS {
+            let secret = KemSecret::generate(&mut rng);
+            let public = secret.public();
+            seen.extend_from_slice(public.as_bytes());
+            let (ciphertext, shared) = public.encapsulate(&mut rng);
+            assert_eq!(secret.decapsulate(&ciphertext), shared);
+            seen.extend_from_slice(ciphertext.as_slice());
+            seen.extend_from_slice(shared.as_slice());
+            let mut random = [0; CIPHERTEXT];
+            rand_core::Rng::fill_bytes(&mut rng, &mut random);
+            seen.extend_from_slice(secret.decapsulate(&random).as_slice());
+        }
+        let mut digest = [0; 32];
+        libcrux_sha3::portable::shake128(&mut digest, &seen);
+        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, "1114b1b6699ed191734fa339376afa7e285c9e6acf6ff0177d346696ce564415");
     }
 
     #[test]

@@ -41,6 +41,9 @@ pub struct Status {
     pub v: u8,
     /// This node's member.
     pub me: MemberRef,
+    /// Its fingerprint: 30 digits, to be read to whoever is asked to let it in.
+    #[serde(default)]
+    pub fingerprint: String,
     /// The program's version.
     pub version: String,
     /// When this process started.

@@ -175,7 +175,7 @@ impl List {
             show::data(waits(request))?;
         }
         if let Some(request) = requests.first() {
-            show::words("compare the fingerprint with what `wattle status` shows them, then:");
+            show::words("compare the number with what `wattle status` shows them, then:");
             let (group, name) = (show::word(&self.group), show::word(&request.member.name));
             show::next(format_args!("wattle invite approve {group} {name}, or deny"));
         }
@@ -201,7 +201,7 @@ fn waits(request: &RequestView) -> String {
         .as_deref()
         .map_or_else(String::new, |machine| format!(", machine {}", show::safe(machine)));
     format!(
-        "{} waits to be let in: fingerprint {}{machine}, since {}",
+        "{} waits to be let in: number {}{machine}, since {}",
         show::name(&request.member),
         show::safe(&request.fingerprint),
         show::moment(&request.since)

@@ -93,10 +93,10 @@ async fn follow(mut join: JoinView, events: &mut EventStream) -> Result<JoinView
             return Ok(join);
         }
         show::words(waits_for(&join));
-        let state = join.state;
+        let before = join.clone();
         join = events
             .wait_for(|event| match &event.what {
-                What::Join { join: now } if now.id == join.id && now.state != state => {
+                What::Join { join: now } if now.id == before.id && *now != before => {
                     Some(now.clone())
                 }
                 _ => None,

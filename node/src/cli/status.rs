@@ -40,6 +40,7 @@ fn lines(status: &types::Status, joins: &[JoinView]) -> Vec<String> {
     let name = show::name(&status.me);
     let (id, ago) = (show::short(&status.me.id), show::ago(&status.started));
     let mut lines = vec![format!("{name} ({id}), wattle {}, up for {ago}", status.version)];
+    lines.push(format!("{:<8}  {}", "number", show::safe(&status.fingerprint)));
     section(&mut lines, "relays", status.relays.iter().map(relay).collect(), "none");
     let listen = status.listen.iter().map(|address| vec![show::safe(address)]).collect();
     let nowhere = if status.direct { "listening nowhere" } else { "off (--no-direct)" };
@@ -116,6 +117,7 @@ mod tests {
         let status = types::Status {
             v: 1,
             me,
+            fingerprint: "12345 67890".into(),
             version: "0.1.0".into(),
             started: "2026-01-01T00:00:00Z".into(),
             listen: vec![],
@@ -137,6 +139,7 @@ mod tests {
         assert_eq!(
             lines[1..],
             [
+                "number    12345 67890",
                 "relays    down  /ip4/1.2.3.4/tcp/4001  refused; tried again in 2 s; 2 waiting",
                 "direct    off (--no-direct)",
                 "groups    none yet",

@@ -213,7 +213,7 @@ fn note(what: &What) -> Option<String> {
         }
         What::CaughtUp => "this node has caught up and sends again, with new keys".into(),
         What::JoinRequested { request } => format!(
-            "{} waits to be let in, fingerprint {}: wattle invite approve, or deny",
+            "{} waits to be let in, number {}: wattle invite approve, or deny",
             name(&request.member),
             show::safe(&request.fingerprint)
         ),

@@ -39,6 +39,7 @@ use std::{
 
 use protocol::{
     endpoint::Endpoint,
+    fingerprint,
     group::Group,
     ids::{GroupId, LogId, MemberId, Timestamp},
     noise::NoiseKey,
@@ -218,6 +219,7 @@ impl Core {
                 id: self.me.member().to_string(),
                 name: self.me.card().card().name.clone(),
             },
+            fingerprint: fingerprint::of_member(&self.me.member()),
             version: env!("CARGO_PKG_VERSION").into(),
             started: rfc3339(self.started),
             listen: self.peers.listening.clone(),

@@ -114,18 +114,18 @@ impl Session {
         }
         let (header, sealed) = frame.split_first_chunk::<1>().ok_or(OpenError)?;
         let direction = &mut self.receiving;
-        let (key, generation) = direction.following();
         if header[0] == direction.generation && direction.under < FRAMES {
             let plaintext = direction.key.open(direction.count, header, sealed).ok_or(OpenError)?;
             direction.count();
-            Ok(plaintext)
-        } else if header[0] == generation {
-            let plaintext = key.open(direction.count, header, sealed).ok_or(OpenError)?;
-            direction.follow(key, generation);
-            Ok(plaintext)
-        } else {
-            Err(OpenError)
+            return Ok(plaintext);
         }
+        let (key, generation) = direction.following();
+        if header[0] != generation {
+            return Err(OpenError);
+        }
+        let plaintext = key.open(direction.count, header, sealed).ok_or(OpenError)?;
+        direction.follow(key, generation);
+        Ok(plaintext)
     }
 
     /// The same channel for frames that may be lost or come out of order. Both sides do this before

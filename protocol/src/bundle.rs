@@ -41,7 +41,9 @@ use crate::{
     endpoint::Endpoint,
     hash::{Label, hash32, kdf32, kdf64},
     identity::Prekey,
-    ids::{ChainId, GroupId, Incarnation, MemberId, MessageId, OpId, RosterHash, Timestamp},
+    ids::{
+        ChainId, GroupId, Incarnation, MemberId, MessageId, OpId, PrekeyId, RosterHash, Timestamp,
+    },
     kem::{self, KemPublic},
     limits,
     pair::{First, ReceiveState, SendState},
@@ -268,6 +270,17 @@ pub fn seal(
     recipients: &mut [Recipient<'_>],
     rng: &mut impl CryptoRng,
 ) -> Sealed {
+    seal_with(me, terms, me.prekey(), recipients, rng)
+}
+
+/// The same, with another prekey than the one on the sender's card.
+pub(crate) fn seal_with(
+    me: &Endpoint,
+    terms: Terms<'_>,
+    prekey: Prekey,
+    recipients: &mut [Recipient<'_>],
+    rng: &mut impl CryptoRng,
+) -> Sealed {
     let seed = random(rng);
     let ephemeral = StaticSecret::from(*random(rng));
     let public = PublicKey::from(&ephemeral).to_bytes();
@@ -294,7 +307,7 @@ pub fn seal(
         ephemeral: public,
         commit: commitment(&seed, &terms.group, &me.member(), &public),
         chain_key: signing.public(),
-        prekey: me.prekey(),
+        prekey,
         closing: terms.closing,
         topic: terms.topic.map(|topic| topic_box(&seed, topic)),
         incarnation: me.incarnation(),
@@ -357,6 +370,24 @@ pub fn open(
     pair: &ReceiveState,
     ciphertext: Option<&[u8; kem::CIPHERTEXT]>,
 ) -> Result<Opened, OpenError> {
+    open_with(head, page, position, me, None, pair, ciphertext)
+}
+
+/// The prekey to which the slot at `position` is sealed.
+pub(crate) fn slot_prekey(page: &[u8], position: usize) -> Result<PrekeyId, OpenError> {
+    Slot::read(slot_at(page, position)?).map(|slot| slot.prekey)
+}
+
+/// The same, with the secret that the slot asks for where it is none of the endpoint's.
+pub(crate) fn open_with(
+    head: &SignedHead,
+    page: &[u8],
+    position: usize,
+    me: &Endpoint,
+    secret: Option<&StaticSecret>,
+    pair: &ReceiveState,
+    ciphertext: Option<&[u8; kem::CIPHERTEXT]>,
+) -> Result<Opened, OpenError> {
     if head.pages.get(position / SLOTS_PER_PAGE) != Some(&PageHash::of(page)) {
         return Err(OpenError::Page);
     }
@@ -376,7 +407,7 @@ pub fn open(
         SlotType::Ratchet | SlotType::Init | SlotType::Inbox => true,
     });
     let to = SlotContext { ephemeral: &said.ephemeral, context: &head.context, member: &member };
-    let (seed, pair) = slot.open(&to, me, pair, ciphertext)?;
+    let (seed, pair) = slot.open(&to, me, secret, pair, ciphertext)?;
     let commit = commitment(&seed, &said.group, &said.sender, &said.ephemeral);
     if !bool::from(commit.ct_eq(&said.commit)) {
         return Err(OpenError::Forged);

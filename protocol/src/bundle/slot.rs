@@ -99,10 +99,11 @@ impl<'a> Slot<'a> {
         &self,
         to: &SlotContext<'_>,
         me: &Endpoint,
+        secret: Option<&StaticSecret>,
         pair: &ReceiveState,
         kem: Option<&[u8; kem::CIPHERTEXT]>,
     ) -> Result<(Zeroizing<[u8; 32]>, ReceiveState), OpenError> {
-        let secret = me.prekey_secret(self.prekey).ok_or(OpenError::NoKey)?;
+        let secret = secret.or(me.prekey_secret(self.prekey)).ok_or(OpenError::NoKey)?;
         let shared = secret.diffie_hellman(&PublicKey::from(*to.ephemeral));
         if !shared.was_contributory() {
             return Err(OpenError::Forged);

@@ -342,7 +342,7 @@ fn neither_the_prekey_nor_the_ml_kem_key_alone_opens_a_first_contact() {
     let context = &sealed.bundle.head.context;
     let to = SlotContext { ephemeral: &head.ephemeral, context, member: &member };
     let slot = Slot::read(slot).unwrap();
-    let opens = |me: &Endpoint| slot.open(&to, me, &people[1].pair_from, ciphertext).err();
+    let opens = |me: &Endpoint| slot.open(&to, me, None, &people[1].pair_from, ciphertext).err();
     assert_eq!(opens(&people[1].me), None);
     let me = people[1].me.clone().with_kem(KemSecret::generate(&mut rng));
     assert_eq!(opens(&me), Some(OpenError::Forged));

@@ -242,6 +242,8 @@ impl Group {
         self.dirty.mark(Key::Meta);
         // The topics of before are kept: who left has its last words to put on the logs, and who was
         // removed may hear there that the removal does not count. They open nothing that follows.
+        self.turns = super::pairs::Turns::default();
+        self.dirty.mark(Key::Turns);
         let sending = core::mem::take(&mut self.sending);
         sending.pairs.into_keys().for_each(|member| self.dirty.mark(Key::PairSend(member)));
         sending.inits.into_keys().for_each(|chain| self.dirty.mark(Key::Inits(chain)));

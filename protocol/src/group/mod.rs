@@ -74,6 +74,7 @@ use self::{
     moving::Moving,
     nacks::Nacks,
     notices::Notices,
+    pairs::Turns,
     people::People,
     receiving::{ChainState, Entry, Receiving},
     records::Dirty,
@@ -167,6 +168,7 @@ pub struct Group {
     epoch: Epoch,
     absence: Absence,
     losses: Losses,
+    turns: Turns,
     slots: Ciphertexts,
     nacks: Nacks,
     word: Word,
@@ -414,5 +416,7 @@ mod retold;
 mod silence;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod turning;
 #[cfg(test)]
 mod weeks;

@@ -295,6 +295,7 @@ impl Group {
         let topic = under.first().and_then(|commit| self.topics.secret(commit)).cloned();
         for (member, Ask { chain, topic: asked_under }) in due {
             self.note(cx, Fact::SlotRefused { member, chain });
+            self.forget_turn(&member);
             if let Some(pair) = self.sending.pairs.get_mut(&member) {
                 pair.reset();
                 self.dirty.mark(Key::PairSend(member));

@@ -282,6 +282,7 @@ impl Group {
             &opened,
         );
         self.heard_of(cx.now, from, cx.now);
+        self.turns.spoke |= self.is_pair();
         let signature = opened.signature;
         let content = opened.content;
         self.lamport = self.lamport.max(content.lamport.min(self.lamport + LAMPORT_LEAP));
@@ -417,6 +418,7 @@ impl Group {
                 self.dirty.mark(Key::PairReceive(sender));
                 self.accept(cx, chain, ChainState::Open(opened.chain));
                 self.note_slot(cx, chain);
+                self.take_turn(&chain);
                 let event = Event::Rotated { sender, chain, recipients };
                 self.out.push_back(Output::Event(event));
                 if let Some(topic) = opened.topic {

@@ -26,6 +26,7 @@ use super::{
     moving::Moving,
     nacks::Nacks,
     notices::Notices,
+    pairs::Turns,
     people::People,
     receiving::{ChainState, Entry, Receiving},
     resync::Word,
@@ -73,6 +74,7 @@ pub(super) enum Key {
     HandedOver,
     Watch,
     Seen(MemberId),
+    Turns,
     Classes(ChainId),
     /// Of a chain, sixteen messages.
     Evidence(ChainId, u8),
@@ -203,6 +205,7 @@ impl Key {
             Self::HandedOver => (22, &[]),
             Self::Watch => (25, &[]),
             Self::Seen(id) => (26, &id.0),
+            Self::Turns => (27, &[]),
             Self::Classes(id) => (30, &id.0),
             Self::Evidence(id, _) => (14, &id.0),
             Self::Own => (15, &[]),
@@ -245,6 +248,7 @@ impl Key {
             22 => Self::HandedOver,
             25 => Self::Watch,
             26 => Self::Seen(MemberId::from_slice(id)?),
+            27 => Self::Turns,
             30 => Self::Classes(ChainId::from_slice(id)?),
             14 => {
                 let (block, id) = id.split_last()?;
@@ -372,6 +376,7 @@ impl Group {
             }),
             Key::Watch => self.absence.watch.looked.map(|_| codec::encode(&self.absence.watch)),
             Key::Seen(member) => self.absence.seen.get(&member).map(codec::encode),
+            Key::Turns => self.turns.save(),
             Key::Ciphertexts(chain) => self.slots.record(&chain).map(|wire| codec::encode(&wire)),
             Key::Receipts => {
                 let receipts: Vec<_> = self
@@ -469,6 +474,7 @@ impl Group {
                 self.receiving.park(id, parked.chain, parked.index, parked.bytes, at);
             }
             Key::Watch => self.absence.watch = read::<Watch>(value)?,
+            Key::Turns => self.turns = Turns::load(value)?,
             Key::Seen(member) => {
                 self.absence.seen.insert(member, read::<Seen>(value)?);
             }
@@ -504,6 +510,7 @@ impl Group {
             audit: Audit::new(log, ops.resolve()),
             absence: Absence::default(),
             losses: Losses::default(),
+            turns: Turns::default(),
             state: GroupState::Active,
             people: People::of(&ops),
             ops,

@@ -122,7 +122,8 @@ impl Group {
             return Err(SendError::TooLong { limit });
         }
         let roster = self.ops.resolve().roster(self.id);
-        if let Some(reason) = self.sending.stale(&roster, cx.now) {
+        let turn = self.turns.spoke.then_some(RotationReason::Turn);
+        if let Some(reason) = self.sending.stale(&roster, cx.now).or(turn) {
             let topics = self.write_topics();
             self.rotate_chain(&mut cx, reason, None, &topics);
         }
@@ -186,6 +187,7 @@ impl Group {
         }
         self.join_heads(cx, under);
         self.note_end(cx);
+        let turn = self.next_turn(cx.rng).unwrap_or_else(|| cx.me.prekey());
         let roster = self.ops.resolve().roster(self.id);
         let others: Vec<MemberId> =
             roster.members().iter().filter(|member| **member != self.me).copied().collect();
@@ -199,7 +201,7 @@ impl Group {
             .filter_map(|(member, pair)| {
                 // Whoever is in a roster came by an op with a card.
                 let card = self.people.cards.get(member)?.card();
-                let prekey = self.people.prekey(card);
+                let prekey = self.turn_prekey().unwrap_or_else(|| self.people.prekey(card));
                 Some(Recipient { member: *member, prekey, kk: card.kk.as_ref(), pair })
             })
             .collect();
@@ -212,7 +214,7 @@ impl Group {
             audit_head: self.audit.log.head16(),
             now: cx.now,
         };
-        let sealed = bundle::seal(cx.me, terms, &mut recipients, cx.rng);
+        let sealed = bundle::seal_with(cx.me, terms, turn, &mut recipients, cx.rng);
         for (member, pair) in others.iter().zip(pairs) {
             self.sending.pairs.insert(*member, pair);
             self.dirty.mark(Key::PairSend(*member));

@@ -52,6 +52,7 @@ impl Group {
         }
         self.dirty.mark(Key::WelcomedBy);
         self.dirty.mark(Key::Watch);
+        self.dirty.mark(Key::Turns);
         self.absence.seen.keys().for_each(|id| self.dirty.mark(Key::Seen(*id)));
         self.slots.chains().for_each(|chain| self.dirty.mark(Key::Ciphertexts(*chain)));
         let changes = self.changes();

@@ -258,7 +258,8 @@ impl Group {
         let before = ReceiveState::default();
         let pair = self.receiving.pairs.get(&head.head().sender).unwrap_or(&before);
         let ciphertext = self.slots.of(&head.chain(), &self.me);
-        bundle::open(head, page, position, me, pair, ciphertext)
+        let secret = self.turn_secret(page, position);
+        bundle::open_with(head, page, position, me, secret, pair, ciphertext)
     }
 
     /// A first contact opened: its sender is told, be there a message to tell of or not, so that

@@ -149,6 +149,9 @@ impl Group {
         if self.came_by(&joiner, request.invite) {
             return self.welcome().ok_or(AdmitError::Full);
         }
+        if !self.has_place() {
+            return Err(AdmitError::Full);
+        }
         let invite = self.usable(request.invite, cx.now)?;
         let kind = Kind::Admit {
             card: request.card.as_bytes().into(),

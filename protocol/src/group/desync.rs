@@ -46,6 +46,8 @@ const ANSWERS: usize = 64;
 /// How long nothing more may have come of what was lost, in milliseconds, until a state counts as
 /// caught up.
 const QUIET_MS: u64 = 3_000;
+/// How soon the others are asked once more, in milliseconds.
+const AGAIN_MS: u64 = 1_200;
 /// How long sending waits for the proof of what somebody claims, in milliseconds.
 const CLAIM_MS: u64 = 2_000;
 /// How long each member before this one in the roster is given to answer first, in milliseconds.
@@ -73,6 +75,8 @@ pub(super) struct Own {
 struct Behind {
     /// When something of it came last.
     last: Timestamp,
+    /// When the others are asked once more: they hear each member once a second.
+    again: Option<Timestamp>,
 }
 
 struct Answer {
@@ -94,9 +98,10 @@ struct Stored {
 
 impl Own {
     pub fn deadline(&self) -> Option<Timestamp> {
+        let again = self.behind.and_then(|behind| behind.again);
         let behind = self.behind.map(|behind| behind.last.plus_ms(QUIET_MS));
         let answers = self.answers.values().map(|answer| answer.due);
-        answers.chain(behind).chain(self.held).min()
+        answers.chain(behind).chain(again).chain(self.held).min()
     }
 
     pub fn is_behind(&self) -> bool {
@@ -183,8 +188,11 @@ impl Group {
 
     fn fall_behind<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>) {
         self.dirty.mark(Key::Own);
-        let news = self.own.behind.replace(Behind { last: cx.now }).is_none();
-        self.set_timer(Timer::View, cx.now.plus_ms(QUIET_MS));
+        let again = Some(cx.now.plus_ms(AGAIN_MS));
+        let news = self.own.behind.is_none();
+        let behind = self.own.behind.get_or_insert(Behind { last: cx.now, again });
+        behind.last = cx.now;
+        self.set_timer(Timer::View, cx.now.plus_ms(AGAIN_MS));
         if news {
             self.note(cx, Fact::Rollback);
             let alarm = if self.own.recovered { Alarm::Copied } else { Alarm::OldState };
@@ -231,11 +239,15 @@ impl Group {
             self.own.held = None;
             self.out.push_back(Output::Event(Event::Ready));
         }
+        let again = |behind: &mut Behind| behind.again.take_if(|again| *again <= cx.now);
+        if self.own.behind.as_mut().and_then(again).is_some() {
+            self.ask_of_own_now(cx);
+        }
         let quiet = self.own.behind.is_some_and(|it| it.last.plus_ms(QUIET_MS) <= cx.now);
         if quiet && met {
             self.recover();
         } else if quiet {
-            self.own.behind = Some(Behind { last: cx.now });
+            self.own.behind = Some(Behind { last: cx.now, again: None });
         }
         self.answer_owners(cx);
     }
@@ -412,7 +424,8 @@ impl Group {
 
     pub(super) fn load_own(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
         let stored: Stored = codec::decode(bytes).map_err(|_| SnapshotError::Damaged)?;
-        self.own.behind = stored.behind.then_some(Behind { last: Timestamp(0) });
+        let again = Some(Timestamp(0));
+        self.own.behind = stored.behind.then_some(Behind { last: Timestamp(0), again });
         self.own.lost = stored.lost.into_iter().map(|it| (it.chain, it.count)).collect();
         self.own.forgotten = stored.forgotten.into_iter().collect();
         Ok(())

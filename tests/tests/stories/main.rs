@@ -22,6 +22,7 @@ mod paths;
 mod relay_killed;
 mod relay_only;
 mod removed_member;
+mod restored_backup;
 mod two_admins;
 mod upgrade;
 mod who_comes_in;

@@ -13,11 +13,17 @@ use alloc::{
     vec::Vec,
 };
 
+use zeroize::Zeroize;
+
 use super::{
     ChainState, Group,
-    records::{Key, without_keys},
+    records::{ChainRecord, Key},
 };
-use crate::ids::{ChainId, MemberId, Timestamp};
+use crate::{
+    chain::ReceiveChain,
+    codec,
+    ids::{ChainId, MemberId, Timestamp},
+};
 
 impl Group {
     /// Which of this group's stored records may be in a backup, and as what: for [`Self::load`], after
@@ -59,4 +65,15 @@ impl Group {
         }
         newest.into_values().map(|(_, chain)| chain).collect()
     }
+}
+
+/// A stored chain without the keys that read it.
+fn without_keys(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut record: ChainRecord = codec::decode(bytes).ok()?;
+    if record.state == 0 {
+        let next = ReceiveChain::load(&record.chain).ok()?.next();
+        record.chain.zeroize();
+        (record.state, record.count) = (4, next);
+    }
+    Some(codec::encode(&record))
 }

@@ -8,6 +8,7 @@ use rand_core::CryptoRng;
 use super::{
     ChainState, Cx, GapCause, Group,
     control::Said,
+    records::Key,
     wire::{Indexes, ReadTo, Statement},
 };
 use crate::{
@@ -38,6 +39,27 @@ impl Group {
         let members = self.ops.resolve().members.len() as u64;
         let all = SUMMARY_MS.max(members * MEMBER_MS);
         all + cx.rng.next_u64() % all
+    }
+
+    /// Tells what was read, in the way of this group's size.
+    pub(super) fn flush_receipts<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>) {
+        let topics = self.write_topics();
+        if topics.is_empty() {
+            return;
+        }
+        let receipts = core::mem::take(&mut self.receipts);
+        self.dirty.mark(Key::Receipts);
+        let statements: Vec<_> = receipts
+            .into_iter()
+            .map(|(chain, indexes)| Indexes { chain, indexes: indexes.into_iter().collect() })
+            .collect();
+        if !self.gives_receipts() {
+            self.tell_reads(cx, &statements, &topics);
+            return;
+        }
+        for receipts in statements.chunks(32) {
+            self.publish_control(cx, &Statement::Receipt(receipts.into()), &topics);
+        }
     }
 
     /// Tells how far chains were read that were read further.

@@ -569,29 +569,6 @@ impl Group {
         parked.into_iter().for_each(|chain| self.want_bundle(now, chain));
     }
 
-    pub(super) fn flush_receipts<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>) {
-        let topics = self.write_topics();
-        if topics.is_empty() {
-            return;
-        }
-        let receipts = core::mem::take(&mut self.receipts);
-        self.dirty.mark(Key::Receipts);
-        let statements: Vec<_> = receipts
-            .into_iter()
-            .map(|(chain, indexes)| super::wire::Indexes {
-                chain,
-                indexes: indexes.into_iter().collect(),
-            })
-            .collect();
-        if !self.gives_receipts() {
-            self.tell_reads(cx, &statements, &topics);
-            return;
-        }
-        for receipts in statements.chunks(32) {
-            self.publish_control(cx, &Statement::Receipt(receipts.into()), &topics);
-        }
-    }
-
     /// Every index of a chain that is known to exist and was not opened.
     pub(super) fn is_lacking(&self, chain: &ChainId, index: u32) -> bool {
         match self.receiving.chains.get(chain).map(|entry| &entry.state) {

@@ -140,15 +140,15 @@ struct TopicRecord {
 
 #[derive(Encode, Decode)]
 #[cbor(array)]
-struct ChainRecord {
+pub(super) struct ChainRecord {
     #[n(0)]
-    state: u8,
+    pub state: u8,
     #[n(1)]
-    at: Timestamp,
+    pub at: Timestamp,
     #[n(2)]
-    count: u32,
+    pub count: u32,
     #[cbor(n(3), with = "minicbor::bytes")]
-    chain: Vec<u8>,
+    pub chain: Vec<u8>,
 }
 
 #[derive(Encode, Decode)]
@@ -575,17 +575,6 @@ fn load_ops(
         }
     }
     ordered(genesis, others).ok_or(SnapshotError::Damaged)
-}
-
-/// A stored chain without the keys that read it.
-pub(super) fn without_keys(bytes: &[u8]) -> Option<Vec<u8>> {
-    let mut record: ChainRecord = codec::decode(bytes).ok()?;
-    if record.state == 0 {
-        let next = ReceiveChain::load(&record.chain).ok()?.next();
-        record.chain.zeroize();
-        (record.state, record.count) = (4, next);
-    }
-    Some(codec::encode(&record))
 }
 
 /// The set of these ops, whatever their order; `None` where one has no place in it.

@@ -147,6 +147,16 @@ impl Gossip {
         true
     }
 
+    /// Remembers an envelope without a word to anybody: it is from a log that is still being read,
+    /// which the others read too. Whoever misses it hears of it by sync.
+    pub fn keep(&mut self, bytes: &[u8]) {
+        let id = envelope::id(bytes);
+        self.awaited.remove(&id);
+        if self.seen.insert(id, false) {
+            self.remember(id, bytes);
+        }
+    }
+
     /// Spreads an envelope that was made or accepted here.
     pub fn spread(&mut self, bytes: &[u8], origin: Origin) {
         let id = envelope::id(bytes);
@@ -269,6 +279,17 @@ mod tests {
         let out = drain(&mut gossip);
         assert_eq!(out.iter().filter(|(_, frame)| matches!(frame, Frame::Push(_))).count(), 8);
         assert_eq!(out[8], (member(9), Frame::Have(vec![envelope::id(b"one")])));
+    }
+
+    #[test]
+    fn what_is_read_while_catching_up_is_told_to_nobody_and_given_to_who_asks() {
+        let mut gossip = Gossip::default();
+        gossip.up(member(1));
+        gossip.keep(b"one");
+        assert_eq!(drain(&mut gossip), []);
+        assert!(gossip.has_seen(&envelope::id(b"one")));
+        gossip.on_graft(member(1), &[envelope::id(b"one")]);
+        assert_eq!(drain(&mut gossip), [(member(1), Frame::Push(b"one".to_vec()))]);
     }
 
     #[test]

@@ -109,4 +109,4 @@ pub const LOG_ANSWER_MAX: usize = LOG_BATCH_BYTES + 4096;
 pub const LOG_PROOFS: usize = 3;
 
 /// A whole welcome to a group, in bytes.
-pub const WELCOME_BYTES: usize = 4 * 1024 * 1024;
+pub const WELCOME_BYTES: usize = 16 * 1024 * 1024;

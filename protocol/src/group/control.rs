@@ -27,6 +27,8 @@ const ANSWERS: usize = 256;
 const ANSWER_STEP_MS: u64 = 250;
 /// One member's questions to everybody are heard this often, in milliseconds.
 const HEARD_MS: u64 = 1_000;
+/// How far a member's clock may be ahead, in milliseconds: an hour.
+const AHEAD_MS: u64 = 60 * 60 * 1000;
 /// Messages served to one request on a relay's log.
 const SERVED: usize = 64;
 /// Ops told in answer to one, and the envelopes that they fill.
@@ -197,6 +199,7 @@ impl Group {
         if changed {
             self.peers.retain(|member, _| after.contains(member));
             self.heard.retain(|member, _| after.contains(member));
+            self.questions.retain(|member, _| after.contains(member));
             self.nacks.keep(|member| after.contains(member));
             self.sending.repairs.keep(|member| after.contains(member));
             let gone: Vec<_> = before.difference(&after).copied().collect();
@@ -338,6 +341,16 @@ impl Group {
         if heard.is_some_and(|heard| cx.now.ms_since(*heard) < HEARD_MS) {
             return;
         }
+        // An old question that somebody repeats is not answered.
+        // The asker's clock may have been ahead, and set back since.
+        let last = self.questions.get(&said.from).copied();
+        let last = last.filter(|last| *last <= cx.now.plus_ms(AHEAD_MS));
+        if want.at.is_some() && last >= want.at {
+            return;
+        }
+        if let Some(at) = want.at {
+            self.questions.insert(said.from, at);
+        }
         self.heard.insert(said.from, cx.now);
         let place = self.ops.resolve().members.keys().position(|member| *member == self.me);
         let jitter = cx.rng.next_u64() % ANSWER_STEP_MS;
@@ -455,18 +468,21 @@ impl Group {
     /// Whether a chain is known here and sealed to that member too.
     pub(super) fn may_have(&self, member: &MemberId, chain: &ChainId) -> bool {
         self.receiving.chains.get(chain).is_some_and(|entry| {
-            let view = self.ops.resolve_at(&entry.head.head().heads);
-            view.is_ok_and(|view| self.is_still(member, &view))
+            let grant = self.ops.grant_at(&entry.head.head().heads, member);
+            matches!(grant, Ok(Some(grant)) if self.is_open(&grant))
         })
+    }
+
+    /// Whether a grant has not ended.
+    fn is_open(&self, grant: &OpId) -> bool {
+        let ended = self.ops.resolve().ended(grant);
+        ended.is_none_or(|ended| ended.removals.is_empty() && ended.leaves.is_empty())
     }
 
     /// Whether somebody is in this view by a membership that has not ended since: whoever comes
     /// back reads nothing that is older than its return.
     pub(super) fn is_still(&self, member: &MemberId, view: &Resolution) -> bool {
-        view.members.get(member).is_some_and(|standing| {
-            let ended = self.ops.resolve().ended(&standing.grant);
-            ended.is_none_or(|ended| ended.removals.is_empty() && ended.leaves.is_empty())
-        })
+        view.members.get(member).is_some_and(|standing| self.is_open(&standing.grant))
     }
 
     pub(super) fn ops_after(&self, heads: &[OpId]) -> Vec<ByteVec> {

@@ -256,7 +256,7 @@ impl Group {
             self.set_timer(Timer::Want, due);
         }
         let ops_after = ops.then(|| self.ops.heads().into_iter().take(HEADS).collect());
-        let want = Want { ops_after, bundles, messages, topics };
+        let want = Want { ops_after, bundles, messages, topics, at: None };
         if !want.is_empty() {
             self.ask_for(cx, want, waited);
         }
@@ -273,6 +273,7 @@ impl Group {
         let unhelped = waited > MINUTE_MS / 2 || self.peers.values().all(|peer| !peer.synced);
         if neighbours.is_empty() || unhelped {
             let under = self.topics_to_ask_under();
+            let want = Want { at: Some(cx.now), ..want };
             self.publish_control(cx, &Statement::Want(want), &under);
         }
     }

@@ -162,6 +162,8 @@ pub struct Group {
     answers: BTreeMap<Asked, Answer>,
     /// When each member's questions to everybody were last heard.
     heard: BTreeMap<MemberId, Timestamp>,
+    /// When each member asked last, by its own clock.
+    questions: BTreeMap<MemberId, Timestamp>,
     stuck: Stuck,
     inboxes: Inboxes,
     audit: Audit,
@@ -398,6 +400,8 @@ impl Group {
 mod away;
 #[cfg(test)]
 mod back;
+#[cfg(test)]
+mod crowd;
 #[cfg(test)]
 mod forks;
 #[cfg(test)]

@@ -242,11 +242,8 @@ impl Group {
     pub(super) fn compare_ops<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>, new: &[Op]) {
         let mut found = Vec::new();
         for op in new {
-            let twin = self.ops.iter().find(|other| {
-                other.author() == op.author()
-                    && other.body().seq == op.body().seq
-                    && other.id() != op.id()
-            });
+            let mut numbered = self.ops.numbered(op.author(), op.body().seq);
+            let twin = numbered.find(|other| other.id() != op.id());
             found.extend(twin.map(|twin| Notice::ops(op, twin)));
         }
         for notice in found {

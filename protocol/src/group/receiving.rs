@@ -182,7 +182,11 @@ impl Group {
             self.take_message(cx, id, header, bytes)?;
         }
         if self.state == GroupState::Active {
-            self.gossip.spread(bytes, origin);
+            if origin == Origin::Log && !self.relays_up {
+                self.gossip.keep(bytes);
+            } else {
+                self.gossip.spread(bytes, origin);
+            }
         }
         Ok(())
     }

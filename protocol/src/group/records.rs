@@ -535,6 +535,7 @@ impl Group {
             moving: Moving::default(),
             answers: BTreeMap::new(),
             heard: BTreeMap::new(),
+            questions: BTreeMap::new(),
             stuck: Stuck::default(),
             inboxes: Inboxes::default(),
             epoch: Epoch::default(),

@@ -37,6 +37,10 @@ const AGAIN_MS: u64 = 5 * 60 * 1000;
 /// Messages served to one peer at once, and how soon the next follow, in milliseconds.
 const AT_ONCE: usize = 1024;
 const SERVE_MS: u64 = 100;
+/// Frames taken of one neighbour: so many at once, and so many each second from then on. The others
+/// are lost, and sync mends what they carried.
+const FRAMES_BURST: u64 = 20_000;
+const FRAMES_PER_S: u64 = 500;
 /// Heads told on one page.
 const HEADS: usize = 256;
 /// A summary that has not come by then is asked for, in milliseconds.
@@ -56,6 +60,22 @@ pub(super) struct Peer {
     told: Option<Timestamp>,
     named: BTreeSet<ChainId>,
     lacks: BTreeMap<ChainId, Vec<u32>>,
+    /// Frames that were taken of it lately, and since when they count.
+    taken: u64,
+    counted: Timestamp,
+}
+
+impl Peer {
+    /// Whether one more frame is taken of this neighbour now.
+    fn may_speak(&mut self, now: Timestamp) -> bool {
+        let passed = now.ms_since(self.counted).min(60_000);
+        let done = passed * FRAMES_PER_S / 1_000;
+        if done > 0 || now < self.counted {
+            (self.taken, self.counted) = (self.taken.saturating_sub(done), now);
+        }
+        self.taken += 1;
+        self.taken <= FRAMES_BURST
+    }
 }
 
 impl Group {
@@ -140,6 +160,9 @@ impl Group {
             self.gossip.up(from);
             self.peers.insert(from, Peer::default());
             self.tell_summary(from);
+        }
+        if self.peers.get_mut(&from).is_some_and(|peer| !peer.may_speak(cx.now)) {
+            return Ok(());
         }
         let cx = &mut cx;
         match frame {

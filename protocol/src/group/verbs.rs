@@ -17,7 +17,7 @@ use crate::{
     identity::SignedCard,
     ids::{InviteId, MemberId, OpId, Timestamp},
     invite::InviteRecord,
-    limits::{OP_DEPS, TOPICS, WELCOME_BYTES},
+    limits::{CARD_BYTES, OP_BYTES, OP_DEPS, TOPICS, WELCOME_BYTES},
     membership::{Body, Cut, Kind, NotAllowed, Op, OpSet, Policy, RemoveReason},
     topic::TopicSecret,
 };
@@ -161,6 +161,11 @@ impl Group {
             use_no: invite.used,
         };
         let under = self.write_topics();
+        // Nobody is admitted whom nothing could tell so.
+        let room = WELCOME_BYTES - 2 * (OP_BYTES + CARD_BYTES);
+        if self.welcome().is_none_or(|welcome| welcome.len() > room) {
+            return Err(AdmitError::Full);
+        }
         self.enact(&mut cx, kind, None, &under).map_err(|refused| match refused {
             NotAllowed::AlreadyAMember => AdmitError::AlreadyMember,
             NotAllowed::InviteUsed { .. } => AdmitError::Used,

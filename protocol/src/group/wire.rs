@@ -270,6 +270,10 @@ pub(super) struct Want {
     /// a new bundle.
     #[n(3)]
     pub topics: bool,
+    /// When, by the asker's clock, where everybody is asked: of one asker, only a later one is
+    /// answered.
+    #[n(4)]
+    pub at: Option<Timestamp>,
 }
 
 impl Want {

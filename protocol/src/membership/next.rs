@@ -138,8 +138,8 @@ impl OpSet {
     }
 
     fn next_seq(&self, author: MemberId) -> u32 {
-        let own = self.iter().filter(|op| op.author() == author);
-        own.map(|op| op.body().seq.saturating_add(1)).max().unwrap_or(0)
+        let own = self.by_author.range((author, 0)..=(author, u32::MAX));
+        own.last().map_or(0, |((_, seq), _)| seq.saturating_add(1))
     }
 
     fn deps(&self, kind: &Kind, cap: Option<OpId>) -> Result<Vec<OpId>, NotAllowed> {

@@ -33,6 +33,7 @@ pub struct OpSet {
     pub(super) ops: Vec<Op>,
     pub(super) nodes: Vec<Node>,
     numbers: BTreeMap<OpId, usize>,
+    pub(super) by_author: BTreeMap<(MemberId, u32), Vec<usize>>,
     heads: BTreeSet<OpId>,
     granted: BTreeSet<MemberId>,
     bytes: usize,
@@ -40,6 +41,7 @@ pub struct OpSet {
     now: OnceCell<Resolution>,
     then: RefCell<BTreeMap<Vec<OpId>, Arc<Resolution>>>,
     rosters: RefCell<BTreeMap<usize, Vec<MemberId>>>,
+    grants: RefCell<BTreeMap<Vec<OpId>, Arc<[usize]>>>,
 }
 
 /// Ops whose past is not complete, each waiting for one op that is missing.
@@ -92,6 +94,8 @@ pub struct Missing(pub Vec<OpId>);
 
 /// Resolutions of past heads that are kept.
 const MEMO: usize = 64;
+/// Heads of which the members' grants are kept: as many as chains are remembered.
+const GRANTS: usize = 4096;
 
 impl OpSet {
     /// The set of a Genesis alone.
@@ -110,6 +114,7 @@ impl OpSet {
         };
         Ok(Self {
             numbers: BTreeMap::from([(root.id, 0)]),
+            by_author: BTreeMap::from([((genesis.author(), genesis.body().seq), Vec::from([0]))]),
             heads: BTreeSet::from([root.id]),
             granted: BTreeSet::from([founder]),
             bytes: genesis.as_bytes().len(),
@@ -119,6 +124,7 @@ impl OpSet {
             now: OnceCell::new(),
             then: RefCell::default(),
             rosters: RefCell::default(),
+            grants: RefCell::default(),
         })
     }
 
@@ -242,6 +248,35 @@ impl OpSet {
         let resolution = Arc::new(self.resolution(self.within(&key)?));
         remember(&mut self.then.borrow_mut(), key, resolution.clone());
         Ok(resolution)
+    }
+
+    /// The grant by which somebody is a member in the past of these heads. Many more answers are kept
+    /// than of [`Self::resolve_at`], for they are small.
+    pub fn grant_at(&self, heads: &[OpId], member: &MemberId) -> Result<Option<OpId>, Missing> {
+        let known = self.grants.borrow().get(heads).cloned();
+        let grants = match known {
+            Some(grants) => grants,
+            None => {
+                let view = self.resolve_at(heads)?;
+                let standing = view.members.values().map(|standing| &standing.grant);
+                let grants: Arc<[usize]> =
+                    standing.filter_map(|grant| self.numbers.get(grant)).copied().collect();
+                let mut kept = self.grants.borrow_mut();
+                if kept.len() >= GRANTS {
+                    kept.pop_first();
+                }
+                kept.insert(heads.into(), grants.clone());
+                grants
+            }
+        };
+        let mut own = grants.iter().filter(|at| self.nodes[**at].grants() == Some(*member));
+        Ok(own.next().map(|at| self.nodes[*at].id))
+    }
+
+    /// The ops of one author with one number: more than one where it lies or was copied.
+    pub fn numbered(&self, author: MemberId, seq: u32) -> impl Iterator<Item = &Op> {
+        let numbered = self.by_author.get(&(author, seq));
+        numbered.into_iter().flatten().map(|at| &self.ops[*at])
     }
 
     /// Pairs of different ops of one author and run with one number: proof that the author lies. All
@@ -369,6 +404,8 @@ impl OpSet {
         let node = self.form(op.id(), op.body(), op.subject()).ok_or(InsertError::NotFormed)?;
         self.bytes = bytes;
         self.numbers.insert(node.id, self.nodes.len());
+        let number = (op.author(), op.body().seq);
+        self.by_author.entry(number).or_default().push(self.nodes.len());
         op.body().deps.iter().for_each(|dep| {
             self.heads.remove(dep);
         });

@@ -106,7 +106,8 @@ fn a_record_that_was_changed_or_given_to_another_author_is_not_taken() {
         change(&mut page, at);
         page
     };
-    let lies: [&dyn Fn(&mut Vec<u8>, usize); 3] = [
+    type Lie<'a> = &'a dyn Fn(&mut Vec<u8>, usize);
+    let lies: [Lie<'_>; 3] = [
         &|page, at| page[at] ^= 1,
         // The index before the content, or the head's place.
         &|page, at| page[at - 60..at].iter_mut().for_each(|byte| *byte ^= 1),

@@ -303,3 +303,128 @@ impl KemEntry {
         Some((self.member, ciphertext))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::vec;
+
+    use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
+
+    use super::{
+        super::{Alarm, ChainState, Event, nacks::Waits, wire::BundleWire, world::World},
+        *,
+    };
+    use crate::{bundle::Recipient, pair::SendState};
+
+    /// A bundle of 0 to the two others, as first contacts, that nobody was told; and 1's ciphertext.
+    fn untold(world: &World, first: bool) -> (BundleWire, ChainId, Option<KemWire>) {
+        let person = &world.people[0];
+        let group = person.group.as_ref().unwrap();
+        let roster = group.ops.resolve().roster(group.id);
+        let others: Vec<MemberId> =
+            roster.members().iter().filter(|it| **it != group.me).copied().collect();
+        let mut pairs = vec![SendState::default(), SendState::default()];
+        let mut recipients: Vec<_> = others
+            .iter()
+            .zip(&mut pairs)
+            .map(|(member, pair)| {
+                let card = group.people.cards[member].card();
+                let kk = card.kk.as_ref().filter(|_| first);
+                Recipient { member: *member, prekey: card.prekey, kk, pair }
+            })
+            .collect();
+        let terms = bundle::Terms {
+            group: group.id,
+            heads: group.ops.heads(),
+            roster: roster.hash(),
+            closing: None,
+            topic: None,
+            audit_head: [0; 16],
+            now: world.now,
+        };
+        let mut rng = ChaCha20Rng::seed_from_u64(5);
+        let sealed = bundle::seal(&person.me, terms, &mut recipients, &mut rng);
+        let (head, chain) = (sealed.bundle.head.as_bytes().into(), sealed.bundle.head.chain());
+        let pages = sealed.bundle.pages.into_iter().map(Into::into).collect();
+        let one = sealed.ciphertexts.into_iter().find(|(member, _)| *member == world.id(1));
+        let kem =
+            one.map(|(member, kem)| KemWire { chain, entries: vec![KemEntry::new(member, &kem)] });
+        (BundleWire { head, pages }, chain, kem)
+    }
+
+    #[test]
+    fn a_recipient_waits_for_its_ciphertext_and_takes_no_other() {
+        let mut world = World::with(3, true);
+        let (wire, chain, kem) = untold(&world, true);
+        let (kem, two) = (kem.unwrap(), world.id(2));
+        world.act(1, |group, mut cx| group.take_bundle(&mut cx, wire));
+        let waits = |world: &World| {
+            world.people[1].group.as_ref().unwrap().receiving.held.get(&chain).map(|it| it.waits)
+        };
+        assert!(matches!(waits(&world), Some(Waits::Since(_))), "it has not failed");
+        let mut forged = kem.clone();
+        forged.entries[0].ciphertext[7] ^= 1;
+        world.act(1, |group, mut cx| group.take_ciphertexts(&mut cx, two, forged));
+        assert!(waits(&world).is_some(), "a wrong one changes nothing");
+        world.act(1, |group, mut cx| group.take_ciphertexts(&mut cx, two, kem));
+        let group = world.people[1].group.as_ref().unwrap();
+        assert!(matches!(group.receiving.chains[&chain].state, ChainState::Open(_)));
+    }
+
+    #[test]
+    fn a_ciphertext_that_comes_before_its_bundle_is_kept() {
+        let mut world = World::with(3, true);
+        let (wire, chain, kem) = untold(&world, true);
+        let zero = world.id(0);
+        world.act(1, |group, mut cx| group.take_ciphertexts(&mut cx, zero, kem.unwrap()));
+        world.act(1, |group, mut cx| group.take_bundle(&mut cx, wire));
+        let group = world.people[1].group.as_ref().unwrap();
+        assert!(matches!(group.receiving.chains[&chain].state, ChainState::Open(_)));
+    }
+
+    #[test]
+    fn a_first_contact_without_ml_kem_is_refused_where_the_sender_knew_the_key() {
+        let mut world = World::with(3, true);
+        let (wire, chain, kem) = untold(&world, false);
+        assert!(kem.is_none());
+        world.act(1, |group, mut cx| group.take_bundle(&mut cx, wire));
+        let group = world.people[1].group.as_ref().unwrap();
+        assert!(matches!(group.receiving.chains[&chain].state, ChainState::Failed));
+        let told = |event: &Event| matches!(event, Event::Alarm(Alarm::SlotFailed(who)) if *who == world.id(0));
+        assert!(world.people[1].events.iter().any(told));
+    }
+
+    #[test]
+    fn after_first_contact_no_bundle_carries_a_ciphertext() {
+        let mut world = World::with(3, true);
+        for at in 0..3 {
+            world.say(at, "hello");
+        }
+        world.settle();
+        world.pass(5_000);
+        for at in 0..3 {
+            world.act(at, |group, cx| group.rotate(cx)).unwrap();
+        }
+        world.settle();
+        for person in &world.people {
+            let group = person.group.as_ref().unwrap();
+            let chain = group.sending.chain.as_ref().unwrap().id();
+            let head = group.receiving.chains[&chain].head.head();
+            assert_eq!((head.version, &head.ciphertexts), (1, &None));
+        }
+    }
+
+    #[test]
+    fn what_waits_too_long_is_told_and_ends() {
+        let mut world = World::with(3, true);
+        let (wire, chain, _) = untold(&world, true);
+        world.act(1, |group, mut cx| group.take_bundle(&mut cx, wire));
+        world.pass(2 * 60_000);
+        let group = world.people[1].group.as_ref().unwrap();
+        let held = group.receiving.held.get(&chain).map(|held| held.waits);
+        assert!(matches!(held, Some(Waits::Long(_))));
+        world.pass(61 * 60_000);
+        let group = world.people[1].group.as_ref().unwrap();
+        assert!(matches!(group.receiving.chains[&chain].state, ChainState::Failed));
+    }
+}

@@ -401,7 +401,7 @@ pub enum LogRole {
     Write,
     /// An older topic's: only followed.
     Follow,
-    /// An inbox of this node: followed, and trimmed of what was read.
+    /// An inbox of this node: followed.
     Inbox,
 }
 

@@ -427,4 +427,22 @@ mod tests {
         let group = world.people[1].group.as_ref().unwrap();
         assert!(matches!(group.receiving.chains[&chain].state, ChainState::Failed));
     }
+
+    #[test]
+    fn a_newcomer_among_many_sends_its_ciphertexts_to_their_inboxes() {
+        let n = crate::bundle::CIPHERTEXTS + 3;
+        let mut world = World::with(n, true);
+        world.say(n - 1, "hello, all of you");
+        world.settle();
+        let group = world.people[n - 1].group.as_ref().unwrap();
+        let chain = group.sending.chain.as_ref().unwrap().id();
+        let head = group.receiving.chains[&chain].head.head();
+        assert_eq!((head.version, &head.ciphertexts), (2, &None));
+        let open = |at: &usize| {
+            let group = world.people[*at].group.as_ref().unwrap();
+            let entry = group.receiving.chains.get(&chain);
+            entry.is_some_and(|entry| matches!(entry.state, ChainState::Open(_)))
+        };
+        assert_eq!((0..n - 1).filter(open).count(), n - 1);
+    }
 }

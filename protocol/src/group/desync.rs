@@ -173,7 +173,13 @@ impl Group {
     /// Ops came; some of them may be this member's own, of another run.
     pub(super) fn watch_own_ops<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>, new: &[Op]) {
         let run: Option<Incarnation> = Some(cx.me.incarnation());
-        if new.iter().any(|op| op.author() == self.me && op.body().incarnation != run) {
+        // What was done by a grant that has ended belongs to an earlier membership.
+        let grants = self.ops.resolve().grants.get(&self.me);
+        let counts = |op: &&Op| {
+            op.body().cap.is_none_or(|cap| grants.is_some_and(|grants| grants.contains(&cap)))
+        };
+        let own = |op: &&Op| op.author() == self.me && op.body().incarnation != run;
+        if new.iter().filter(counts).any(|op| own(&op)) {
             self.fall_behind(cx);
         }
     }

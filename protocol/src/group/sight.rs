@@ -8,7 +8,12 @@ use alloc::{
 };
 
 use super::{Group, receiving::ChainState, records::Key, wire::Frame};
-use crate::{bundle::SignedHead, codec, ids::ChainId, membership::OpSet};
+use crate::{
+    bundle::SignedHead,
+    codec,
+    ids::{ChainId, MemberId},
+    membership::OpSet,
+};
 
 /// What a node can do with a chain.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -102,6 +107,16 @@ impl Group {
             ChainState::Failed => Keys::Failed,
         };
         Some((&entry.head, &entry.pages, hold))
+    }
+
+    /// The type of the slot that a chain's bundle has for somebody.
+    pub(crate) fn slot_type(&self, chain: &ChainId, member: &MemberId) -> Option<u8> {
+        let (head, pages, _) = self.chain(chain)?;
+        let view = self.ops.resolve_at(&head.head().heads).ok()?;
+        let others = view.members.keys().filter(|other| **other != head.head().sender);
+        let position = others.into_iter().position(|other| other == member)?;
+        let page = pages.first()?;
+        page.get(position * (page.len() / (view.members.len() - 1))).copied()
     }
 
     /// The chain and index that an envelope is of.

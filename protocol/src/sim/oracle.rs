@@ -150,8 +150,9 @@ impl<'a> Oracle<'a> {
 
     fn counts_against(&mut self, r: usize, at: usize, cap: usize) -> bool {
         let retires = |at: usize| matches!(self.kind(at), Kind::Retire { .. });
+        let voids = !(retires(at) && retires(r));
         self.revokes(r, cap)
-            && !(retires(at) && retires(r))
+            && voids
             && !self.past[cap].contains(&r)
             && !self.past[r].contains(&at)
             && self.is_valid(r)

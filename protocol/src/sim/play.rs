@@ -5,6 +5,7 @@ use alloc::{collections::BTreeSet, format, string::String, vec, vec::Vec};
 use super::{
     invariant::{Failure, Invariant},
     network::Trick,
+    rules::Rule,
     step::Step,
     world::{Records, World},
 };
@@ -42,6 +43,10 @@ pub struct Setup {
     pub people: u8,
     /// Whether there is a relay.
     pub relay: bool,
+    /// Whether stolen disks are tried at the end, which takes long.
+    pub thorough: bool,
+    /// Whether other words of the same length are said.
+    pub altered: bool,
     /// Whether every step is checked to have committed all that it changed, and not some alone.
     pub strict: bool,
 }
@@ -50,6 +55,7 @@ impl Sim {
     pub fn new(setup: Setup) -> Self {
         let mut world = World::founded(setup.people.into(), setup.relay, setup.seed);
         world.strict = setup.strict;
+        (world.thorough, world.altered) = (setup.thorough, setup.altered);
         Self { world, disks: alloc::collections::BTreeMap::new() }
     }
 
@@ -219,7 +225,13 @@ impl Sim {
 
     fn text(&mut self, at: usize) -> String {
         let count = self.world.said.len() + self.world.counted_lost;
-        format!("{count:05} by {at:02}")
+        if !self.world.altered {
+            format!("{count:05} by {at:02}")
+        } else if self.world.watch.keeps(Rule::SayNothingOutside) {
+            format!("{count:05} BY {at:02}")
+        } else {
+            format!("{count:05} BY {at:02}{:600}", "")
+        }
     }
 
     fn join(&mut self, host: usize, at: usize) {

@@ -143,7 +143,7 @@ impl World {
 
     /// A record is about to be written over.
     pub(super) fn overwrites(&mut self, at: usize, key: &[u8]) {
-        let kept = [Rule::ChainsGoForward, Rule::NoOldKeysForNewcomers];
+        let kept = [Rule::ChainsGoForward, Rule::NoOldKeysForNewcomers, Rule::ForgetUsedKeys];
         if key[0] == CHAIN && kept.iter().any(|rule| !self.watch.keeps(*rule)) {
             let person = &mut self.people[at];
             if let Some(old) = person.records.get(key).cloned() {

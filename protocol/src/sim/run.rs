@@ -4,13 +4,16 @@ use alloc::{format, string::String, vec::Vec};
 
 use super::{
     draw::Draw,
-    invariant::Failure,
+    invariant::{Failure, Invariant},
     play::{Setup, Sim},
     rules::Rule,
     step::Step,
     watch::Counts,
 };
-use crate::hash::{Label, hash32};
+use crate::{
+    hash::{Label, hash32},
+    ids::LogId,
+};
 
 /// What became of a run.
 #[derive(Clone, Debug)]
@@ -25,6 +28,9 @@ pub struct Outcome {
     pub failure: Option<Failure>,
     /// A hash of all that the run left behind: logs and records.
     pub transcript: [u8; 32],
+    /// What the relay can tell of the logs but for the bytes in them: each log with the sizes of its
+    /// entries.
+    pub shape: Vec<(LogId, Vec<usize>)>,
 }
 
 /// Draws a schedule of so many steps from a seed and plays it, to the end or the first failure.
@@ -34,10 +40,24 @@ pub fn draw(seed: u64, steps: usize, broken: Option<Rule>, seen: impl FnMut(&Ste
     let mut gather = draw.gather(setup.people).into_iter();
     let begun = gather.len();
     let mut at = 0;
-    play(setup, broken, seen, |sim| {
+    let mut outcome = play(setup, broken, seen, |sim| {
         at += 1;
         gather.next().or_else(|| (at <= steps + begun).then(|| draw.next(sim)))
-    })
+    });
+    if seed % ALTERED == 2 && outcome.failure.is_none() {
+        outcome.failure = altered(&outcome, broken);
+        *outcome.counts.checked.entry(Invariant::Transcript).or_default() += 1;
+    }
+    outcome
+}
+
+/// I19: what the relay has after the same steps with other words of the same length.
+fn altered(outcome: &Outcome, broken: Option<Rule>) -> Option<Failure> {
+    let setup = Setup { altered: true, ..outcome.setup };
+    let other = replay(setup, &outcome.steps, broken, |_| {});
+    let what = || String::from("the relay's logs differ in number or sizes with other words said");
+    (other.shape != outcome.shape)
+        .then(|| Failure { invariant: Invariant::Transcript, what: what() })
 }
 
 /// Plays a schedule.
@@ -68,7 +88,10 @@ fn play(
     }
     let failure = result.and_then(|()| sim.conclude()).err();
     let counts = core::mem::take(&mut sim.world.watch.counts);
-    Outcome { setup, steps, counts, failure, transcript: transcript(&sim) }
+    let shape = sim.world.logs.iter();
+    let shape = shape.map(|(log, entries)| (*log, entries.iter().map(Vec::len).collect()));
+    let (shape, transcript) = (shape.collect(), transcript(&sim));
+    Outcome { setup, steps, counts, failure, transcript, shape }
 }
 
 /// A hash over every byte that the relay and the nodes have.
@@ -98,6 +121,9 @@ pub fn told(setup: Setup, steps: &[Step]) -> String {
     }
     text
 }
+
+/// Of so many seeds one is played again with other words.
+const ALTERED: u64 = 16;
 
 /// How the world of a seed begins.
 #[must_use]

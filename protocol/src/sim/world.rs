@@ -85,6 +85,10 @@ pub(crate) struct World {
     pub rng: ChaCha20Rng,
     /// Whether each step is checked to have committed all that it changed.
     pub strict: bool,
+    /// Whether stolen disks are tried at the end.
+    pub thorough: bool,
+    /// Whether other words are said, of the same length.
+    pub altered: bool,
     /// Envelopes published and frames sent, so far.
     pub published: usize,
     pub framed: usize,
@@ -155,7 +159,12 @@ impl World {
     pub fn founded(n: usize, relay: bool, seed: u64) -> Self {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
         let named = |at| Endpoint::generate(&format!("person {at}"), vec![], &mut rng);
-        let people = (0..n).map(named).map(|me| Person::new(me.unwrap())).collect();
+        let mut people: Vec<_> = (0..n).map(named).map(|me| Person::new(me.unwrap())).collect();
+        let now = Timestamp(1_000_000_000_000);
+        for person in &mut people {
+            // Nothing is due yet: the first keys get their time.
+            person.me.renew(now, &mut rng);
+        }
         let mut world = Self {
             people,
             logs: BTreeMap::new(),
@@ -163,9 +172,11 @@ impl World {
             reachable: true,
             links: BTreeSet::new(),
             frames: VecDeque::new(),
-            now: Timestamp(1_000_000_000_000),
+            now,
             rng,
             strict: false,
+            thorough: false,
+            altered: false,
             published: 0,
             framed: 0,
             watch: Watch::default(),

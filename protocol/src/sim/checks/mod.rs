@@ -4,6 +4,7 @@ mod bounds;
 mod delivery;
 mod membership;
 mod secrets;
+mod snapshots;
 
 use alloc::{collections::BTreeSet, vec::Vec};
 
@@ -40,6 +41,13 @@ impl Sim {
         self.check_encodings();
         self.verdict()?;
         self.check_shadows();
+        self.check_audits();
+        self.verdict()?;
+        if self.world.thorough {
+            self.check_forward_secrecy(&members);
+            self.verdict()?;
+            self.check_healing(&members);
+        }
         self.verdict()
     }
 

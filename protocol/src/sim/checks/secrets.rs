@@ -2,14 +2,16 @@
 
 use alloc::{collections::BTreeSet, format, string::String, vec::Vec};
 
+use rand_chacha::ChaCha20Rng;
+
 use super::Sim;
 use crate::{
+    endpoint::Endpoint,
     group::{Cx, Event, Group, Output, Source},
-    ids::LogId,
+    ids::{LogId, Timestamp},
     sim::{
         invariant::Invariant,
         rules::{Rule, open_chains, topics},
-        world::Records,
     },
 };
 
@@ -21,33 +23,6 @@ impl Sim {
             all.extend(person.archive.iter().map(|(_, _, envelope)| envelope));
         }
         all.into_iter().cloned().collect()
-    }
-
-    /// What somebody opens with these records and all envelopes, and the topics it comes to know.
-    fn try_records(
-        &mut self,
-        at: usize,
-        records: Records,
-    ) -> (BTreeSet<String>, BTreeSet<[u8; 32]>) {
-        let everything = self.everything();
-        let world = &mut self.world;
-        let me = &world.people[at].me;
-        let now = world.people[at].clock(world.now);
-        let mut group = Group::load(me, records, now).unwrap();
-        let mut heard = BTreeSet::new();
-        for _ in 0..2 {
-            for entry in &everything {
-                let cx = Cx { me: &world.people[at].me, now, rng: &mut world.rng };
-                // Most of it it can't read.
-                let _ = group.on_envelope(cx, Source::Log(LogId([0; 20])), entry);
-                while let Some(output) = group.poll() {
-                    if let Output::Event(Event::Message(received)) = output {
-                        heard.insert(String::from_utf8_lossy(&received.payload).into_owned());
-                    }
-                }
-            }
-        }
-        (heard, group.topic_commits())
     }
 
     /// Whoever kept its database of when it was a member opens nothing more by it, and learns no
@@ -67,8 +42,9 @@ impl Sim {
                     shadow.extend(keys);
                     shadow.extend(topics);
                 }
-                self.world.watch.happened("old databases tried");
-                let (heard, topics) = self.try_records(at, shadow);
+                let me = self.world.people[at].me.save();
+                let me = Endpoint::load(&me, &mut self.world.rng).unwrap();
+                let (heard, topics) = self.try_records(&me, shadow);
                 for text in &heard {
                     self.world.check_opened(at, text);
                 }
@@ -91,4 +67,25 @@ impl Sim {
             }
         }
     }
+}
+
+/// What somebody opens of these envelopes, given twice.
+pub(super) fn heard(
+    group: &mut Group,
+    me: &Endpoint,
+    now: Timestamp,
+    rng: &mut ChaCha20Rng,
+    everything: &[Vec<u8>],
+) -> BTreeSet<String> {
+    let mut heard = BTreeSet::new();
+    for entry in everything.iter().chain(everything) {
+        // Most of it it can't read.
+        let _ = group.on_envelope(Cx { me, now, rng }, Source::Log(LogId([0; 20])), entry);
+        while let Some(output) = group.poll() {
+            if let Output::Event(Event::Message(received)) = output {
+                heard.insert(String::from_utf8_lossy(&received.payload).into_owned());
+            }
+        }
+    }
+    heard
 }

@@ -102,6 +102,13 @@ fn a_group_of_yesterday_goes_on_under_todays_program() {
     ana.hears("tea", "the secret is kettle");
     assert!(!carl.texts("tea").iter().any(|text| text.contains("secret")));
 
+    // The audit log began today, and is whole.
+    for node in [&ana, &ben] {
+        let said = node.cli(&["audit", "verify", "tea"]);
+        said.ok();
+        node.cli(&["audit", "export", "tea"]).ok();
+    }
+
     // And what today's program has written, it reads.
     ana.stop();
     ben.stop();

@@ -119,7 +119,7 @@ fn join(ana: &mut Person, anas: &mut Group, ben: &mut Person, code: &InviteCode)
     };
     let welcome = anas.admit(ana.cx(), &admission)?;
     let mut joiner = joiner;
-    for page in channel.welcome(&welcome)? {
+    for page in channel.welcome(&welcome, now())? {
         match joiner.on_frame(&page, now())? {
             JoinStep::Waiting { joiner: next, .. } => joiner = next,
             JoinStep::Welcomed { welcome, host, .. } => {

@@ -4,6 +4,8 @@
 //! The own sending chain is not stored: each start of a process makes a new one, and no key is ever
 //! used twice because a state was restored. Only how it ended is kept.
 
+mod key;
+
 use alloc::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     vec::Vec,
@@ -12,6 +14,7 @@ use alloc::{
 use minicbor::{Decode, Encode};
 use zeroize::{Zeroize, Zeroizing};
 
+pub(super) use self::key::Key;
 use super::{
     Change, Group, GroupState, Timer,
     absence::{Absence, Seen, Watch},
@@ -42,53 +45,14 @@ use crate::{
     chain::{HeadRef, ReceiveChain},
     codec,
     endpoint::Endpoint,
-    evidence::Subject,
     gossip::Gossip,
     identity::SignedCard,
-    ids::{ChainId, EnvelopeId, MemberId, OpId, Timestamp},
+    ids::{ChainId, MemberId, OpId, Timestamp},
     membership::{Op, OpSet},
     pair::{ReceiveState, SendState},
     snapshot::{SnapshotError, VERSION},
     topic::TopicSecret,
 };
-
-/// Which record.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Key {
-    Meta,
-    Op(OpId),
-    Card(MemberId),
-    Presence(MemberId),
-    Topic([u8; 32]),
-    PairSend(MemberId),
-    PairReceive(MemberId),
-    Bundle(ChainId),
-    Chain(ChainId),
-    Inits(ChainId),
-    Parked(EnvelopeId),
-    Receipts,
-    /// This node's own inboxes.
-    Inboxes,
-    Inbox(MemberId),
-    /// Topics from the inbox.
-    HandedOver,
-    Watch,
-    Seen(MemberId),
-    Turns,
-    Classes(ChainId),
-    /// Of a chain, sixteen messages.
-    Evidence(ChainId, u8),
-    Own,
-    Notice(Subject),
-    Gaps(ChainId),
-    /// Who welcomed this node's member, until the view is confirmed.
-    WelcomedBy,
-    Hold(MemberId),
-    /// The ML-KEM ciphertexts known of a chain's bundle.
-    Ciphertexts(ChainId),
-    Part(MemberId, u16),
-    Gone,
-}
 
 /// The records that have changed since they were last taken.
 #[derive(Default)]
@@ -182,92 +146,6 @@ impl Drop for TopicRecord {
 impl Drop for ChainRecord {
     fn drop(&mut self) {
         self.chain.zeroize();
-    }
-}
-
-impl Key {
-    fn to_bytes(self) -> Vec<u8> {
-        let (kind, id): (u8, &[u8]) = match &self {
-            Self::Meta => (0, &[]),
-            Self::Op(id) => (1, &id.0),
-            Self::Card(id) => (2, &id.0),
-            Self::Presence(id) => (3, &id.0),
-            Self::Topic(commit) => (4, commit),
-            Self::PairSend(id) => (5, &id.0),
-            Self::PairReceive(id) => (6, &id.0),
-            Self::Bundle(id) => (7, &id.0),
-            Self::Chain(id) => (8, &id.0),
-            Self::Inits(id) => (9, &id.0),
-            Self::Parked(id) => (10, &id.0),
-            Self::Receipts => (11, &[]),
-            Self::Inboxes => (20, &[]),
-            Self::Inbox(id) => (21, &id.0),
-            Self::HandedOver => (22, &[]),
-            Self::Watch => (25, &[]),
-            Self::Seen(id) => (26, &id.0),
-            Self::Turns => (27, &[]),
-            Self::Classes(id) => (30, &id.0),
-            Self::Evidence(id, _) => (14, &id.0),
-            Self::Own => (15, &[]),
-            Self::Notice(subject) => (16, &subject.0),
-            Self::Gaps(id) => (17, &id.0),
-            Self::WelcomedBy => (35, &[]),
-            Self::Hold(id) => (31, &id.0),
-            Self::Ciphertexts(id) => (12, &id.0),
-            Self::Part(id, _) => (32, &id.0),
-            Self::Gone => (33, &[]),
-        };
-        let mut bytes = Vec::from([kind]);
-        bytes.extend_from_slice(id);
-        if let Self::Evidence(_, block) = self {
-            bytes.push(block);
-        }
-        if let Self::Part(_, number) = self {
-            bytes.extend_from_slice(&number.to_be_bytes());
-        }
-        bytes
-    }
-
-    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (kind, id) = bytes.split_first()?;
-        Some(match kind {
-            0 => Self::Meta,
-            1 => Self::Op(OpId::from_slice(id)?),
-            2 => Self::Card(MemberId::from_slice(id)?),
-            3 => Self::Presence(MemberId::from_slice(id)?),
-            4 => Self::Topic(id.try_into().ok()?),
-            5 => Self::PairSend(MemberId::from_slice(id)?),
-            6 => Self::PairReceive(MemberId::from_slice(id)?),
-            7 => Self::Bundle(ChainId::from_slice(id)?),
-            8 => Self::Chain(ChainId::from_slice(id)?),
-            9 => Self::Inits(ChainId::from_slice(id)?),
-            10 => Self::Parked(EnvelopeId::from_slice(id)?),
-            11 => Self::Receipts,
-            20 => Self::Inboxes,
-            21 => Self::Inbox(MemberId::from_slice(id)?),
-            22 => Self::HandedOver,
-            25 => Self::Watch,
-            26 => Self::Seen(MemberId::from_slice(id)?),
-            27 => Self::Turns,
-            30 => Self::Classes(ChainId::from_slice(id)?),
-            14 => {
-                let (block, id) = id.split_last()?;
-                Self::Evidence(ChainId::from_slice(id)?, *block)
-            }
-            15 => Self::Own,
-            16 => Self::Notice(Subject(id.try_into().ok()?)),
-            17 => Self::Gaps(ChainId::from_slice(id)?),
-            35 => Self::WelcomedBy,
-            31 => Self::Hold(MemberId::from_slice(id)?),
-            12 => Self::Ciphertexts(ChainId::from_slice(id)?),
-            32 => {
-                let (id, number) = id.split_at_checked(32)?;
-                let number = u16::from_be_bytes(number.try_into().ok()?);
-                Self::Part(MemberId::from_slice(id)?, number)
-            }
-            33 => Self::Gone,
-            _ => return None,
-        })
     }
 }
 

@@ -40,8 +40,8 @@ fn who_was_away_for_forty_days_reads_what_is_kept_and_is_read_again() {
         ana.until_stored(&last);
         on_day(day, &mut relay, &mut [&mut ana, &mut ben]);
         match day {
-            24 => drop(ana.remove("tea", "eve")),
-            _ => drop(ana.rotate("tea")),
+            24 => ana.remove("tea", "eve"),
+            _ => ana.rotate("tea"),
         }
         last = ana.send("tea", &format!("day {day}"));
         ben.hears("tea", &format!("day {day}"));

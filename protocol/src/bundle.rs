@@ -17,6 +17,7 @@
 //! a signature over that view too. The public commitment to the seed makes all recipients hold the
 //! same chain, provably. docs/spec/rotation.md.
 
+mod page;
 mod slot;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,7 @@ use subtle::ConstantTimeEq;
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
 
+use self::page::PageHash;
 pub use self::slot::{Ciphertext, SlotType};
 use self::slot::{Prepared, Slot, SlotContext, kem_hash};
 use crate::{
@@ -148,9 +150,6 @@ struct HeadWire {
     #[n(2)]
     signature: Signature,
 }
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct PageHash([u8; 32]);
 
 /// A head whose signature holds, with the bytes that it came in.
 #[derive(Clone)]
@@ -525,20 +524,6 @@ impl SignedHead {
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
-    }
-}
-
-impl PageHash {
-    fn of(page: &[u8]) -> Self {
-        Self(hash32(Label::BundlePage, &[page]))
-    }
-
-    fn join(pages: &[Self]) -> Vec<u8> {
-        pages.iter().flat_map(|page| page.0).collect()
-    }
-
-    fn all(joined: &[u8]) -> [u8; 32] {
-        hash32(Label::BundlePages, &[joined])
     }
 }
 

@@ -119,7 +119,7 @@ impl Core {
             .groups
             .values()
             .filter_map(|group| Some((group.id(), group.moved()?)))
-            .filter_map(|(id, (to, told))| Some((id, to, told?)))
+            .filter_map(|(id, moved)| Some((id, moved.to, moved.welcome?)))
             .collect();
         for (id, to, (welcome, by)) in moved {
             let cx = protocol::group::Cx { me: &self.me, now, rng: &mut self.rng };
@@ -201,7 +201,7 @@ pub(super) fn retired(group: &Group) -> Vec<MemberRef> {
 
 /// The groups that this one goes on as.
 pub(super) fn moves(group: &Group) -> Vec<Move> {
-    let gone = group.moved().map(|(to, _)| to);
+    let gone = group.moved().map(|moved| moved.to);
     let shown = |Successor { to, by, whole }| Move {
         to: to.to_string(),
         by: named(group, &by),

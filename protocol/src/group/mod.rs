@@ -92,7 +92,7 @@ pub use self::{
     error::*,
     history::{HISTORY, ShareError, Shared, SignedRecord},
     holds::Hold,
-    moving::{MOVE, Successor},
+    moving::{MOVE, Moved, Successor},
     output::*,
     pairs::the_one_that_stays,
     persons::Person,

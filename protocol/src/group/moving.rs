@@ -40,7 +40,7 @@ pub(super) struct Moving {
     pub told: BTreeMap<MemberId, Told>,
     /// The group that this node has moved to.
     pub gone: Option<GroupId>,
-    /// The moves that people were told of.
+    /// The moves that were looked at.
     asked: BTreeSet<OpId>,
 }
 
@@ -75,6 +75,16 @@ pub struct Successor {
     pub by: MemberId,
     /// Whether all is here that is needed to follow.
     pub whole: bool,
+}
+
+/// Where this node has moved.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Moved {
+    /// The new group.
+    pub to: GroupId,
+    /// The Welcome to it and its author, for [`Group::join`]; none where this node made the group, or
+    /// has taken it up.
+    pub welcome: Option<(Vec<u8>, MemberId)>,
 }
 
 impl Told {
@@ -220,10 +230,10 @@ impl Group {
     /// The group that this node has moved to; with the Welcome and its author, until
     /// [`Self::settled`] is called, where somebody else made it.
     #[must_use]
-    pub fn moved(&self) -> Option<(GroupId, Option<(Vec<u8>, MemberId)>)> {
+    pub fn moved(&self) -> Option<Moved> {
         let to = self.moving.gone?;
         let told = self.moving.told.iter().find(|(_, told)| told.to == to && told.is_whole());
-        Some((to, told.map(|(by, told)| (told.welcome(), *by))))
+        Some(Moved { to, welcome: told.map(|(by, told)| (told.welcome(), *by)) })
     }
 
     /// The new group is taken up: the Welcomes for it are needed no more.
@@ -249,6 +259,9 @@ impl Group {
         }
         let number = part.number;
         let (new, gone) = self.moving.take(from, part);
+        if !gone.is_empty() {
+            self.moving.asked.clear();
+        }
         gone.into_iter().for_each(|number| self.dirty.mark(Key::Part(from, number)));
         if new {
             self.dirty.mark(Key::Part(from, number));
@@ -265,6 +278,13 @@ impl Group {
         for successor in self.successors() {
             let told = self.moving.told.get(&successor.by).filter(|_| successor.whole);
             let Some(welcome) = told.map(Told::welcome) else { continue };
+            let mut moves = self.ops.resolve().moves.iter();
+            let op =
+                moves.find(|it| it.to == successor.to && it.by == successor.by).map(|it| it.op);
+            // Once is enough: to read a Welcome is much work.
+            if !op.is_some_and(|op| self.moving.asked.insert(op)) {
+                continue;
+            }
             let here = Cx { me: cx.me, now: cx.now, rng: &mut *cx.rng };
             // One that does not hold, or is of another group, is no move.
             let holds = Self::join(here, &welcome, successor.by);
@@ -276,11 +296,7 @@ impl Group {
                 self.told_of(successor, true);
                 return;
             }
-            let moves = self.ops.resolve().moves.iter();
-            let op = moves.clone().find(|it| it.to == successor.to).map(|it| it.op);
-            if op.is_some_and(|op| self.moving.asked.insert(op)) {
-                self.told_of(successor, false);
-            }
+            self.told_of(successor, false);
         }
     }
 

@@ -28,8 +28,8 @@ fn moved(world: &World, at: usize) -> Vec<(GroupId, bool)> {
 
 /// Takes up the new group, as a node does.
 fn take_up(world: &mut World, at: usize) -> Group {
-    let (to, told) = world.member(at).moved().unwrap();
-    let (welcome, by) = told.unwrap();
+    let Moved { to, welcome } = world.member(at).moved().unwrap();
+    let (welcome, by) = welcome.unwrap();
     let me = &world.people[at].me;
     let cx = Cx { me, now: world.now, rng: &mut world.rng };
     let new = Group::join(cx, &welcome, by).unwrap();
@@ -57,10 +57,10 @@ fn everybody_follows_the_founder_with_the_same_people_and_rights() {
         assert!(!world.heard(at).iter().any(|text| text.contains("wt1")), "no part is a message");
         world.restart(at);
         assert_eq!(world.member(at).state(), GroupState::Migrated);
-        assert_eq!(world.member(at).moved(), Some((new.id(), None)));
+        assert_eq!(world.member(at).moved(), Some(Moved { to: new.id(), welcome: None }));
     }
     assert_eq!(world.member(0).state(), GroupState::Migrated);
-    assert_eq!(world.member(0).moved(), Some((new.id(), None)));
+    assert_eq!(world.member(0).moved(), Some(Moved { to: new.id(), welcome: None }));
 }
 
 #[test]

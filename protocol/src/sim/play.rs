@@ -25,6 +25,7 @@ pub(super) struct Disk {
     archive: Vec<(ChainId, u32, Vec<u8>)>,
     outbox: Vec<(LogId, Vec<u8>)>,
     stored: BTreeSet<(ChainId, u32)>,
+    earlier: BTreeSet<(ChainId, u32)>,
     events: Vec<Event>,
 }
 
@@ -390,6 +391,7 @@ impl Sim {
                 archive: person.archive.clone(),
                 outbox: person.outbox.clone(),
                 stored: person.stored.clone(),
+                earlier: person.earlier.clone(),
                 events: person.events.clone(),
             };
             self.disks.insert(at, disk);
@@ -407,6 +409,7 @@ impl Sim {
         person.archive = disk.archive;
         person.outbox = disk.outbox;
         person.stored = disk.stored;
+        person.earlier = disk.earlier;
         person.events = disk.events;
         person.late.clear();
         person.era += 1;
@@ -436,6 +439,7 @@ impl Sim {
         person.archive = world.people[at].archive.clone();
         person.audit = world.people[at].audit.clone();
         person.stored = world.people[at].stored.clone();
+        person.earlier = world.people[at].earlier.clone();
         person.group = Some(Group::load(&person.me, person.records.clone(), now).unwrap());
         person.copy_of = Some(at);
         person.era = world.people[at].era;

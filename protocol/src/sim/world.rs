@@ -53,8 +53,10 @@ pub(crate) struct Person {
     pub reach: bool,
     /// The logs that it has been told to have read to their ends.
     pub caught_up: BTreeSet<LogId>,
-    /// The messages that its store has.
+    /// The messages that its store has from this membership.
     pub stored: BTreeSet<(ChainId, u32)>,
+    /// And from those before: who joins anew is given what it may read, and its store has it.
+    pub earlier: BTreeSet<(ChainId, u32)>,
     /// By how much its clock is wrong, in milliseconds.
     pub skew: i64,
     /// How often it has joined, or lost what it was.
@@ -127,6 +129,7 @@ impl Person {
             reach: true,
             caught_up: BTreeSet::new(),
             stored: BTreeSet::new(),
+            earlier: BTreeSet::new(),
             skew: 0,
             era: 0,
             shaken: false,
@@ -317,6 +320,7 @@ impl World {
         person.records.clear();
         person.outbox.clear();
         person.caught_up.clear();
+        person.earlier.append(&mut person.stored);
         person.era += 1;
         person.group = Some(group);
         self.drain(at);
@@ -398,11 +402,15 @@ impl World {
     }
 
     fn take_message(&mut self, at: usize, received: Received) -> Option<Received> {
-        let new = self.people[at].stored.insert((received.chain, received.index));
+        let place = (received.chain, received.index);
+        let new = self.people[at].stored.insert(place);
         self.watch.check(Invariant::Once, new, || {
             format!("{at} was given {:?} of {:?} twice", received.index, received.chain)
         });
         self.check_entitled(at, &received);
+        if self.people[at].earlier.contains(&place) {
+            return None;
+        }
         self.hands_on(&received).then_some(received)
     }
 

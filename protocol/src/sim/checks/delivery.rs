@@ -9,9 +9,10 @@ use alloc::{
 
 use super::{MINUTE, Sim};
 use crate::{
-    group::{Alarm, Event},
+    group::{Alarm, Class, Event, class_of},
     ids::{ChainId, MemberId},
-    sim::invariant::Invariant,
+    membership::OpSet,
+    sim::{facts::Said, invariant::Invariant},
 };
 
 /// Rounds of probes, where slots have to be repaired first.
@@ -27,13 +28,28 @@ impl Sim {
         heard
     }
 
+    /// Whether a message counts: what a removed member said beyond its removal's cut is kept apart
+    /// by whomever it reaches, and owed to nobody.
+    fn counts(&self, truth: &OpSet, said: &Said) -> bool {
+        let ended = truth.resolve().ended.values();
+        let id = self.world.id(said.from);
+        if !ended.clone().any(|it| it.member == id && (it.void || !it.removals.is_empty())) {
+            return true;
+        }
+        let groups = self.present().into_iter().map(|at| self.world.member(at));
+        let head = groups.filter_map(|group| Some(group.chain(&said.chain)?.0)).next();
+        head.is_none_or(|head| class_of(truth, head, said.index) != Class::PostCut)
+    }
+
     /// I13: whatever was sealed to somebody who stayed has come to it, if anybody has it.
     pub(super) fn check_delivery(&mut self, members: &[usize]) {
         let truth = self.truth();
         let now = truth.resolve();
         let heard: Vec<_> = (0..self.world.people.len()).map(|at| self.heard(at)).collect();
+        let owed: Vec<bool> =
+            self.world.said.values().map(|said| self.counts(&truth, said)).collect();
         let (said, watch) = (&self.world.said, &mut self.world.watch);
-        for (text, said) in said {
+        for ((text, said), owed) in said.iter().zip(owed) {
             let people = &self.world.people;
             let known = members.iter().any(|at| heard[*at].contains_key(text))
                 || members.contains(&said.from) && people[said.from].era == said.era;
@@ -44,7 +60,7 @@ impl Sim {
                     && people[*to].era == *era
                     && !people[*to].hostile
                     && ended.is_none_or(|it| it.removals.is_empty() && it.leaves.is_empty());
-                if stayed && known && said.sound {
+                if stayed && known && owed && said.sound {
                     watch.check(Invariant::Gaps, times == 1, || {
                         let others: Vec<_> =
                             members.iter().filter(|at| heard[**at].contains_key(text)).collect();

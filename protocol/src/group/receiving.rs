@@ -233,10 +233,10 @@ impl Group {
         {
             return Ok(());
         }
-        // Ops, and the bundles that ride with them, are judged by their own signatures: they may be
-        // what makes their sender a member here.
+        // What is judged by its own signatures may be what makes its sender a member here, or come
+        // when it has left.
         let member = self.ops.resolve().is_member(&control.from);
-        if !member && !matches!(statement, Statement::Ops(_) | Statement::Bundle(_)) {
+        if !member && !self.stands_alone(&statement) {
             return Err(EnvelopeError::NotAMember);
         }
         if member {

@@ -204,11 +204,26 @@ impl Group {
         early.into_iter().for_each(|early| self.take_ciphertext(early));
     }
 
+    /// The head of a chain whose bundle has come, be it opened or not.
+    fn head_of(&self, chain: &ChainId) -> Option<&SignedHead> {
+        let accepted = self.receiving.chains.get(chain).map(|entry| &entry.head);
+        accepted.or_else(|| self.receiving.held.get(chain).map(|held| &held.head))
+    }
+
+    /// Whether a statement needs no member who says it: ops and bundles are signed, and ciphertexts
+    /// are named by the head.
+    pub(super) fn stands_alone(&self, statement: &Statement) -> bool {
+        match statement {
+            Statement::Ops(_) | Statement::Bundle(_) => true,
+            Statement::Kem(kem) => self.head_of(&kem.chain).is_some(),
+            _ => false,
+        }
+    }
+
     fn take_ciphertext(&mut self, early: Early) {
         let chain = early.chain;
-        let accepted = self.receiving.chains.get(&chain).map(|entry| &entry.head);
-        let held = self.receiving.held.get(&chain).map(|held| &held.head);
-        let Some(head) = accepted.or(held) else {
+        let accepted = self.receiving.chains.contains_key(&chain);
+        let Some(head) = self.head_of(&chain) else {
             self.slots.keep_early(early);
             return;
         };
@@ -218,7 +233,7 @@ impl Group {
             && early.member == self.me
             && early.from == head.head().sender;
         // What is open here is not needed any more.
-        let needed = early.member != self.me || accepted.is_none();
+        let needed = early.member != self.me || !accepted;
         if (named || alone) && needed {
             self.slots.known.entry(chain).or_default().insert(early.member, early.ciphertext);
             self.dirty.mark(Key::Ciphertexts(chain));

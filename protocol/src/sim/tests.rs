@@ -62,6 +62,28 @@ fn a_salt_used_twice_is_found_by_i4() {
     assert_eq!(broken(Some(Rule::FreshSalt)), Some(Invariant::OnePlaintext));
 }
 
+/// Schedules that failed once, as they were shrunk.
+fn holds(people: u8, seed: u64, steps: &[Step]) {
+    let setup = Setup { seed, people, relay: true, thorough: false, altered: false, strict: false };
+    let failure = replay(setup, steps, None, |_| {}).failure;
+    assert!(failure.is_none(), "{failure:?}");
+}
+
+#[test]
+fn what_somebody_said_before_it_left_comes_also_where_its_leave_was_first() {
+    let steps = [
+        Step::Join { host: 0, who: 1 },
+        Step::Join { host: 0, who: 8 },
+        Step::Say { by: 1 },
+        Step::Everything,
+        Step::Pass { ms: 420_000 },
+        Step::Everything,
+        Step::Say { by: 1 },
+        Step::Leave { by: 1 },
+    ];
+    holds(12, 1016, &steps);
+}
+
 macro_rules! mutants {
     ($($name:ident: $rule:ident,)*) => {
         $(#[test]

@@ -283,13 +283,15 @@ pub(crate) fn seal_with(
     let seed = random(rng);
     let ephemeral = StaticSecret::from(*random(rng));
     let public = PublicKey::from(&ephemeral).to_bytes();
+    // As random as the ephemeral key, which no other bundle has.
+    let epoch = u16::from_be_bytes([public[0], public[1]]);
     let signing = SigningSecret::generate(rng);
     let last = terms.closing.and_then(|closing| closing.last);
     let mut heads = terms.heads;
     heads.sort_unstable();
     heads.dedup();
     let mut prepared: Vec<Option<Prepared>> =
-        recipients.iter_mut().map(|recipient| prepare(&ephemeral, recipient, rng)).collect();
+        recipients.iter_mut().map(|to| prepare(&ephemeral, epoch, to, rng)).collect();
     let kems = recipients.iter().zip(&prepared).filter_map(|(recipient, slot)| {
         let (ciphertext, _) = slot.as_ref()?.kem.as_ref()?;
         Some((recipient.member, ciphertext.clone()))
@@ -427,11 +429,12 @@ fn slot_at(page: &[u8], position: usize) -> Result<&[u8; SLOT], OpenError> {
 /// The pair's next step towards a recipient, and for a first contact what ML-KEM gives.
 fn prepare(
     ephemeral: &StaticSecret,
+    epoch: u16,
     to: &mut Recipient<'_>,
     rng: &mut impl CryptoRng,
 ) -> Option<Prepared> {
     let first = if to.kk.is_some() { First::Hybrid } else { First::Classical };
-    let mut prepared = Prepared::new(ephemeral, to.prekey, first, to.pair)?;
+    let mut prepared = Prepared::new(ephemeral, to.prekey, first, epoch, to.pair)?;
     if prepared.is_first() {
         prepared.kem = to.kk.map(|kk| kk.encapsulate(rng));
     }

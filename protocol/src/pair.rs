@@ -64,6 +64,7 @@ pub struct NoKey {
 #[derive(Clone, Default, Encode, Decode)]
 #[cbor(array)]
 pub struct SendState {
+    /// The epoch that began last. Told by nothing that is computed, and kept because it is stored.
     #[n(0)]
     latest: u16,
     #[n(1)]
@@ -126,8 +127,11 @@ impl Epoch {
 }
 
 impl SendState {
-    /// Takes the next step: what the next slot is sealed under, where a first contact would be so.
-    pub fn advance(&mut self, first: First) -> Step {
+    /// Takes the next step: what the next slot is sealed under, where a first contact would be so
+    /// and would begin an epoch of this number. The number is drawn anew each time: counted up, it
+    /// would come again after a lost state, and a bundle from before it that comes late would take
+    /// the newer epoch's place at the receiver.
+    pub fn advance(&mut self, first: First, number: u16) -> Step {
         let goes_on = |epoch: &mut Epoch| {
             epoch.counter < u16::MAX && (first == First::Classical || epoch.hybrid == Some(true))
         };
@@ -138,12 +142,13 @@ impl SendState {
             return step;
         }
         self.confirmed = None;
-        self.latest = self.latest.wrapping_add(1);
-        Step { epoch: self.latest, counter: 0, psk: Zeroizing::new([0; 32]), init: true }
+        self.latest = number;
+        Step { epoch: number, counter: 0, psk: Zeroizing::new([0; 32]), init: true }
     }
 
     /// An init slot was sealed under `slot_key`: its epoch may be confirmed later.
     pub fn begin(&mut self, epoch: u16, slot_key: &[u8; 32], context: &[u8; 32], how: First) {
+        self.pending.retain(|pending| pending.epoch != epoch);
         if self.pending.len() == EPOCHS {
             self.pending.remove(0);
         }
@@ -254,7 +259,7 @@ mod tests {
 
     fn confirmed() -> (SendState, ReceiveState) {
         let (mut send, receive) = (SendState::default(), ReceiveState::default());
-        let step = send.advance(First::Classical);
+        let step = send.advance(First::Classical, 1);
         assert!(step.init);
         send.begin(step.epoch, &[3; 32], &[4; 32], First::Classical);
         let receive = receive.begun(step.epoch, &[3; 32], &[4; 32]);
@@ -266,15 +271,15 @@ mod tests {
     fn an_epoch_that_is_used_up_is_followed_by_another() {
         let (mut send, _) = confirmed();
         send.confirmed.as_mut().unwrap().counter = u16::MAX - 1;
-        assert!(!send.advance(First::Classical).init);
-        assert!(send.advance(First::Classical).init);
+        assert!(!send.advance(First::Classical, 7).init);
+        assert!(send.advance(First::Classical, 7).init);
     }
 
     #[test]
     fn both_sides_step_alike() {
         let (mut send, mut receive) = confirmed();
         for _ in 0..5 {
-            let step = send.advance(First::Classical);
+            let step = send.advance(First::Classical, 7);
             assert!(!step.init);
             let (psk, next) = receive.psk(step.epoch, step.counter).unwrap();
             assert_eq!(psk, step.psk);
@@ -285,7 +290,7 @@ mod tests {
     #[test]
     fn an_opened_step_is_gone() {
         let (mut send, receive) = confirmed();
-        let step = send.advance(First::Classical);
+        let step = send.advance(First::Classical, 7);
         let (_, receive) = receive.psk(step.epoch, step.counter).unwrap();
         assert!(receive.psk(step.epoch, step.counter).is_err());
     }
@@ -293,7 +298,7 @@ mod tests {
     #[test]
     fn lost_bundles_are_skipped_and_may_come_late() {
         let (mut send, receive) = confirmed();
-        let (lost, next) = (send.advance(First::Classical), send.advance(First::Classical));
+        let (lost, next) = (send.advance(First::Classical, 7), send.advance(First::Classical, 7));
         let (_, receive) = receive.psk(next.epoch, next.counter).unwrap();
         let (psk, receive) = receive.psk(lost.epoch, lost.counter).unwrap();
         assert_eq!(psk, lost.psk);
@@ -312,25 +317,25 @@ mod tests {
     fn until_confirmed_each_bundle_begins_another_epoch() {
         let mut send = SendState::default();
         for expected in 1..=6 {
-            let step = send.advance(First::Classical);
+            let step = send.advance(First::Classical, expected);
             assert!(step.init);
             assert_eq!(step.epoch, expected);
             send.begin(step.epoch, &[3; 32], &[4; 32], First::Classical);
         }
         assert!(!send.confirm(1), "the oldest are forgotten");
         assert!(send.confirm(5));
-        assert!(!send.advance(First::Classical).init);
+        assert!(!send.advance(First::Classical, 7).init);
         assert!(send.confirm(6), "a newer epoch may be confirmed later");
     }
 
     #[test]
     fn an_init_slot_seen_again_winds_nothing_back() {
         let (mut send, receive) = confirmed();
-        let step = send.advance(First::Classical);
+        let step = send.advance(First::Classical, 7);
         let (_, receive) = receive.psk(step.epoch, step.counter).unwrap();
         let again = receive.begun(step.epoch, &[3; 32], &[4; 32]);
         assert!(again.psk(step.epoch, step.counter).is_err());
-        let next = send.advance(First::Classical);
+        let next = send.advance(First::Classical, 7);
         assert_eq!(again.psk(next.epoch, next.counter).unwrap().0, next.psk);
     }
 
@@ -359,17 +364,41 @@ mod tests {
     fn a_reset_begins_anew() {
         let (mut send, _) = confirmed();
         send.reset();
-        let step = send.advance(First::Classical);
+        let step = send.advance(First::Classical, 2);
         assert!(step.init);
         assert_eq!(step.epoch, 2);
     }
 
     #[test]
+    fn a_first_contact_from_before_a_lost_state_that_comes_late_displaces_nothing() {
+        let (_, receive) = confirmed();
+        let mut send = SendState::default();
+        let step = send.advance(First::Classical, 9);
+        send.begin(step.epoch, &[8; 32], &[4; 32], First::Classical);
+        let receive = receive.begun(step.epoch, &[8; 32], &[4; 32]);
+        assert!(send.confirm(step.epoch));
+        let receive = receive.begun(2, &[7; 32], &[4; 32]);
+        let next = send.advance(First::Classical, 3);
+        assert_eq!(receive.psk(next.epoch, next.counter).unwrap().0, next.psk);
+    }
+
+    #[test]
+    fn of_two_epochs_under_one_number_the_later_is_confirmed() {
+        let mut send = SendState::default();
+        send.begin(5, &[3; 32], &[4; 32], First::Classical);
+        send.begin(5, &[8; 32], &[4; 32], First::Classical);
+        assert!(send.confirm(5));
+        let receive = ReceiveState::default().begun(5, &[8; 32], &[4; 32]);
+        let step = send.advance(First::Classical, 6);
+        assert_eq!(receive.psk(step.epoch, step.counter).unwrap().0, step.psk);
+    }
+
+    #[test]
     fn stored_state_goes_on_where_it_was() {
         let (mut send, receive) = confirmed();
-        send.advance(First::Classical);
+        send.advance(First::Classical, 7);
         let mut again = SendState::load(&send.save()).unwrap();
-        let step = again.advance(First::Classical);
+        let step = again.advance(First::Classical, 7);
         let receive = ReceiveState::load(&receive.save()).unwrap();
         assert_eq!(receive.psk(step.epoch, step.counter).unwrap().0, step.psk);
     }

@@ -151,18 +151,21 @@ impl SlotContext<'_> {
 }
 
 impl Prepared {
-    /// The pair's next step towards a prekey; `None` where that is no key.
+    /// The pair's next step towards a prekey; `None` where that is no key. A first contact begins
+    /// the epoch of this number.
     pub fn new(
         ephemeral: &StaticSecret,
         prekey: Prekey,
         first: First,
+        epoch: u16,
         pair: &mut SendState,
     ) -> Option<Self> {
         let shared = ephemeral.diffie_hellman(&PublicKey::from(prekey.public));
         if !shared.was_contributory() {
             return None;
         }
-        Some(Self { prekey, shared, step: pair.advance(first), kem: None })
+        let step = pair.advance(first, epoch);
+        Some(Self { prekey, shared, step, kem: None })
     }
 
     /// Whether this slot begins an epoch.

@@ -275,7 +275,7 @@ fn a_seed_that_does_not_match_its_commitment_is_refused() {
     assert_eq!(PublicKey::from(&ephemeral).to_bytes(), sealed.bundle.head.head.ephemeral);
     let prekey = people[1].me.prekey();
     let mut pair = SendState::default();
-    let prepared = Prepared::new(&ephemeral, prekey, First::Classical, &mut pair).unwrap();
+    let prepared = Prepared::new(&ephemeral, prekey, First::Classical, 1, &mut pair).unwrap();
     let (one, _) = prepared.seal(&to, &[8; 32], SlotType::Kem, &mut pair);
     let page = [one.as_slice(), &one].concat();
     let pages = PageHash::join(&[PageHash::of(&page)]);

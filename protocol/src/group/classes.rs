@@ -138,7 +138,7 @@ impl Group {
         }
     }
 
-    fn class_anew(&mut self, chain: ChainId) {
+    pub(super) fn class_anew(&mut self, chain: ChainId) {
         let Some(entry) = self.receiving.chains.get_mut(&chain) else { return };
         let classes = Classes::of(&self.ops, &entry.head);
         if classes == entry.classes {

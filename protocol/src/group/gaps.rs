@@ -281,6 +281,10 @@ impl Group {
     fn due_messages(&mut self, now: Timestamp) -> Vec<Indexes> {
         let mut due: BTreeMap<ChainId, Vec<u32>> = BTreeMap::new();
         let mut room = MESSAGES;
+        // A chain of which nothing was delivered is not classed yet.
+        let untold = self.gaps.iter().filter(|(_, gap)| !gap.lacking.told);
+        let untold: BTreeSet<ChainId> = untold.map(|((chain, _), _)| *chain).collect();
+        untold.into_iter().for_each(|chain| self.class_anew(chain));
         let keys: Vec<(ChainId, u32)> = self.gaps.keys().copied().collect();
         for (chain, index) in keys {
             let Some(entry) = self.receiving.chains.get(&chain) else {

@@ -81,7 +81,49 @@ fn what_somebody_said_before_it_left_comes_also_where_its_leave_was_first() {
         Step::Say { by: 1 },
         Step::Leave { by: 1 },
     ];
-    holds(12, 1016, &steps);
+    holds(12, 1016, true, &steps);
+}
+
+#[test]
+fn a_first_contact_from_before_a_return_that_comes_late_takes_no_place() {
+    let steps = [
+        Step::Join { host: 0, who: 2 },
+        Step::Join { host: 0, who: 3 },
+        Step::Power { who: 0 },
+        Step::Remove { by: 0, whom: 3 },
+        Step::Say { by: 3 },
+        Step::Everything,
+        Step::Forget,
+        Step::Power { who: 0 },
+        Step::Everything,
+        Step::Join { host: 0, who: 3 },
+        Step::Say { by: 3 },
+        Step::Everything,
+        Step::Pass { ms: 90_000_000 },
+        Step::Everything,
+        Step::Say { by: 3 },
+    ];
+    holds(6, 1011, true, &steps);
+}
+
+#[test]
+fn nobody_lacks_what_was_said_after_a_removal_and_named_by_who_had_not_heard_of_it() {
+    let steps = [
+        Step::Join { host: 0, who: 1 },
+        Step::Join { host: 0, who: 2 },
+        Step::Everything,
+        Step::Rotate { by: 1 },
+        Step::Join { host: 0, who: 4 },
+        Step::Everything,
+        Step::Say { by: 2 },
+        Step::Power { who: 0 },
+        Step::Remove { by: 0, whom: 2 },
+        Step::Link { a: 4, b: 2 },
+        Step::Everything,
+        Step::Pass { ms: 90_000_000 },
+        Step::Say { by: 4 },
+    ];
+    holds(5, 76, false, &steps);
 }
 
 macro_rules! mutants {

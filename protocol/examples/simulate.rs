@@ -6,6 +6,7 @@
 //!     --seed S       one seed alone              --trace      tell each step and what it checked
 //!     --threads T    threads (as many as cores)  --rule NAME  switch a rule off
 //!     --all          fail if something that is watched for never happened
+//!     --survey       play all seeds, tell each failure in a line and shrink none
 //! ```
 //!
 //! A failure is told with its seed and the fewest steps found that still fail.
@@ -35,6 +36,7 @@ struct Options {
     threads: usize,
     trace: bool,
     all: bool,
+    survey: bool,
     rule: Option<Rule>,
 }
 
@@ -104,7 +106,7 @@ fn run_all(options: &Options) -> (Counts, Failures) {
                     found.0.add(&run.counts);
                     if let Some(broken) = run.broken {
                         found.1.insert(seed, (run.steps, run.setup, broken));
-                        if found.1.len() >= 10 {
+                        if found.1.len() >= 10 && !options.survey {
                             next.store(end, Ordering::Relaxed);
                         }
                     }
@@ -175,7 +177,10 @@ fn tell_failure(seed: u64, setup: Setup, steps: &[Step], broken: &Broken, option
         Broken::Invariant(failure) => failure.to_string(),
         Broken::Panic(text) => format!("panic: {text}"),
     };
-    println!("\nFAILED: seed {seed}: {}", text(broken));
+    println!("{}FAILED: seed {seed}: {}", if options.survey { "" } else { "\n" }, text(broken));
+    if options.survey {
+        return;
+    }
     let same = |steps: &[Step]| {
         replayed(setup, steps, options.rule).is_some_and(|found| found.sort() == broken.sort())
     };
@@ -188,8 +193,16 @@ fn tell_failure(seed: u64, setup: Setup, steps: &[Step], broken: &Broken, option
 
 fn options() -> Result<Options, String> {
     let threads = thread::available_parallelism().map_or(1, usize::from);
-    let mut options =
-        Options { from: 0, seeds: 100, steps: 200, threads, trace: false, all: false, rule: None };
+    let mut options = Options {
+        from: 0,
+        seeds: 100,
+        steps: 200,
+        threads,
+        trace: false,
+        all: false,
+        survey: false,
+        rule: None,
+    };
     let mut words = env::args().skip(1);
     while let Some(word) = words.next() {
         let mut number = || -> Result<u64, String> {
@@ -204,6 +217,7 @@ fn options() -> Result<Options, String> {
             "--seed" => (options.from, options.seeds, options.threads) = (number()?, 1, 1),
             "--trace" => options.trace = true,
             "--all" => options.all = true,
+            "--survey" => options.survey = true,
             "--rule" => {
                 let name = words.next().unwrap_or_default();
                 let rule = Rule::ALL.into_iter().find(|rule| format!("{rule:?}") == name);

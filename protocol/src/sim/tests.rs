@@ -63,8 +63,8 @@ fn a_salt_used_twice_is_found_by_i4() {
 }
 
 /// Schedules that failed once, as they were shrunk.
-fn holds(people: u8, seed: u64, steps: &[Step]) {
-    let setup = Setup { seed, people, relay: true, thorough: false, altered: false, strict: false };
+fn holds(people: u8, seed: u64, relay: bool, steps: &[Step]) {
+    let setup = Setup { seed, people, relay, thorough: false, altered: false, strict: false };
     let failure = replay(setup, steps, None, |_| {}).failure;
     assert!(failure.is_none(), "{failure:?}");
 }

@@ -12,6 +12,7 @@ mod absence;
 mod adopted;
 mod audit;
 mod backup;
+mod chains;
 mod classes;
 mod control;
 mod desync;

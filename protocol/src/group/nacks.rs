@@ -90,6 +90,11 @@ impl Nacks {
         failing.chain = chain;
     }
 
+    /// The chain of this sender that is told now.
+    fn failing(&self, sender: &MemberId) -> Option<ChainId> {
+        self.failing.get(sender).map(|failing| failing.chain)
+    }
+
     /// A slot of this sender opened.
     pub fn open(&mut self, sender: &MemberId) {
         self.failing.remove(sender);
@@ -188,8 +193,35 @@ impl Group {
         sender: MemberId,
         chain: ChainId,
     ) {
-        self.nacks.fail(sender, chain, cx.now);
+        self.fail_slot(cx.now, sender, chain);
         self.tell_nacks(cx);
+    }
+
+    /// A slot does not open. The newest of its sender's is what is told: an older one may have been
+    /// repaired before this state was lost, and would not be again.
+    fn fail_slot(&mut self, now: Timestamp, sender: MemberId, chain: ChainId) {
+        let known = self.nacks.failing(&sender).filter(|known| self.comes_after(*known, chain));
+        self.nacks.fail(sender, known.unwrap_or(chain), now);
+    }
+
+    /// Whether one chain followed another, as the heads of those between them say.
+    fn comes_after(&self, later: ChainId, earlier: ChainId) -> bool {
+        // A chain's id has the one before it hashed in: no circle can be made.
+        let mut at = self.followed_by(&later);
+        while let Some(before) = at {
+            if before == earlier {
+                return true;
+            }
+            at = self.followed_by(&before);
+        }
+        false
+    }
+
+    /// The chain that this one followed.
+    fn followed_by(&self, chain: &ChainId) -> Option<ChainId> {
+        let accepted = self.receiving.chains.get(chain).map(|entry| &entry.head);
+        let head = accepted.or_else(|| self.receiving.held.get(chain).map(|held| &held.head))?;
+        head.head().closing.map(|closing| closing.chain)
     }
 
     /// Somebody can't open this node's slot: it gets a fresh one in a new chain, with the topic,
@@ -226,16 +258,18 @@ impl Group {
     /// Tells and repairs what is due.
     pub(super) fn on_nacks_due<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>) {
         let held = self.receiving.held.iter();
-        let late: Vec<(ChainId, MemberId)> = held
+        let mut late: Vec<(u64, ChainId, MemberId)> = held
             .filter(|(_, held)| held.waits.due().is_some_and(|due| due <= cx.now))
-            .map(|(chain, held)| (*chain, held.head.head().sender))
+            .map(|(chain, held)| (held.place, *chain, held.head.head().sender))
             .collect();
-        for (chain, sender) in late {
+        // In the order of coming: the newest is told.
+        late.sort_unstable();
+        for (_, chain, sender) in late {
             let stays = self.is_member(&sender);
             match self.receiving.held.get_mut(&chain) {
                 Some(held) if stays && matches!(held.waits, Waits::Since(_)) => {
                     held.waits = Waits::Long(cx.now);
-                    self.nacks.fail(sender, chain, cx.now);
+                    self.fail_slot(cx.now, sender, chain);
                 }
                 // That keys are missing was said when they were asked for in vain.
                 _ => self.accept(cx, chain, ChainState::Failed),

@@ -44,6 +44,8 @@ pub(super) struct Receiving {
     pub held: BTreeMap<ChainId, Held>,
     pub parked: BTreeMap<EnvelopeId, Parked>,
     parked_bytes: usize,
+    /// Bundles that were held in this run.
+    came: u64,
     /// Bundles that are lacking.
     pub wanted: BTreeMap<ChainId, Lacking>,
 }
@@ -74,13 +76,15 @@ pub(super) enum ChainState {
 pub(super) struct Held {
     pub head: SignedHead,
     pages: Vec<Vec<u8>>,
+    /// Its place in the order of coming.
+    pub place: u64,
     /// For this member's ML-KEM ciphertext, where it is all that lacks.
     pub waits: Waits,
 }
 
 impl Held {
-    fn new(head: SignedHead) -> Self {
-        Self { head, pages: Vec::new(), waits: Waits::No }
+    fn new(head: SignedHead, place: u64) -> Self {
+        Self { head, pages: Vec::new(), place, waits: Waits::No }
     }
 }
 
@@ -365,7 +369,9 @@ impl Group {
         }
         let prekey = head.head().prekey;
         let sender = head.head().sender;
-        let held = self.receiving.held.entry(chain).or_insert_with(|| Held::new(head));
+        self.receiving.came += 1;
+        let place = self.receiving.came;
+        let held = self.receiving.held.entry(chain).or_insert_with(|| Held::new(head, place));
         add_pages(&held.head, &mut held.pages, pages);
         self.people.note_prekey(sender, prekey);
         self.take_early(&chain);
@@ -479,8 +485,11 @@ impl Group {
     }
 
     pub(super) fn judge_held<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>) {
-        let held: Vec<ChainId> = self.receiving.held.keys().copied().collect();
-        for chain in held {
+        let held = self.receiving.held.iter();
+        let mut held: Vec<(u64, ChainId)> =
+            held.map(|(chain, held)| (held.place, *chain)).collect();
+        held.sort_unstable();
+        for (_, chain) in held {
             self.judge_bundle(cx, chain);
         }
     }

@@ -222,6 +222,29 @@ fn honest_people_are_proven_no_lie_whatever_is_restored() {
         }
         (0..6).for_each(|_| world.settle());
         nobody_is_accused(&world);
+        everybody_reads_everybody_in_time(&mut world);
+    }
+}
+
+#[test]
+fn who_loses_its_state_again_and_again_is_sealed_to_anew_each_time() {
+    for seed in 0..4 {
+        let mut world = World::founded(2, false, seed);
+        world.join(0, 1);
+        world.link(0, 1);
+        world.settle();
+        let copy = world.people[1].records.clone();
+        // Each loss leaves one more first contact that it confirmed and can't open any more.
+        for round in 0..5 {
+            restore(&mut world, 1, copy.clone());
+            world.settle();
+            world.say(0, "may be unreadable");
+            world.pass(3 * 60_000);
+            let text = format!("round {round}");
+            world.say(0, &text);
+            world.settle();
+            assert!(world.heard(1).contains(&text), "seed {seed}, {text}");
+        }
     }
 }
 

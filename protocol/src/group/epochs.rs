@@ -64,7 +64,8 @@ pub(super) struct Epoch {
 }
 
 impl Group {
-    /// Copies a topic to each member's inbox, should the old log be full or expire.
+    /// Copies a topic to each member's inbox, should the old log be full or expire; and to this node's
+    /// own, should it be set back to a state that has not got it when nobody else knows the old one.
     pub(super) fn post_hand_over<R: CryptoRng>(
         &mut self,
         cx: &mut Cx<'_, R>,
@@ -76,11 +77,12 @@ impl Group {
             members.keys().filter(|member| **member != self.me).copied().collect();
         let others: Vec<MemberId> =
             others.into_iter().filter(|member| self.may_know_topics(member)).collect();
+        let Some(op) = self.ops.op(op).map(|op| Vec::from(op.as_bytes())) else { return };
+        let statement = Statement::HandOver(HandOver { op, topic: *topic.as_bytes() });
+        self.post_to_self(cx, &statement);
         if others.len() > HANDED && !self.epoch.hand_to_all {
             return;
         }
-        let Some(op) = self.ops.op(op).map(|op| Vec::from(op.as_bytes())) else { return };
-        let statement = Statement::HandOver(HandOver { op, topic: *topic.as_bytes() });
         others.into_iter().for_each(|member| self.to_inbox(cx, member, &statement));
     }
 

@@ -108,6 +108,13 @@ pub(super) struct Stuck {
     lacking: Option<Lacking>,
 }
 
+impl Stuck {
+    /// Since when ops or topics have been lacking.
+    fn since(&self) -> Option<Timestamp> {
+        self.lacking.map(|lacking| lacking.since)
+    }
+}
+
 impl Lacking {
     pub fn since(now: Timestamp) -> Self {
         Self { since: now, asked: None, told: false }
@@ -273,6 +280,9 @@ impl Group {
         let unhelped = waited > MINUTE_MS / 2 || self.peers.values().all(|peer| !peer.synced);
         if neighbours.is_empty() || unhelped {
             let under = self.topics_to_ask_under();
+            if let Some(since) = self.stuck.since().filter(|_| want.topics) {
+                self.show_admission(cx, since, &under);
+            }
             let want = Want { at: Some(cx.now), ..want };
             self.publish_control(cx, &Statement::Want(want), &under);
         }

@@ -188,6 +188,24 @@ impl Group {
         self.append_to(cx, &address, &control);
     }
 
+    /// Says something in this node's own inbox, for a state of its own that comes back.
+    pub(super) fn post_to_self<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>, statement: &Statement) {
+        let own = self.own_inbox_statement();
+        let address = Control::from_bytes(&own).ok().and_then(|own| own.statement().ok());
+        let Some(Statement::Inbox(address)) = address else { return };
+        let card = cx.me.card().card();
+        let owner = seal::Owner {
+            group: &self.id,
+            member: self.me,
+            prekey: card.prekey,
+            kem: card.kk.as_ref(),
+        };
+        let control = Control::sign_to(&self.id, &self.me, statement, cx.me.identity());
+        if let Some(sealed) = seal::seal(&owner, &Zeroizing::new(control), cx.rng) {
+            self.append_to(cx, &address, &sealed);
+        }
+    }
+
     fn append_to<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>, to: &InboxAddress, bytes: &[u8]) {
         let Keys { header, body } = Keys::new(&to.write, &self.id);
         let at = Header { chain: CONTROL, index: 0 };
@@ -261,7 +279,7 @@ impl Group {
         }
     }
 
-    fn make_inbox<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>) {
+    pub(super) fn make_inbox<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>) {
         let mut seed = [0; 32];
         cx.rng.fill_bytes(&mut seed);
         let last = self.inboxes.own.last().map_or(0, |own| own.record.number);
@@ -381,7 +399,8 @@ impl Group {
         control.verify_to(&self.id, &self.me).map_err(|_| EnvelopeError::Forged)?;
         let Ok(statement) = control.statement() else { return Ok(()) };
         let from = control.from;
-        if from == self.me || matches!(statement, Statement::Sealed(_)) {
+        let is_own = from == self.me && !matches!(statement, Statement::HandOver(_));
+        if is_own || matches!(statement, Statement::Sealed(_)) {
             return Ok(());
         }
         if let Statement::ResyncReq(request) = &statement {

@@ -45,6 +45,7 @@ mod sending;
 #[cfg(any(test, feature = "sim"))]
 mod sight;
 mod slots;
+mod strangers;
 mod syncing;
 mod topics;
 mod verbs;
@@ -82,6 +83,7 @@ use self::{
     resync::Word,
     sending::Sending,
     slots::Ciphertexts,
+    strangers::Strangers,
     syncing::Peer,
     topics::KnownTopics,
     witness::Witness,
@@ -166,6 +168,7 @@ pub struct Group {
     /// When each member asked last, by its own clock.
     questions: BTreeMap<MemberId, Timestamp>,
     stuck: Stuck,
+    strangers: Strangers,
     inboxes: Inboxes,
     audit: Audit,
     epoch: Epoch,
@@ -202,6 +205,7 @@ enum Timer {
     Holds,
     Nacks,
     Word,
+    Strangers,
 }
 
 impl Group {
@@ -243,6 +247,7 @@ impl Group {
                 Timer::Holds => self.tend_holds(&mut cx),
                 Timer::Nacks => self.on_nacks_due(&mut cx),
                 Timer::Word => self.seek_word(&mut cx),
+                Timer::Strangers => self.ask_strangers(&mut cx),
             }
         }
     }

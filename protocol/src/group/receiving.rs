@@ -177,7 +177,9 @@ impl Group {
             return Err(EnvelopeError::Closed);
         }
         if header.chain == CONTROL {
-            self.take_control(cx, &topic, bytes)?;
+            if !self.take_control(cx, &topic, bytes)? {
+                return Ok(());
+            }
         } else {
             self.take_message(cx, id, header, bytes)?;
         }
@@ -210,20 +212,21 @@ impl Group {
         Ok(())
     }
 
+    /// Answers whether it is to be passed on.
     fn take_control<R: CryptoRng>(
         &mut self,
         cx: &mut Cx<'_, R>,
         topic: &[u8; 32],
         bytes: &[u8],
-    ) -> Result<(), EnvelopeError> {
+    ) -> Result<bool, EnvelopeError> {
         let key = self.topics.topic(topic).ok_or(EnvelopeError::NotOurs)?.control.clone();
         let opened = envelope::open(bytes, &key).map_err(|_| EnvelopeError::Forged)?;
         let control = Control::from_bytes(&opened).map_err(|_| EnvelopeError::Forged)?;
         control.verify(&self.id).map_err(|_| EnvelopeError::Forged)?;
         // A kind that this version does not know is passed on unread.
-        let Ok(statement) = control.statement() else { return Ok(()) };
+        let Ok(statement) = control.statement() else { return Ok(true) };
         if self.listens() && !matches!(statement, Statement::Ops(_)) {
-            return Ok(());
+            return Ok(true);
         }
         if matches!(statement, Statement::Inbox(_)) {
             self.take_inbox(cx.now, &opened);
@@ -231,19 +234,20 @@ impl Group {
         // What this node said itself it knows, unless another run or a copy of it said it.
         if control.from == self.me && !matches!(statement, Statement::Bundle(_) | Statement::Ops(_))
         {
-            return Ok(());
+            return Ok(true);
         }
         // What is judged by its own signatures may be what makes its sender a member here, or come
         // when it has left.
         let member = self.ops.resolve().is_member(&control.from);
         if !member && !self.stands_alone(&statement) {
-            return Err(EnvelopeError::NotAMember);
+            let news = self.note_stranger(cx.now, control.from, *topic);
+            return if news { Ok(false) } else { Err(EnvelopeError::NotAMember) };
         }
         if member {
             self.count_written(control.from, bytes.len());
         }
         self.take_statement(cx, Said { from: control.from, topic: *topic }, statement);
-        Ok(())
+        Ok(true)
     }
 
     fn take_message<R: CryptoRng>(

@@ -299,3 +299,102 @@ fn everybody_reads_everybody_in_time(world: &mut World) {
     }
     everybody_reads_everybody(world);
 }
+
+#[test]
+fn a_founder_who_was_set_back_finds_who_joined_since_by_what_they_say() {
+    for alone in [true, false] {
+        let mut world = World::founded(3, true, 11);
+        if !alone {
+            world.join(0, 1);
+            world.settle();
+        }
+        let copy = world.people[0].records.clone();
+        // What the founder did since is on no relay, and what it had to tell is lost with its disk.
+        world.reachable = false;
+        world.join(0, 2);
+        world.people[0].outbox.clear();
+        restore(&mut world, 0, copy);
+        assert!(!world.member(0).is_member(&world.id(2)));
+        world.reachable = true;
+        world.settle();
+        assert!(world.member(0).is_member(&world.id(2)), "alone: {alone}");
+        assert_eq!(alarms(&world, 0), [Alarm::OldState]);
+        assert!(world.people[0].events.contains(&Event::CaughtUp));
+        if alone {
+            world.people.remove(1);
+            world.restart(1);
+            world.settle();
+        }
+        everybody_reads_everybody(&mut world);
+        nobody_is_accused(&world);
+    }
+}
+
+#[test]
+fn an_old_state_finds_in_its_own_inbox_the_topics_that_it_began_and_nobody_of_before_knows() {
+    let mut world = World::founded(3, true, 12);
+    world.join(0, 1);
+    world.settle();
+    let copy = world.people[0].records.clone();
+    let removed = world.id(1);
+    world.act(0, |group, cx| group.remove(cx, removed)).unwrap();
+    world.settle();
+    world.join(0, 2);
+    world.settle();
+    restore(&mut world, 0, copy);
+    world.pass(60_000);
+    assert!(!world.member(0).is_member(&removed) && world.member(0).is_member(&world.id(2)));
+    let topics = |at: usize| world.member(at).write_topics();
+    assert_eq!(topics(0), topics(2));
+    assert!(!world.member(0).is_behind());
+}
+
+#[test]
+fn who_holds_the_topic_and_is_nobody_has_few_questions_put() {
+    let mut world = World::with(2, true);
+    let mut asked = 0;
+    for _ in 0..60 {
+        let stranger = Endpoint::generate("nobody", vec![], &mut world.rng).unwrap();
+        let cx = Cx { me: &stranger, now: world.now, rng: &mut world.rng };
+        let group = world.people[0].group.as_ref().unwrap();
+        // A presence, of no address.
+        let said = codec::encode(&wire::Presence { at: world.now, addresses: vec![] });
+        let forged = group.forge_control(cx, 4, &said).unwrap();
+        let log = group.log_ids().next().unwrap();
+        let before = world.published;
+        let _ = world.attempt(1, |group, cx| group.on_envelope(cx, Source::Log(log), &forged));
+        world.pass(60_000);
+        asked += world.published - before;
+    }
+    assert!((1..=16 * 3).contains(&asked), "{asked} questions");
+    assert_eq!(world.member(1).members().len(), 2);
+}
+
+#[test]
+fn who_was_let_in_under_a_topic_that_is_over_by_a_state_that_is_gone_shows_its_admission() {
+    let mut world = World::founded(4, true, 13);
+    for at in [1, 3] {
+        world.join(0, at);
+    }
+    world.settle();
+    let (admin, gone) = (world.id(1), world.id(3));
+    world.act(0, |group, cx| group.promote(cx, admin)).unwrap();
+    world.settle();
+    // The founder does not hear of a removal, lets somebody in, and is set back.
+    world.people[0].reach = false;
+    world.lose_relay(0);
+    world.people[2].reach = false;
+    world.act(1, |group, cx| group.remove(cx, gone)).unwrap();
+    let copy = world.people[0].records.clone();
+    world.join(0, 2);
+    world.people[0].outbox.clear();
+    restore(&mut world, 0, copy);
+    for at in [0, 2] {
+        world.people[at].reach = true;
+    }
+    world.pass(50_000);
+    for at in [0, 1, 2] {
+        assert!(world.member(at).is_member(&world.id(2)), "{at}");
+        assert_eq!(world.member(at).write_topics(), world.member(1).write_topics(), "{at}");
+    }
+}

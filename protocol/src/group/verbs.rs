@@ -28,7 +28,7 @@ const FRESH_MS: u64 = 5 * 60 * 1000;
 
 impl Group {
     /// Founds a group with this node's member as its only one.
-    pub fn create<R: CryptoRng>(cx: Cx<'_, R>, policy: Policy) -> Result<Self, BadPolicy> {
+    pub fn create<R: CryptoRng>(mut cx: Cx<'_, R>, policy: Policy) -> Result<Self, BadPolicy> {
         if !policy.check() {
             return Err(BadPolicy);
         }
@@ -51,6 +51,8 @@ impl Group {
         let mut group = Self::of(ops, cx.me.member());
         group.topics.learn(&group.id, topic, cx.now);
         group.watch_absence(cx.now);
+        // From the first on, so that every copy of this state has it.
+        group.make_inbox(&mut cx);
         group.mark_all();
         Ok(group)
     }
@@ -58,7 +60,7 @@ impl Group {
     /// Takes up the membership that an admin's Welcome gives. `host` is the admin whom the join's
     /// handshake authenticated.
     pub fn join<R: CryptoRng>(
-        cx: Cx<'_, R>,
+        mut cx: Cx<'_, R>,
         welcome: &[u8],
         host: MemberId,
     ) -> Result<Self, WelcomeError> {
@@ -105,6 +107,7 @@ impl Group {
         group.fresh_until = cx.now.plus_ms(FRESH_MS);
         group.trust_welcome(host);
         group.watch_absence(cx.now);
+        group.make_inbox(&mut cx);
         group.mark_all();
         Ok(group)
     }

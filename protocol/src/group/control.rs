@@ -264,6 +264,7 @@ impl Group {
         let slots = self.slots.take_chains();
         slots.into_iter().for_each(|chain| self.dirty.mark(Key::Ciphertexts(chain)));
         self.nacks = super::nacks::Nacks::default();
+        self.be_seen();
         self.receipts.clear();
         self.dirty.mark(Key::Receipts);
         self.close_inboxes();

@@ -48,6 +48,7 @@ mod slots;
 mod strangers;
 mod syncing;
 mod topics;
+mod unseen;
 mod verbs;
 mod view;
 mod wire;
@@ -86,6 +87,7 @@ use self::{
     strangers::Strangers,
     syncing::Peer,
     topics::KnownTopics,
+    unseen::Unseen,
     witness::Witness,
 };
 pub use self::{
@@ -169,6 +171,7 @@ pub struct Group {
     questions: BTreeMap<MemberId, Timestamp>,
     stuck: Stuck,
     strangers: Strangers,
+    unseen: Unseen,
     inboxes: Inboxes,
     audit: Audit,
     epoch: Epoch,
@@ -206,6 +209,7 @@ enum Timer {
     Nacks,
     Word,
     Strangers,
+    Unseen,
 }
 
 impl Group {
@@ -248,6 +252,7 @@ impl Group {
                 Timer::Nacks => self.on_nacks_due(&mut cx),
                 Timer::Word => self.seek_word(&mut cx),
                 Timer::Strangers => self.ask_strangers(&mut cx),
+                Timer::Unseen => self.post_admission(&mut cx),
             }
         }
     }

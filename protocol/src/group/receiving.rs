@@ -177,7 +177,7 @@ impl Group {
             return Err(EnvelopeError::Closed);
         }
         if header.chain == CONTROL {
-            if !self.take_control(cx, &topic, bytes)? {
+            if !self.take_control(cx, from, &topic, bytes)? {
                 return Ok(());
             }
         } else {
@@ -216,6 +216,7 @@ impl Group {
     fn take_control<R: CryptoRng>(
         &mut self,
         cx: &mut Cx<'_, R>,
+        from: Source,
         topic: &[u8; 32],
         bytes: &[u8],
     ) -> Result<bool, EnvelopeError> {
@@ -230,6 +231,9 @@ impl Group {
         }
         if matches!(statement, Statement::Inbox(_)) {
             self.take_inbox(cx.now, &opened);
+        }
+        if let (Source::Log(_), Statement::Ops(ops)) = (from, &statement) {
+            self.see_on_log(control.from, ops);
         }
         // What this node said itself it knows, unless another run or a copy of it said it.
         if control.from == self.me && !matches!(statement, Statement::Bundle(_) | Statement::Ops(_))
@@ -427,6 +431,7 @@ impl Group {
                 self.receiving.pairs.insert(sender, opened.pair);
                 self.dirty.mark(Key::PairReceive(sender));
                 self.accept(cx, chain, ChainState::Open(opened.chain));
+                self.see_by_bundle(sender);
                 self.note_slot(cx, chain);
                 self.take_turn(&chain);
                 let event = Event::Rotated { sender, chain, recipients };

@@ -37,6 +37,7 @@ use super::{
     slots::Ciphertexts,
     strangers::Strangers,
     topics::KnownTopics,
+    unseen::Unseen,
     wire::{BundleWire, Indexes, Presence},
     witness::Witness,
 };
@@ -287,6 +288,7 @@ impl Group {
             Key::Notice(subject) => self.notice_record(&subject),
             Key::Gaps(chain) => self.gaps_record(&chain),
             Key::WelcomedBy => self.welcomed_by.as_ref().map(codec::encode),
+            Key::Unseen => self.unseen_record(),
         }
     }
 
@@ -369,6 +371,7 @@ impl Group {
                 self.load_inbox(member, value).map_err(|_| SnapshotError::Damaged)?;
             }
             Key::WelcomedBy => self.welcomed_by = Some(read(value)?),
+            Key::Unseen => self.load_unseen(read(value)?),
             Key::HandedOver => {
                 self.load_handed(value).map_err(|_| SnapshotError::Damaged)?;
             }
@@ -417,6 +420,7 @@ impl Group {
             questions: BTreeMap::new(),
             stuck: Stuck::default(),
             strangers: Strangers::default(),
+            unseen: Unseen::default(),
             inboxes: Inboxes::default(),
             epoch: Epoch::default(),
             slots: Ciphertexts::default(),

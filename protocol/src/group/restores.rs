@@ -398,3 +398,40 @@ fn who_was_let_in_under_a_topic_that_is_over_by_a_state_that_is_gone_shows_its_a
         assert_eq!(world.member(at).write_topics(), world.member(1).write_topics(), "{at}");
     }
 }
+
+#[test]
+fn who_was_let_in_under_a_topic_that_a_lost_state_began_posts_it_to_its_host() {
+    for admin_is_gone in [false, true] {
+        let mut world = World::founded(4, true, 14);
+        for at in [1, 3] {
+            world.join(0, at);
+        }
+        world.settle();
+        let copy = world.people[0].records.clone();
+        let removed = world.id(3);
+        world.people[0].reach = false;
+        world.lose_relay(0);
+        world.act(0, |group, cx| group.remove(cx, removed)).unwrap();
+        world.join(0, 2);
+        world.people[0].outbox.clear();
+        // The newcomer's process starts again meanwhile.
+        world.restart(2);
+        restore(&mut world, 0, copy);
+        (world.people[0].reach, world.people[0].online) = (true, !admin_is_gone);
+        world.pass(150_000);
+        let there: &[usize] = if admin_is_gone { &[1, 2] } else { &[0, 1, 2] };
+        for at in there {
+            assert!(world.member(*at).is_member(&world.id(2)), "{at}");
+            assert!(!world.member(*at).is_member(&removed), "{at}");
+            assert_eq!(world.member(*at).write_topics(), world.member(2).write_topics(), "{at}");
+        }
+    }
+}
+
+#[test]
+fn who_sees_its_admission_on_the_log_posts_nothing_more() {
+    let mut world = World::with(3, true);
+    let published = world.published;
+    world.pass(30 * 60_000);
+    assert_eq!(world.published, published);
+}

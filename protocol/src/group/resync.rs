@@ -232,7 +232,7 @@ impl Group {
     }
 
     /// The topics known here that somebody was entitled to when they began, with their ops.
-    fn topics_of(&self, member: &MemberId) -> Vec<HandOver> {
+    pub(super) fn topics_of(&self, member: &MemberId) -> Vec<HandOver> {
         let order = self.topics_in_order();
         let op_of = |commit: &[u8; 32]| {
             self.ops.iter().find(|op| op.body().kind.topic_commit().as_ref() == Some(commit))

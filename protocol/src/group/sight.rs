@@ -56,6 +56,7 @@ impl Group {
             self.dirty.mark(Key::Classes(*chain));
         }
         self.dirty.mark(Key::WelcomedBy);
+        self.dirty.mark(Key::Unseen);
         self.dirty.mark(Key::Watch);
         self.dirty.mark(Key::Turns);
         self.absence.seen.keys().for_each(|id| self.dirty.mark(Key::Seen(*id)));

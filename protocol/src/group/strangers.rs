@@ -12,6 +12,7 @@
 
 use alloc::{collections::BTreeMap, vec::Vec};
 
+use minicbor::bytes::ByteVec;
 use rand_core::CryptoRng;
 
 use super::{
@@ -31,9 +32,8 @@ const REMEMBERED_MS: u64 = 60 * 60 * 1000;
 const ASKED_MS: [u64; 3] = [2_000, 30_000, 5 * 60_000];
 /// When the own admission is shown after a topic was first lacking, in milliseconds.
 const SHOWN_MS: [u64; 3] = [4_000, 30_000, 5 * 60_000];
-/// The host's ops that are shown with it, and the envelopes that they fill.
+/// The host's ops that are shown with it.
 const HOSTS_OPS: usize = 32;
-const ENVELOPES: usize = 2;
 /// Heads told with a question.
 const HEADS: usize = 64;
 
@@ -117,17 +117,25 @@ impl Group {
     ) {
         let shown = self.strangers.shown.filter(|(of, _)| *of == since).map_or(0, |(_, n)| n);
         let due = SHOWN_MS.get(shown).is_some_and(|wait| since.plus_ms(*wait) <= cx.now);
+        if !due {
+            return;
+        }
+        self.strangers.shown = Some((since, shown + 1));
+        for ops in parts(self.admission()) {
+            self.publish_control(cx, &Statement::Ops(ops), under);
+        }
+    }
+
+    /// The own admission, and the newest ops before it of whoever signed it.
+    pub(super) fn admission(&self) -> Vec<ByteVec> {
         let grant = self.ops.resolve().members.get(&self.me).map(|standing| standing.grant);
         let host = grant.and_then(|grant| self.ops.op(&grant)).map(Op::author);
         let past = grant.and_then(|grant| self.ops.past(&[grant]).ok());
-        let (Some(host), Some(past), true) = (host, past, due) else { return };
-        self.strangers.shown = Some((since, shown + 1));
+        let (Some(host), Some(past)) = (host, past) else { return Vec::new() };
         let ops = self.ops.iter().filter(|op| op.author() == host && past.contains(&op.id()));
-        let ops: Vec<_> = ops.map(|op| Vec::from(op.as_bytes()).into()).collect();
+        let ops: Vec<ByteVec> = ops.map(|op| Vec::from(op.as_bytes()).into()).collect();
         let newest = ops.len().saturating_sub(HOSTS_OPS);
-        for ops in parts(ops.into_iter().skip(newest).collect()).into_iter().take(ENVELOPES) {
-            self.publish_control(cx, &Statement::Ops(ops), under);
-        }
+        ops.into_iter().skip(newest).collect()
     }
 
     fn watch_strangers(&mut self) {

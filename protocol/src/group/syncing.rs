@@ -120,6 +120,9 @@ impl Group {
         if current {
             self.confirm(None);
         }
+        if current {
+            self.watch_unseen(cx.now);
+        }
         if current && !self.relays_up {
             self.relays_up = true;
             self.set_timer(Timer::View, cx.now);

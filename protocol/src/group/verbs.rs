@@ -108,6 +108,7 @@ impl Group {
         group.trust_welcome(host);
         group.watch_absence(cx.now);
         group.make_inbox(&mut cx);
+        group.await_admission();
         group.mark_all();
         Ok(group)
     }

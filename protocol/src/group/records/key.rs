@@ -39,6 +39,8 @@ pub enum Key {
     Gaps(ChainId),
     /// Who welcomed this node's member, until the view is confirmed.
     WelcomedBy,
+    /// The own admission, until somebody has told of it.
+    Unseen,
     Hold(MemberId),
     /// The ML-KEM ciphertexts known of a chain's bundle.
     Ciphertexts(ChainId),
@@ -74,6 +76,7 @@ impl Key {
             Self::Notice(subject) => (16, &subject.0),
             Self::Gaps(id) => (17, &id.0),
             Self::WelcomedBy => (35, &[]),
+            Self::Unseen => (36, &[]),
             Self::Hold(id) => (31, &id.0),
             Self::Ciphertexts(id) => (12, &id.0),
             Self::Part(id, _) => (32, &id.0),
@@ -121,6 +124,7 @@ impl Key {
             16 => Self::Notice(Subject(id.try_into().ok()?)),
             17 => Self::Gaps(ChainId::from_slice(id)?),
             35 => Self::WelcomedBy,
+            36 => Self::Unseen,
             31 => Self::Hold(MemberId::from_slice(id)?),
             12 => Self::Ciphertexts(ChainId::from_slice(id)?),
             32 => {

@@ -648,12 +648,176 @@ def records(it):
     check("notice's ops", one[0] != other[0] and same[0] == same[1] and same[0][1] == it["accused"])
 
 
+# --- Forms: what a decoded value must look like
+
+def many(form):
+    return lambda value: isinstance(value, list) and all(form(each) for each in value)
+
+
+def row(*forms, optional=0):
+    """An array of these; the last `optional` of them may be left out."""
+    least = len(forms) - optional
+    return lambda value: (isinstance(value, list) and least <= len(value) <= len(forms)
+                          and all(form(each) for form, each in zip(forms, value)))
+
+
+def blob(*sizes):
+    return lambda value: isinstance(value, bytes) and (not sizes or len(value) in sizes)
+
+
+def number(value):
+    return type(value) is int and value >= 0
+
+
+def flag(value):
+    return type(value) is bool
+
+
+def maybe(form):
+    return lambda value: value is None or form(value)
+
+
+B16, B32, B64, TEXT = blob(16), blob(32), blob(64), blob()
+INDEXES = many(row(B16, many(number)))
+PROOF = row(B16, number, B32, B64)
+WANT = row(maybe(many(B32)), many(B16), INDEXES, flag, number, optional=1)
+PRESENCE = row(number, many(TEXT))
+BUNDLE = row(TEXT, many(TEXT))
+KEM = row(B16, many(row(B32, blob(1088))))
+HEADS = many(B32)
+
+# sync.md, relay-log.md and consistency.md: kind of statement → payload
+STATEMENTS = {
+    1: many(TEXT), 2: BUNDLE, 3: TEXT, 4: PRESENCE, 5: INDEXES, 6: B16, 7: WANT, 8: KEM,
+    10: row(number, row(row(number, many(lambda value: True)))),
+    11: many(row(B16, number, number, maybe(B16), many(number))),
+    12: row(many(row(B16, number)), many(PROOF)),
+    13: row(B32, many(TEXT), many(PROOF)),
+    14: row(number, B32, B32, B32), 15: row(B32, TEXT), 16: row(TEXT, B32),
+    17: row(B16, number, HEADS, TEXT, TEXT),
+    18: row(B16, many(TEXT), many(TEXT), maybe(HEADS), optional=1),
+}
+
+# sync.md: number of frame → fields
+FRAMES = {
+    0: row(TEXT), 1: row(HEADS), 2: row(HEADS), 3: row(),
+    4: row(row(HEADS, many(row(B16, number, many(number))), many(row(B32, number)), flag)),
+    5: row(row(many(TEXT), many(TEXT), many(BUNDLE), many(row(B16, number, TEXT)), HEADS, many(KEM), optional=1)),
+    6: row(), 7: row(WANT), 8: row(), 9: row(PRESENCE), 10: row(many(TEXT)), 12: row(many(TEXT)), 13: row(TEXT),
+}
+
+
+def statement(data, group, author, owner=None):
+    """The kind and payload of a signed statement; `owner` is whose inbox it is for."""
+    kind, who, payload, signature = cbor(data)
+    said = group + (owner or b"") + bytes([kind]) + payload
+    prefix = b"wt1/inbox" if owner else b"wt1/notice"
+    check("statement's signature", who == author and verifies(who, prefix, said, signature))
+    value = cbor(payload)
+    check(f"statement of kind {kind}", STATEMENTS[kind](value))
+    return kind, value
+
+
+def open_seal(it, sealed):
+    version, prekey_id, ephemeral, ciphertext, box = cbor(sealed)
+    check("seal's head", (version, prekey_id) == (1, it["owner_prekey_id"]))
+    secret = exchange(it["owner_prekey_secret"], ephemeral)
+    if ciphertext is not None:
+        secret += mlkem.MLKEM768PrivateKey.from_seed_bytes(it["owner_kem_seed"]).decapsulate(ciphertext)
+    bound = digest("wt1 inbox seal", ciphertext or b"")
+    both = kdf(64, secret, "wt1 inbox seal", ephemeral, it["owner_prekey"], it["group"], it["owner_identity"], bound)
+    hedged = kdf(32, it["sealed_random"], "wt1 inbox eph", it["owner_identity"], it["sealed_statement"])
+    check("seal's ephemeral key", x_public(hedged) == ephemeral)
+    return decrypt(both, ephemeral, box)
+
+
+def statements(it):
+    group, author, owner = it["group"], it["from_identity"], it["owner_identity"]
+    for sealed in (it["sealed"], it["sealed_without_kem"]):
+        check("seal", open_seal(it, sealed) == it["sealed_statement"])
+    check("sealed statement", statement(it["sealed_statement"], group, author, owner)[0] == 16)
+    found = set()
+    for name, data in it.items():
+        if name.startswith("statement_"):
+            found.add(statement(data, group, author)[0])
+        elif name.startswith("inbox_"):
+            found.add(statement(data, group, author, owner)[0])
+        elif name.startswith("frame_"):
+            which, fields = cbor(data)
+            check(f"frame {which}", FRAMES[which](fields))
+            found.add(("frame", which))
+    check("every statement", STATEMENTS.keys() <= found)
+    check("every frame", {("frame", which) for which in FRAMES} <= found)
+
+
+# storage.md: kind of record → the length of its key's id, and its value, where that is CBOR
+RECORDS = {
+    0: (0, row(number, B32, number, number, maybe(row(B16, number, maybe(B16))),
+               many(row(B16, number, B16)), B32, row(number, B32))),
+    1: (32, None), 2: (32, None), 3: (32, PRESENCE), 4: (32, row(B32, number, maybe(number), optional=1)),
+    5: (32, many(lambda value: True)), 6: (32, many(lambda value: True)), 7: (16, BUNDLE),
+    8: (16, row(number, number, number, TEXT)), 9: (16, many(row(B32, number))),
+    14: (17, many(row(number, B16, B32, B64))),
+    20: (0, many(row(B32, number, number, maybe(number), TEXT, flag))), 21: (32, None),
+}
+
+
+def group(it):
+    """A stored group: record by record, then what the records come to; and a page of shared history."""
+    found, chains = {}, {}
+    for name, value in it.items():
+        if not name.startswith("record_"):
+            continue
+        key = bytes.fromhex(name.removeprefix("record_"))
+        length, form = RECORDS[key[0]]
+        check("record's key", len(key) == 1 + length)
+        check(f"record of kind {key[0]}", form is None or form(cbor(value)))
+        found.setdefault(key[0], {})[key[1:]] = value
+    dag = Dag(found[1].values())
+    check("stored ops", set(dag.ops) == set(found[1]) and it["group"] in dag.ops)
+    members = dag.members(False)
+    meta = cbor(found[0][b""])
+    check("stored group", (meta[0], meta[1], meta[6]) == (2, it["stored_of_identity"], it["group"]))
+    check("stored group's members", meta[1] in members and len(members) == len(found[2]) == 2)
+    for member, card in found[2].items():
+        check("stored card", read_card(card)[1] == member)
+    for owner, announced in found[21].items():
+        check("stored inbox", statement(announced, it["group"], owner)[0] == 14)
+    for commit, topic in found[4].items():
+        check("stored topic", digest("wt1 ts commit", cbor(topic)[0]) == commit)
+    for chain, data in found[7].items():
+        head, pages = cbor(data)
+        chains[chain] = stored_head(head, it["group"])
+        check("stored pages", cbor(head)[1] == b"".join(digest("wt1 bundle page", page) for page in pages))
+        state, _, _, kept = cbor(found[8][chain])
+        check("stored chain", state in (0, 1, 2, 3, 4) and (state == 0) == bool(kept))
+    for place, block in found[14].items():
+        for index, name, content, signature in cbor(block):
+            context, head = chains[place[:16]]
+            signed = it["group"] + context + struct.pack(">I", index) + content
+            check("stored evidence", index // 16 == place[16] and verifies(head[7], b"wt1/msg", signed, signature))
+    version, heads, records = cbor(it["page"])
+    check("page of history", version == 1 and len(heads) == 1 and len(records) == 2)
+    for at, index, content, signature in records:
+        context, head = stored_head(heads[at], it["group"])
+        signed = it["group"] + context + struct.pack(">I", index) + digest("wt1 content", content)
+        check("shared record", verifies(head[7], b"wt1/msg", signed, signature) and cbor(content)[0] == 0)
+
+
+def stored_head(data, group):
+    core, pages, signature = cbor(data)
+    head, context = cbor(core), digest("wt1 bundle ctx", core)
+    signed = context + digest("wt1 bundle pages", pages)
+    check("head", head[1] == group and verifies(head[2], b"wt1/bundle", signed, signature))
+    return context, head
+
+
 def main(folder):
     for name, read in [
         ("derivations", derivations), ("signatures", signatures), ("topics", topics),
         ("people", people), ("invites", invites), ("ops", ops), ("membership", membership),
         ("envelopes", envelopes), ("rotations", rotations), ("handshakes", handshakes),
-        ("letters", letters), ("records", records),
+        ("letters", letters), ("records", records), ("statements", statements), ("group", group),
     ]:
         before = sum(CHECKED.values())
         try:

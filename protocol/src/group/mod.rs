@@ -435,3 +435,5 @@ mod tests;
 mod turning;
 #[cfg(test)]
 mod weeks;
+#[cfg(test)]
+mod written;

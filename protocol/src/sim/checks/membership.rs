@@ -165,7 +165,7 @@ impl Sim {
         let watch = &mut self.world.watch;
         if let Some(own) = own {
             let senior = |who: &&MemberId| {
-                now.members.get(*who).is_some_and(|standing| standing.rank < own.rank)
+                now.members.get(*who).is_some_and(|it| it.admin.is_some() && it.rank < own.rank)
             };
             let seniors: Vec<_> = changed.iter().filter(senior).collect();
             watch.check(Invariant::Juniors, seniors.is_empty(), || {

@@ -94,8 +94,17 @@ impl Sim {
 
     /// All ops that anybody who takes itself for a member knows.
     pub(super) fn truth(&self) -> OpSet {
+        self.ops_of(self.active())
+    }
+
+    /// All ops that anybody honest knows, who has gone since also.
+    pub(super) fn all_told(&self) -> OpSet {
+        self.ops_of(self.present().into_iter().filter(|at| !self.world.people[*at].hostile))
+    }
+
+    fn ops_of(&self, people: impl IntoIterator<Item = usize>) -> OpSet {
         let mut truth = self.world.member(0).op_set().clone();
-        for at in self.active() {
+        for at in people {
             for op in self.world.member(at).op_set().iter() {
                 // All of it fits.
                 let _ = truth.insert(op.clone());

@@ -28,7 +28,8 @@ impl Sim {
     /// Whoever kept its database of when it was a member opens nothing more by it, and learns no
     /// topic that came after.
     pub(super) fn check_shadows(&mut self) {
-        let truth = self.truth();
+        // Who was let in by somebody that was removed beside may be gone with it before any member hears.
+        let truth = self.all_told();
         let removed = self.removed();
         for at in 0..self.world.people.len() {
             let shadows = core::mem::take(&mut self.world.people[at].shadows);

@@ -60,7 +60,7 @@ pub(super) struct Lacking {
 
 /// A message that is lacking.
 pub(super) struct Missing {
-    lacking: Lacking,
+    pub lacking: Lacking,
     cause: GapCause,
     given_up: bool,
 }
@@ -126,6 +126,11 @@ impl Lacking {
         let age = asked.ms_since(self.since);
         let again = AGAIN_MS.iter().find(|(until, _)| age < *until);
         (age < GIVE_UP_MS).then(|| asked.plus_ms(again.map_or(LATER_MS, |(_, again)| *again)))
+    }
+
+    /// It was not there for so long to be lacking.
+    pub fn put_off(&mut self, ms: u64, now: Timestamp) {
+        self.since = self.since.plus_ms(ms).min(now).max(self.since);
     }
 
     fn take_due(&mut self, patience: u64, now: Timestamp) -> bool {

@@ -10,6 +10,7 @@
 
 mod absence;
 mod adopted;
+mod asleep;
 mod audit;
 mod backup;
 mod chains;
@@ -225,6 +226,7 @@ impl Group {
             self.timers.clear();
             return;
         }
+        self.excuse_sleep(cx.now);
         self.gossip.on_deadline(cx.now);
         let due: Vec<Timer> =
             self.timers.iter().filter(|(_, at)| **at <= cx.now).map(|(timer, _)| *timer).collect();

@@ -79,6 +79,16 @@ impl Waits {
             Self::Long(since) => Some(since.plus_ms(GIVE_UP_MS)),
         }
     }
+
+    /// The same, waited for so much less.
+    pub fn put_off(self, ms: u64, now: Timestamp) -> Self {
+        let later = |since: Timestamp| since.plus_ms(ms).min(now).max(since);
+        match self {
+            Self::No => Self::No,
+            Self::Since(since) => Self::Since(later(since)),
+            Self::Long(since) => Self::Long(later(since)),
+        }
+    }
 }
 
 impl Nacks {

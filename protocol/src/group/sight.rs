@@ -136,9 +136,13 @@ impl Group {
         self.receiving.parked.values().map(|parked| parked.chain).collect()
     }
 
-    /// How many bundles it holds back, and how many it wants.
-    pub(crate) fn open_bundles(&self) -> (usize, usize) {
-        (self.receiving.held.len(), self.receiving.wanted.len())
+    /// How many bundles of these people it holds back, and how many it wants beside those that it
+    /// holds of others.
+    pub(crate) fn open_bundles(&self, of: impl Fn(&MemberId) -> bool) -> (usize, usize) {
+        let held = &self.receiving.held;
+        let others = |chain| held.get(chain).is_some_and(|it| !of(&it.head.head().sender));
+        let wanted = self.receiving.wanted.keys().filter(|chain| !others(chain));
+        (held.values().filter(|it| of(&it.head.head().sender)).count(), wanted.count())
     }
 
     /// The chain whose record has this key.

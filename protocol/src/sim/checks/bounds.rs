@@ -14,9 +14,11 @@ use crate::{
 impl Sim {
     /// I17: nothing is kept for ever that is of no use.
     pub(super) fn check_bounds(&mut self, members: &[usize]) {
+        let truth = self.truth();
         for at in members {
             let group = self.world.member(*at);
-            let (held, wanted) = group.open_bundles();
+            // Bundles of whoever is no member may name ops that nobody has any more.
+            let (held, wanted) = group.open_bundles(|id| truth.resolve().is_member(id));
             let parked = group.parked_chains();
             let known = parked.iter().any(|chain| {
                 members.iter().any(|other| self.world.member(*other).chain(chain).is_some())

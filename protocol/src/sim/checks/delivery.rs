@@ -9,7 +9,7 @@ use alloc::{
 
 use super::{MINUTE, Sim};
 use crate::{
-    group::{Alarm, Class, Event, class_of},
+    group::{Alarm, Class, Event, Group, Keys, class_of},
     ids::{ChainId, MemberId},
     membership::OpSet,
     sim::{facts::Said, invariant::Invariant},
@@ -45,6 +45,7 @@ impl Sim {
     pub(super) fn check_delivery(&mut self, members: &[usize]) {
         let truth = self.truth();
         let now = truth.resolve();
+        let ids: Vec<MemberId> = (0..self.world.people.len()).map(|at| self.world.id(at)).collect();
         let heard: Vec<_> = (0..self.world.people.len()).map(|at| self.heard(at)).collect();
         let owed: Vec<bool> =
             self.world.said.values().map(|said| self.counts(&truth, said)).collect();
@@ -56,7 +57,17 @@ impl Sim {
             for (to, (era, grant)) in &said.to {
                 let times = heard[*to].get(text).copied().unwrap_or(0);
                 let ended = now.ended(grant);
+                // Whose keys were set back can't open what is sealed under those it lost, until its
+                // sender has heard so; and says it.
+                let alarm = Event::Alarm(Alarm::SlotFailed(ids[said.from]));
+                let failed = |group: &Group| {
+                    group.chain(&said.chain).is_some_and(|it| matches!(it.2, Keys::Failed))
+                };
+                let lost = people[*to].shaken
+                    && people[*to].events.contains(&alarm)
+                    && people[*to].group.as_ref().is_some_and(failed);
                 let stayed = members.contains(to)
+                    && !lost
                     && people[*to].era == *era
                     && !people[*to].hostile
                     && ended.is_none_or(|it| it.removals.is_empty() && it.leaves.is_empty());

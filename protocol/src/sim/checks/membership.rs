@@ -154,18 +154,21 @@ impl Sim {
         let now = ops.resolve();
         let (author, cap) = (op.author(), op.body().cap.unwrap());
         let unknowing = op.body().deps == [cap];
-        let changed: BTreeSet<MemberId> = before
-            .members
-            .symmetric_difference(&after.members)
-            .chain(before.admins.symmetric_difference(&after.admins))
-            .copied()
-            .collect();
+        let let_in_or_out: BTreeSet<MemberId> =
+            before.members.symmetric_difference(&after.members).copied().collect();
+        let raised_or_lowered: BTreeSet<MemberId> =
+            before.admins.symmetric_difference(&after.admins).copied().collect();
+        let changed: BTreeSet<MemberId> =
+            let_in_or_out.union(&raised_or_lowered).copied().collect();
         let told = || format!("{:?} by {author:?}", op.body().kind);
         let own = now.members.get(&author).filter(|standing| standing.admin == Some(cap));
         let watch = &mut self.world.watch;
-        if let Some(own) = own {
+        if own.is_some() {
+            // A member by a grant that is senior may be an admin by one that is not.
             let senior = |who: &&MemberId| {
-                now.members.get(*who).is_some_and(|it| it.admin.is_some() && it.rank < own.rank)
+                let out = let_in_or_out.contains(*who) && !now.may_remove(&author, who);
+                let down = raised_or_lowered.contains(*who) && !now.may_demote(&author, who);
+                **who != author && (now.is_member(who) && out || now.is_admin(who) && down)
             };
             let seniors: Vec<_> = changed.iter().filter(senior).collect();
             watch.check(Invariant::Juniors, seniors.is_empty(), || {

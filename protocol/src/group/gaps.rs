@@ -40,6 +40,8 @@ const MINUTE_MS: u64 = 60_000;
 const ANEW_MS: u64 = 2_000;
 /// How long what is lacking is asked for, in milliseconds: an hour.
 const GIVE_UP_MS: u64 = 60 * MINUTE_MS;
+/// How long a bundle that was given up is not asked for, whoever names it anew, in milliseconds.
+const REST_MS: u64 = 6 * 60 * MINUTE_MS;
 /// Chains asked for at once, and messages of chains.
 const BUNDLES: usize = 64;
 const MESSAGES: usize = 1024;
@@ -131,6 +133,17 @@ impl Lacking {
     /// It was not there for so long to be lacking.
     pub fn put_off(&mut self, ms: u64, now: Timestamp) {
         self.since = self.since.plus_ms(ms).min(now).max(self.since);
+    }
+
+    /// Whether it is still asked for.
+    pub fn is_asked(&self) -> bool {
+        self.due(0).is_some()
+    }
+
+    /// Whether it was given up so long ago that it may be asked for as at first.
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        let given_up = self.asked.filter(|_| !self.is_asked());
+        given_up.is_some_and(|asked| now.ms_since(asked) >= REST_MS || now < asked)
     }
 
     fn take_due(&mut self, patience: u64, now: Timestamp) -> bool {
@@ -353,7 +366,7 @@ impl Group {
                 due.push(*chain);
             }
         }
-        self.receiving.wanted.retain(|_, lacking| lacking.due(0).is_some());
+        self.receiving.wanted.retain(|_, lacking| !lacking.is_over(now));
         due
     }
 
@@ -389,6 +402,7 @@ impl Group {
 
     /// Asks anew for what was asked for in vain: there is somebody else to ask.
     pub(super) fn ask_anew(&mut self, now: Timestamp) {
+        self.receiving.wanted.retain(|_, lacking| lacking.is_asked());
         self.want_parked(now);
         self.stuck = Stuck::default();
         self.set_timer(Timer::Want, now.plus_ms(ANEW_MS));
@@ -447,7 +461,7 @@ impl Group {
         let gaps = self.gaps.values().map(|gap| &gap.lacking);
         let asked = self.receiving.wanted.values().chain(gaps);
         let asked = asked.chain(&self.stuck.lacking);
-        let asked = asked.filter(|lacking| lacking.asked.is_some());
+        let asked = asked.filter(|lacking| lacking.asked.is_some() && lacking.is_asked());
         asked.map(|lacking| now.ms_since(lacking.since)).max().unwrap_or(0)
     }
 

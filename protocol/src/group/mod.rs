@@ -48,6 +48,7 @@ mod sight;
 mod slots;
 mod strangers;
 mod syncing;
+mod told;
 mod topics;
 mod unseen;
 mod verbs;

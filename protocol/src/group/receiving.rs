@@ -505,11 +505,13 @@ impl Group {
 
     pub(super) fn want_bundle(&mut self, now: Timestamp, chain: ChainId) {
         let wanted = &mut self.receiving.wanted;
-        if wanted.contains_key(&chain) {
+        // Also where it was given up lately: who names it again and again has nobody ask for it.
+        if wanted.get(&chain).is_some_and(|lacking| !lacking.is_over(now)) {
             return;
         }
         // What was lacking longest may never come.
         if wanted.len() >= HELD
+            && !wanted.contains_key(&chain)
             && let Some((_, oldest)) = wanted.iter().map(|(id, lacking)| (lacking.since, *id)).min()
         {
             wanted.remove(&oldest);

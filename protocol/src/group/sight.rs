@@ -141,7 +141,8 @@ impl Group {
     pub(crate) fn open_bundles(&self, of: impl Fn(&MemberId) -> bool) -> (usize, usize) {
         let held = &self.receiving.held;
         let others = |chain| held.get(chain).is_some_and(|it| !of(&it.head.head().sender));
-        let wanted = self.receiving.wanted.keys().filter(|chain| !others(chain));
+        let wanted =
+            self.receiving.wanted.iter().filter(|(chain, it)| it.is_asked() && !others(chain));
         (held.values().filter(|it| of(&it.head.head().sender)).count(), wanted.count())
     }
 

@@ -16,6 +16,7 @@ use super::{
     ChainState, Cx, Event, FrameError, Group, GroupState, Output, Source, Timer,
     control::parts,
     records::Key,
+    told::Told,
     wire::{
         BundleWire, CardSummary, ChainSummary, Data, Frame, Indexes, Served, Statement, Summary,
         Want,
@@ -60,6 +61,8 @@ pub(super) struct Peer {
     told: Option<Timestamp>,
     named: BTreeSet<ChainId>,
     lacks: BTreeMap<ChainId, Vec<u32>>,
+    /// What it was sent and may lack still.
+    sent: Told,
     /// Frames that were taken of it lately, and since when they count.
     taken: u64,
     counted: Timestamp,
@@ -333,11 +336,21 @@ impl Group {
             .collect();
         // In the order of coming, in which the ratchets under them went on.
         unnamed.sort_unstable();
+        for (_, chain) in &unnamed {
+            let nothing = ChainSummary { chain: *chain, next: 0, missing: Vec::new() };
+            lacks.extend(self.lacking(&from, &nothing));
+        }
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        let without: BTreeSet<ChainId> = unnamed.iter().map(|(_, chain)| *chain).collect();
+        peer.sent.hear(named.len(), |chain| without.contains(chain) || lacks.contains_key(chain));
+        for (chain, indexes) in &mut lacks {
+            *indexes = peer.sent.due(chain, core::mem::take(indexes), now);
+        }
+        lacks.retain(|_, indexes| !indexes.is_empty());
+        unnamed.retain(|(_, chain)| peer.sent.take_bundle(*chain, now));
         for (_, chain) in unnamed {
             self.send_bundle(from, &chain);
             self.send_ciphertexts(from, &chain, None);
-            let nothing = ChainSummary { chain, next: 0, missing: Vec::new() };
-            lacks.extend(self.lacking(&from, &nothing));
         }
         if let Some(peer) = self.peers.get_mut(&from) {
             peer.lacks = lacks;
@@ -365,6 +378,9 @@ impl Group {
             let done = rest.is_empty();
             peer.lacks = rest.into_iter().collect();
             peer.serving = !done;
+            for (chain, indexes) in &left {
+                peer.sent.send(*chain, indexes, now);
+            }
             if !left.is_empty() {
                 self.out.push_back(Output::Serve { to: member, messages: left });
             }

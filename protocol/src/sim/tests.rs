@@ -126,6 +126,19 @@ fn nobody_lacks_what_was_said_after_a_removal_and_named_by_who_had_not_heard_of_
     holds(5, 76, false, &steps);
 }
 
+#[test]
+fn a_bundle_that_nobody_can_take_up_is_not_asked_for_and_sent_for_ever() {
+    let steps = [
+        Step::Join { host: 0, who: 1 },
+        Step::Join { host: 0, who: 3 },
+        Step::Remove { by: 0, whom: 3 },
+        Step::Everything,
+        Step::HiddenSlot { by: 1 },
+        Step::CrashAfter { who: 1, what: 1 },
+    ];
+    holds(4, 1001, true, &steps);
+}
+
 macro_rules! mutants {
     ($($name:ident: $rule:ident,)*) => {
         $(#[test]

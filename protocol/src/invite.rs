@@ -378,6 +378,24 @@ mod tests {
     }
 
     #[test]
+    fn secrets_are_equal_where_their_bytes_are() {
+        assert_eq!(InviteSecret([1; 16]), InviteSecret([1; 16]));
+        assert!(InviteSecret([1; 16]) != InviteSecret([2; 16]));
+    }
+
+    #[test]
+    fn a_length_that_no_code_has_is_a_typing_error() {
+        for len in [0, HEADER - 1, PAYLOAD_MAX + 1, usize::from(u16::MAX)] {
+            let [high, low] = u16::try_from(len).unwrap().to_be_bytes();
+            let mut code = text(&[[1, 0, high, low].as_slice(), &[7; 36]].concat());
+            // The checksum is wrong.
+            let last = code.pop().unwrap();
+            code.push(if last == 'q' { 'p' } else { 'q' });
+            assert_eq!(InviteCode::parse(&code), Err(CodeError::Mistyped), "{len}");
+        }
+    }
+
+    #[test]
     fn upper_case_and_wrapped_lines_do_not_matter() {
         let text = code().to_text().unwrap();
         assert_eq!(InviteCode::parse(&text.to_uppercase()), Ok(code()));

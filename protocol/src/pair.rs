@@ -314,6 +314,14 @@ mod tests {
     }
 
     #[test]
+    fn a_leap_is_measured_from_the_last_step_that_came() {
+        let (_, receive) = confirmed();
+        let (_, receive) = receive.psk(1, SKIP).unwrap();
+        let (_, receive) = receive.psk(1, 2 * SKIP + 1).unwrap();
+        assert!(receive.psk(1, 3 * SKIP + 3).is_err());
+    }
+
+    #[test]
     fn until_confirmed_each_bundle_begins_another_epoch() {
         let mut send = SendState::default();
         for expected in 1..=6 {

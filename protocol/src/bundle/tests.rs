@@ -380,6 +380,19 @@ fn an_epoch_that_began_without_ml_kem_ends_once_a_key_is_known() {
 }
 
 #[test]
+fn a_head_names_each_of_its_pages() {
+    let mut people = people(SLOTS_PER_PAGE + 2);
+    let sealed = seal_to_all(&mut people, None, 9);
+    let (head, pages) = (&sealed.bundle.head, &sealed.bundle.pages);
+    assert_eq!(head.pages(), 2);
+    let numbers: Vec<_> = pages.iter().map(|page| head.page_number(page)).collect();
+    assert_eq!(numbers, [Some(0), Some(1)]);
+    assert_eq!(head.page_number(b"another"), None);
+    let hashes: Vec<_> = pages.iter().map(|page| PageHash::of(page)).collect();
+    assert_eq!(head.pages_hash(), PageHash::all(&PageHash::join(&hashes)));
+}
+
+#[test]
 fn a_head_names_its_ciphertexts_or_has_no_slots_that_need_one() {
     let mut people = people(3);
     let sealed = seal_with(&mut people, None, 9, First::Hybrid);
@@ -395,6 +408,8 @@ fn a_head_names_its_ciphertexts_or_has_no_slots_that_need_one() {
     };
     assert!(signed(&|_| {}));
     assert!(!signed(&|head| head.version = 1));
+    assert!(signed(&|head| head.heads.push(OpId([3; 32]))));
+    assert!(!signed(&|head| head.heads.push(OpId([2; 32]))));
     assert!(!signed(&|head| head.version = 3));
     for length in [0, 31, 33, 32 * (CIPHERTEXTS + 1)] {
         assert!(!signed(&|head| head.ciphertexts = Some(vec![0; length])), "{length}");

@@ -4,7 +4,12 @@ use proptest::prelude::*;
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 
 use super::*;
-use crate::{envelope::HeaderKey, ids::RosterHash, sign::SigningSecret};
+use crate::{
+    codec,
+    envelope::HeaderKey,
+    ids::RosterHash,
+    sign::{Context, SigningSecret},
+};
 
 const GROUP: GroupId = GroupId([1; 32]);
 
@@ -127,6 +132,7 @@ fn too_long_a_message_says_how_long_it_may_be() {
         panic!("sealed")
     };
     assert_eq!(send.count(), 0);
+    assert!(send.seal(&GROUP, &header_key, draft(&long[..=limit]), &mut rng()).is_err());
     assert!(send.seal(&GROUP, &header_key, draft(&long[..limit]), &mut rng()).is_ok());
 }
 
@@ -141,6 +147,41 @@ fn a_ninth_head_is_not_sealed() {
     };
     assert_eq!(try_heads(9), Err(SealError::Heads));
     assert_eq!(try_heads(8), Ok(0));
+}
+
+#[test]
+fn eight_heads_are_read_and_a_ninth_that_is_signed_all_the_same_is_not() {
+    let (send, _) = chains();
+    let head = HeadRef { chain: ChainId([1; 16]), index: 0, id: MessageId([2; 16]) };
+    let reads = |count| {
+        let content = codec::encode(&Content {
+            kind: 0,
+            prev: None,
+            heads: vec![head; count],
+            lamport: 1,
+            at: Timestamp(9),
+            payload: vec![].into(),
+        });
+        let statement = statement(&GROUP, &send.context, 0, &content_hash(&content));
+        let signature = send.signing.sign(Context::Message, &[&statement]);
+        let public = send.signing.public();
+        signed_content(&GROUP, &send.context, &public, 0, &content, &signature).is_ok()
+    };
+    assert!(reads(7) && reads(8) && !reads(9));
+}
+
+#[test]
+fn what_was_opened_is_known_by_its_index() {
+    let (mut send, receive) = chains();
+    assert_eq!(send.born(), Timestamp(0));
+    send.born = Timestamp(7);
+    assert_eq!(send.born(), Timestamp(7));
+    let sealed: Vec<_> = (0..4).map(|_| seal(&mut send, b"x")).collect();
+    let (_, receive) = receive.open(&GROUP, 3, &sealed[3].envelopes[0]).unwrap();
+    let (_, receive) = receive.open(&GROUP, 1, &sealed[1].envelopes[0]).unwrap();
+    assert_eq!(receive.next(), 4);
+    assert_eq!([0, 1, 2, 3, 4].map(|index| receive.has(index)), [false, true, false, true, false]);
+    assert!(receive.missing().eq([0, 2]));
 }
 
 #[test]

@@ -242,3 +242,26 @@ impl Resolution {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::{String, ToString};
+
+    use super::{super::fixture::*, *};
+    use crate::{
+        ids::Incarnation,
+        membership::{Op, Policy},
+    };
+
+    #[test]
+    fn an_op_is_as_long_as_is_reckoned_before_it_is_signed() {
+        let a = person(1);
+        let relays: Vec<_> =
+            (0..3).map(|n| String::from_iter(['x'; 100]) + &n.to_string()).collect();
+        let policy = Policy { relays, ..policy("long") };
+        let mut body = group(&a).next(a.id(), Kind::SetPolicy { policy }, NOW).unwrap();
+        let reckoned = codec::encode(&body).len() + OVERHEAD;
+        body.incarnation = Some(Incarnation([9; 8]));
+        assert_eq!(Op::sign(body, &a).as_bytes().len(), reckoned);
+    }
+}

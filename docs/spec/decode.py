@@ -293,9 +293,10 @@ def ops(all_kinds):
 
 
 class Dag:
-    """The rule of membership.md, word by word: slow, and without invites."""
+    """The rule of membership.md, word by word: slow, and without invites (`steps` has them)."""
 
-    GENESIS, ADMIT, REMOVE, LEAVE, PROMOTE, DEMOTE, REFRESH, POLICY = 0, 3, 4, 5, 6, 7, 8, 10
+    GENESIS, CREATE, REVOKE, ADMIT, REMOVE, LEAVE, PROMOTE, DEMOTE, REFRESH, POLICY = 0, 1, 2, 3, 4, 5, 6, 7, 8, 10
+    RETIRE = 12
 
     def __init__(self, ops):
         self.ops = dict(read_op(data) for data in ops)
@@ -339,27 +340,28 @@ class Dag:
         kind, member = self.kind(op), self.granted(grant)
         if kind == self.REMOVE or kind == self.DEMOTE and self.kind(grant) == self.PROMOTE:
             return self.ops[op][8][0] == member and self.rank(self.cap(op)) < self.rank(grant)
-        return False
+        return kind == self.RETIRE and self.author(op) == member and self.rank(self.cap(op)) <= self.rank(grant)
 
     def formed(self, op):
         kind, cap = self.kind(op), self.cap(op)
         if kind in (self.GENESIS, self.LEAVE):
             return True
-        classes = {self.GENESIS, self.PROMOTE} | ({self.ADMIT} if kind == self.REFRESH else set())
+        classes = {self.GENESIS, self.PROMOTE} | ({self.ADMIT} if kind in (self.REFRESH, self.RETIRE) else set())
         return cap in self.past(op) and self.granted(cap) == self.author(op) and self.kind(cap) in classes
 
     def valid(self, op):
         if not self.formed(op) or self.kind(op) in (self.GENESIS, self.LEAVE):
             return self.formed(op)
         cap = self.cap(op)
+        both = lambda r: self.kind(op) == self.kind(r) == self.RETIRE
         return self.valid(cap) and not any(
-            self.revokes(r, cap) and self.valid(r) and r not in self.past(cap) and op not in self.past(r)
+            not both(r) and self.revokes(r, cap) and self.valid(r) and r not in self.past(cap) and op not in self.past(r)
             for r in self.ops
         )
 
     def stands(self, grant, demotions):
         return self.valid(grant) and not any(
-            self.kind(r) == self.LEAVE and self.author(r) == self.granted(grant)
+            self.kind(r) in (self.LEAVE, self.RETIRE) and self.author(r) == self.granted(grant)
             or (demotions or self.kind(r) != self.DEMOTE) and self.revokes(r, grant) and self.valid(r)
             for r in self.ops
             if r not in self.past(grant)
@@ -376,15 +378,64 @@ class Dag:
         return sorted(best, key=best.get)
 
 
+def steps(dag):
+    """The numbered algorithm of membership.md: the valid ops, and the members, the most senior first."""
+    ops, past, cap, kind = list(dag.ops), dag.past, dag.cap, dag.kind
+    grants = sorted((op for op in ops if dag.granted(op) is not None), key=dag.rank)
+    valid = {op for op in ops if kind(op) in (dag.GENESIS, dag.LEAVE)}
+
+    def under(g, kinds):
+        if g not in valid:
+            return
+        mine = [op for op in ops if cap(op) == g and kinds(kind(op))]
+        ends = {dag.REMOVE, dag.DEMOTE} if kind(g) == dag.PROMOTE else {dag.REMOVE}
+        revokers = [r for r in valid if kind(r) in ends and dag.ops[r][8][0] == dag.granted(g)
+                    and dag.rank(cap(r)) < dag.rank(g) and r not in past(g)]
+        retires = [op for op in mine if kind(op) == dag.RETIRE]
+        valid.update(op for op in retires if all(op in past(r) for r in revokers))
+        revokers += [r for r in valid if kind(r) == dag.RETIRE and dag.author(r) == dag.granted(g)
+                     and dag.rank(cap(r)) <= dag.rank(g) and r not in past(g)]
+        valid.update(op for op in mine if op not in retires and all(op in past(r) for r in revokers))
+
+    for g in grants:
+        if kind(g) in (dag.GENESIS, dag.PROMOTE):
+            under(g, lambda _: True)
+    for invite in [op for op in ops if kind(op) == dag.CREATE]:
+        name, uses = dag.ops[invite][8][0], dag.ops[invite][8][6]
+        admits = [op for op in valid if kind(op) == dag.ADMIT and dag.ops[op][8][1] == name and invite in past(op)]
+        revokes = [r for r in valid if kind(r) == dag.REVOKE and dag.ops[r][8][0] == name
+                   and dag.rank(cap(r)) <= dag.rank(cap(invite))]
+        left = [op for op in admits if invite in valid and all(op in past(r) for r in revokes)]
+        left.sort(key=lambda op: (dag.rank(cap(op)), dag.height(op), op))
+        valid.difference_update(set(admits) - set(left[:uses]))
+    for g in grants:
+        if kind(g) == dag.ADMIT:
+            under(g, lambda it: it in (dag.RETIRE, dag.REFRESH))
+
+    def stands(g):
+        who = dag.granted(g)
+        return g in valid and not any(
+            kind(r) in (dag.LEAVE, dag.RETIRE) and dag.author(r) == who
+            or kind(r) == dag.REMOVE and r in valid and dag.ops[r][8][0] == who and dag.rank(cap(r)) < dag.rank(g)
+            for r in ops if r not in past(g))
+
+    return valid, list(dict.fromkeys(dag.granted(g) for g in grants if stands(g)))
+
+
 def membership(stories):
     for it in stories:
         dag = Dag(it["ops"])
         deps = {dep for said in dag.ops.values() for dep in said[4]}
         check("heads", sorted(set(dag.ops) - deps) == sorted(it["heads"]))
-        check("members", dag.members(False) == it["by_seniority"])
-        check("admins", sorted(dag.members(True)) == sorted(it["admins"]))
-        check("void ops", sorted(op for op in dag.ops if not dag.valid(op)) == it["void"])
-        roster = sorted(dag.members(False))
+        valid, members = steps(dag)
+        check("members by steps", members == it["by_seniority"])
+        check("void ops by steps", sorted(set(dag.ops) - valid) == it["void"])
+        # Word by word, the rule has no invites.
+        if not any(said[7] == Dag.CREATE for said in dag.ops.values()):
+            check("members", dag.members(False) == it["by_seniority"])
+            check("admins", sorted(dag.members(True)) == sorted(it["admins"]))
+            check("void ops", sorted(op for op in dag.ops if not dag.valid(op)) == it["void"])
+        roster = sorted(members)
         check("roster", roster == it["roster"])
         check("roster's hash", digest("wt1 roster", it["group"], cbor2.dumps(roster)) == it["roster_hash"])
 

@@ -9,7 +9,7 @@ use protocol::{
 };
 
 use crate::{
-    NOW,
+    Drawn, NOW,
     json::{Json, hex, list, number, object, option, text},
     person,
 };
@@ -195,6 +195,23 @@ impl Story {
         }
     }
 
+    /// Somebody's recovery key ends its membership.
+    fn retire(&mut self, set: &OpSet, who: usize) {
+        let me = &self.people[who];
+        let key = me.recovery().unwrap();
+        let kind = Kind::Retire { recovery: key.public(), cut: vec![] };
+        let body = set.next(me.member(), kind, NOW).unwrap();
+        self.ops.push(Op::retire(body, key));
+    }
+
+    fn redeem(&self, secret: &InviteSecret, who: usize) -> Kind {
+        let (group, newcomer, handshake) = (self.set().group(), &self.people[who], [who as u8; 32]);
+        let card = newcomer.card().as_bytes();
+        let member = newcomer.member();
+        let proof = sign_join(&secret.signing(), group, secret.id(), member, card, &handshake);
+        Kind::Admit { card: card.into(), invite: Some(secret.id()), proof, handshake, use_no: 0 }
+    }
+
     fn end(self, name: &str) -> Json {
         let set = self.set();
         let mut backwards = OpSet::new(self.ops[0].clone()).unwrap();
@@ -262,5 +279,63 @@ pub fn dags() -> Json {
     demoted.act_on(&set, 1, kind);
     demoted.act(0, Kind::SetPolicy { policy: Policy { name: "cake".into(), ..Policy::default() } });
     stories.push(demoted.end("a removal by an admin who is demoted beside it is void"));
+    stories.push(lost(four()));
+    stories.push(lost_member(four()));
+    stories.push(redeemed_twice(four()));
+    stories.push(revoked(four()));
     list(stories)
+}
+
+/// What a lost machine does beside its Retire is void; what came before stays.
+fn lost(mut story: Story) -> Json {
+    let bob = story.id(1);
+    story.act(0, Kind::Promote { member: bob });
+    story.join(1, 3);
+    let set = story.set();
+    let kind = story.remove(2);
+    story.act_on(&set, 1, kind);
+    story.retire(&set, 1);
+    story.end("an admin's machine is lost and retired")
+}
+
+/// A member that is no admin is retired by a key, and removed beside it.
+fn lost_member(mut story: Story) -> Json {
+    let set = story.set();
+    story.act_on(&set, 1, Kind::Refresh { topic_commit: None });
+    story.retire(&set, 1);
+    let kind = story.remove(1);
+    story.act_on(&set, 0, kind);
+    story.end("a member is retired and removed at once")
+}
+
+fn invited(story: &mut Story) -> InviteSecret {
+    let bob = story.id(1);
+    story.act(0, Kind::Promote { member: bob });
+    let secret = InviteSecret::generate(&mut Drawn::new(6));
+    let kind = Kind::InviteCreate {
+        record: secret.record(),
+        max_uses: 1,
+        expires: NOW.plus_ms(1_000),
+        mode: AdmitMode::Auto,
+        strict: false,
+    };
+    story.act(0, kind);
+    secret
+}
+
+fn redeemed_twice(mut story: Story) -> Json {
+    let secret = invited(&mut story);
+    story.people.push(person("eve", 9));
+    let (set, dan, eve) = (story.set(), story.redeem(&secret, 3), story.redeem(&secret, 4));
+    story.act_on(&set, 1, dan);
+    story.act_on(&set, 0, eve);
+    story.end("an invite for one is redeemed twice at once")
+}
+
+fn revoked(mut story: Story) -> Json {
+    let secret = invited(&mut story);
+    let (set, dan) = (story.set(), story.redeem(&secret, 3));
+    story.act_on(&set, 1, dan);
+    story.act_on(&set, 0, Kind::InviteRevoke { invite: secret.id() });
+    story.end("an invite is taken back beside its use")
 }

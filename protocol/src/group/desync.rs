@@ -398,6 +398,12 @@ impl Group {
             self.compare(cx, record);
             return;
         }
+        // One of an earlier membership, or of a chain that was forgotten, is no loss.
+        let view = self.ops.resolve_at(&entry.head.head().heads);
+        let still = view.is_ok_and(|view| self.is_still(&self.me, &view));
+        if !still || self.own.forgotten.contains(&record.chain) {
+            return;
+        }
         self.note_lost(record.chain, record.index + 1);
         self.fall_behind(cx);
     }

@@ -23,6 +23,8 @@ mod next;
 mod node;
 pub mod op;
 mod proof;
+#[cfg(test)]
+mod refused;
 mod resolution;
 mod resolve;
 mod returns;

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::{
     node::Needs,
-    op::{Body, Kind, OpError},
+    op::{Body, Kind, Op, OpError},
     resolution::{Resolution, Standing},
     resolve::Rank,
     set::OpSet,
@@ -97,6 +97,9 @@ pub enum NotAllowed {
 /// An op's bytes beside its body: the array's head, the body's head, the signature.
 const OVERHEAD: usize = 1 + 3 + 66 + RUN;
 
+/// Numbers of one admission, more than anybody signs.
+const NUMBERS: u32 = 1 << 16;
+
 /// What naming the run of the author's process adds.
 const RUN: usize = 9;
 
@@ -137,9 +140,15 @@ impl OpSet {
         }
     }
 
+    /// Each admission begins numbers of its own: whoever was removed may have signed ops that
+    /// nobody heard of, and forgets them when it joins anew.
     fn next_seq(&self, author: MemberId) -> u32 {
         let own = self.by_author.range((author, 0)..=(author, u32::MAX));
-        own.last().map_or(0, |((_, seq), _)| seq.saturating_add(1))
+        let next = own.last().map_or(0, |((_, seq), _)| seq.saturating_add(1));
+        let admits = |op: &&Op| matches!(op.body().kind, Kind::Admit { .. });
+        let admissions = self.iter().filter(admits).filter(|op| op.subject() == Some(author));
+        let before = admissions.count().saturating_sub(1);
+        next.max(u32::try_from(before).unwrap_or(u32::MAX).saturating_mul(NUMBERS))
     }
 
     fn deps(&self, kind: &Kind, cap: Option<OpId>) -> Result<Vec<OpId>, NotAllowed> {
@@ -248,10 +257,7 @@ mod tests {
     use alloc::string::{String, ToString};
 
     use super::{super::fixture::*, *};
-    use crate::{
-        ids::Incarnation,
-        membership::{Op, Policy},
-    };
+    use crate::{ids::Incarnation, membership::Policy};
 
     #[test]
     fn an_op_is_as_long_as_is_reckoned_before_it_is_signed() {

@@ -139,6 +139,32 @@ fn a_bundle_that_nobody_can_take_up_is_not_asked_for_and_sent_for_ever() {
     holds(4, 1001, true, &steps);
 }
 
+#[test]
+fn who_left_unheard_and_joins_anew_is_no_liar() {
+    let steps = [
+        Step::Join { host: 0, who: 3 },
+        Step::Remove { by: 0, whom: 3 },
+        Step::Leave { by: 3 },
+        Step::Join { host: 0, who: 3 },
+        Step::Rotate { by: 3 },
+    ];
+    holds(5, 7105, true, &steps);
+}
+
+#[test]
+fn who_joins_anew_is_not_behind_what_it_said_before() {
+    let steps = [
+        Step::Join { host: 0, who: 9 },
+        Step::Join { host: 0, who: 10 },
+        Step::Say { by: 9 },
+        Step::Everything,
+        Step::Remove { by: 0, whom: 9 },
+        Step::Leave { by: 9 },
+        Step::Join { host: 0, who: 9 },
+    ];
+    holds(12, 1000, false, &steps);
+}
+
 macro_rules! mutants {
     ($($name:ident: $rule:ident,)*) => {
         $(#[test]

@@ -160,7 +160,7 @@ fn eight_heads_are_read_and_a_ninth_that_is_signed_all_the_same_is_not() {
             heads: vec![head; count],
             lamport: 1,
             at: Timestamp(9),
-            payload: vec![].into(),
+            payload: vec![],
         });
         let statement = statement(&GROUP, &send.context, 0, &content_hash(&content));
         let signature = send.signing.sign(Context::Message, &[&statement]);

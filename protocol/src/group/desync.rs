@@ -27,7 +27,7 @@ use crate::{
     bundle::{Closing, SignedHead},
     codec,
     evidence::{Record, follows},
-    ids::{ChainId, Incarnation, MemberId, Timestamp},
+    ids::{ChainId, Incarnation, MemberId, OpId, Timestamp},
     limits::CHAIN_MESSAGES,
     membership::{Op, Resolution},
     snapshot::SnapshotError,
@@ -56,6 +56,8 @@ const STEP_MS: u64 = 250;
 /// What is known of this member's own chains beyond its state.
 #[derive(Default)]
 pub(super) struct Own {
+    /// The grants by which this state joined. Whatever it made itself knows them.
+    joined: Vec<OpId>,
     /// Chains that this member made and its state did not know, and how many messages of each
     /// are known.
     lost: BTreeMap<ChainId, u32>,
@@ -94,9 +96,16 @@ struct Stored {
     lost: Vec<Counted>,
     #[n(2)]
     forgotten: Vec<ChainId>,
+    #[n(3)]
+    joined: Option<Vec<OpId>>,
 }
 
 impl Own {
+    /// What stays of it when the membership ends: should it go on, it is the same one.
+    pub fn of_another_membership(self) -> Self {
+        Self { joined: self.joined, ..Self::default() }
+    }
+
     pub fn deadline(&self) -> Option<Timestamp> {
         let again = self.behind.and_then(|behind| behind.again);
         let behind = self.behind.map(|behind| behind.last.plus_ms(QUIET_MS));
@@ -119,6 +128,18 @@ impl Group {
     #[must_use]
     pub fn is_behind(&self) -> bool {
         self.own.is_behind()
+    }
+
+    /// Notes by which grants this state joined: what this member did before is no part of it.
+    pub(super) fn note_joined(&mut self) {
+        self.own.joined = self.ops.resolve().grants.get(&self.me).cloned().unwrap_or_default();
+        self.dirty.mark(Key::Own);
+    }
+
+    /// Whether what was made with these heads is of the membership that this state knows.
+    fn is_of_this_membership(&self, heads: &[OpId]) -> bool {
+        let past = self.ops.past(heads);
+        past.is_ok_and(|past| self.own.joined.iter().all(|grant| past.contains(grant)))
     }
 
     /// Asks the others, once in each run, what they have of this member beyond what is known here.
@@ -162,12 +183,19 @@ impl Group {
         chain: ChainId,
         view: &Resolution,
     ) {
-        // One of an earlier membership, or one that was forgotten, is no loss.
-        if !self.is_still(&self.me, view) || self.own.forgotten.contains(&chain) {
+        if self.is_no_loss(chain, view) {
             return;
         }
         self.note_lost(chain, 0);
         self.fall_behind(cx);
+    }
+
+    /// An own chain of an earlier membership, or one that was forgotten.
+    fn is_no_loss(&self, chain: ChainId, view: &Resolution) -> bool {
+        let entry = self.receiving.chains.get(&chain);
+        !self.is_still(&self.me, view)
+            || self.own.forgotten.contains(&chain)
+            || entry.is_some_and(|it| !self.is_of_this_membership(&it.head.head().heads))
     }
 
     /// Ops came; some of them may be this member's own, of another run.
@@ -179,7 +207,8 @@ impl Group {
             op.body().cap.is_none_or(|cap| grants.is_some_and(|grants| grants.contains(&cap)))
         };
         let own = |op: &&Op| op.author() == self.me && op.body().incarnation != run;
-        if new.iter().filter(counts).any(|op| own(&op)) {
+        let here = |op: &Op| self.is_of_this_membership(&[op.id()]);
+        if new.iter().filter(counts).any(|op| own(&op) && here(op)) {
             self.fall_behind(cx);
         }
     }
@@ -398,10 +427,8 @@ impl Group {
             self.compare(cx, record);
             return;
         }
-        // One of an earlier membership, or of a chain that was forgotten, is no loss.
         let view = self.ops.resolve_at(&entry.head.head().heads);
-        let still = view.is_ok_and(|view| self.is_still(&self.me, &view));
-        if !still || self.own.forgotten.contains(&record.chain) {
+        if view.is_ok_and(|view| self.is_no_loss(record.chain, &view)) {
             return;
         }
         self.note_lost(record.chain, record.index + 1);
@@ -424,12 +451,14 @@ impl Group {
     pub(super) fn own_record(&self) -> Option<Vec<u8>> {
         let own = &self.own;
         let empty = own.behind.is_none() && own.lost.is_empty() && own.forgotten.is_empty();
+        let empty = empty && own.joined.is_empty();
         let lost = own.lost.iter();
         (!empty).then(|| {
             codec::encode(&Stored {
                 behind: own.behind.is_some(),
                 lost: lost.map(|(chain, count)| Counted { chain: *chain, count: *count }).collect(),
                 forgotten: own.forgotten.iter().copied().collect(),
+                joined: (!own.joined.is_empty()).then(|| own.joined.clone()),
             })
         })
     }
@@ -440,6 +469,7 @@ impl Group {
         self.own.behind = stored.behind.then_some(Behind { last: Timestamp(0), again });
         self.own.lost = stored.lost.into_iter().map(|it| (it.chain, it.count)).collect();
         self.own.forgotten = stored.forgotten.into_iter().collect();
+        self.own.joined = stored.joined.unwrap_or_default();
         Ok(())
     }
 }

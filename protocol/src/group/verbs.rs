@@ -109,6 +109,7 @@ impl Group {
         group.watch_absence(cx.now);
         group.make_inbox(&mut cx);
         group.await_admission();
+        group.note_joined();
         group.mark_all();
         Ok(group)
     }

@@ -4,7 +4,7 @@ use alloc::{collections::BTreeSet, vec::Vec};
 
 use rand_core::CryptoRng;
 
-use super::{ChainState, Cx, Group, Timer, desync::Own, records::Key, witness::Witness};
+use super::{ChainState, Cx, Group, Timer, records::Key, witness::Witness};
 use crate::ids::{ChainId, Timestamp};
 
 impl Group {
@@ -68,7 +68,7 @@ impl Group {
         self.gaps.clear();
         self.mark_evidence();
         self.witness = Witness::default();
-        self.own = Own::default();
+        self.own = core::mem::take(&mut self.own).of_another_membership();
         self.dirty.mark(Key::Own);
     }
 

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::{
     node::Needs,
-    op::{Body, Kind, Op, OpError},
+    op::{Body, Kind, OpError},
     resolution::{Resolution, Standing},
     resolve::Rank,
     set::OpSet,
@@ -97,9 +97,6 @@ pub enum NotAllowed {
 /// An op's bytes beside its body: the array's head, the body's head, the signature.
 const OVERHEAD: usize = 1 + 3 + 66 + RUN;
 
-/// Numbers of one admission, more than anybody signs.
-const NUMBERS: u32 = 1 << 16;
-
 /// What naming the run of the author's process adds.
 const RUN: usize = 9;
 
@@ -114,7 +111,7 @@ impl OpSet {
         let standing = now.members.get(&author).ok_or(NotAllowed::NotAMember)?;
         let cap = fitting_grant(standing, &kind)?;
         let deps = self.deps(&kind, cap)?;
-        let seq = self.next_seq(author);
+        let seq = self.next_seq(author, standing.grant);
         let group = Some(self.group());
         let body = Body { group, author, seq, deps, cap, at, kind, incarnation: None };
         body.check()?;
@@ -140,15 +137,13 @@ impl OpSet {
         }
     }
 
-    /// Each admission begins numbers of its own: whoever was removed may have signed ops that
-    /// nobody heard of, and forgets them when it joins anew.
-    fn next_seq(&self, author: MemberId) -> u32 {
-        let own = self.by_author.range((author, 0)..=(author, u32::MAX));
-        let next = own.last().map_or(0, |((_, seq), _)| seq.saturating_add(1));
-        let admits = |op: &&Op| matches!(op.body().kind, Kind::Admit { .. });
-        let admissions = self.iter().filter(admits).filter(|op| op.subject() == Some(author));
-        let before = admissions.count().saturating_sub(1);
-        next.max(u32::try_from(before).unwrap_or(u32::MAX).saturating_mul(NUMBERS))
+    /// Each grant has numbers of its own: whoever was removed may have signed ops that nobody heard
+    /// of, and that it does not know when it joins anew.
+    fn next_seq(&self, author: MemberId, grant: OpId) -> u32 {
+        let first = u32::from(u16::from_be_bytes([grant.0[0], grant.0[1]])) << 16;
+        let last = first | u32::from(u16::MAX);
+        let own = self.by_author.range((author, first)..=(author, last)).next_back();
+        own.map_or(first, |((_, seq), _)| last.min(seq.saturating_add(1)))
     }
 
     fn deps(&self, kind: &Kind, cap: Option<OpId>) -> Result<Vec<OpId>, NotAllowed> {
@@ -257,7 +252,10 @@ mod tests {
     use alloc::string::{String, ToString};
 
     use super::{super::fixture::*, *};
-    use crate::{ids::Incarnation, membership::Policy};
+    use crate::{
+        ids::Incarnation,
+        membership::{Op, Policy},
+    };
 
     #[test]
     fn an_op_is_as_long_as_is_reckoned_before_it_is_signed() {

@@ -139,6 +139,12 @@ impl Sim {
         });
     }
 
+    /// Whether somebody signed two things for one, was set back or copied, or is hostile.
+    fn may_be_accused(&self, who: &MemberId) -> bool {
+        let person = &self.world.people[self.world.at(who)];
+        self.world.forked.contains(who) || person.shaken || person.hostile
+    }
+
     /// I12: who signed two ops under one number is found out, and nobody else is accused.
     pub(super) fn check_accusations(&mut self) {
         for at in 0..self.world.people.len() {
@@ -150,15 +156,16 @@ impl Sim {
             for event in &self.world.people[at].events {
                 let Event::Alarm(alarm) = event else { continue };
                 match alarm {
-                    Alarm::Equivocation(who)
-                    | Alarm::Clone(who)
-                    | Alarm::Restored(who)
-                    | Alarm::Contradiction { by: who, .. } => {
+                    // Who names may lie as well as who wrote.
+                    Alarm::Contradiction { by, about } => {
+                        let deserved = self.may_be_accused(by) || self.may_be_accused(about);
+                        self.world.watch.check(Invariant::Equivocation, deserved, || {
+                            format!("{at} finds that two don't fit who did nothing: {alarm:?}")
+                        });
+                    }
+                    Alarm::Equivocation(who) | Alarm::Clone(who) | Alarm::Restored(who) => {
                         accused.insert(*who);
-                        let author = self.world.at(who);
-                        let deserved = self.world.forked.contains(who)
-                            || self.world.people[author].shaken
-                            || self.world.people[author].hostile;
+                        let (author, deserved) = (self.world.at(who), self.may_be_accused(who));
                         self.world.watch.check(Invariant::Equivocation, deserved, || {
                             format!("{at} accuses {author}, who did nothing: {alarm:?}")
                         });

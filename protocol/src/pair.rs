@@ -22,8 +22,11 @@ use crate::{
     snapshot::SnapshotError,
 };
 
-/// Epochs kept by either side.
+/// Epochs that a sender keeps until one is confirmed.
 pub const EPOCHS: usize = 4;
+/// Epochs that a receiver keeps. More, because bundles may come in any order: older first contacts
+/// that come late must not displace the epoch that was confirmed before them.
+pub const RECEIVED: usize = 16;
 /// Steps that a lost bundle may make the receiver skip.
 pub const SKIP: u16 = 1024;
 /// Keys of skipped steps kept.
@@ -224,7 +227,7 @@ impl ReceiveState {
             return next;
         }
         next.forget(epoch);
-        if next.epochs.len() >= EPOCHS {
+        if next.epochs.len() >= RECEIVED {
             next.forget(next.epochs[0].at.epoch);
         }
         next.epochs.push(Known { at, tag });
@@ -358,14 +361,24 @@ mod tests {
     #[test]
     fn the_epoch_in_use_outlives_older_ones() {
         let mut receive = ReceiveState::default();
-        for epoch in 1..=4 {
+        for epoch in 1..=16 {
             receive = receive.begun(epoch, &[3; 32], &[4; 32]);
         }
         let (_, used) = receive.psk(1, 1).unwrap();
-        let later = used.begun(5, &[3; 32], &[4; 32]);
+        let later = used.begun(17, &[3; 32], &[4; 32]);
         assert!(later.psk(1, 2).is_ok() && later.psk(1, 0).is_ok());
         assert!(later.psk(2, 0).is_err());
-        assert_eq!(later.epochs.len(), EPOCHS);
+        assert_eq!(later.epochs.len(), RECEIVED);
+    }
+
+    #[test]
+    fn bundles_from_before_the_confirmed_one_that_come_after_it_displace_nothing() {
+        let (mut send, mut receive) = confirmed();
+        for earlier in 2..=EPOCHS as u16 * 3 {
+            receive = receive.begun(earlier, &[8; 32], &[4; 32]);
+        }
+        let step = send.advance(First::Classical, 99);
+        assert_eq!(receive.psk(step.epoch, step.counter).unwrap().0, step.psk);
     }
 
     #[test]

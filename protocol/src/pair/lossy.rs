@@ -82,7 +82,7 @@ impl Way {
             }
             Act::Nack => self.send.reset(),
         }
-        assert!(self.receive.epochs.len() <= EPOCHS && self.receive.skipped.len() <= SKIPPED);
+        assert!(self.receive.epochs.len() <= RECEIVED && self.receive.skipped.len() <= SKIPPED);
         assert!(self.send.pending.len() <= EPOCHS);
     }
 

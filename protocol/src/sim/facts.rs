@@ -20,7 +20,7 @@ pub(crate) struct Said {
     pub era: u32,
     pub chain: ChainId,
     pub index: u32,
-    /// To whom it was sealed, in which of their eras, and by which grant its sender took them for
+    /// To whom it was sealed, in which of their eras its chain began, and by which grant its sender took them for
     /// members.
     pub to: BTreeMap<usize, (u32, OpId)>,
     /// Who was removed, by the sender's ops.
@@ -39,9 +39,13 @@ impl World {
     pub fn note_said(&mut self, from: usize, text: String, sent: &crate::group::Sent) {
         let view = self.member(from).op_set().resolve();
         let removed = removed_by(view).map(|id| self.at(&id)).collect();
+        // A chain's keys come with its bundle: whoever joined anew since has lost them.
+        let then = self.watch.eras.get(&sent.chain);
         let to = sent.recipients.iter().filter_map(|id| {
             let to = self.at(id);
-            Some((to, (self.people[to].era, view.members.get(id)?.grant)))
+            let era = then.and_then(|eras| eras.get(to)).copied();
+            let era = era.unwrap_or(self.people[to].era);
+            Some((to, (era, view.members.get(id)?.grant)))
         });
         let person = &self.people[from];
         let said = Said {
@@ -138,7 +142,9 @@ impl World {
                 #[expect(unreachable_patterns, reason = "others may follow")]
                 _ => {}
             },
-            Event::Rotated { sender, .. } if *sender == self.id(at) => {
+            Event::Rotated { sender, chain, .. } if *sender == self.id(at) => {
+                let eras = self.people.iter().map(|person| person.era).collect();
+                self.watch.eras.insert(*chain, eras);
                 self.watch.happened("chains");
             }
             Event::Gap { .. } => self.watch.happened("gaps"),

@@ -52,18 +52,21 @@ impl Sim {
         let (said, watch) = (&self.world.said, &mut self.world.watch);
         for ((text, said), owed) in said.iter().zip(owed) {
             let people = &self.world.people;
-            let known = members.iter().any(|at| heard[*at].contains_key(text))
+            // What somebody has of an earlier membership its node has in store, and hands to nobody.
+            let place = (said.chain, said.index);
+            let known = members.iter().any(|at| people[*at].stored.contains(&place))
                 || members.contains(&said.from) && people[said.from].era == said.era;
             for (to, (era, grant)) in &said.to {
                 let times = heard[*to].get(text).copied().unwrap_or(0);
                 let ended = now.ended(grant);
-                // Whose keys were set back can't open what is sealed under those it lost, until its
+                // Whose keys were set back, or lost as it joined anew, can't open what is sealed under
+                // those, until its
                 // sender has heard so; and says it.
                 let alarm = Event::Alarm(Alarm::SlotFailed(ids[said.from]));
                 let failed = |group: &Group| {
                     group.chain(&said.chain).is_some_and(|it| matches!(it.2, Keys::Failed))
                 };
-                let lost = people[*to].shaken
+                let lost = (people[*to].shaken || people[*to].era > 1)
                     && people[*to].events.contains(&alarm)
                     && people[*to].group.as_ref().is_some_and(failed);
                 let stayed = members.contains(to)

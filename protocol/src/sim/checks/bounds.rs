@@ -69,7 +69,13 @@ impl Sim {
 
     /// Envelopes that may be published in an hour in which nobody says anything.
     fn expected_words(&self) -> usize {
-        if self.is_calm() { 2 * self.active().len() } else { 4 * self.active().len() }
+        let active = self.active().len();
+        if self.is_calm() {
+            return 2 * active;
+        }
+        // Of a hostile sender's slots that don't open it is told after 1, 2, 4 … minutes.
+        let hostile = self.world.people.iter().filter(|person| person.hostile).count();
+        4 * active + 6 * active * hostile
     }
 
     /// I18: no op, card or bundle has a second encoding.

@@ -18,6 +18,12 @@ impl Sim {
     pub fn conclude(&mut self) -> Result<(), Failure> {
         self.put_right();
         let members = self.members();
+        // Those whom a state let in that is gone tell of it once; a relay that then lost it all was the
+        // only one to know.
+        let forgot = self.world.watch.counts.happened.contains_key("relay forgot");
+        if forgot && !self.is_calm() && !self.are_acquainted(&members) {
+            return self.verdict();
+        }
         self.check_convergence(&members);
         self.check_shuffled();
         self.check_second_reading();

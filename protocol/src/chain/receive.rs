@@ -118,6 +118,20 @@ impl ReceiveChain {
         Self { context, public, key, next: 0, skipped: BTreeMap::new() }
     }
 
+    /// The chain as it stands where all below `next` were read once, but those `missing`: no other
+    /// key of them is kept.
+    pub(crate) fn resume(mut self, next: u32, missing: &[u32]) -> Self {
+        while self.next < next.min(CHAIN_MESSAGES) {
+            let (key, after) = self.key.step(self.next);
+            if missing.contains(&self.next) {
+                self.skipped.insert(self.next, key);
+            }
+            self.key = after;
+            self.next += 1;
+        }
+        self
+    }
+
     /// Its id.
     #[must_use]
     pub fn id(&self) -> ChainId {

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::*;
-use crate::sim::world::World;
+use crate::{ids::LogId, sim::world::World};
 
 const TEN_MINUTES: u64 = 10 * 60 * 1000;
 
@@ -212,4 +212,62 @@ fn whoever_left_comes_back_by_an_admins_new_grant() {
     world.say(0, "back");
     world.settle();
     assert!(world.heard(2).iter().any(|text| text == "back"));
+}
+
+/// As [`returned`]; before, the founder said three words, the second of which has not reached the
+/// last: its log and its envelope. While the last is out, `meanwhile` happens.
+fn returned_with_a_gap(meanwhile: impl FnOnce(&mut World)) -> (World, LogId, Vec<u8>) {
+    let mut world = World::with(4, true);
+    let (second, last) = (world.id(1), world.id(3));
+    world.act(0, |group, cx| group.promote(cx, second)).unwrap();
+    world.settle();
+    world.say(0, "one");
+    world.settle();
+    let log =
+        world.member(0).logs().iter().find(|log| log.role == LogRole::Write).unwrap().keys.id();
+    world.say(0, "two");
+    let missed = world.logs.get_mut(&log).unwrap().pop().unwrap();
+    world.say(0, "three");
+    world.deliver();
+    // Before anybody can ask for it.
+    world.people[0].online = false;
+    world.settle();
+    assert_eq!(world.heard(3), ["one", "three"]);
+    world.act(1, |group, cx| group.remove(cx, last)).unwrap();
+    world.settle();
+    assert_eq!(world.member(3).state(), GroupState::Removed);
+    assert_eq!(world.member(3).chain_ids().count(), 0);
+    meanwhile(&mut world);
+    world.act(0, |group, cx| group.remove(cx, second)).unwrap();
+    world.people[0].online = true;
+    world.settle();
+    assert_eq!(world.member(3).state(), GroupState::Active);
+    (world, log, missed)
+}
+
+/// The last reads all logs anew, and is given the word that it had missed.
+fn is_given_each_word_once((mut world, log, missed): (World, LogId, Vec<u8>)) {
+    world.restart(3);
+    world.settle();
+    world.pass(TEN_MINUTES + 60_000);
+    assert!(world.member(3).places.chains().next().is_none(), "the chain has opened anew");
+    world.act(3, |group, cx| group.on_envelope(cx, Source::Log(log), &missed)).unwrap();
+    assert_eq!(world.heard(3), ["one", "three", "two"]);
+    world.restart(3);
+    world.settle();
+    assert_eq!(world.heard(3), ["one", "three", "two"]);
+}
+
+#[test]
+fn a_returner_is_given_each_message_once_and_still_one_that_it_had_missed() {
+    is_given_each_word_once(returned_with_a_gap(|_| {}));
+}
+
+#[test]
+fn a_restart_while_it_is_out_makes_a_returner_read_nothing_twice() {
+    is_given_each_word_once(returned_with_a_gap(|world| {
+        world.restart(3);
+        world.settle();
+        assert_eq!(world.member(3).state(), GroupState::Removed);
+    }));
 }

@@ -250,6 +250,7 @@ impl Group {
         let sending = core::mem::take(&mut self.sending);
         sending.pairs.into_keys().for_each(|member| self.dirty.mark(Key::PairSend(member)));
         sending.inits.into_keys().for_each(|chain| self.dirty.mark(Key::Inits(chain)));
+        self.keep_places();
         let receiving = core::mem::take(&mut self.receiving);
         receiving.pairs.into_keys().for_each(|member| self.dirty.mark(Key::PairReceive(member)));
         receiving.parked.into_keys().for_each(|id| self.dirty.mark(Key::Parked(id)));

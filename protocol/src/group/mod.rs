@@ -34,6 +34,7 @@ mod output;
 mod pairs;
 mod people;
 mod persons;
+mod places;
 #[cfg(any(test, feature = "sim"))]
 pub(crate) mod probe;
 mod reads;
@@ -81,6 +82,7 @@ use self::{
     notices::Notices,
     pairs::Turns,
     people::People,
+    places::Places,
     receiving::{ChainState, Entry, Receiving},
     records::Dirty,
     resync::Word,
@@ -174,6 +176,7 @@ pub struct Group {
     stuck: Stuck,
     strangers: Strangers,
     unseen: Unseen,
+    places: Places,
     inboxes: Inboxes,
     audit: Audit,
     epoch: Epoch,

@@ -430,7 +430,8 @@ impl Group {
                 self.confirm_first(cx.now, chain, bundle::slot_type(page, position));
                 self.receiving.pairs.insert(sender, opened.pair);
                 self.dirty.mark(Key::PairReceive(sender));
-                self.accept(cx, chain, ChainState::Open(opened.chain));
+                let read = self.resume(&chain, opened.chain);
+                self.accept(cx, chain, ChainState::Open(read));
                 self.see_by_bundle(sender);
                 self.note_slot(cx, chain);
                 self.take_turn(&chain);

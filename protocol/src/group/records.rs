@@ -31,6 +31,7 @@ use super::{
     notices::Notices,
     pairs::Turns,
     people::People,
+    places::Places,
     receiving::{ChainState, Entry, Receiving},
     resync::Word,
     sending::Sending,
@@ -289,6 +290,7 @@ impl Group {
             Key::Gaps(chain) => self.gaps_record(&chain),
             Key::WelcomedBy => self.welcomed_by.as_ref().map(codec::encode),
             Key::Unseen => self.unseen_record(),
+            Key::Place(chain) => self.places.place(&chain).map(codec::encode),
         }
     }
 
@@ -379,6 +381,7 @@ impl Group {
             Key::Own => self.load_own(value)?,
             Key::Notice(_) => self.load_notice(value)?,
             Key::Gaps(chain) => self.load_gaps(chain, value)?,
+            Key::Place(chain) => self.places.load(chain, read(value)?)?,
         }
         Ok(())
     }
@@ -421,6 +424,7 @@ impl Group {
             stuck: Stuck::default(),
             strangers: Strangers::default(),
             unseen: Unseen::default(),
+            places: Places::default(),
             inboxes: Inboxes::default(),
             epoch: Epoch::default(),
             slots: Ciphertexts::default(),

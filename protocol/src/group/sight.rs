@@ -55,6 +55,7 @@ impl Group {
             self.dirty.mark(Key::Chain(*chain));
             self.dirty.mark(Key::Classes(*chain));
         }
+        self.places.chains().for_each(|chain| self.dirty.mark(Key::Place(*chain)));
         self.dirty.mark(Key::WelcomedBy);
         self.dirty.mark(Key::Unseen);
         self.dirty.mark(Key::Watch);

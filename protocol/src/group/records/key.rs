@@ -46,6 +46,8 @@ pub enum Key {
     Ciphertexts(ChainId),
     Part(MemberId, u16),
     Gone,
+    /// How far a chain was read before this node's member was out.
+    Place(ChainId),
 }
 
 impl Key {
@@ -81,6 +83,7 @@ impl Key {
             Self::Ciphertexts(id) => (12, &id.0),
             Self::Part(id, _) => (32, &id.0),
             Self::Gone => (33, &[]),
+            Self::Place(id) => (37, &id.0),
         };
         let mut bytes = Vec::from([kind]);
         bytes.extend_from_slice(id);
@@ -133,6 +136,7 @@ impl Key {
                 Self::Part(MemberId::from_slice(id)?, number)
             }
             33 => Self::Gone,
+            37 => Self::Place(ChainId::from_slice(id)?),
             _ => return None,
         })
     }

@@ -18,7 +18,7 @@ use crate::{
 /// How long until every prekey is replaced, in milliseconds.
 const PREKEYS_MS: u64 = 25 * 60 * MINUTE;
 /// Kinds of records that tell which chains were read, and how.
-const OF_CHAINS: [u8; 9] = [7, 8, 9, 10, 12, 14, 16, 17, 30];
+const OF_CHAINS: [u8; 10] = [7, 8, 9, 10, 12, 14, 16, 17, 30, 37];
 /// The slot that a ratchet opens, by its first byte.
 const RATCHET: u8 = 0;
 

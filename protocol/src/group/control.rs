@@ -247,10 +247,13 @@ impl Group {
         // removed may hear there that the removal does not count. They open nothing that follows.
         self.turns = super::pairs::Turns::default();
         self.dirty.mark(Key::Turns);
+        let closing = self.own_closing();
         let sending = core::mem::take(&mut self.sending);
+        self.sending.closing = closing;
         sending.pairs.into_keys().for_each(|member| self.dirty.mark(Key::PairSend(member)));
         sending.inits.into_keys().for_each(|chain| self.dirty.mark(Key::Inits(chain)));
         self.keep_places();
+        self.keep_own();
         let receiving = core::mem::take(&mut self.receiving);
         receiving.pairs.into_keys().for_each(|member| self.dirty.mark(Key::PairReceive(member)));
         receiving.parked.into_keys().for_each(|id| self.dirty.mark(Key::Parked(id)));

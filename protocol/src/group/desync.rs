@@ -103,7 +103,7 @@ struct Stored {
 impl Own {
     /// What stays of it when the membership ends: should it go on, it is the same one.
     pub fn of_another_membership(self) -> Self {
-        Self { joined: self.joined, ..Self::default() }
+        Self { joined: self.joined, forgotten: self.forgotten, ..Self::default() }
     }
 
     pub fn deadline(&self) -> Option<Timestamp> {
@@ -221,6 +221,20 @@ impl Group {
         }
     }
 
+    /// All own chains are about to leave the table with the membership: should it go on, they are no
+    /// loss.
+    pub(super) fn keep_own(&mut self) {
+        let chains = self.receiving.chains.iter();
+        let own = chains.filter(|(_, entry)| entry.head.head().sender == self.me);
+        let own: Vec<ChainId> = own.map(|(chain, _)| *chain).collect();
+        own.into_iter().for_each(|chain| self.forget_own(chain));
+    }
+
+    /// How the newest of this member's chains ends now, lost or not.
+    pub(super) fn own_closing(&self) -> Option<Closing> {
+        self.newest_closing().or(self.sending.closing_now())
+    }
+
     fn fall_behind<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>) {
         self.dirty.mark(Key::Own);
         let again = Some(cx.now.plus_ms(AGAIN_MS));
@@ -293,7 +307,7 @@ impl Group {
         self.own.behind = None;
         self.own.recovered = true;
         self.dirty.mark(Key::Own);
-        self.sending.closing = self.newest_closing().or(self.sending.closing_now());
+        self.sending.closing = self.own_closing();
         self.sending.chain = None;
         self.sending.asked = Some(RotationReason::Restart);
         self.dirty.mark(Key::Meta);

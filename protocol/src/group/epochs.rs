@@ -13,7 +13,7 @@ use alloc::{
 use rand_core::CryptoRng;
 
 use super::{
-    Alarm, Cx, Event, Group, GroupState, Output, Timer,
+    Alarm, Cx, Event, Group, GroupState, Output, Timer, VerbError,
     control::Said,
     inbox::POSTED,
     records::Key,
@@ -42,6 +42,8 @@ const WEEK_MS: u64 = 7 * DAY_MS;
 const STEP_MS: u64 = 1_500;
 /// The same for the weekly one: ten minutes.
 const WEEKLY_STEP_MS: u64 = 600_000;
+/// How soon who has to catch up first looks again whether a renewal is due, in milliseconds.
+const AGAIN_MS: u64 = 10_000;
 /// What is due by a clock that has leapt, or while others can't be heard, waits this long.
 const GRACE_MS: u64 = 600_000;
 /// What comes so much later than it was due comes by a leap of the clock, or after a sleep.
@@ -225,8 +227,11 @@ impl Group {
     /// What is due when no topic is clean: a Refresh, if none came meanwhile.
     pub(super) fn refresh<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>) {
         if self.ops.resolve().topics().needs_refresh() {
+            let kind = |commit| Kind::Refresh { topic_commit: Some(commit) };
             // Whoever may not, or has no topic yet, leaves it to others.
-            let _ = self.renew(cx, |commit| Kind::Refresh { topic_commit: Some(commit) });
+            if let Err(VerbError::Behind) = self.renew(cx, kind) {
+                self.set_timer(Timer::Refresh, cx.now.plus_ms(AGAIN_MS).plus_ms(self.turn()));
+            }
         }
     }
 

@@ -165,6 +165,36 @@ fn who_joins_anew_is_not_behind_what_it_said_before() {
     holds(12, 1000, false, &steps);
 }
 
+#[test]
+fn a_founder_who_was_set_back_and_is_alone_begins_a_clean_topic() {
+    let steps = [
+        Step::Join { host: 0, who: 2 },
+        Step::Join { host: 0, who: 3 },
+        Step::Snapshot { who: 0 },
+        Step::Remove { by: 0, whom: 3 },
+        Step::Leave { by: 2 },
+        Step::Restore { who: 0 },
+    ];
+    holds(4, 20_002, true, &steps);
+}
+
+#[test]
+fn what_a_returner_said_before_its_removal_makes_its_state_no_old_one() {
+    let steps = [
+        Step::Join { host: 0, who: 2 },
+        Step::Join { host: 0, who: 4 },
+        Step::Promote { by: 0, whom: 2 },
+        Step::Everything,
+        Step::Remove { by: 2, whom: 4 },
+        Step::Demote { by: 0, whom: 2 },
+        Step::Partition { side: 715 },
+        Step::Rotate { by: 4 },
+        Step::Mend,
+        Step::Everything,
+    ];
+    holds(6, 30_202, true, &steps);
+}
+
 macro_rules! mutants {
     ($($name:ident: $rule:ident,)*) => {
         $(#[test]

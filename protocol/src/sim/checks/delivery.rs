@@ -142,6 +142,15 @@ impl Sim {
         });
     }
 
+    /// Whether somebody's removal turned out void after it had heard of it.
+    fn came_back(&self, at: usize) -> bool {
+        let own = self.world.id(at);
+        let events = &self.world.people[at].events;
+        events
+            .iter()
+            .any(|it| matches!(it, Event::Alarm(Alarm::Returned { member, .. }) if *member == own))
+    }
+
     /// Whether somebody signed two things for one, was set back or copied, or is hostile.
     fn may_be_accused(&self, who: &MemberId) -> bool {
         let person = &self.world.people[self.world.at(who)];
@@ -174,9 +183,10 @@ impl Sim {
                         });
                     }
                     Alarm::KeysMissing(_) | Alarm::Returned { .. } => {}
-                    // Who joined anew has lost the keys of before, to which others may still seal
-                    // where the removal turned out void. It accuses nobody, and I14 sees it mended.
-                    Alarm::SlotFailed(_) if self.world.people[at].era > 1 => {}
+                    // Who joined anew, or is back from a removal that turned out void, has lost the
+                    // keys of before, to which others may still seal. It accuses nobody, and I14 sees it mended.
+                    Alarm::SlotFailed(_) if self.world.people[at].era > 1 || self.came_back(at) => {
+                    }
                     alarm => self.world.watch.check(Invariant::Equivocation, !calm, || {
                         format!("{at} raised {alarm:?}, though all are honest")
                     }),

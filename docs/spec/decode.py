@@ -141,6 +141,47 @@ def topics(it):
     log(it["inbox"])
 
 
+def relay(it):
+    """Each frame both ways: the number, the fields, the proofs, and what a refusal says."""
+    check("cursor", it["cursor"] == struct.pack(">QQ", it["generation"], it["seq"]))
+    peer, seen = digest("wt1 relay peer", it["relay_peer"]), set()
+    for asked in it["from_client"]:
+        which, *fields = unframed(asked["framed"], 33_280)
+        check("request", which == asked["number"] and REQUESTS[which](fields))
+        seen.add(which)
+        check("request's handle", fields[which == 2] == asked["handle"])
+        if which == 1:
+            _, publics, proofs = fields
+            name = kdf(20, b"", "wt1 log id", *publics)
+            check("log id", name == asked["log"] and [role for role, _ in proofs] == asked["roles"])
+            for role, signature in proofs:
+                message = peer + it["nonce"] + name + bytes([role])
+                check("log proof", verifies(publics[role], b"wt1/logproof", message, signature))
+        if which == 2:
+            check("append", (fields[0], fields[2]) == (asked["req"], asked["entry"]) and len(fields[2]) in BUCKETS)
+        if which == 3:
+            check("follow", (fields[1:] or [None])[0] == asked["after"])
+    refused = set()
+    for data in it["from_relay"]:
+        which, *fields = unframed(data, 69_632)
+        check("answer", ANSWERS[which](fields))
+        seen.add(which)
+        if which in (18, 20, 24):
+            refused.add(fields[1][0])
+            check("refusal", fields[1][0] in {18: {3, 4}, 20: set(range(9)) - {4}, 24: {3, 6, 8}}[which])
+        if which == 16:
+            check("relay's nonce", fields[0] == it["nonce"])
+        if which == 21:
+            check("entries", all(len(entry) in BUCKETS for _, entry in fields[1]) and fields[2] == it["cursor"])
+            check("entries' order", fields[1][-1][0] == it["seq"] and fields[1] == sorted(fields[1]))
+    check("every frame of a relay", seen == REQUESTS.keys() | ANSWERS.keys() and refused == set(range(9)))
+
+
+def unframed(data, most):
+    check("frame's length", int.from_bytes(data[:4]) == len(data) - 4 <= most)
+    return cbor(data[4:])
+
+
 # --- envelope.md
 
 BUCKETS = [512, 1024, 2048, 4096, 8192, 16384, 32768]
@@ -737,6 +778,19 @@ BUNDLE = row(TEXT, many(TEXT))
 KEM = row(B16, many(row(B32, blob(1088))))
 HEADS = many(B32)
 
+# relay-log.md: number of frame → fields
+CURSOR = blob(16)
+REFUSAL = lambda value: row(number, number, optional=1)(value) and (len(value) == 2) == (value[0] == 5)
+REQUESTS = {
+    1: row(number, row(B32, B32, B32), many(row(number, B64))), 2: row(number, number, TEXT),
+    3: row(number, CURSOR, optional=1), 4: row(number),
+}
+ANSWERS = {
+    16: row(B32, number, number, number), 17: row(number), 18: row(number, REFUSAL), 19: row(number, CURSOR),
+    20: row(number, REFUSAL), 21: row(number, many(row(number, TEXT)), CURSOR), 22: row(number, CURSOR),
+    23: row(number), 24: row(number, REFUSAL),
+}
+
 # sync.md, relay-log.md and consistency.md: kind of statement → payload
 STATEMENTS = {
     1: many(TEXT), 2: BUNDLE, 3: TEXT, 4: PRESENCE, 5: INDEXES, 6: B16, 7: WANT, 8: KEM,
@@ -865,7 +919,7 @@ def stored_head(data, group):
 
 def main(folder):
     for name, read in [
-        ("derivations", derivations), ("signatures", signatures), ("topics", topics),
+        ("derivations", derivations), ("signatures", signatures), ("topics", topics), ("relay", relay),
         ("people", people), ("invites", invites), ("ops", ops), ("membership", membership),
         ("envelopes", envelopes), ("rotations", rotations), ("handshakes", handshakes),
         ("letters", letters), ("records", records), ("statements", statements), ("group", group),

@@ -14,6 +14,7 @@ mod json;
 mod messages;
 mod ops;
 mod people;
+mod relay;
 mod rotations;
 
 use std::{cell::RefCell, convert::Infallible, env, fs, path::Path, rc::Rc};
@@ -146,6 +147,7 @@ macro_rules! vectors {
 vectors! {
     every_label_derives_as_written: "derivations.json" = derivations::labels;
     every_signature_covers_as_written: "signatures.json" = derivations::signatures;
+    frames_to_and_from_a_relay_are_as_written: "relay.json" = relay::relay;
     topics_and_logs_are_named_as_written: "topics.json" = derivations::topics;
     cards_are_as_written: "people.json" = people::people;
     invites_are_as_written: "invites.json" = people::invites;

@@ -337,7 +337,7 @@ class Dag:
     """The rule of membership.md, word by word: slow, and without invites (`steps` has them)."""
 
     GENESIS, CREATE, REVOKE, ADMIT, REMOVE, LEAVE, PROMOTE, DEMOTE, REFRESH, POLICY = 0, 1, 2, 3, 4, 5, 6, 7, 8, 10
-    RETIRE = 12
+    MIGRATE, RETIRE = 11, 12
 
     def __init__(self, ops):
         self.ops = dict(read_op(data) for data in ops)
@@ -857,18 +857,45 @@ def statements(it):
 
 # storage.md: kind of record → the length of its key's id, and its value, where that is CBOR
 RECORDS = {
-    0: (0, row(number, B32, number, number, maybe(row(B16, number, maybe(B16))),
+    0: (0, row(number, B32, number, number, maybe(row(B16, number, maybe(B16), optional=1)),
                many(row(B16, number, B16)), B32, row(number, B32))),
     1: (32, None), 2: (32, None), 3: (32, PRESENCE), 4: (32, row(B32, number, maybe(number), optional=1)),
     5: (32, many(lambda value: True)), 6: (32, many(lambda value: True)), 7: (16, BUNDLE),
     8: (16, row(number, number, number, TEXT)), 9: (16, many(row(B32, number))),
+    10: (32, row(B16, number, number, TEXT)), 11: (0, INDEXES), 12: (16, KEM),
     14: (17, many(row(number, B16, B32, B64))),
-    20: (0, many(row(B32, number, number, maybe(number), TEXT, flag))), 21: (32, None),
+    15: (0, row(flag, many(row(B16, number)), many(B16), HEADS, optional=1)), 16: (16, STATEMENTS[10]),
+    17: (16, row(many(row(number, number, number, maybe(B32), flag, flag)), many(row(number, many(row(B16, B32)))))),
+    20: (0, many(row(B32, number, number, maybe(number), TEXT, flag))), 21: (32, None), 22: (0, many(row(TEXT, B32))),
+    25: (0, row(maybe(number), number)), 26: (32, row(number, number)),
+    27: (0, row(many(row(blob(4), B32)), row(blob(4), B32), optional=1)),
+    30: (16, row(many(B32), number, optional=1)), 31: (32, row(B32, B32, number)),
+    32: (34, row(B32, number, number, TEXT)), 33: (0, B32), 35: (0, B32), 36: (0, B32),
+    37: (16, row(number, many(number), number)),
 }
 
 
 def group(it):
-    """A stored group: record by record, then what the records come to; and a page of shared history."""
+    """A stored group of two, and a page of its shared history."""
+    found = stored(it)
+    check("stored group's members", len(found[2]) == 2)
+    version, heads, records = cbor(it["page"])
+    check("page of history", version == 1 and len(heads) == 1 and len(records) == 2)
+    for at, index, content, signature in records:
+        context, head = stored_head(heads[at], it["group"])
+        signed = it["group"] + context + struct.pack(">I", index) + digest("wt1 content", content)
+        check("shared record", verifies(head[7], b"wt1/msg", signed, signature) and cbor(content)[0] == 0)
+
+
+def groups(folder):
+    """Stored groups in every state: record by record, then what each kind says of the others."""
+    seen = set()
+    for file in sorted(folder.glob("group*.json")):
+        seen |= stored(vector(folder, file.name)).keys()
+    check("every kind of record", seen == RECORDS.keys())
+
+
+def stored(it):
     found, chains = {}, {}
     for name, value in it.items():
         if not name.startswith("record_"):
@@ -878,35 +905,76 @@ def group(it):
         check("record's key", len(key) == 1 + length)
         check(f"record of kind {key[0]}", form is None or form(cbor(value)))
         found.setdefault(key[0], {})[key[1:]] = value
+    of = lambda kind: {key: cbor(value) for key, value in found.get(kind, {}).items()}
     dag = Dag(found[1].values())
     check("stored ops", set(dag.ops) == set(found[1]) and it["group"] in dag.ops)
-    members = dag.members(False)
-    meta = cbor(found[0][b""])
+    valid, members = steps(dag)
+    meta = of(0)[b""]
     check("stored group", (meta[0], meta[1], meta[6]) == (2, it["stored_of_identity"], it["group"]))
-    check("stored group's members", meta[1] in members and len(members) == len(found[2]) == 2)
+    check("stored group's members", (meta[1] in members) == (meta[2] == 0) and set(members) <= set(found[2]))
     for member, card in found[2].items():
         check("stored card", read_card(card)[1] == member)
-    for owner, announced in found[21].items():
+    for owner, announced in found.get(21, {}).items():
         check("stored inbox", statement(announced, it["group"], owner)[0] == 14)
-    for commit, topic in found[4].items():
-        check("stored topic", digest("wt1 ts commit", cbor(topic)[0]) == commit)
-    for chain, data in found[7].items():
-        head, pages = cbor(data)
+    for commit, topic in of(4).items():
+        check("stored topic", digest("wt1 ts commit", topic[0]) == commit)
+    for chain, (head, pages) in of(7).items():
         chains[chain] = stored_head(head, it["group"])
-        check("stored pages", cbor(head)[1] == b"".join(digest("wt1 bundle page", page) for page in pages))
-        state, _, _, kept = cbor(found[8][chain])
+        check("stored pages", set(pages_of(head)) >= {digest("wt1 bundle page", page) for page in pages})
+        state, _, _, kept = of(8)[chain]
         check("stored chain", state in (0, 1, 2, 3, 4) and (state == 0) == bool(kept))
-    for place, block in found[14].items():
-        for index, name, content, signature in cbor(block):
+    for name, (chain, index, _, envelope) in of(10).items():
+        headers = [kdf(32, topic[0], "wt1 ts hdr", it["group"]) for topic in of(4).values()]
+        check("parked envelope", digest("wt1 env id", envelope) == name and chain not in chains)
+        check("parked envelope's header", any(peek(envelope, header) == (chain, index) for header in headers))
+    for chain, (same, ciphertexts) in of(12).items():
+        named = chains[chain][1][13]
+        hashes = {named[at:at + 32] for at in range(0, len(named), 32)}
+        check("stored ciphertexts", same == chain)
+        check("stored ciphertexts", hashes >= {digest("wt1 slot kem", *each) for each in ciphertexts})
+    for place, block in of(14).items():
+        for index, name, content, signature in block:
             context, head = chains[place[:16]]
             signed = it["group"] + context + struct.pack(">I", index) + content
             check("stored evidence", index // 16 == place[16] and verifies(head[7], b"wt1/msg", signed, signature))
-    version, heads, records = cbor(it["page"])
-    check("page of history", version == 1 and len(heads) == 1 and len(records) == 2)
-    for at, index, content, signature in records:
-        context, head = stored_head(heads[at], it["group"])
-        signed = it["group"] + context + struct.pack(">I", index) + digest("wt1 content", content)
-        check("shared record", verifies(head[7], b"wt1/msg", signed, signature) and cbor(content)[0] == 0)
+    for subject, (sort, [[form, two]]) in of(16).items():
+        check("stored notice's form", (sort, form) == (0, 0))
+        (one, a), (other, b) = (read_op(op) for op in two)
+        check("stored notice", one < other and (a[2], a[3], a[9]) == (b[2], b[3], b[9]))
+        about = bytes([sort, form]) + a[9] + struct.pack(">I", a[3])
+        check("stored notice's subject", subject == kdf(16, b"", "wt1 evidence", it["group"], a[2], about))
+    for chain, (gaps, named) in of(17).items():
+        for index, _, cause, by, _, _ in gaps:
+            check("stored gap", index < 256 and cause in range(4) and (by is not None) == (cause in (1, 3)))
+        check("stored names", chain in chains or named)
+    for op, secret in of(22).get(b"", []):
+        said = read_op(op)[1]
+        check("handed-over topic", said[8][{0: 3, 4: 3, 8: 0}[said[7]]] == digest("wt1 ts commit", secret))
+    for member, (removal, by, _) in of(31).items():
+        said = dag.ops[removal]
+        check("stored hold", (said[2], said[8][0]) == (by, member) and removal not in valid and member in members)
+    moves = {dag.ops[op][8][0] for op in valid if dag.kind(op) == Dag.MIGRATE}
+    for by, (to, place, parts, _) in of(32).items():
+        check("stored part", to in moves and int.from_bytes(by[32:]) == place < parts)
+    check("stored move", set(of(33).values()) <= moves)
+    check("stored host", all(host in members for host in of(35).values()))
+    check("stored admission", all(dag.granted(op) == meta[1] for op in of(36).values()))
+    for read_to, missing, _ in of(37).values():
+        check("stored place", read_to <= 256 and all(index < read_to for index in missing))
+    return found
+
+
+def peek(envelope, header_key):
+    try:
+        opened = decrypt(kdf(64, header_key, "wt1 hdr key", envelope[1:17]), envelope[:17], envelope[17:53])
+    except InvalidTag:
+        return None
+    return opened[:16], int.from_bytes(opened[16:])
+
+
+def pages_of(head):
+    hashes = cbor(head)[1]
+    return [hashes[at:at + 32] for at in range(0, len(hashes), 32)]
 
 
 def stored_head(data, group):
@@ -918,15 +986,17 @@ def stored_head(data, group):
 
 
 def main(folder):
-    for name, read in [
+    files = [
         ("derivations", derivations), ("signatures", signatures), ("topics", topics), ("relay", relay),
         ("people", people), ("invites", invites), ("ops", ops), ("membership", membership),
         ("envelopes", envelopes), ("rotations", rotations), ("handshakes", handshakes),
         ("letters", letters), ("records", records), ("statements", statements), ("group", group),
-    ]:
+    ]
+    readings = [(name, read, lambda name=name: vector(folder, f"{name}.json")) for name, read in files]
+    for name, read, given in [*readings, ("groups", groups, lambda: folder)]:
         before = sum(CHECKED.values())
         try:
-            read(vector(folder, f"{name}.json"))
+            read(given())
         except (AssertionError, InvalidTag, KeyError, ValueError) as error:
             print(f"{name}: DOES NOT HOLD: {type(error).__name__}: {error}")
             raise

@@ -9,7 +9,7 @@ const TEN_MINUTES: u64 = 10 * 60 * 1000;
 
 /// Four people; the second, an admin, removes the last, beside its own removal by the founder. The
 /// third hears of both, one after the other.
-fn returned() -> World {
+pub(super) fn returned() -> World {
     let mut world = World::with(4, true);
     let (second, last) = (world.id(1), world.id(3));
     world.act(0, |group, cx| group.promote(cx, second)).unwrap();

@@ -424,6 +424,8 @@ mod forks;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod kept;
+#[cfg(test)]
 mod late;
 #[cfg(test)]
 mod onward;

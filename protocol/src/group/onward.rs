@@ -6,7 +6,7 @@ use super::*;
 use crate::sim::world::World;
 
 /// Moves a group, as somebody's node does: the new one.
-fn migrate(world: &mut World, at: usize, without: &[MemberId]) -> Group {
+pub(super) fn migrate(world: &mut World, at: usize, without: &[MemberId]) -> Group {
     let (person, now) = (&mut world.people[at], world.now);
     let (me, old) = (&person.me, person.group.as_mut().unwrap());
     let mut new = old.successor(Cx { me, now, rng: &mut world.rng }, without).unwrap();

@@ -5,7 +5,7 @@ use alloc::{collections::BTreeMap, string::String, vec, vec::Vec};
 use super::{world::World, *};
 use crate::audit::{Entry, Fact, RotationReason};
 
-fn two(seed: u64) -> World {
+pub(super) fn two(seed: u64) -> World {
     let mut world = World::founded(3, true, seed);
     let policy = Policy { name: "pair".into(), pair: Some(true), ..Policy::default() };
     let person = &mut world.people[0];

@@ -30,13 +30,13 @@ use crate::{
     sign::Signature,
 };
 
-type Fields = Vec<(String, Vec<u8>)>;
+pub(super) type Fields = Vec<(String, Vec<u8>)>;
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
 const GROUP: GroupId = GroupId([3; 32]);
 const CHAIN: ChainId = ChainId([7; 16]);
 
-fn file(name: &str) -> PathBuf {
+pub(super) fn file(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/vectors").join(name)
 }
 
@@ -44,13 +44,13 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn write(name: &str, fields: &Fields) {
+pub(super) fn write(name: &str, fields: &Fields) {
     let lines: Vec<String> =
         fields.iter().map(|(name, bytes)| format!("  \"{name}\": \"{}\"", hex(bytes))).collect();
     fs::write(file(name), format!("{{\n{}\n}}\n", lines.join(",\n"))).unwrap();
 }
 
-fn read(name: &str) -> Fields {
+pub(super) fn read(name: &str) -> Fields {
     let text = fs::read_to_string(file(name)).unwrap_or_default();
     let texts: Vec<&str> = text.split('"').skip(1).step_by(2).collect();
     let digit = |at: &u8| u8::try_from(char::from(*at).to_digit(16).unwrap()).unwrap();
@@ -60,12 +60,12 @@ fn read(name: &str) -> Fields {
     texts.chunks(2).map(|it| (it[0].into(), bytes(it[1]))).collect()
 }
 
-fn writes() -> bool {
+pub(super) fn writes() -> bool {
     env::var_os("WATTLE_WRITE_VECTORS").is_some()
 }
 
 /// Somebody's secrets, as another implementation needs them.
-fn secrets(whose: &str, me: &Endpoint) -> Fields {
+pub(super) fn secrets(whose: &str, me: &Endpoint) -> Fields {
     let kem = me.kem_secrets().next().unwrap();
     let prekey = me.prekey();
     [

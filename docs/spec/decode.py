@@ -94,7 +94,7 @@ def vector(folder, name):
     return walk(json.loads((folder / name).read_text()))
 
 
-TEXTS = {"label", "name", "code", "recovery_code", "fingerprint", "pair", "verdict", "policy_name"}
+TEXTS = {"label", "name", "code", "recovery_code", "fingerprint", "pair", "verdict", "policy_name", "class"}
 
 
 # --- The derivations and signatures on their own
@@ -339,8 +339,8 @@ class Dag:
     GENESIS, CREATE, REVOKE, ADMIT, REMOVE, LEAVE, PROMOTE, DEMOTE, REFRESH, POLICY = 0, 1, 2, 3, 4, 5, 6, 7, 8, 10
     MIGRATE, RETIRE = 11, 12
 
-    def __init__(self, ops):
-        self.ops = dict(read_op(data) for data in ops)
+    def __init__(self, ops, read=None):
+        self.ops = read or dict(read_op(data) for data in ops)
         self.valid = cache(self.valid)
         self.past = cache(self.past)
         self.height = cache(self.height)
@@ -360,6 +360,11 @@ class Dag:
 
     def height(self, op):
         return max((self.height(dep) + 1 for dep in self.ops[op][4]), default=0)
+
+    def at(self, heads):
+        """What somebody with these heads had: they, their pasts and the Genesis."""
+        seen = set(heads).union(*(self.past(head) for head in heads))
+        return Dag([], {op: said for op, said in self.ops.items() if op in seen or said[7] == self.GENESIS})
 
     def granted(self, op):
         kind, args = self.kind(op), self.ops[op][8]
@@ -420,7 +425,7 @@ class Dag:
 
 
 def steps(dag):
-    """The numbered algorithm of membership.md: the valid ops, and the members, the most senior first."""
+    """The numbered algorithm of membership.md: the valid ops, and the grants that stand, the most senior first."""
     ops, past, cap, kind = list(dag.ops), dag.past, dag.cap, dag.kind
     grants = sorted((op for op in ops if dag.granted(op) is not None), key=dag.rank)
     valid = {op for op in ops if kind(op) in (dag.GENESIS, dag.LEAVE)}
@@ -460,7 +465,39 @@ def steps(dag):
             or kind(r) == dag.REMOVE and r in valid and dag.ops[r][8][0] == who and dag.rank(cap(r)) < dag.rank(g)
             for r in ops if r not in past(g))
 
-    return valid, list(dict.fromkeys(dag.granted(g) for g in grants if stands(g)))
+    return valid, [g for g in grants if stands(g)]
+
+
+def members_of(dag, standing):
+    return list(dict.fromkeys(dag.granted(g) for g in standing))
+
+
+def policy_of(dag, valid):
+    """The policy in force, as its op says it."""
+    said = {op: dag.ops[op][8][2 if dag.kind(op) == dag.GENESIS else 0]
+            for op in valid if dag.kind(op) in (dag.GENESIS, dag.POLICY)}
+    last = [op for op in said if not any(op in dag.past(other) for other in said)]
+    path = lambda op: dag.rank(dag.cap(op)) if dag.cap(op) else (-1, [])
+    return said[min(last, key=lambda op: (path(op), -dag.height(op), op))]
+
+
+def topics_of(dag, valid, standing):
+    """relay-log.md: the commitments of the frontier, those to write to, and whether one is clean."""
+    place = {dag.GENESIS: 3, dag.REMOVE: 3, dag.REFRESH: 0}
+    begun = {op: dag.ops[op][8][place[dag.kind(op)]] for op in valid if dag.kind(op) in place}
+    begun = {op: commit for op, commit in begun.items() if commit is not None}
+    frontier = [op for op in begun if not any(op in dag.past(other) for other in begun)]
+    frontier = sorted(frontier, key=lambda op: (-dag.height(op), begun[op], op))[:16]
+    members = set(members_of(dag, standing))
+
+    def clean(op):
+        view = dag.at([op])
+        know = {dag.author(op), *members_of(view, steps(view)[1])}
+        know |= {dag.granted(g) for g in dag.ops if dag.granted(g) and g not in dag.past(op)}
+        return know <= members
+
+    good = [begun[op] for op in frontier if clean(op)]
+    return [begun[op] for op in frontier], good[:1] or sorted(begun[op] for op in frontier), bool(good)
 
 
 def membership(stories):
@@ -468,7 +505,11 @@ def membership(stories):
         dag = Dag(it["ops"])
         deps = {dep for said in dag.ops.values() for dep in said[4]}
         check("heads", sorted(set(dag.ops) - deps) == sorted(it["heads"]))
-        valid, members = steps(dag)
+        valid, standing = steps(dag)
+        members = members_of(dag, standing)
+        policy = policy_of(dag, valid)
+        check("policy", cbor2.dumps(policy) == it["policy"] and policy[0] == it["policy_name"])
+        check("topics", topics_of(dag, valid, standing) == (it["frontier"], it["write"], it["clean"]))
         check("members by steps", members == it["by_seniority"])
         check("void ops by steps", sorted(set(dag.ops) - valid) == it["void"])
         # Word by word, the rule has no invites.
@@ -740,6 +781,49 @@ def records(it):
     check("notice's ops", one[0] != other[0] and same[0] == same[1] and same[0][1] == it["accused"])
 
 
+def classes_of(dag, valid, standing, head, chain):
+    """consistency.md: who is gone, and where the chain ends; None where it does not."""
+    view, sender, now = dag.at(head[3]), head[2], set(members_of(dag, standing))
+    seen = steps(view)[1]
+    gone = sorted(set(members_of(view, seen)) - now - {sender})
+    end = 0
+    for g in (g for g in seen if dag.granted(g) == sender):
+        after = [r for r in dag.ops if r not in dag.past(g)]
+        removes = [r for r in after if r in valid and dag.kind(r) == dag.REMOVE and dag.revokes(r, g)]
+        retires = [r for r in after if dag.kind(r) == dag.RETIRE and dag.author(r) == sender]
+        if g in standing or g in valid and not removes and not retires:
+            return gone, None
+        cuts = [cut for r in removes or retires for cut in dag.ops[r][8][1]]
+        end = max([end] + [index + 1 for _, name, index in cuts if name == chain])
+    return gone, end
+
+
+def classes(stories):
+    for it in stories:
+        dag = Dag(it["ops"])
+        valid, standing = steps(dag)
+        for told in it["chains"]:
+            context, head = stored_head(told["bundle_head"], it["group"])
+            roster = sorted(members_of(dag, steps(dag.at(head[3]))[1]))
+            holds = digest("wt1 roster", it["group"], cbor2.dumps(roster)) == head[4] and head[2] in roster
+            check("bundle's view", holds == told["view_holds"])
+            gone, end = classes_of(dag, valid, standing, head, context[:16])
+            below = ("stale-view", gone) if gone else ("ok", [])
+            at = lambda index: ("post-cut", []) if end is not None and index >= end else below
+            for part in told["parts"]:
+                same = [at(index) == (part["class"], part["gone"]) for index in range(part["from"], part["until"])]
+                check("class", all(same))
+            covered = [(part["from"], part["until"]) for part in told["parts"]]
+            ends = [0] + [until for _, until in covered]
+            check("every index has a class", [start for start, _ in covered] + [256] == ends or not holds)
+            for message in told["messages"]:
+                place = struct.pack(">I", message["index"])
+                signed = it["group"] + context + place + digest("wt1 content", message["content"])
+                good = holds and message["index"] < 256
+                good = good and verifies(head[7], b"wt1/msg", signed, message["signature"])
+                check("message's class", (at(message["index"])[0] if good else "invalid") == message["class"])
+
+
 # --- Forms: what a decoded value must look like
 
 def many(form):
@@ -908,7 +992,8 @@ def stored(it):
     of = lambda kind: {key: cbor(value) for key, value in found.get(kind, {}).items()}
     dag = Dag(found[1].values())
     check("stored ops", set(dag.ops) == set(found[1]) and it["group"] in dag.ops)
-    valid, members = steps(dag)
+    valid, standing = steps(dag)
+    members = members_of(dag, standing)
     meta = of(0)[b""]
     check("stored group", (meta[0], meta[1], meta[6]) == (2, it["stored_of_identity"], it["group"]))
     check("stored group's members", (meta[1] in members) == (meta[2] == 0) and set(members) <= set(found[2]))
@@ -921,6 +1006,9 @@ def stored(it):
     for chain, (head, pages) in of(7).items():
         chains[chain] = stored_head(head, it["group"])
         check("stored pages", set(pages_of(head)) >= {digest("wt1 bundle page", page) for page in pages})
+        gone, end = classes_of(dag, valid, standing, chains[chain][1], chain)
+        told = (of(30).get(chain, [[]]) + [None])[:2]
+        check("stored classes", told == [gone, end])
         state, _, _, kept = of(8)[chain]
         check("stored chain", state in (0, 1, 2, 3, 4) and (state == 0) == bool(kept))
     for name, (chain, index, _, envelope) in of(10).items():
@@ -990,7 +1078,7 @@ def main(folder):
         ("derivations", derivations), ("signatures", signatures), ("topics", topics), ("relay", relay),
         ("people", people), ("invites", invites), ("ops", ops), ("membership", membership),
         ("envelopes", envelopes), ("rotations", rotations), ("handshakes", handshakes),
-        ("letters", letters), ("records", records), ("statements", statements), ("group", group),
+        ("letters", letters), ("records", records), ("classes", classes), ("statements", statements), ("group", group),
     ]
     readings = [(name, read, lambda name=name: vector(folder, f"{name}.json")) for name, read in files]
     for name, read, given in [*readings, ("groups", groups, lambda: folder)]:

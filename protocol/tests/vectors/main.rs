@@ -11,6 +11,7 @@
 mod channels;
 mod derivations;
 mod json;
+mod late;
 mod messages;
 mod ops;
 mod people;
@@ -149,6 +150,7 @@ vectors! {
     every_signature_covers_as_written: "signatures.json" = derivations::signatures;
     frames_to_and_from_a_relay_are_as_written: "relay.json" = relay::relay;
     topics_and_logs_are_named_as_written: "topics.json" = derivations::topics;
+    classes_are_as_written: "classes.json" = late::classes;
     cards_are_as_written: "people.json" = people::people;
     invites_are_as_written: "invites.json" = people::invites;
     ops_of_every_kind_are_as_written: "ops.json" = ops::kinds;

@@ -37,7 +37,7 @@ pub fn genesis(founder: &Endpoint) -> Op {
     Op::sign(body, founder.identity())
 }
 
-fn admit(who: &Endpoint) -> Kind {
+pub fn admit(who: &Endpoint) -> Kind {
     Kind::Admit {
         card: who.card().as_bytes().into(),
         invite: None,
@@ -141,20 +141,20 @@ pub fn kinds() -> Json {
 }
 
 /// People who act on sets of ops.
-struct Story {
-    people: Vec<Endpoint>,
-    ops: Vec<Op>,
+pub struct Story {
+    pub people: Vec<Endpoint>,
+    pub ops: Vec<Op>,
 }
 
 impl Story {
-    fn new(names: &[&str]) -> Self {
+    pub fn new(names: &[&str]) -> Self {
         let people: Vec<_> =
             names.iter().enumerate().map(|(at, name)| person(name, at as u64 + 1)).collect();
         let ops = vec![genesis(&people[0])];
         Self { people, ops }
     }
 
-    fn set(&self) -> OpSet {
+    pub fn set(&self) -> OpSet {
         let mut set = OpSet::new(self.ops[0].clone()).unwrap();
         for op in &self.ops[1..] {
             set.insert(op.clone()).unwrap();
@@ -163,13 +163,13 @@ impl Story {
     }
 
     /// Somebody acts on what is known to all.
-    fn act(&mut self, who: usize, kind: Kind) -> OpId {
+    pub fn act(&mut self, who: usize, kind: Kind) -> OpId {
         let set = self.set();
         self.act_on(&set, who, kind)
     }
 
     /// Somebody acts on what was known then.
-    fn act_on(&mut self, set: &OpSet, who: usize, kind: Kind) -> OpId {
+    pub fn act_on(&mut self, set: &OpSet, who: usize, kind: Kind) -> OpId {
         let me = &self.people[who];
         let body = set.next(me.member(), kind, NOW).unwrap();
         let op = Op::sign(body, me.identity());
@@ -177,12 +177,12 @@ impl Story {
         op.id()
     }
 
-    fn join(&mut self, by: usize, who: usize) {
+    pub fn join(&mut self, by: usize, who: usize) {
         let kind = admit(&self.people[who]);
         self.act(by, kind);
     }
 
-    fn id(&self, at: usize) -> MemberId {
+    pub fn id(&self, at: usize) -> MemberId {
         self.people[at].member()
     }
 
@@ -196,10 +196,10 @@ impl Story {
     }
 
     /// Somebody's recovery key ends its membership.
-    fn retire(&mut self, set: &OpSet, who: usize) {
+    pub fn retire(&mut self, set: &OpSet, who: usize, cut: Vec<Cut>) {
         let me = &self.people[who];
         let key = me.recovery().unwrap();
-        let kind = Kind::Retire { recovery: key.public(), cut: vec![] };
+        let kind = Kind::Retire { recovery: key.public(), cut };
         let body = set.next(me.member(), kind, NOW).unwrap();
         self.ops.push(Op::retire(body, key));
     }
@@ -234,6 +234,10 @@ impl Story {
             ("roster", list(roster.members().iter().map(|id| hex(id.0)))),
             ("roster_hash", hex(roster.hash().0)),
             ("policy_name", text(resolved.policy.name.clone())),
+            ("policy", hex(minicbor::to_vec(&resolved.policy).unwrap())),
+            ("frontier", list(resolved.topics().frontier.iter().map(|topic| hex(topic.commit)))),
+            ("write", list(resolved.topics().write.iter().map(hex))),
+            ("clean", Json::Flag(resolved.topics().clean)),
         ])
     }
 }
@@ -279,11 +283,52 @@ pub fn dags() -> Json {
     demoted.act_on(&set, 1, kind);
     demoted.act(0, Kind::SetPolicy { policy: Policy { name: "cake".into(), ..Policy::default() } });
     stories.push(demoted.end("a removal by an admin who is demoted beside it is void"));
+    stories.push(policies(four()));
+    stories.push(topics(four(), false));
+    stories.push(topics(four(), true));
     stories.push(lost(four()));
     stories.push(lost_member(four()));
     stories.push(redeemed_twice(four()));
     stories.push(revoked(four()));
     list(stories)
+}
+
+/// Of policies beside one another the most senior author's is in force, however late another comes.
+fn policies(mut story: Story) -> Json {
+    let bob = story.id(1);
+    story.act(0, Kind::Promote { member: bob });
+    let set = story.set();
+    let named = |name: &str, hours: u64| Policy {
+        name: name.into(),
+        evict_after_ms: Some(hours * 3_600_000),
+        ..Policy::default()
+    };
+    story.act_on(&set, 1, Kind::SetPolicy { policy: named("bob's", 1) });
+    story.act_on(&set, 1, Kind::Refresh { topic_commit: None });
+    let kind = Kind::SetPolicy { policy: named("bob's, later", 2) };
+    let mut later = set.clone();
+    story.ops[set.iter().count()..].iter().for_each(|op| drop(later.insert(op.clone())));
+    story.act_on(&later, 1, kind);
+    story.act_on(&set, 0, Kind::SetPolicy { policy: named("ada's", 3) });
+    story.end("two admins set policies beside one another")
+}
+
+/// Topics that begin beside one another; then somebody leaves who knows both, or only one of them.
+fn topics(mut story: Story, all: bool) -> Json {
+    let set = story.set();
+    let mut later = set.clone();
+    story.act_on(&set, 0, Kind::Refresh { topic_commit: None });
+    story.ops[set.iter().count()..].iter().for_each(|op| drop(later.insert(op.clone())));
+    story.act_on(&later, 0, Kind::Refresh { topic_commit: Some([21; 32]) });
+    story.act_on(&set, 1, Kind::Refresh { topic_commit: Some([20; 32]) });
+    if all {
+        story.act(2, Kind::Leave);
+    } else {
+        let kind = story.remove(2);
+        story.act_on(&set, 0, kind);
+    }
+    let name = if all { "no topic is clean after a Leave" } else { "one of three topics is clean" };
+    story.end(name)
 }
 
 /// What a lost machine does beside its Retire is void; what came before stays.
@@ -294,7 +339,7 @@ fn lost(mut story: Story) -> Json {
     let set = story.set();
     let kind = story.remove(2);
     story.act_on(&set, 1, kind);
-    story.retire(&set, 1);
+    story.retire(&set, 1, vec![]);
     story.end("an admin's machine is lost and retired")
 }
 
@@ -302,7 +347,7 @@ fn lost(mut story: Story) -> Json {
 fn lost_member(mut story: Story) -> Json {
     let set = story.set();
     story.act_on(&set, 1, Kind::Refresh { topic_commit: None });
-    story.retire(&set, 1);
+    story.retire(&set, 1, vec![]);
     let kind = story.remove(1);
     story.act_on(&set, 0, kind);
     story.end("a member is retired and removed at once")

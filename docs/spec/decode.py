@@ -1092,5 +1092,7 @@ def main(folder):
     print("; ".join(f"{what} ×{count}" for what, count in sorted(CHECKED.items())))
 
 
-HERE = pathlib.Path(__file__).resolve().parent
-main(pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "../../protocol/tests/vectors")
+VECTORS = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else
+                       pathlib.Path(__file__).resolve().parent / "../../protocol/tests/vectors")
+if __name__ == "__main__":
+    main(VECTORS)

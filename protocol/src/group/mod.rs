@@ -442,6 +442,8 @@ mod tests;
 #[cfg(test)]
 mod turning;
 #[cfg(test)]
+mod walk;
+#[cfg(test)]
 mod weeks;
 #[cfg(test)]
 mod written;

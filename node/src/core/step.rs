@@ -195,8 +195,8 @@ impl Step<'_> {
                     self.tx.put_archive(id, chain, index, &envelope, self.now)?;
                 }
                 Output::Serve { to, messages } => {
-                    let envelopes = self.tx.archived(id, &messages)?;
-                    group.serve(self.cx(), to, envelopes);
+                    let kept = self.tx.archived(id, &messages)?;
+                    group.serve(self.cx(), to, kept);
                 }
                 Output::Audit { seq, entry } => self.tx.put_audit(id, seq, &entry)?,
                 Output::Event(event) => self.happened(group, event)?,

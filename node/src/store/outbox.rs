@@ -1,6 +1,7 @@
 //! What a relay has not yet acknowledged, what others may still ask for, and how far logs are read.
 
 use protocol::{
+    group::Kept,
     ids::{ChainId, GroupId, LogId, Timestamp},
     relay_log::Cursor,
 };
@@ -129,20 +130,21 @@ impl Tx<'_> {
         &self,
         group: GroupId,
         messages: &[(ChainId, Vec<u32>)],
-    ) -> Result<Vec<Vec<u8>>, StoreError> {
+    ) -> Result<Vec<Kept>, StoreError> {
         let mut read = self.sql.prepare(
             "SELECT rowid, envelope FROM archive WHERE grp = ?1 AND chain = ?2 AND idx = ?3",
         )?;
-        let mut found: Vec<(i64, Vec<u8>)> = Vec::new();
+        let mut found: Vec<(i64, Kept)> = Vec::new();
         for (chain, index) in
             messages.iter().flat_map(|(chain, indexes)| indexes.iter().map(move |i| (chain, i)))
         {
-            let row = read
-                .query_row(params![group.0, chain.0, index], |row| Ok((row.get(0)?, row.get(1)?)));
+            let row = read.query_row(params![group.0, chain.0, index], |row| {
+                Ok((row.get(0)?, Kept { chain: *chain, index: *index, envelope: row.get(1)? }))
+            });
             found.extend(row.optional()?);
         }
         found.sort_unstable_by_key(|(row, _)| *row);
-        Ok(found.into_iter().map(|(_, envelope)| envelope).collect())
+        Ok(found.into_iter().map(|(_, kept)| kept).collect())
     }
 
     /// Gives up what no relay has taken for 35 days: who was away so long asks other members.

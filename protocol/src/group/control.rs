@@ -1,7 +1,10 @@
 //! What members' nodes tell one another beside messages: ops, bundles, cards, presence, receipts,
 //! and what they lack.
 
-use alloc::{collections::BTreeSet, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 
 use minicbor::bytes::ByteVec;
 use rand_core::CryptoRng;
@@ -10,7 +13,7 @@ use super::{
     ChainState, Cx, Entry, Event, Group, GroupState, Output, Timer,
     people::card_in,
     records::Key,
-    wire::{BundleWire, Indexes, Presence, Statement, Want},
+    wire::{BundleWire, ChainSummary, Indexes, Presence, Statement, Want},
 };
 use crate::{
     audit::RotationReason,
@@ -25,6 +28,8 @@ use crate::{
 const ANSWERS: usize = 256;
 /// How long each member before this one in the roster is given to answer first, in milliseconds.
 const ANSWER_STEP_MS: u64 = 250;
+/// How long an author is given to tell its own messages first, in milliseconds.
+const OTHERS_MS: u64 = 3_000;
 /// One member's questions to everybody are heard this often, in milliseconds.
 const HEARD_MS: u64 = 1_000;
 /// How far a member's clock may be ahead, in milliseconds: an hour.
@@ -55,6 +60,8 @@ pub(super) enum Asked {
     Kem(ChainId, MemberId),
     Ops(MemberId),
     Topic(MemberId),
+    /// Messages of others, whom they may reach no more.
+    Messages(MemberId),
 }
 
 /// An answer that this node gives unless another does.
@@ -63,6 +70,8 @@ pub(super) struct Answer {
     pub topic: [u8; 32],
     /// The ops that were asked for and nobody told yet.
     ops: Vec<OpId>,
+    /// The messages that were asked for and did not come since.
+    messages: BTreeSet<(ChainId, u32)>,
 }
 
 impl Group {
@@ -253,10 +262,13 @@ impl Group {
         sending.pairs.into_keys().for_each(|member| self.dirty.mark(Key::PairSend(member)));
         sending.inits.into_keys().for_each(|chain| self.dirty.mark(Key::Inits(chain)));
         self.keep_places();
-        self.keep_own();
-        let receiving = core::mem::take(&mut self.receiving);
+        self.keep_lost();
+        let mut receiving = core::mem::take(&mut self.receiving);
         receiving.pairs.into_keys().for_each(|member| self.dirty.mark(Key::PairReceive(member)));
         receiving.parked.into_keys().for_each(|id| self.dirty.mark(Key::Parked(id)));
+        // Own chains open nothing: who turns out to be a member still serves its last words.
+        let is_own = |entry: &mut Entry| matches!(entry.state, ChainState::Mine { .. });
+        self.receiving.chains = receiving.chains.extract_if(.., |_, entry| is_own(entry)).collect();
         for chain in receiving.chains.into_keys() {
             self.dirty.mark(Key::Chain(chain));
             self.dirty.mark(Key::Bundle(chain));
@@ -265,7 +277,7 @@ impl Group {
         let held: Vec<MemberId> = self.holds.members().copied().collect();
         self.holds = super::holds::Holds::default();
         held.into_iter().for_each(|member| self.dirty.mark(Key::Hold(member)));
-        let slots = self.slots.take_chains();
+        let slots = self.slots.take_chains(&self.receiving.chains);
         slots.into_iter().for_each(|chain| self.dirty.mark(Key::Ciphertexts(chain)));
         self.nacks = super::nacks::Nacks::default();
         self.be_seen();
@@ -360,7 +372,7 @@ impl Group {
         let place = self.ops.resolve().members.keys().position(|member| *member == self.me);
         let jitter = cx.rng.next_u64() % ANSWER_STEP_MS;
         let due = cx.now.plus_ms(place.unwrap_or(0) as u64 * ANSWER_STEP_MS + jitter);
-        let answer = |ops| Answer { due, topic: said.topic, ops };
+        let answer = |ops| Answer { due, topic: said.topic, ops, messages: BTreeSet::new() };
         // Whoever can't open a bundle learns from it that its chain is not for it.
         for chain in want.bundles.iter().take(64) {
             if self.may_have(&said.from, chain) {
@@ -382,20 +394,44 @@ impl Group {
         if want.topics && self.topic_beside(&said.topic).is_some() {
             self.answer(Asked::Topic(said.from), answer(Vec::new()));
         }
-        // The author answers on a log; on channels anybody does.
+        // The author answers on a log at once, the others where it does not; on channels anybody does.
         let mut room = SERVED;
-        let mut messages = Vec::new();
+        let (mut mine, mut others) = (Vec::new(), BTreeSet::new());
         for Indexes { chain, indexes } in &want.messages {
-            let mine = self.receiving.chains.get(chain);
-            if mine.is_some_and(|entry| matches!(entry.state, ChainState::Mine { .. })) {
-                let indexes: Vec<u32> = indexes.iter().copied().take(room).collect();
-                room -= indexes.len();
-                messages.push((*chain, indexes));
+            let missing = indexes.iter().copied().take(room).collect();
+            let wanted = ChainSummary { chain: *chain, next: u32::MAX, missing };
+            let Some((chain, indexes)) = self.lacking(&said.from, &wanted) else { continue };
+            room -= indexes.len();
+            let entry = self.receiving.chains.get(&chain);
+            if entry.is_some_and(|entry| matches!(entry.state, ChainState::Mine { .. })) {
+                mine.push((chain, indexes));
+            } else {
+                others.extend(indexes.into_iter().map(|index| (chain, index)));
             }
         }
-        messages.retain(|(_, indexes)| !indexes.is_empty());
-        if !messages.is_empty() {
-            self.out.push_back(Output::Serve { to: said.from, messages });
+        if !mine.is_empty() {
+            self.out.push_back(Output::Serve { to: said.from, messages: mine });
+        }
+        if !others.is_empty() {
+            let due = due.plus_ms(OTHERS_MS);
+            let answer = Answer { due, messages: others, ..answer(Vec::new()) };
+            self.answer(Asked::Messages(said.from), answer);
+        }
+    }
+
+    /// A message came, perhaps once more: nobody needs to tell it now.
+    pub(super) fn is_told(&mut self, chain: ChainId, index: u32) {
+        for answer in self.answers.values_mut() {
+            answer.messages.remove(&(chain, index));
+        }
+    }
+
+    /// The same of an envelope that is known.
+    pub(super) fn is_told_again(&mut self, bytes: &[u8]) {
+        if self.answers.values().any(|answer| !answer.messages.is_empty())
+            && let Some((_, header)) = self.topics.peek(bytes)
+        {
+            self.is_told(header.chain, header.index);
         }
     }
 
@@ -445,6 +481,16 @@ impl Group {
                     }
                 }
                 Asked::Topic(member) => self.hand_over(cx, member, &answer.topic),
+                Asked::Messages(to) => {
+                    let mut messages: BTreeMap<ChainId, Vec<u32>> = BTreeMap::new();
+                    for (chain, index) in answer.messages {
+                        messages.entry(chain).or_default().push(index);
+                    }
+                    if !messages.is_empty() {
+                        let messages = messages.into_iter().collect();
+                        self.out.push_back(Output::Serve { to, messages });
+                    }
+                }
             }
         }
         if let Some(next) = self.answers.values().map(|answer| answer.due).min() {

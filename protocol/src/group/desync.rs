@@ -221,13 +221,11 @@ impl Group {
         }
     }
 
-    /// All own chains are about to leave the table with the membership: should it go on, they are no
-    /// loss.
-    pub(super) fn keep_own(&mut self) {
-        let chains = self.receiving.chains.iter();
-        let own = chains.filter(|(_, entry)| entry.head.head().sender == self.me);
-        let own: Vec<ChainId> = own.map(|(chain, _)| *chain).collect();
-        own.into_iter().for_each(|chain| self.forget_own(chain));
+    /// Own chains that this state did not make are about to leave the table with the membership:
+    /// should it go on, they are no loss.
+    pub(super) fn keep_lost(&mut self) {
+        let chains: Vec<ChainId> = self.own.lost.keys().copied().collect();
+        chains.into_iter().for_each(|chain| self.forget_own(chain));
     }
 
     /// How the newest of this member's chains ends now, lost or not.

@@ -57,6 +57,17 @@ pub enum Output {
     Event(Event),
 }
 
+/// An envelope of the archive, with its place.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Kept {
+    /// The sender's chain.
+    pub chain: ChainId,
+    /// The index in it.
+    pub index: u32,
+    /// The envelope as it came.
+    pub envelope: Vec<u8>,
+}
+
 /// What happened in a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {

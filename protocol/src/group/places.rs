@@ -1,6 +1,6 @@
 //! How far chains were read, once this node's member is out of the group (docs/spec/membership.md).
 //!
-//! > Whoever is out keeps nothing to open: no head, page, key or pair, only numbers. Where it is back
+//! > Whoever is out keeps nothing to open: its own bundles, and of others only numbers. Where it is back
 //! > and a chain opens anew, by a slot of first contact, what it had read is not given to it again.
 
 use alloc::{collections::BTreeMap, vec::Vec};

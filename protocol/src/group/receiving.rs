@@ -157,6 +157,7 @@ impl Group {
     ) -> Result<(), EnvelopeError> {
         let id = envelope::id(bytes);
         if self.gossip.has_seen(&id) {
+            self.is_told_again(bytes);
             return Ok(());
         }
         if self.state != GroupState::Active && !self.listens() {
@@ -181,6 +182,7 @@ impl Group {
                 return Ok(());
             }
         } else {
+            self.is_told(header.chain, header.index);
             self.take_message(cx, id, header, bytes)?;
         }
         if self.state == GroupState::Active {

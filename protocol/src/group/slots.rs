@@ -99,9 +99,11 @@ impl Ciphertexts {
         was
     }
 
-    pub fn take_chains(&mut self) -> Vec<ChainId> {
+    /// Forgets those of all chains but these; answers of which there were some.
+    pub fn take_chains(&mut self, but: &BTreeMap<ChainId, Entry>) -> Vec<ChainId> {
         self.early.clear();
-        core::mem::take(&mut self.known).into_keys().collect()
+        let gone = self.known.extract_if(.., |chain, _| !but.contains_key(chain));
+        gone.map(|(chain, _)| chain).collect()
     }
 
     fn keep_early(&mut self, early: Early) {

@@ -13,7 +13,7 @@ use minicbor::bytes::ByteVec;
 use rand_core::CryptoRng;
 
 use super::{
-    ChainState, Cx, Event, FrameError, Group, GroupState, Output, Source, Timer,
+    ChainState, Cx, Event, FrameError, Group, GroupState, Kept, Output, Source, Timer,
     control::parts,
     records::Key,
     told::Told,
@@ -202,15 +202,12 @@ impl Group {
 
     /// Hands out what [`Output::Serve`] asked for: on the member's channel, or where none stands
     /// once more under the topics of the moment.
-    pub fn serve<R: CryptoRng>(&mut self, _: Cx<'_, R>, to: MemberId, envelopes: Vec<Vec<u8>>) {
+    pub fn serve<R: CryptoRng>(&mut self, _: Cx<'_, R>, to: MemberId, kept: Vec<Kept>) {
         if self.state != GroupState::Active || !self.ops.resolve().is_member(&to) {
             return;
         }
         if self.peers.contains_key(&to) {
-            for envelope in envelopes {
-                let Some((_, Header { chain, index })) = self.topics.peek(&envelope) else {
-                    continue;
-                };
+            for Kept { chain, index, envelope } in kept {
                 let envelopes = Vec::from([Served { chain, index, envelope }]);
                 self.frame(to, &Frame::Data(Data { envelopes, ..Data::default() }));
             }
@@ -219,7 +216,7 @@ impl Group {
         let write = self.write_topics();
         let logs: Vec<_> =
             write.iter().filter_map(|commit| self.topics.topic(commit)).map(|t| t.log).collect();
-        for envelope in envelopes {
+        for Kept { envelope, .. } in kept {
             self.out.push_back(Output::Publish { envelope, logs: logs.clone(), message: None });
         }
     }
@@ -393,7 +390,11 @@ impl Group {
     }
 
     /// What this node has of a chain and the peer lacks, if it is entitled to it.
-    fn lacking(&self, to: &MemberId, theirs: &ChainSummary) -> Option<(ChainId, Vec<u32>)> {
+    pub(super) fn lacking(
+        &self,
+        to: &MemberId,
+        theirs: &ChainSummary,
+    ) -> Option<(ChainId, Vec<u32>)> {
         let chain = theirs.chain;
         let entry = self.receiving.chains.get(&chain)?;
         let (next, lacking): (u32, BTreeSet<u32>) = match &entry.state {
@@ -483,7 +484,10 @@ impl Group {
         // Whoever can't open a bundle learns from it that its chain is not for it.
         for chain in want.bundles.iter().take(PER_PAGE) {
             self.send_bundle(from, chain);
-            self.send_ciphertexts(from, chain, Some(&from));
+            // Whoever can open it now may be the only one to whom others turn for theirs.
+            if self.slots.of(chain, &from).is_some() {
+                self.send_ciphertexts(from, chain, None);
+            }
         }
         if want.topics && self.may_know_topics(&from) {
             let topics = self

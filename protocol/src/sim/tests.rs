@@ -195,6 +195,92 @@ fn what_a_returner_said_before_its_removal_makes_its_state_no_old_one() {
     holds(6, 30_202, true, &steps);
 }
 
+#[test]
+fn who_stays_hands_on_what_came_under_a_topic_that_it_does_not_know() {
+    let steps = [
+        Step::Join { host: 0, who: 1 },
+        Step::Join { host: 0, who: 3 },
+        Step::Join { host: 0, who: 4 },
+        Step::Link { a: 1, b: 4 },
+        Step::Power { who: 0 },
+        Step::Rotate { by: 1 },
+        Step::Power { who: 0 },
+        Step::Link { a: 0, b: 1 },
+        Step::Everything,
+        Step::Say { by: 1 },
+        Step::Leave { by: 0 },
+        Step::Pass { ms: 420_000 },
+        Step::Everything,
+        Step::Leave { by: 1 },
+    ];
+    holds(5, 30_268, false, &steps);
+}
+
+#[test]
+fn the_last_words_of_who_has_left_are_told_by_who_has_them() {
+    let steps = [
+        Step::Join { host: 0, who: 1 },
+        Step::Join { host: 0, who: 4 },
+        Step::Join { host: 0, who: 5 },
+        Step::CrashAfter { who: 1, what: 1 },
+        Step::Everything,
+        Step::CrashBefore { who: 5, what: 2 },
+        Step::Say { by: 0 },
+        Step::Remove { by: 0, whom: 1 },
+        Step::Everything,
+        Step::Leave { by: 0 },
+    ];
+    holds(6, 20_475, true, &steps);
+}
+
+#[test]
+fn a_first_contact_is_handed_on_to_others_whole() {
+    let steps = [
+        Step::Join { host: 0, who: 1 },
+        Step::Join { host: 0, who: 3 },
+        Step::Join { host: 0, who: 4 },
+        Step::Promote { by: 0, whom: 3 },
+        Step::Link { a: 1, b: 3 },
+        Step::Everything,
+        Step::Say { by: 4 },
+        Step::Snapshot { who: 1 },
+        Step::Link { a: 4, b: 1 },
+        Step::Restore { who: 1 },
+        Step::Power { who: 0 },
+        Step::Everything,
+        Step::Pass { ms: 1000 },
+        Step::Everything,
+        Step::Remove { by: 3, whom: 4 },
+        Step::Remove { by: 0, whom: 1 },
+    ];
+    holds(5, 20_430, false, &steps);
+}
+
+#[test]
+fn who_is_back_from_a_void_removal_still_has_its_last_words() {
+    let steps = [
+        Step::Join { host: 0, who: 2 },
+        Step::Join { host: 0, who: 5 },
+        Step::Promote { by: 0, whom: 2 },
+        Step::Link { a: 2, b: 5 },
+        Step::Everything,
+        Step::Partition { side: 2267 },
+        Step::Remove { by: 0, whom: 2 },
+        Step::Say { by: 5 },
+        Step::Everything,
+        Step::Relay,
+        Step::Pass { ms: 1000 },
+        Step::Mend,
+        Step::Remove { by: 2, whom: 5 },
+        Step::Link { a: 0, b: 5 },
+        Step::Everything,
+        Step::Relay,
+        Step::Pass { ms: 420_000 },
+        Step::Forget,
+    ];
+    holds(7, 20_225, true, &steps);
+}
+
 macro_rules! mutants {
     ($($name:ident: $rule:ident,)*) => {
         $(#[test]

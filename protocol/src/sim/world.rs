@@ -23,7 +23,8 @@ use super::{facts::Said, invariant::Invariant, watch::Watch};
 use crate::{
     endpoint::Endpoint,
     group::{
-        Admission, AdmitError, Cx, Event, Group, GroupState, InviteTerms, Output, Received, Sent,
+        Admission, AdmitError, Cx, Event, Group, GroupState, InviteTerms, Kept, Output, Received,
+        Sent,
     },
     ids::{ChainId, LogId, MemberId, Timestamp},
     invite::InviteSecret,
@@ -380,7 +381,11 @@ impl World {
             .archive
             .iter()
             .filter(|(chain, index, _)| wanted.contains(&(*chain, *index)))
-            .map(|(_, _, envelope)| envelope.clone())
+            .map(|(chain, index, envelope)| Kept {
+                chain: *chain,
+                index: *index,
+                envelope: envelope.clone(),
+            })
             .collect();
         let cx = Cx { me: &person.me, now: person.clock(self.now), rng: &mut self.rng };
         person.group.as_mut().unwrap().serve(cx, to, found);

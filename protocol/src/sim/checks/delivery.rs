@@ -49,6 +49,9 @@ impl Sim {
         let heard: Vec<_> = (0..self.world.people.len()).map(|at| self.heard(at)).collect();
         let owed: Vec<bool> =
             self.world.said.values().map(|said| self.counts(&truth, said)).collect();
+        let back: Vec<bool> = (0..self.world.people.len()).map(|at| self.came_back(at)).collect();
+        let copies: Vec<usize> =
+            (0..self.world.people.len()).map(|at| self.world.original(at)).collect();
         let (said, watch) = (&self.world.said, &mut self.world.watch);
         for ((text, said), owed) in said.iter().zip(owed) {
             let people = &self.world.people;
@@ -59,18 +62,29 @@ impl Sim {
             for (to, (era, grant)) in &said.to {
                 let times = heard[*to].get(text).copied().unwrap_or(0);
                 let ended = now.ended(grant);
-                // Whose keys were set back, or lost as it joined anew, can't open what is sealed under
-                // those, until its
-                // sender has heard so; and says it.
+                // Whose keys were set back, or lost as it joined anew or was out for a while, can't
+                // open what is sealed under those, until its sender has heard so; and says it. Nor
+                // what a sender has sealed anew since it was set back: its keys are in no state.
                 let alarm = Event::Alarm(Alarm::SlotFailed(ids[said.from]));
                 let failed = |group: &Group| {
                     group.chain(&said.chain).is_some_and(|it| matches!(it.2, Keys::Failed))
                 };
-                let lost = (people[*to].shaken || people[*to].era > 1)
-                    && people[*to].events.contains(&alarm)
+                let missing = Event::Alarm(Alarm::KeysMissing(said.chain));
+                let told = |event: &Event| *event == alarm || back[*to] && *event == missing;
+                let lost = (people[*to].shaken
+                    || people[*to].era > 1
+                    || back[*to]
+                    || people[said.from].shaken)
+                    && people[*to].events.iter().any(told)
                     && people[*to].group.as_ref().is_some_and(failed);
+                // A copied disk's other copy has confirmed it in this member's name.
+                let taken = copies
+                    .iter()
+                    .enumerate()
+                    .any(|(at, of)| of == to && at != *to && heard[at].contains_key(text));
                 let stayed = members.contains(to)
                     && !lost
+                    && !(taken && times == 0)
                     && people[*to].era == *era
                     && !people[*to].hostile
                     && ended.is_none_or(|it| it.removals.is_empty() && it.leaves.is_empty());

@@ -4,18 +4,24 @@ group reads along, by the words of docs/spec (invite.md, relay-log.md, envelope.
 rotation.md, membership.md, consistency.md), and comes to the same messages, classes and members.
 
     walk.py [FOLDER]
+    walk.py FOLDER --speak      and writes what it says, anew
 
-What it reads is protocol/tests/vectors/walk.json; what it stands on is decode.py. `.ci/run second`
-runs it.
+What it reads is protocol/tests/vectors/walk.json; what it stands on is decode.py. In speak.json it is
+let in where nobody acts for it, and answers: spoken.json, which a member of ours must hear (the test
+`what_a_second_implementation_says_is_heard_here`). `.ci/run second` runs it.
 """
+import json
+import os
 import struct
+import sys
 
-from cryptography.hazmat.primitives.asymmetric import mlkem
+from cryptography.hazmat.primitives.asymmetric import ed25519, mlkem
 import cbor2
 
 from decode import (
-    CHECKED, SLOT, VECTORS, Dag, cbor, check, classes_of, decrypt, digest, exchange, kdf, members_of, open_envelope,
-    open_slot, pages_of, peek, public_of, read_card, read_op, statement, steps, stored_head, vector, verifies,
+    BUCKETS, CHECKED, SLOT, VECTORS, Dag, cbor, check, classes_of, decrypt, digest, encrypt, exchange, kdf, members_of, open_envelope,
+    open_slot, pages_of, peek, public_of, read_card, read_op, statement, steps, stored_head, topics_of, vector,
+    verifies, x_public,
 )
 
 
@@ -27,7 +33,7 @@ class Walk:
                    "prekey": it["newcomer_prekey"], "prekey_secret": it["newcomer_prekey_secret"],
                    "kem_seeds": [it["newcomer_kem_seed"]]}
         self.group, self.ops, self.topics, self.chains, self.heard = it["group"], {}, {}, {}, {}
-        self.bundles, self.ciphertexts, self.ratchets, self.messages = {}, {}, {}, {}
+        self.bundles, self.ciphertexts, self.ratchets, self.messages, self.ids = {}, {}, {}, {}, {}
         version, group, ops, cards, secrets, _, inboxes = cbor(it["welcome"])
         check("welcome", (version, group) == (1, self.group) and read_op(ops[0])[0] == group)
         self.take_ops(ops)
@@ -39,7 +45,7 @@ class Walk:
             self.learn(secret)
         for announced in inboxes:
             check("welcome's inboxes", statement(announced, group, cbor(announced)[1])[0] == 14)
-        seed = cbor(it["record_20"])[0][0]
+        seed = cbor(it["record_20"])[0][0] if "record_20" in it else bytes(range(32))
         self.inbox = kdf(32, seed, "wt1 log write", group)
         publics = [public_of(kdf(32, seed, f"wt1 log {role}", group)) for role in ("write", "read", "trim")]
         self.inbox_log = kdf(20, b"", "wt1 log id", *publics)
@@ -145,25 +151,124 @@ class Walk:
             signed = self.group + context + struct.pack(">I", index) + digest("wt1 content", content)
             check("message's signature", verifies(head[7], b"wt1/msg", signed, signature) and index < 256)
             self.heard[chain, index] = head[2], cbor(content)[5]
+            self.ids[chain, index] = kdf(16, b"", "wt1 msg id", self.group, chain, struct.pack(">I", index), content)
 
 
-def walk(it):
-    walker, kept = Walk(it), {}
+    def read_all(self, kept):
+        done, before = set(), None
+        while before != (before := (len(done), len(self.topics), len(self.heard), len(self.chains))):
+            for name, header_key, control_key in list(self.logs()):
+                if name not in done:
+                    done.add(name)
+                    for entry in kept.get(name, []):
+                        if peek(entry, header_key):
+                            self.read(entry, header_key, control_key)
+            self.open_bundles()
+            self.open_messages()
+
+
+class Voice:
+    """The same, speaking: what rotation.md and envelope.md say of sealing, the other way round."""
+
+    def __init__(self, walker, identity_seed):
+        self.walker, self.group, self.me = walker, walker.group, walker.me
+        self.identity = ed25519.Ed25519PrivateKey.from_private_bytes(identity_seed)
+        self.inc, self.said, self.last = os.urandom(8), [], None
+
+    def sign(self, prefix, *parts):
+        return self.identity.sign(prefix + b"\0" + b"".join(parts))
+
+    def under_topics(self, body_key, chain, index, carried):
+        """One envelope for each topic that is written to; a control body where no key is given."""
+        walker = self.walker
+        write = topics_of(walker.dag, walker.valid, walker.standing)[1]
+        for topic in (walker.topics[commit] for commit in write):
+            header_key, control = (kdf(32, topic, f"wt1 ts {part}", self.group) for part in ("hdr", "ctl"))
+            key = body_key or control
+            size = next(size for size in BUCKETS if size >= len(carried) + 73)
+            padded = (struct.pack(">I", len(carried)) + carried).ljust(size - 69, b"\0")
+            made = b"\1" + kdf(16, key, "wt1 msg salt", os.urandom(32), padded)
+            salt = made[1:]
+            made += encrypt(kdf(64, header_key, "wt1 hdr key", salt), made, chain + struct.pack(">I", index))
+            made += encrypt(kdf(64, key, "wt1 msg key", salt), made, padded)
+            self.said.append(made)
+
+    def state(self, kind, payload):
+        said, payload = bytes([kind]), cbor2.dumps(payload)
+        signature = self.sign(b"wt1/notice", self.group, said, payload)
+        control = cbor2.dumps([kind, self.me["identity"], payload, signature])
+        self.under_topics(None, bytes(16), 0, control)
+
+    def announce(self, seed, number):
+        keys = [kdf(32, seed, f"wt1 log {role}", self.group) for role in ("write", "read", "trim")]
+        self.state(14, [number, keys[0], public_of(keys[1]), public_of(keys[2])])
+
+    def receipt(self):
+        heard = {}
+        for chain, index in self.walker.heard:
+            heard.setdefault(chain, []).append(index)
+        self.state(5, [[chain, sorted(indexes)] for chain, indexes in sorted(heard.items())])
+
+    def begin_chain(self):
+        """First contacts with all: nobody has confirmed anything yet."""
+        dag = self.walker.dag
+        roster = sorted(members_of(dag, self.walker.standing))
+        cards = {card[1]: card for op in dag.ops.values() if op[7] in (0, 3)
+                 for card in [read_card(op[8][1] if op[7] == 0 else op[8][0])]}
+        seed, secret, signing = os.urandom(32), os.urandom(32), os.urandom(32)
+        ephemeral, spk = x_public(secret), public_of(signing)
+        others = [member for member in roster if member != self.me["identity"]]
+        contacts = []
+        for member in others:
+            key = mlkem.MLKEM768PublicKey.from_public_bytes(cards[member][7])
+            shared, ciphertext = key.encapsulate()
+            contacts.append((member, cards[member][6], shared, ciphertext, digest("wt1 slot kem", member, ciphertext)))
+        deps = {dep for said in dag.ops.values() for dep in said[4]}
+        roster_hash = digest("wt1 roster", self.group, cbor2.dumps(roster))
+        commit = kdf(32, seed, "wt1 seed commit", self.group, self.me["identity"], ephemeral)
+        prekey = [self.me["prekey_id"], self.me["prekey"]]
+        core = cbor2.dumps([2, self.group, self.me["identity"], sorted(set(dag.ops) - deps), roster_hash, ephemeral, commit,
+                            spk, prekey, None, None, self.inc, bytes(16), b"".join(it[4] for it in contacts)])
+        context, page = digest("wt1 bundle ctx", core), b""
+        for member, (prekey_id, public), shared, _, named in contacts:
+            key = kdf(64, shared, "wt1 slot key", exchange(secret, public), ephemeral, public, member, context, named)
+            page += b"\2" + prekey_id + ephemeral[:2] + bytes(2) + encrypt(key, context, seed)
+        pages = digest("wt1 bundle page", page)
+        signature = self.sign(b"wt1/bundle", context, digest("wt1 bundle pages", pages))
+        self.state(2, [cbor2.dumps([core, pages, signature]), [page]])
+        self.state(8, [context[:16], [[member, ciphertext] for member, _, _, ciphertext, _ in contacts]])
+        self.context, self.key, self.index = context, kdf(32, seed, "wt1 chain init", context), 0
+        self.signing = ed25519.Ed25519PrivateKey.from_private_bytes(signing)
+
+    def say(self, words, now):
+        place = struct.pack(">I", self.index)
+        heads = {}
+        for (chain, index), envelope in self.walker.messages.items():
+            if (chain, index) in self.walker.heard:
+                heads[chain] = max(heads.get(chain, (0, b"")), (index, self.walker.ids[chain, index]))
+        heads = [[chain, index, name] for chain, (index, name) in sorted(heads.items())][:8]
+        content = cbor2.dumps([0, self.last, heads, 100 + self.index, now, words])
+        signed = self.group + self.context + place + digest("wt1 content", content)
+        carried = content + self.signing.sign(b"wt1/msg\0" + signed)
+        both = kdf(64, self.key, "wt1 chain step", place)
+        self.under_topics(both[32:], self.context[:16], self.index, carried)
+        self.last = kdf(16, b"", "wt1 msg id", self.group, self.context[:16], place, content)
+        self.key, self.index = both[:32], self.index + 1
+
+
+def kept_by_relay(it):
+    kept = {}
     for name, entry in it.items():
         if name.startswith(("log_", "inbox_")):
             kept.setdefault(bytes.fromhex(name.split("_")[1]), []).append(entry)
+    return kept
+
+
+def walk(it):
+    walker, kept = Walk(it), kept_by_relay(it)
     for entry in kept[walker.inbox_log]:
         walker.post(entry)
-    done, before = set(), None
-    while before != (before := (len(done), len(walker.topics), len(walker.heard), len(walker.chains))):
-        for name, header_key, control_key in list(walker.logs()):
-            if name not in done:
-                done.add(name)
-                for entry in kept.get(name, []):
-                    if peek(entry, header_key):
-                        walker.read(entry, header_key, control_key)
-        walker.open_bundles()
-        walker.open_messages()
+    walker.read_all(kept)
     members = members_of(walker.dag, walker.standing)
     check("walker's roster", b"".join(sorted(members)) == it["roster"])
     told = []
@@ -175,5 +280,25 @@ def walk(it):
     check("what the walker hears", told == [it[name] for name in it if name.startswith("heard_")])
 
 
+def speak(it):
+    """What somebody says who was let in and has heard the others; the envelopes, in order."""
+    walker = Walk(it)
+    walker.read_all(kept_by_relay(it))
+    words = sorted(words for _, words in walker.heard.values())
+    check("what the newcomer hears", words == [b"and what do you speak?", b"who are you?"])
+    now = int.from_bytes(it["now"])
+    voice = Voice(walker, it["newcomer_identity_seed"])
+    voice.announce(bytes(range(32)), now)
+    voice.receipt()
+    voice.begin_chain()
+    voice.say(b"I have read the pages", now)
+    voice.say(b"and I speak as they say", now)
+    return voice.said
+
+
 walk(vector(VECTORS, "walk.json"))
+spoken = speak(vector(VECTORS, "speak.json"))
+if "--speak" in sys.argv:
+    fields = {f"spoken_{at}": envelope.hex() for at, envelope in enumerate(spoken)}
+    (VECTORS / "spoken.json").write_text(json.dumps(fields, indent=2) + "\n")
 print(f"walk: {sum(CHECKED.values())} checks")

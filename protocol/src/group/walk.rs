@@ -5,7 +5,8 @@
 //! > reads the same. What was said once stays readable: the file is never written anew.
 //!
 //! `WATTLE_WRITE_VECTORS=1 cargo test -p protocol --features endpoint --lib walk` writes it where it is
-//! lacking. `docs/spec/decode.py` walks it too.
+//! lacking. `docs/spec/walk.py` walks it too; and from a Welcome that no node of ours has taken it has
+//! spoken, once, to a member whose stored group stands beside it.
 
 use alloc::{collections::BTreeMap, format, string::String, vec, vec::Vec};
 
@@ -16,9 +17,15 @@ use super::{
     written::{Fields, file, read, secrets, write, writes},
     *,
 };
-use crate::ids::{ChainId, LogId};
+use crate::{
+    ids::{ChainId, LogId},
+    pair::First,
+};
 
 const FILE: &str = "walk.json";
+/// For the second implementation to speak in, and what it said there.
+const ASKED: &str = "speak.json";
+const SPOKEN: &str = "spoken.json";
 /// Who walks, and who lets it in.
 const NEWCOMER: usize = 2;
 const HOST: usize = 0;
@@ -98,13 +105,7 @@ fn walked() -> Fields {
     world.settle();
     talk(&mut world, "and another");
     let told = heard(world.member(NEWCOMER), &world.people[NEWCOMER].events);
-    for (log, entries) in &world.logs {
-        let of = if *log == inbox { "inbox" } else { "log" };
-        let digits: String = log.0.iter().map(|byte| format!("{byte:02x}")).collect();
-        for (at, entry) in entries.iter().enumerate() {
-            fields.push((format!("{of}_{digits}_{at}"), entry.clone()));
-        }
-    }
+    fields.extend(kept(&world, Some(inbox)));
     let members = world.member(NEWCOMER).ops.resolve().members.keys();
     fields.push(("roster".into(), members.flat_map(|member| member.0).collect()));
     for (number, ((chain, index), (from, class, words))) in told.into_iter().enumerate() {
@@ -114,15 +115,93 @@ fn walked() -> Fields {
     fields
 }
 
+/// What the relay keeps.
+fn kept(world: &World, inbox: Option<LogId>) -> Fields {
+    let mut fields = Fields::new();
+    for (log, entries) in &world.logs {
+        let of = if Some(*log) == inbox { "inbox" } else { "log" };
+        let digits: String = log.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        let entries = entries.iter().enumerate();
+        fields.extend(entries.map(|(at, it)| (format!("{of}_{digits}_{at}"), it.clone())));
+    }
+    fields
+}
+
+/// Somebody is let in, and two members speak to it. What a node of its own would do nobody does.
+fn asked() -> Fields {
+    let mut world = World::founded(3, true, 42);
+    world.join(HOST, 1);
+    world.settle();
+    let host = &world.people[HOST].me;
+    let mut fields = vec![
+        ("group".into(), world.member(HOST).id().0.to_vec()),
+        ("host".into(), world.id(HOST).0.to_vec()),
+        ("endpoint".into(), host.save().to_vec()),
+    ];
+    fields.extend(secrets("newcomer", &world.people[NEWCOMER].me));
+    let secret = world.invite(HOST);
+    let welcome = world.admit(HOST, NEWCOMER, &secret).unwrap();
+    fields.push(("welcome".into(), welcome));
+    world.settle();
+    world.say(HOST, "who are you?");
+    world.say(1, "and what do you speak?");
+    world.settle();
+    fields.push(("now".into(), world.now.0.to_be_bytes().to_vec()));
+    fields.extend(kept(&world, None));
+    let records = world.people[HOST].records.iter();
+    fields.extend(records.map(|(key, value)| {
+        let digits: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+        (format!("record_{digits}"), value.clone())
+    }));
+    fields
+}
+
+fn unhex(digits: &str) -> Vec<u8> {
+    let digits = digits.as_bytes().chunks(2);
+    digits.map(|two| u8::from_str_radix(core::str::from_utf8(two).unwrap(), 16).unwrap()).collect()
+}
+
+#[test]
+fn what_a_second_implementation_says_is_heard_here() {
+    if writes() && !file(ASKED).exists() {
+        write(ASKED, &asked());
+    }
+    let fields: BTreeMap<String, Vec<u8>> = read(ASKED).into_iter().collect();
+    let mut rng = ChaCha20Rng::seed_from_u64(1);
+    let me = Endpoint::load(&fields["endpoint"], &mut rng).unwrap();
+    let now = Timestamp(u64::from_be_bytes(fields["now"].clone().try_into().unwrap()));
+    let records = fields
+        .iter()
+        .filter_map(|(name, value)| Some((unhex(name.strip_prefix("record_")?), value.clone())));
+    let mut group = Group::load(&me, records, now).unwrap();
+    let newcomer = MemberId(fields["newcomer_identity"].clone().try_into().unwrap());
+    let mut events = Vec::new();
+    for (_, envelope) in read(SPOKEN) {
+        let cx = Cx { me: &me, now, rng: &mut rng };
+        let log = group.logs()[0].keys.id();
+        group.on_envelope(cx, Source::Log(log), &envelope).unwrap();
+        while let Some(output) = group.poll() {
+            if let Output::Event(event) = output {
+                events.push(event);
+            }
+        }
+    }
+    let words: Vec<_> = heard(&group, &events).into_values().collect();
+    let said = [b"I have read the pages".as_slice(), b"and I speak as they say"];
+    assert_eq!(words, said.map(|it| (newcomer, 0, it.into())));
+    let delivered = |event: &Event| matches!(event, Event::Delivered { to, .. } if *to == newcomer);
+    assert!(events.iter().any(delivered), "its receipts count, and confirm the first contact");
+    assert!(!events.iter().any(|event| matches!(event, Event::Alarm(_))), "{events:?}");
+    // A ratchet slot follows: the receipt has confirmed the first contact.
+    let mut pair = group.sending.pairs[&newcomer].clone();
+    assert!(!pair.advance(First::Hybrid, 0).init);
+}
+
 /// The logs by their ids, in the order of their entries.
 fn logs(fields: &Fields) -> BTreeMap<LogId, Vec<Vec<u8>>> {
     let mut logs: BTreeMap<LogId, Vec<Vec<u8>>> = BTreeMap::new();
     for (name, entry) in fields.iter().filter(|(name, _)| name.starts_with("log_")) {
-        let digits = name.split('_').nth(1).unwrap();
-        let mut id = [0; 20];
-        for (at, byte) in id.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).unwrap();
-        }
+        let id = unhex(name.split('_').nth(1).unwrap()).try_into().unwrap();
         logs.entry(LogId(id)).or_default().push(entry.clone());
     }
     logs

@@ -669,6 +669,11 @@ class Noise:
         self.mix_hash(sealed)
         return plain
 
+    def seal(self, plain):
+        sealed = ChaCha20Poly1305(self.key).encrypt(self.nonce(), plain, self.h)
+        self.mix_hash(sealed)
+        return sealed
+
     def split(self):
         return [key[:32] for key in self.hkdf(b"", 2)]
 

@@ -8,7 +8,9 @@ rotation.md, membership.md, consistency.md), and comes to the same messages, cla
 
 What it reads is protocol/tests/vectors/walk.json; what it stands on is decode.py. In speak.json it is
 let in where nobody acts for it, and answers: spoken.json, which a member of ours must hear (the test
-`what_a_second_implementation_says_is_heard_here`). `.ci/run second` runs it.
+`what_a_second_implementation_says_is_heard_here`). And it redeems a code: joined.json is what it says
+to a host of ours, whose answers stand in join.json (the test `a_join_goes_as_written`). `.ci/run
+second` runs it.
 """
 import json
 import os
@@ -16,10 +18,11 @@ import struct
 import sys
 
 from cryptography.hazmat.primitives.asymmetric import ed25519, mlkem
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 import cbor2
 
 from decode import (
-    BUCKETS, CHECKED, SLOT, VECTORS, Dag, cbor, check, classes_of, decrypt, digest, encrypt, exchange, kdf, members_of, open_envelope,
+    BUCKETS, CHECKED, SLOT, VECTORS, Dag, Noise, bech32m, cbor, check, classes_of, decrypt, digest, encrypt, exchange, kdf, members_of, open_envelope,
     open_slot, pages_of, peek, public_of, read_card, read_op, statement, steps, stored_head, topics_of, vector,
     verifies, x_public,
 )
@@ -296,9 +299,106 @@ def speak(it):
     return voice.said
 
 
+class Joiner:
+    """Who redeems a code, by invite.md and noise.md: always with the same randomness."""
+
+    def __init__(self, it):
+        self.it, self.me, payload = it, it["joiner"], bech32m("wattle", it["code"])
+        self.prefix, self.secret = payload[4:24], payload[24:40]
+        derive = lambda size, label: kdf(size, self.secret, f"wt1 inv {label}")
+        self.invite, self.seal_key = derive(16, "id"), derive(32, "enc")
+        self.signing = ed25519.Ed25519PrivateKey.from_private_bytes(derive(32, "sig"))
+        self.ephemeral, self.static, self.kem = bytes([1] * 32), bytes([2] * 32), bytes([3] * 64)
+        session = digest("wt1 session", it["session"])
+        self.noise = Noise("Noise_XXpsk0+psk3_25519_ChaChaPoly_BLAKE2b", b"wt1/noise\2\1" + session)
+        self.noise.mix_psk(derive(32, "psk"))
+
+    def entry(self, number, body):
+        head = self.it["session"] + struct.pack(">BHH", 0, number, len(body))
+        size = next(size for size in BUCKETS if size >= len(head) + len(body) + 32)
+        plain = (head + body).ljust(size - 32, b"\0")
+        salt = kdf(16, self.seal_key, "wt1 inv mail", bytes([number] * 32), plain)
+        return salt + encrypt(kdf(64, self.seal_key, "wt1 inv mail", salt), b"", plain)
+
+    def opened(self, entry, number):
+        plain = decrypt(kdf(64, self.seal_key, "wt1 inv mail", entry[:16]), b"", entry[16:])
+        session, (direction, seq, length) = plain[:16], struct.unpack(">BHH", plain[16:21])
+        check("host's entry", (session, direction, seq) == (self.it["session"], 1, number))
+        check("host's padding", not any(plain[21 + length:]))
+        return plain[21:21 + length]
+
+    def first(self):
+        public = x_public(self.ephemeral)
+        key = mlkem.MLKEM768PrivateKey.from_seed_bytes(self.kem).public_key().public_bytes_raw()
+        self.noise.ephemeral(public)
+        return b"\2\1" + public + self.noise.seal(key)
+
+    def finish(self, two):
+        noise, me = self.noise, self.me
+        noise.ephemeral(two[:32])
+        noise.mix_key(exchange(self.ephemeral, two[:32]))
+        static = noise.open(two[32:80])
+        noise.mix_key(exchange(self.ephemeral, static))
+        (card, until, certificate), extra, ciphertext = cbor(noise.open(two[80:]))
+        host = read_card(card)[1]
+        check("host's certificate", verifies(host, b"wt1/dkcert", static + struct.pack(">Q", until), certificate))
+        check("host's path", self.path(cbor(extra), host))
+        message = [self.it["group"], self.invite, me["identity"], digest("wt1 card id", me["card"]), noise.h[:32]]
+        proof = self.signing.sign(b"wt1/join\0" + b"".join(message))
+        own = noise.seal(x_public(self.static))
+        noise.mix_key(exchange(self.static, two[:32]))
+        noise.mix_psk(mlkem.MLKEM768PrivateKey.from_seed_bytes(self.kem).decapsulate(ciphertext))
+        until = self.it["now"] + 30 * 24 * 3_600_000
+        identity = ed25519.Ed25519PrivateKey.from_private_bytes(me["identity_seed"])
+        certificate = identity.sign(b"wt1/dkcert\0" + x_public(self.static) + struct.pack(">Q", until))
+        three = own + noise.seal(cbor2.dumps([[me["card"], until, certificate], proof]))
+        self.answers = noise.split()[1]
+        return three
+
+    def path(self, ops, host):
+        """Genesis, then Promotes, each by whom the one before granted."""
+        (grant, genesis), *rest = [read_op(op) for op in ops]
+        admin = genesis[2]
+        holds = genesis[7] == 0 and grant[:20] == self.prefix and grant == self.it["group"] and len(ops) <= 64
+        for name, said in rest:
+            holds = holds and (said[1], said[2], said[5], said[7]) == (self.it["group"], admin, grant, 6)
+            grant, admin = name, said[8][0]
+        return holds and admin == host == self.it["host"]
+
+    def answer(self, number, frame):
+        opened = ChaCha20Poly1305(self.answers).decrypt(bytes(4) + struct.pack("<Q", number), frame[1:], frame[:1])
+        check("answer's generation", frame[0] == 0)
+        return cbor(opened)
+
+
+def join(it):
+    """The joiner's entries, as far as the host has answered."""
+    joiner = Joiner(it)
+    said = [joiner.entry(0, joiner.first())]
+    if not it["from_host"]:
+        return said
+    said.append(joiner.entry(1, joiner.finish(joiner.opened(it["from_host"][0], 0))))
+    answers = [joiner.opened(entry, number) for number, entry in enumerate(it["from_host"]) if number]
+    answers = [joiner.answer(number, frame) for number, frame in enumerate(answers)]
+    if answers:
+        pages = [page for _, page in answers[1:]]
+        check("pending, then pages", answers[0] == [0, []] and [left for left, _ in pages] == [1, 0])
+        welcome = b"".join(page for _, page in pages)
+        check("pages", welcome == bytes(n % 251 for n in range(it["welcome_length"])))
+        refused = joiner.answer(0, joiner.opened(it["refused"][0], 1))
+        check("refusal", refused == [2, [4]])
+    return said
+
+
+def write(name, entries):
+    fields = {f"{name}_{at}": entry.hex() for at, entry in enumerate(entries)}
+    (VECTORS / f"{name}.json").write_text(json.dumps(fields, indent=2) + "\n")
+
+
 walk(vector(VECTORS, "walk.json"))
-spoken = speak(vector(VECTORS, "speak.json"))
+spoken, joined = speak(vector(VECTORS, "speak.json")), join(vector(VECTORS, "join.json"))
 if "--speak" in sys.argv:
-    fields = {f"spoken_{at}": envelope.hex() for at, envelope in enumerate(spoken)}
-    (VECTORS / "spoken.json").write_text(json.dumps(fields, indent=2) + "\n")
+    write("spoken", spoken)
+    write("joined", joined)
+check("joined as written", joined == list(vector(VECTORS, "joined.json").values()))
 print(f"walk: {sum(CHECKED.values())} checks")

@@ -10,6 +10,7 @@
 
 mod channels;
 mod derivations;
+mod joining;
 mod json;
 mod late;
 mod messages;
@@ -158,6 +159,7 @@ vectors! {
     envelopes_of_every_size_are_as_written: "envelopes.json" = messages::envelopes;
     bundles_and_their_chains_are_as_written: "rotations.json" = rotations::rotations;
     audit_logs_and_notices_are_as_written: "records.json" = messages::records;
+    a_join_goes_as_written: "join.json" = joining::join;
     letters_are_as_written: "letters.json" = channels::letters;
     handshakes_are_as_written: "handshakes.json" = channels::handshakes;
 }

@@ -160,12 +160,13 @@ class Walk:
     def read_all(self, kept):
         done, before = set(), None
         while before != (before := (len(done), len(self.topics), len(self.heard), len(self.chains))):
-            for name, header_key, control_key in list(self.logs()):
-                if name not in done:
-                    done.add(name)
-                    for entry in kept.get(name, []):
-                        if peek(entry, header_key):
-                            self.read(entry, header_key, control_key)
+            for name, _, _ in list(self.logs()):
+                for entry in (kept.get(name, []) if name not in done else []):
+                    # What was said under one topic may lie on the log of another.
+                    under = [(header, control) for _, header, control in self.logs() if peek(entry, header)]
+                    if under:
+                        self.read(entry, *under[0])
+                done.add(name)
             self.open_bundles()
             self.open_messages()
 

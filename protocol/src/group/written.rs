@@ -306,7 +306,8 @@ fn statement_is(control: &Control, statement: &Statement) -> bool {
 
 #[test]
 fn a_stored_group_that_is_written_down_is_taken_up_and_stored_the_same() {
-    if writes() {
+    // What was stored on a day of the past stays as it is, and readable.
+    if writes() && !file("group.json").exists() {
         write("group.json", &stored());
     }
     let fields: BTreeMap<String, Vec<u8>> = read("group.json").into_iter().collect();

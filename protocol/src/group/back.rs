@@ -247,12 +247,22 @@ fn returned_with_a_gap(meanwhile: impl FnOnce(&mut World)) -> (World, LogId, Vec
 
 /// The last reads all logs anew, and is given the word that it had missed.
 fn is_given_each_word_once((mut world, log, missed): (World, LogId, Vec<u8>)) {
+    world.people[0].events.clear();
     world.restart(3);
     world.settle();
     world.pass(TEN_MINUTES + 60_000);
     assert!(world.member(3).places.chains().next().is_none(), "the chain has opened anew");
     world.act(3, |group, cx| group.on_envelope(cx, Source::Log(log), &missed)).unwrap();
     assert_eq!(world.heard(3), ["one", "three", "two"]);
+    // Receipts that were under way when it was out are told now.
+    world.settle();
+    let last = world.id(3);
+    let told = world.people[0].events.iter().filter_map(|event| match event {
+        Event::Delivered { to, indexes, .. } if *to == last => Some(indexes.clone()),
+        _ => None,
+    });
+    let told: BTreeSet<u32> = told.flatten().collect();
+    assert_eq!(told, BTreeSet::from([0, 1, 2]));
     world.restart(3);
     world.settle();
     assert_eq!(world.heard(3), ["one", "three", "two"]);

@@ -27,8 +27,6 @@ use crate::{
     snapshot::SnapshotError,
 };
 
-/// Gaps remembered at once.
-const GAPS: usize = 4096;
 /// How long a message may be on its way before it is asked for, in milliseconds.
 const PATIENCE_MS: u64 = 1_500;
 /// What is lacking is asked for again this often: (up to this age, so often), in milliseconds.
@@ -57,14 +55,14 @@ const HEADS: usize = 64;
 pub(super) struct Lacking {
     pub since: Timestamp,
     asked: Option<Timestamp>,
-    told: bool,
+    pub told: bool,
 }
 
 /// A message that is lacking.
 pub(super) struct Missing {
     pub lacking: Lacking,
-    cause: GapCause,
-    given_up: bool,
+    pub cause: GapCause,
+    pub given_up: bool,
 }
 
 #[derive(Encode, Decode)]
@@ -130,9 +128,12 @@ impl Lacking {
         (age < GIVE_UP_MS).then(|| asked.plus_ms(again.map_or(LATER_MS, |(_, again)| *again)))
     }
 
-    /// It was not there for so long to be lacking.
+    /// It was not there for so long to be lacking. What was given up stays so.
     pub fn put_off(&mut self, ms: u64, now: Timestamp) {
-        self.since = self.since.plus_ms(ms).min(now).max(self.since);
+        if self.is_asked() {
+            let later = |at: Timestamp| at.plus_ms(ms).min(now).max(at);
+            (self.since, self.asked) = (later(self.since), self.asked.map(later));
+        }
     }
 
     /// Whether it is still asked for.
@@ -257,15 +258,18 @@ impl Group {
             return;
         };
         let within = indexes.into_iter().take_while(|index| *index < CHAIN_MESSAGES);
-        let lacking: Vec<u32> = within.filter(|index| !read.has(*index)).collect();
+        let known = |index: &u32| self.gaps.contains_key(&(chain, *index));
+        let lacking: Vec<u32> = within.filter(|index| !read.has(*index) && !known(index)).collect();
         if lacking.is_empty() {
             return;
         }
+        let mut room = self.room_for_gaps(&chain, cause, lacking.len());
         for index in lacking {
-            if self.gaps.len() < GAPS && !self.gaps.contains_key(&(chain, index)) {
+            if room > 0 {
                 let lacking = Lacking::since(now);
                 self.gaps.insert((chain, index), Missing { lacking, cause, given_up: false });
                 self.dirty.mark(Key::Gaps(chain));
+                room -= 1;
             }
         }
         self.set_timer(Timer::Want, now.plus_ms(PATIENCE_MS));
@@ -408,7 +412,7 @@ impl Group {
         self.set_timer(Timer::Want, now.plus_ms(ANEW_MS));
     }
 
-    fn drop_gap(&mut self, chain: ChainId, index: u32) {
+    pub(super) fn drop_gap(&mut self, chain: ChainId, index: u32) {
         self.gaps.remove(&(chain, index));
         self.dirty.mark(Key::Gaps(chain));
     }

@@ -44,6 +44,7 @@ mod resync;
 mod retiring;
 mod seal;
 mod sending;
+mod shares;
 #[cfg(any(test, feature = "sim"))]
 mod sight;
 mod slots;
@@ -419,6 +420,8 @@ mod away;
 mod back;
 #[cfg(test)]
 mod crowd;
+#[cfg(test)]
+mod floods;
 #[cfg(test)]
 mod forks;
 #[cfg(test)]

@@ -93,6 +93,10 @@ impl Group {
     pub(super) fn resume(&mut self, chain: &ChainId, opened: ReceiveChain) -> ReceiveChain {
         let Some(place) = self.places.0.remove(chain) else { return opened };
         self.dirty.mark(Key::Place(*chain));
+        // Of what was read then its sender was perhaps not told.
+        let read = (0..place.next).filter(|index| !place.missing.contains(index));
+        self.receipts.entry(*chain).or_default().extend(read);
+        self.dirty.mark(Key::Receipts);
         opened.resume(place.next, &place.missing)
     }
 }

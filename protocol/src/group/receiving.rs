@@ -34,6 +34,8 @@ use crate::{
 
 /// Bundles held while ops or pages are missing.
 const HELD: usize = 256;
+/// Of them, of signers who are no members as far as is known here.
+const HELD_OF_STRANGERS: usize = 32;
 /// A bundle that does not come by itself is asked for after this long, in milliseconds.
 const WANT_MS: u64 = 400;
 
@@ -368,8 +370,8 @@ impl Group {
             }
             return;
         }
-        if !self.receiving.held.contains_key(&chain) && self.receiving.held.len() >= HELD {
-            self.receiving.held.pop_first();
+        if !self.receiving.held.contains_key(&chain) {
+            self.room_to_hold(head.head().sender);
         }
         if let Some(held) = self.receiving.held.get(&chain)
             && held.head.pages_hash() != head.pages_hash()
@@ -410,6 +412,11 @@ impl Group {
             self.receiving.held.remove(&chain);
             return;
         }
+        // A page that the head names, and that has no slot for each, convicts the head.
+        let hidden = held.pages.iter().any(|page| {
+            let number = held.head.page_number(page);
+            number.is_some_and(|number| !held.head.has_page(number, page, recipients.len()))
+        });
         let Some(position) = position else {
             let is_own = said.sender == self.me;
             self.accept(cx, chain, ChainState::NotForMe);
@@ -418,6 +425,11 @@ impl Group {
             }
             return;
         };
+        let sender = said.sender;
+        if hidden {
+            self.fail(cx, sender, chain);
+            return;
+        }
         let number = position / SLOTS_PER_PAGE;
         let page =
             held.pages.iter().find(|page| held.head.has_page(number, page, recipients.len()));
@@ -425,7 +437,6 @@ impl Group {
             self.want_bundle(cx.now, chain);
             return;
         };
-        let sender = said.sender;
         match self.open_slot(cx.me, &held.head, page, position) {
             Ok(opened) => {
                 self.nacks.open(&sender);
@@ -451,12 +462,41 @@ impl Group {
                 self.wait_for_ciphertext(cx.now, chain);
             }
             Err(OpenError::Page | OpenError::Type(_) | OpenError::NoKey | OpenError::Forged) => {
-                self.accept(cx, chain, ChainState::Failed);
-                self.note_slot(cx, chain);
-                self.out.push_back(Output::Event(Event::Alarm(Alarm::SlotFailed(sender))));
-                self.nack(cx, sender, chain);
+                self.fail(cx, sender, chain);
             }
         }
+    }
+
+    /// This member's slot does not open: people are told, and its sender is asked for another.
+    fn fail<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>, sender: MemberId, chain: ChainId) {
+        self.accept(cx, chain, ChainState::Failed);
+        self.note_slot(cx, chain);
+        self.out.push_back(Output::Event(Event::Alarm(Alarm::SlotFailed(sender))));
+        self.nack(cx, sender, chain);
+    }
+
+    /// Makes room for one more bundle that waits, of the signer who has most of them: the oldest
+    /// goes. Those of strangers have a part of their own.
+    fn room_to_hold(&mut self, sender: MemberId) {
+        let members = &self.ops.resolve().members;
+        let held = &self.receiving.held;
+        let strange = |held: &Held| !members.contains_key(&held.head.head().sender);
+        let strangers = held.values().filter(|held| strange(held)).count();
+        let gone = if !members.contains_key(&sender) && strangers >= HELD_OF_STRANGERS {
+            let strange = held.iter().filter(|(_, held)| strange(held));
+            strange.min_by_key(|(_, held)| held.place).map(|(chain, _)| *chain)
+        } else if held.len() >= HELD {
+            let mut of: BTreeMap<MemberId, (usize, u64, ChainId)> = BTreeMap::new();
+            for (chain, held) in held {
+                let most = of.entry(held.head.head().sender).or_insert((0, held.place, *chain));
+                let oldest = (most.1, most.2).min((held.place, *chain));
+                *most = (most.0 + 1, oldest.0, oldest.1);
+            }
+            of.into_values().max_by_key(|(count, _, _)| *count).map(|(_, _, chain)| chain)
+        } else {
+            None
+        };
+        gone.and_then(|chain| self.receiving.held.remove(&chain));
     }
 
     pub(super) fn accept<R: CryptoRng>(

@@ -34,8 +34,6 @@ use crate::{
 
 /// Messages in one stored record of evidence.
 const BLOCK: u32 = 16;
-/// Messages named by others that have not come.
-const NAMED: usize = 4096;
 /// Different ids that are remembered of one that has not come.
 const IDS: usize = 2;
 /// Contradictions that are looked into at once.
@@ -232,12 +230,10 @@ impl Group {
             None | Some(ChainState::Open(_)) => {}
             Some(_) => return,
         }
-        let full = self.witness.named.len() >= NAMED;
-        let names = match self.witness.named.get_mut(&(chain, index)) {
-            Some(names) => names,
-            None if full => return,
-            None => self.witness.named.entry((chain, index)).or_default(),
-        };
+        if !self.witness.named.contains_key(&(chain, index)) {
+            self.room_for_named(by);
+        }
+        let names = self.witness.named.entry((chain, index)).or_default();
         if names.len() < IDS && names.iter().all(|named| named.id != id) {
             names.push(Named { id, by });
             self.dirty.mark(Key::Gaps(chain));

@@ -7,6 +7,7 @@
 //! A new prekey is made at most daily, a new ML-KEM key every 30 days; each comes with a new card,
 //! and the prekey's id is that card's `seq`. docs/spec/identity.md.
 
+mod backup;
 mod keys;
 mod stored;
 #[cfg(test)]

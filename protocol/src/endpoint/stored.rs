@@ -228,7 +228,10 @@ fn load_2(bytes: &[u8], rng: &mut impl CryptoRng) -> Result<Endpoint, LoadError>
     })
 }
 
-fn identity(seed: &[u8; 32], card: &[u8]) -> Result<(SigningSecret, SignedCard), LoadError> {
+pub(super) fn identity(
+    seed: &[u8; 32],
+    card: &[u8],
+) -> Result<(SigningSecret, SignedCard), LoadError> {
     let identity = SigningSecret::from_seed(seed);
     let card = SignedCard::from_bytes(card).map_err(|_| LoadError::Damaged)?;
     if card.card().member == identity.id() { Ok((identity, card)) } else { Err(LoadError::Damaged) }

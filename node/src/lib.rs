@@ -1,9 +1,10 @@
 //! Wattle's node: one process on one machine, in any number of groups.
 //!
 //! `core` decides, `driver` moves bytes, `store` keeps, `net` is libp2p, `api` is how people and
-//! programs reach all of it.
+//! programs reach all of it; `backup` is what is kept apart from the machine.
 
 pub mod api;
+pub mod backup;
 pub mod client;
 pub mod config;
 pub mod core;

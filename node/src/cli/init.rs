@@ -94,7 +94,7 @@ pub fn locked_out(error: &StoreError, dir: &Path) -> anyhow::Error {
 }
 
 /// Randomness, seeded from the system.
-fn seeded() -> anyhow::Result<ChaCha20Rng> {
+pub fn seeded() -> anyhow::Result<ChaCha20Rng> {
     let mut seed = Zeroizing::new([0; 32]);
     getrandom::fill(seed.as_mut())?;
     Ok(ChaCha20Rng::from_seed(*seed))

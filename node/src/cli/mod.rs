@@ -5,6 +5,7 @@
 
 mod args;
 mod audit;
+mod backup;
 mod bench;
 mod demo;
 mod down;
@@ -70,6 +71,7 @@ enum Command {
     History(history::History),
     Recovery(recovery::Recovery),
     Audit(audit::Audit),
+    Backup(backup::Backup),
     Demo(demo::Demo),
     Machine(machine::Arguments),
     Bench(bench::Bench),
@@ -125,6 +127,7 @@ impl Command {
             Self::Invite(invite) => or_interrupted(invite.run(place)).await,
             Self::Send(send) => or_interrupted(send.run(place)).await,
             Self::Tail(tail) => or_interrupted(tail.run(place)).await,
+            Self::Backup(backup) => backup.run(place).await,
             Self::Audit(audit) => or_interrupted(audit.run(place)).await,
             Self::Machine(machine) => or_interrupted(machine.run(place)).await,
             Self::History(history) => or_interrupted(history.run(place)).await,

@@ -24,7 +24,7 @@ use crate::{
 /// How old a node key becomes, in milliseconds: 30 days. It changes at a start only.
 const NODE_KEY_MS: u64 = 30 * 24 * HOUR_MS;
 /// When the node key was made.
-const NODE_KEY_MADE: &str = "node key made";
+pub(super) const NODE_KEY_MADE: &str = "node key made";
 
 /// The node key of this run: that of the last one, or where that is too old another. The card names
 /// the one before it too, so that both are known to be this member's.

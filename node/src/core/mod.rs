@@ -112,8 +112,11 @@ pub struct Core {
 }
 
 /// The store's names for the node's own values.
-const ENDPOINT: &str = "endpoint";
+pub(crate) const ENDPOINT: &str = "endpoint";
 const NODE_KEY: &str = "node key";
+
+/// The node's own values that a backup holds as they are.
+pub(crate) const META_KEPT: [&str; 2] = [NODE_KEY, keys::NODE_KEY_MADE];
 
 const HOUR_MS: u64 = 60 * 60 * 1000;
 const JOINS_KEPT_MS: u64 = 30 * 24 * HOUR_MS;

@@ -21,14 +21,14 @@ pub enum Unlock {
     Passphrase(Zeroizing<String>),
 }
 
-/// A raw SQLCipher key. Wiped on drop.
-pub(super) type DatabaseKey = Zeroizing<[u8; 32]>;
+/// A raw key. Wiped on drop.
+pub(crate) type DatabaseKey = Zeroizing<[u8; 32]>;
 
 const KEY: &str = "key";
 const HEADER: &str = "key.argon2";
 
 /// Of a header: version u8 = 1 ‖ m_cost u32 ‖ t_cost u32 ‖ p_cost u32 ‖ salt\[16\], big-endian.
-const HEADER_LEN: usize = 29;
+pub(crate) const HEADER_LEN: usize = 29;
 
 const MEMORY_KIB: u32 = 64 * 1024;
 const PASSES: u32 = 3;
@@ -59,7 +59,7 @@ pub(super) fn obtain(dir: &Path, unlock: &Unlock, exists: bool) -> Result<Databa
             (None, Some(header)) => derive(passphrase, &header),
             (None, None) if exists => Err(StoreError::KeyMissing),
             (None, None) => {
-                let header = header_of(&*random::<16>()?);
+                let header = new_header()?;
                 write(dir, HEADER, &header)?;
                 derive(passphrase, &header)
             }
@@ -67,12 +67,14 @@ pub(super) fn obtain(dir: &Path, unlock: &Unlock, exists: bool) -> Result<Databa
     }
 }
 
-fn header_of(salt: &[u8; 16]) -> Vec<u8> {
-    let costs = [MEMORY_KIB, PASSES, LANES].map(u32::to_be_bytes);
-    [&[1], costs.as_flattened(), salt.as_slice()].concat()
+/// A header with a new salt.
+pub(crate) fn new_header() -> Result<Vec<u8>, StoreError> {
+    let (costs, salt) = ([MEMORY_KIB, PASSES, LANES].map(u32::to_be_bytes), random::<16>()?);
+    Ok([&[1], costs.as_flattened(), salt.as_slice()].concat())
 }
 
-fn derive(passphrase: &str, header: &[u8]) -> Result<DatabaseKey, StoreError> {
+/// The key that a passphrase gives with this header.
+pub(crate) fn derive(passphrase: &str, header: &[u8]) -> Result<DatabaseKey, StoreError> {
     let damaged = || StoreError::Damaged;
     if header.len() != HEADER_LEN || header[0] != 1 {
         return Err(damaged());

@@ -9,11 +9,12 @@
 //! them go at the checkpoint of each start and end. Everything on disk is encrypted either way.
 
 mod audit;
+mod backup;
 mod events;
 mod groups;
 mod history;
 mod invites;
-mod key;
+pub(crate) mod key;
 mod messages;
 mod outbox;
 mod reader;
@@ -35,6 +36,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use zeroize::Zeroizing;
 
 pub use self::{
+    backup::{Backed, Snapshot, TABLES, Value},
     invites::{InviteRow, JoinRow},
     key::Unlock,
     messages::{NewMessage, Queued, Sealing},
@@ -91,6 +93,18 @@ pub enum StoreError {
          another directory with --data-dir"
     )]
     Locked,
+    /// An older program wrote it, and it is only to be read.
+    #[error(
+        "the data directory is of an older version of Wattle (format {found}): start it once with \
+         this program"
+    )]
+    OlderVersion {
+        /// The database's format.
+        found: i64,
+    },
+    /// There is no database.
+    #[error("there is no node in this data directory")]
+    NoDatabase,
     /// What is on the disk can't be what was written.
     #[error("the database is damaged")]
     Damaged,
@@ -127,8 +141,7 @@ impl Store {
             let looking = connect(&path, &key, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
             schema::check_version(&looking, schema::MIGRATIONS)?;
         }
-        // SQLite gives its other files the rights that this one has.
-        OpenOptions::new().create(true).append(true).mode(0o600).open(&path)?;
+        private_file(&path)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
         let mut sql = connect(&path, &key, flags)?;
         sql.execute_batch(
@@ -220,6 +233,13 @@ fn make_private(dir: &Path) -> io::Result<()> {
         return Ok(());
     }
     fs::set_permissions(dir, Permissions::from_mode(0o700))
+}
+
+/// Makes the database's file where it is not there. SQLite gives its other files the rights that
+/// this one has.
+fn private_file(path: &Path) -> io::Result<()> {
+    OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+    Ok(())
 }
 
 /// Takes the directory for this process, until the file is dropped.

@@ -6,6 +6,7 @@
     reason = "a story fails by panicking"
 )]
 
+mod backup;
 mod bad_codes;
 mod bad_input;
 mod blindness;

@@ -784,6 +784,7 @@ def records(it):
     check("notice", (kind, form, it["verdict"]) == (0, 0, "Equivocation"))
     same = [(said[1], said[2], said[3], said[9]) for _, said in (one, other)]
     check("notice's ops", one[0] != other[0] and same[0] == same[1] and same[0][1] == it["accused"])
+    check("notice's ops are of their author's machine", Dag.RETIRE not in (one[1][7], other[1][7]))
 
 
 def classes_of(dag, valid, standing, head, chain):
@@ -1034,6 +1035,7 @@ def stored(it):
         check("stored notice's form", (sort, form) == (0, 0))
         (one, a), (other, b) = (read_op(op) for op in two)
         check("stored notice", one < other and (a[2], a[3], a[9]) == (b[2], b[3], b[9]))
+        check("stored notice's kinds", Dag.RETIRE not in (a[7], b[7]))
         about = bytes([sort, form]) + a[9] + struct.pack(">I", a[3])
         check("stored notice's subject", subject == kdf(16, b"", "wt1 evidence", it["group"], a[2], about))
     for chain, (gaps, named) in of(17).items():

@@ -30,7 +30,7 @@ use crate::{
     hash::{Label, kdf16},
     ids::{ChainId, GroupId, MemberId},
     limits::{CHAIN_MESSAGES, NOTICE_BYTES},
-    membership::Op,
+    membership::{Kind, Op},
     sign::{Context, Signature, verify},
 };
 
@@ -311,8 +311,11 @@ fn read(group: &GroupId, head: &ByteVec) -> Result<SignedHead, ShowsNothing> {
     SignedHead::from_bytes(head).ok().filter(|head| head.head().group == *group).ok_or(ShowsNothing)
 }
 
+/// An op by its author's own machine. A Retire is none: whoever makes one up signs it by a key that it
+/// names itself, in anybody's name.
 fn op(group: &GroupId, op: &ByteVec) -> Result<Op, ShowsNothing> {
-    Op::from_bytes(op).ok().filter(|op| op.group() == *group).ok_or(ShowsNothing)
+    let own = |op: &Op| op.group() == *group && !matches!(op.body().kind, Kind::Retire { .. });
+    Op::from_bytes(op).ok().filter(own).ok_or(ShowsNothing)
 }
 
 fn check(holds: bool) -> Result<(), ShowsNothing> {

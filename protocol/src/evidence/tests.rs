@@ -8,8 +8,9 @@ use crate::{
     chain::{Draft, SendChain},
     endpoint::Endpoint,
     envelope::HeaderKey,
-    ids::{OpId, RosterHash, Timestamp},
-    membership::{Body, Kind},
+    ids::{Incarnation, OpId, RosterHash, Timestamp},
+    membership::Body,
+    sign::SigningSecret,
 };
 
 const GROUP: GroupId = GroupId([1; 32]);
@@ -159,4 +160,26 @@ fn a_notice_with_any_bit_flipped_shows_nothing() {
         assert!(shown.is_err(), "bit {bit}");
     }
     assert!(Notice::from_bytes(&vec![0; NOTICE_BYTES + 1]).is_err());
+}
+
+#[test]
+fn nobody_makes_up_a_proof_by_retiring_somebody_else() {
+    let (victim, thief) = (person().member(), SigningSecret::from_seed(&[66; 32]));
+    for runs in [[Some(9), Some(9)], [Some(9), Some(8)], [None, None]] {
+        let [a, b] = [0, 1].map(|n: usize| {
+            let body = Body {
+                group: Some(GROUP),
+                author: victim,
+                seq: 5,
+                deps: vec![OpId(GROUP.0)],
+                cap: Some(OpId(GROUP.0)),
+                at: Timestamp(n as u64),
+                kind: Kind::Retire { recovery: thief.public(), cut: vec![] },
+                incarnation: runs[n].map(|run| Incarnation([run; 8])),
+            };
+            Op::sign(body, &thief)
+        });
+        assert!(Op::from_bytes(a.as_bytes()).is_ok(), "a Retire as such");
+        assert_eq!(verdict(&Notice::ops(&a, &b)), None);
+    }
 }

@@ -347,3 +347,22 @@ fn what_one_member_can_make_others_keep_is_bounded() {
     });
     assert!(world.member(0).witness.named.len() <= 4096);
 }
+
+#[test]
+fn who_is_retired_beside_an_op_of_its_own_is_taken_for_no_clone() {
+    let mut world = World::with(3, true);
+    let lost = world.id(1);
+    let key = world.people[1].me.recovery().unwrap().clone();
+    world.people[1].online = false;
+    world.act(1, |group, cx| group.rotate(cx)).unwrap();
+    assert_eq!(world.act(0, |group, cx| group.retire(cx, &key)), Ok(lost));
+    world.settle();
+    world.people[1].online = true;
+    world.settle();
+    for at in [0, 2] {
+        let numbers = world.member(at).ops.iter().filter(|op| op.author() == lost);
+        let numbers: Vec<u32> = numbers.map(|op| op.body().seq).collect();
+        assert!(numbers.len() == 2 && numbers[0] == numbers[1], "{numbers:?}");
+        assert_eq!(alarms(&world, at), []);
+    }
+}

@@ -22,7 +22,7 @@ use crate::{
     evidence::{EquivocationProof, Finding, Notice, PATH, Subject, Verdict, follows, is_return},
     ids::{ChainId, MemberId, Timestamp},
     limits::{NOTICE_BYTES, NOTICES, NOTICES_OF_ONE},
-    membership::Op,
+    membership::{Kind, Op},
     snapshot::SnapshotError,
 };
 
@@ -241,9 +241,11 @@ impl Group {
     /// Tells of ops with one number.
     pub(super) fn compare_ops<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>, new: &[Op]) {
         let mut found = Vec::new();
-        for op in new {
+        // A Retire is not made by its author's machine.
+        let own = |op: &Op| !matches!(op.body().kind, Kind::Retire { .. });
+        for op in new.iter().filter(|op| own(op)) {
             let mut numbered = self.ops.numbered(op.author(), op.body().seq);
-            let twin = numbered.find(|other| other.id() != op.id());
+            let twin = numbered.find(|other| other.id() != op.id() && own(other));
             found.extend(twin.map(|twin| Notice::ops(op, twin)));
         }
         for notice in found {

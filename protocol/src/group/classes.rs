@@ -101,10 +101,16 @@ impl Group {
 
     /// Has chains classed anew where these ops may have changed their classes.
     pub(super) fn watch_classes<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>, new: &[Op]) {
+        // An invite that is taken back, or used by somebody more senior, ends an admission.
         let ends = |op: &Op| {
             matches!(
                 op.body().kind,
-                Kind::Remove { .. } | Kind::Demote { .. } | Kind::Leave | Kind::Retire { .. }
+                Kind::Remove { .. }
+                    | Kind::Demote { .. }
+                    | Kind::Leave
+                    | Kind::Retire { .. }
+                    | Kind::InviteRevoke { .. }
+                    | Kind::Admit { invite: Some(_), .. }
             )
         };
         let grants = |op: &Op| matches!(op.body().kind, Kind::Admit { .. } | Kind::Promote { .. });

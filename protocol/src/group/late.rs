@@ -3,7 +3,7 @@
 use alloc::{collections::BTreeMap, vec, vec::Vec};
 
 use super::*;
-use crate::sim::world::World;
+use crate::{invite::InviteSecret, membership::AdmitMode, sim::world::World};
 
 /// What somebody's events say of each message in the end.
 fn told(world: &World, at: usize) -> BTreeMap<(ChainId, u32), Class> {
@@ -124,4 +124,65 @@ fn what_stays_valid_of_a_member_keeps_its_messages_good() {
     for at in [0, 1] {
         assert_eq!(told(&world, at)[&(said.chain, said.index)], Class::Ok);
     }
+}
+
+/// A founder and an admin, and an invite with one use that both know.
+fn with_an_invite(people: usize) -> (World, InviteSecret) {
+    let mut world = World::founded(people, true, 7);
+    world.join(0, 1);
+    world.settle();
+    let admin = world.id(1);
+    world.act(0, |group, cx| group.promote(cx, admin)).unwrap();
+    world.settle();
+    let terms = InviteTerms {
+        max_uses: 1,
+        expires: world.now.plus_ms(1_000_000),
+        mode: AdmitMode::Auto,
+        strict: false,
+    };
+    let secret = InviteSecret::generate(&mut world.rng);
+    world.act(0, |group, cx| group.invite(cx, &secret.record(), terms)).unwrap();
+    world.settle();
+    (world, secret)
+}
+
+/// The admin lets somebody in, of whom the founder does not hear yet, and reads it.
+fn admitted_for_nothing(world: &mut World, secret: &InviteSecret, who: usize) -> Sent {
+    let welcome = world.admit(1, who, secret).unwrap();
+    world.welcome(1, who, &welcome);
+    world.link(1, who);
+    world.settle();
+    let said = world.say(who, "in vain");
+    world.settle();
+    assert_eq!(told(world, 1)[&(said.chain, said.index)], Class::Ok);
+    said
+}
+
+#[test]
+fn what_was_said_by_who_came_by_a_used_invite_is_classed_anew() {
+    let (mut world, secret) = with_an_invite(4);
+    world.reachable = false;
+    let welcome = world.admit(0, 2, &secret).unwrap();
+    world.welcome(0, 2, &welcome);
+    let said = admitted_for_nothing(&mut world, &secret, 3);
+    world.reachable = true;
+    (0..20).for_each(|_| world.pass(1_000));
+    world.settle();
+    assert!(!world.member(1).is_member(&world.id(3)));
+    assert_eq!(told(&world, 1)[&(said.chain, said.index)], Class::PostCut);
+    assert_eq!(told(&world, 1), judged(&world, 1));
+}
+
+#[test]
+fn what_was_said_by_who_came_by_a_revoked_invite_is_classed_anew() {
+    let (mut world, secret) = with_an_invite(3);
+    world.reachable = false;
+    let said = admitted_for_nothing(&mut world, &secret, 2);
+    world.act(0, |group, cx| group.revoke(cx, secret.id())).unwrap();
+    world.reachable = true;
+    (0..20).for_each(|_| world.pass(1_000));
+    world.settle();
+    assert!(!world.member(1).is_member(&world.id(2)));
+    assert_eq!(told(&world, 1)[&(said.chain, said.index)], Class::PostCut);
+    assert_eq!(told(&world, 1), judged(&world, 1));
 }

@@ -463,25 +463,35 @@ fn load_ops(
             others.push(Op::from_bytes(value).map_err(|_| SnapshotError::Damaged)?);
         }
     }
-    ordered(genesis, others).ok_or(SnapshotError::Damaged)
+    // What was taken in once by another rule goes, with what follows from it: others refuse it too.
+    placed(genesis, others).map(|(set, _)| set).ok_or(SnapshotError::Damaged)
 }
 
 /// The set of these ops, whatever their order; `None` where one has no place in it.
 pub(super) fn ordered(genesis: Op, others: Vec<Op>) -> Option<OpSet> {
+    placed(genesis, others).filter(|(_, refused)| refused.is_empty()).map(|(set, _)| set)
+}
+
+/// The set of these ops, whatever their order, and those that are refused or follow from one that is;
+/// `None` where one is missing.
+fn placed(genesis: Op, others: Vec<Op>) -> Option<(OpSet, BTreeSet<OpId>)> {
     let mut set = OpSet::new(genesis).ok()?;
+    let mut refused = BTreeSet::new();
     let mut waiting: BTreeMap<OpId, Vec<Op>> = BTreeMap::new();
     let mut next = others;
     while let Some(op) = next.pop() {
-        match op.body().deps.iter().find(|dep| !set.contains(dep)) {
-            Some(missing) => waiting.entry(*missing).or_default().push(op),
-            None => {
-                let id = op.id();
-                set.insert(op).ok()?;
-                next.extend(waiting.remove(&id).unwrap_or_default());
-            }
+        let (id, deps) = (op.id(), &op.body().deps);
+        if deps.iter().any(|dep| refused.contains(dep)) {
+            refused.insert(id);
+        } else if let Some(missing) = deps.iter().find(|dep| !set.contains(dep)) {
+            waiting.entry(*missing).or_default().push(op);
+            continue;
+        } else if set.insert(op).is_err() {
+            refused.insert(id);
         }
+        next.extend(waiting.remove(&id).unwrap_or_default());
     }
-    waiting.is_empty().then_some(set)
+    waiting.is_empty().then_some((set, refused))
 }
 
 fn read<'b, T: Decode<'b, ()> + Encode<()>>(bytes: &'b [u8]) -> Result<T, SnapshotError> {

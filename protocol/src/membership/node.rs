@@ -66,7 +66,7 @@ pub(super) enum Needs {
     Member,
     /// A Genesis or a Promote.
     Admin,
-    /// Not known here: whatever is named is let pass.
+    /// Not known here: none, or any grant of the author.
     Unknown,
 }
 
@@ -106,7 +106,7 @@ impl Node {
             Needs::Nothing => self.cap.is_none(),
             Needs::Member => grant.is_some(),
             Needs::Admin => grant.is_some_and(|grant| grant.act.is_admin_grant()),
-            Needs::Unknown => true,
+            Needs::Unknown => self.cap.is_none() || grant.is_some(),
         }
     }
 }

@@ -1,7 +1,10 @@
 //! What a node makes of its ops, and what it refuses to sign.
 
 use super::{fixture::*, *};
-use crate::{ids::Incarnation, sign::SigningSecret};
+use crate::{
+    ids::{Incarnation, OpId},
+    sign::SigningSecret,
+};
 
 #[test]
 fn as_many_heads_as_an_op_can_hold_need_no_refresh() {
@@ -54,4 +57,26 @@ fn who_joins_anew_gives_no_op_the_number_of_one_that_nobody_heard() {
     }
     set.insert(Op::sign(unheard, &b)).unwrap();
     assert_eq!(set.equivocations(), []);
+}
+
+#[test]
+fn an_unknown_kind_names_a_grant_of_its_author_that_it_follows_or_none() {
+    let (a, b) = (person(1), person(2));
+    let mut set = group(&a);
+    let root = set.iter().next().unwrap().id();
+    let grant = act(&mut set, &a, admit(&b));
+    let body = set.next(b.id(), refresh(None), NOW).unwrap();
+    let with = |cap| {
+        let kind = Kind::Other { kind: 77, args: alloc::vec![1] };
+        Op::sign(Body { cap, kind, ..body.clone() }, &b)
+    };
+    let beside = act(&mut set, &b, refresh(None));
+    // Whether what it names is here already makes no difference.
+    for cap in [root, beside, OpId([9; 32])] {
+        assert_eq!(set.insert(with(Some(cap))), Err(InsertError::NotFormed));
+    }
+    for cap in [None, Some(grant)] {
+        let op = with(cap);
+        assert_eq!(set.insert(op.clone()), Ok(Inserted::New([op.id()].into())));
+    }
 }

@@ -220,7 +220,7 @@ impl Group {
         self.watch_classes(cx, &ops);
         self.watch_unadmitted(cx, before, &ops);
         self.watch_absence(cx.now);
-        self.watch_returns(&ops);
+        self.watch_returns(before, &ops);
         self.watch_own_ops(cx, &ops);
         self.tend_holds(cx);
         self.watch_moves(cx);
@@ -230,12 +230,17 @@ impl Group {
 
     /// Who comes back has none of its keys from before: it is sealed to anew, also where the roster
     /// is the same again.
-    fn watch_returns(&mut self, new: &[Op]) {
-        for op in new.iter().filter(|op| matches!(op.body().kind, Kind::Admit { .. })) {
-            if let Some(member) = op.subject() {
-                self.sending.pairs.remove(&member);
-                self.dirty.mark(Key::PairSend(member));
-            }
+    fn watch_returns(&mut self, before: &BTreeSet<MemberId>, new: &[Op]) {
+        let resolution = self.ops.resolve();
+        // An op that counts for nothing takes nobody's ratchet away.
+        let counts = |op: &&Op| {
+            matches!(op.body().kind, Kind::Admit { .. }) && resolution.ended(&op.id()).is_none()
+        };
+        let admitted = new.iter().filter(counts).filter_map(Op::subject);
+        let appeared = resolution.members.keys().filter(|who| !before.contains(who)).copied();
+        for member in admitted.chain(appeared).collect::<BTreeSet<_>>() {
+            self.sending.pairs.remove(&member);
+            self.dirty.mark(Key::PairSend(member));
         }
         let chain = self.sending.chain.as_ref().map(crate::chain::SendChain::id);
         let entry = chain.and_then(|chain| self.receiving.chains.get(&chain));

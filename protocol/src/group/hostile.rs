@@ -1,13 +1,18 @@
 //! What chance, a relay or a hostile member can do to a group, and how far it gets.
 
-use alloc::{format, vec};
+use alloc::{format, vec, vec::Vec};
 
 use super::{
     wire::{Frame, Statement, Summary},
     world::World,
     *,
 };
-use crate::{codec, ids::LogId, limits::OP_DEPS, membership::Kind, membership::Op};
+use crate::{
+    codec,
+    ids::{LogId, OpId},
+    limits::OP_DEPS,
+    membership::{Body, Kind, Op},
+};
 
 /// Time enough for what is asked for again and again.
 fn settle_long(world: &mut World) {
@@ -245,4 +250,87 @@ fn questions_on_a_channel_cost_a_bounded_answer() {
         world.act(0, |group, cx| group.on_frame(cx, from, &summary)).unwrap();
     }
     assert!(world.framed - before <= 2, "{} frames", world.framed - before);
+}
+
+/// An op that only a changed program signs.
+fn signed(world: &World, by: usize, kind: Kind, deps: Vec<OpId>, cap: Option<OpId>) -> Op {
+    let body = Body {
+        group: Some(world.member(0).id()),
+        author: world.id(by),
+        seq: 800,
+        deps,
+        cap,
+        at: world.now,
+        kind,
+        incarnation: None,
+    };
+    Op::sign(body, world.people[by].me.identity())
+}
+
+/// The last grant of somebody.
+fn grant_of(world: &World, who: usize) -> OpId {
+    let ops = world.member(0).ops.iter().filter(|op| op.subject() == Some(world.id(who)));
+    ops.last().unwrap().id()
+}
+
+#[test]
+fn a_group_with_a_stored_op_that_is_refused_now_is_taken_up_without_it() {
+    let mut world = World::with(3, true);
+    let grant = grant_of(&world, 2);
+    let other = |deps, cap| signed(&world, 2, Kind::Other { kind: 77, args: vec![1] }, deps, cap);
+    let refused = other(vec![grant], Some(OpId(world.member(0).id().0)));
+    let follows = other(vec![refused.id()], None);
+    let fine = other(vec![grant], None);
+    let mut records = world.people[0].records.clone();
+    for op in [&refused, &follows, &fine] {
+        let key = super::records::Key::Op(op.id()).to_bytes();
+        records.insert(key.to_vec(), op.as_bytes().into());
+    }
+    let loaded = Group::load(&world.people[0].me, records.clone(), world.now).unwrap();
+    assert!(loaded.ops.contains(&fine.id()));
+    assert!(!loaded.ops.contains(&refused.id()) && !loaded.ops.contains(&follows.id()));
+    assert_eq!(loaded.ops.iter().count(), world.member(0).ops.iter().count() + 1);
+    // One that is missing is damage all the same.
+    let hanging = other(vec![OpId([7; 32])], None);
+    let key = super::records::Key::Op(hanging.id()).to_bytes();
+    records.insert(key.to_vec(), hanging.as_bytes().into());
+    assert!(Group::load(&world.people[0].me, records, world.now).is_err());
+    // And whatever order both came in, all have the same.
+    let [x, o] = [
+        signed(&world, 2, Kind::Refresh { topic_commit: None }, vec![grant], Some(grant)),
+        refused,
+    ];
+    for (at, order) in [(0, [&x, &o]), (1, [&o, &x])] {
+        let ops = order.map(Op::as_bytes);
+        world.act(at, |group, mut cx| drop(group.take_ops(&mut cx, ops)));
+    }
+    assert_eq!(world.member(0).ops.heads(), world.member(1).ops.heads());
+}
+
+#[test]
+fn an_admission_that_counts_for_nothing_takes_nobodys_ratchet_away() {
+    let mut world = World::with(4, true);
+    let (second, third) = (world.id(1), world.id(2));
+    world.act(0, |group, cx| group.promote(cx, second)).unwrap();
+    for text in ["one", "two"] {
+        (0..4).for_each(|at| drop(world.say(at, text)));
+        world.settle();
+    }
+    let promotion = grant_of(&world, 1);
+    world.act(0, |group, cx| group.remove(cx, second)).unwrap();
+    world.settle();
+    world.say(0, "sealed anew");
+    world.settle();
+    assert!(world.member(0).sending.pairs.contains_key(&third));
+    let admit = Kind::Admit {
+        card: world.member(0).people.cards[&third].as_bytes().into(),
+        invite: None,
+        proof: crate::sign::Signature([0; 64]),
+        handshake: [0; 32],
+        use_no: 0,
+    };
+    let op = signed(&world, 1, admit, vec![promotion], Some(promotion));
+    world.act(0, |group, mut cx| drop(group.take_ops(&mut cx, [op.as_bytes()])));
+    assert!(world.member(0).ops.resolve().void.contains(&op.id()));
+    assert!(world.member(0).sending.pairs.contains_key(&third));
 }

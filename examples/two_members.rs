@@ -123,7 +123,7 @@ fn join(ana: &mut Person, anas: &mut Group, ben: &mut Person, code: &InviteCode)
         match joiner.on_frame(&page, now())? {
             JoinStep::Waiting { joiner: next, .. } => joiner = next,
             JoinStep::Welcomed { welcome, host, .. } => {
-                return Ok(Group::join(ben.cx(), &welcome, host.member)?);
+                return Ok(Group::join(ben.cx(), &welcome, host.member, |_| None)?);
             }
             _ => bail!("expected the welcome"),
         }

@@ -123,7 +123,9 @@ impl Core {
             .collect();
         for (id, to, (welcome, by)) in moved {
             let cx = protocol::group::Cx { me: &self.me, now, rng: &mut self.rng };
-            let joined = Group::join(cx, &welcome, by).ok().filter(|group| group.id() == to);
+            let joined = Group::join(cx, &welcome, by, |id| self.groups.get(id))
+                .ok()
+                .filter(|group| group.id() == to);
             match joined {
                 Some(group) if !self.groups.contains_key(&to) => {
                     self.add_group(group, now, |_| Ok(()))?;

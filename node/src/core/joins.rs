@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use protocol::{
-    group::{Cx, Group},
+    group::{Cx, Group, WelcomeError},
     ids::{InviteId, Timestamp},
     invite::{InviteCode, group_prefix},
     join::{
@@ -364,8 +364,13 @@ impl Core {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let cx = Cx { me: &self.me, now, rng: &mut self.rng };
-        let group = match Group::join(cx, welcome, host.member) {
+        let group = match Group::join(cx, welcome, host.member, |id| self.groups.get(id)) {
             Ok(group) => group,
+            Err(WelcomeError::NotAMember) => {
+                let why = "The admin who let you in does not know yet that you were removed. Ask for \
+                           an invite of an admin who does.";
+                return self.fail_join(id, why, now);
+            }
             Err(error) => {
                 tracing::warn!(%error, "a welcome was not taken");
                 return Ok(());

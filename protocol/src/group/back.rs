@@ -214,6 +214,34 @@ fn whoever_left_comes_back_by_an_admins_new_grant() {
     assert!(world.heard(2).iter().any(|text| text == "back"));
 }
 
+#[test]
+fn a_welcome_from_before_a_removal_makes_nobody_a_member() {
+    let mut world = World::with(3, true);
+    let victim = world.id(2);
+    let (old, host) = (world.member(0).welcome().unwrap(), world.id(0));
+    world.act(0, |group, cx| group.remove(cx, victim)).unwrap();
+    world.settle();
+    assert_eq!(world.member(2).state(), GroupState::Removed);
+    let now = world.now;
+    let person = &world.people[2];
+    let cx = Cx { me: &person.me, now, rng: &mut world.rng };
+    let joined = Group::join(cx, &old, host, |_| person.group.as_ref());
+    assert_eq!(joined.err(), Some(WelcomeError::NotAMember));
+}
+
+#[test]
+fn whoever_joins_by_an_old_welcome_uses_no_number_twice() {
+    let mut world = World::with(3, true);
+    let old = world.member(0).welcome().unwrap();
+    let own = world.id(2);
+    world.act(2, |group, cx| group.rotate(cx)).unwrap();
+    let last = world.member(2).ops.iter().filter(|op| op.author() == own).last().unwrap().clone();
+    world.reachable = false;
+    world.welcome(0, 2, &old);
+    let next = world.member(2).ops.next(own, membership::Kind::Leave, world.now).unwrap();
+    assert_eq!(next.seq, last.body().seq + 1);
+}
+
 /// As [`returned`]; before, the founder said three words, the second of which has not reached the
 /// last: its log and its envelope. While the last is out, `meanwhile` happens.
 fn returned_with_a_gap(meanwhile: impl FnOnce(&mut World)) -> (World, LogId, Vec<u8>) {

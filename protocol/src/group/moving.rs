@@ -287,7 +287,7 @@ impl Group {
             }
             let here = Cx { me: cx.me, now: cx.now, rng: &mut *cx.rng };
             // One that does not hold, or is of another group, is no move.
-            let holds = Self::join(here, &welcome, successor.by);
+            let holds = Self::join(here, &welcome, successor.by, |_| None);
             if !holds.is_ok_and(|group| group.id == successor.to) {
                 continue;
             }

@@ -32,7 +32,7 @@ fn take_up(world: &mut World, at: usize) -> Group {
     let (welcome, by) = welcome.unwrap();
     let me = &world.people[at].me;
     let cx = Cx { me, now: world.now, rng: &mut world.rng };
-    let new = Group::join(cx, &welcome, by).unwrap();
+    let new = Group::join(cx, &welcome, by, |_| None).unwrap();
     assert_eq!(new.id(), to);
     world.act(at, |group, _| group.settled());
     new

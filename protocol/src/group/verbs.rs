@@ -15,7 +15,7 @@ use crate::{
     audit::RotationReason,
     codec,
     identity::SignedCard,
-    ids::{InviteId, MemberId, OpId, Timestamp},
+    ids::{GroupId, InviteId, MemberId, OpId, Timestamp},
     invite::InviteRecord,
     limits::{CARD_BYTES, OP_BYTES, OP_DEPS, TOPICS, WELCOME_BYTES},
     membership::{Body, Cut, Kind, NotAllowed, Op, OpSet, Policy, RemoveReason},
@@ -58,11 +58,14 @@ impl Group {
     }
 
     /// Takes up the membership that an admin's Welcome gives. `host` is the admin whom the join's
-    /// handshake authenticated.
-    pub fn join<R: CryptoRng>(
+    /// handshake authenticated; `before` finds what this node knows of the group from an earlier
+    /// membership. Its ops stay known: a Welcome from before this member's removal makes it no member,
+    /// and numbers of ops that it signed then are not used again.
+    pub fn join<'a, R: CryptoRng>(
         mut cx: Cx<'_, R>,
         welcome: &[u8],
         host: MemberId,
+        before: impl FnOnce(&GroupId) -> Option<&'a Group>,
     ) -> Result<Self, WelcomeError> {
         let welcome: Welcome = codec::decode(welcome).map_err(|_| WelcomeError::Malformed)?;
         let mut ops = Vec::new();
@@ -73,9 +76,13 @@ impl Group {
             return Err(WelcomeError::Malformed);
         }
         let genesis = ops.remove(0);
-        let ops = ordered(genesis, ops).ok_or(WelcomeError::Malformed)?;
+        let mut ops = ordered(genesis, ops).ok_or(WelcomeError::Malformed)?;
         if ops.group() != welcome.group {
             return Err(WelcomeError::Malformed);
+        }
+        for op in before(&welcome.group).into_iter().flat_map(|before| before.ops.iter()) {
+            // Those that a full set has no room for are no better than unknown.
+            let _ = ops.insert(op.clone());
         }
         if !ops.resolve().is_member(&cx.me.member()) {
             return Err(WelcomeError::NotAMember);

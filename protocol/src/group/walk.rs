@@ -219,7 +219,7 @@ fn a_newcomer_reads_what_one_who_came_the_same_way_has_read() {
     let now = Timestamp(u64::from_be_bytes(field("now").try_into().unwrap()));
     let host = MemberId(field("host").try_into().unwrap());
     let mut group =
-        Group::join(Cx { me: &me, now, rng: &mut rng }, &field("welcome"), host).unwrap();
+        Group::join(Cx { me: &me, now, rng: &mut rng }, &field("welcome"), host, |_| None).unwrap();
     let logs = logs(&fields);
     let mut events = Vec::new();
     // Each log is read once its topic is known, which another log hands over.

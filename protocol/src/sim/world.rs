@@ -314,7 +314,7 @@ impl World {
         let host_id = self.id(host);
         let person = &mut self.people[at];
         let cx = Cx { me: &person.me, now: person.clock(self.now), rng: &mut self.rng };
-        let mut group = Group::join(cx, welcome, host_id).unwrap();
+        let mut group = Group::join(cx, welcome, host_id, |_| person.group.as_ref()).unwrap();
         if let Some(last) = person.audit.last() {
             group.resume_audit(last);
         }

@@ -32,6 +32,27 @@ pub const OPS: usize = 16_384;
 /// All ops of a group, in bytes.
 pub const OPS_TOTAL_BYTES: usize = 32 * 1024 * 1024;
 
+/// Ops of a group that those may still make who can remove whoever fills it: ops by admins under a
+/// grant as such, and members' Leaves and Retires; and their bytes.
+pub const OPS_KEPT: usize = 1024;
+/// See [`OPS_KEPT`].
+pub const OPS_KEPT_BYTES: usize = 2 * 1024 * 1024;
+
+/// The last of them, for the most senior admin alone, and their bytes.
+pub const OPS_LAST: usize = 128;
+/// See [`OPS_LAST`].
+pub const OPS_LAST_BYTES: usize = 512 * 1024;
+
+/// Ops of one member that are taken unasked: of an admin side by side, of others before somebody
+/// else's follows.
+pub const OPS_LOOSE: usize = 1024;
+
+/// Ops that are taken unasked of those who are no members, beside or after their end, and of one of
+/// them.
+pub const OPS_OUTSIDE: usize = 512;
+/// See [`OPS_OUTSIDE`].
+pub const OPS_OUTSIDE_OF_ONE: usize = 64;
+
 /// Ops kept while what they depend on is missing.
 pub const OPS_PENDING: usize = 1024;
 

@@ -20,7 +20,7 @@ use crate::{
     bundle::Bundle,
     identity::SignedCard,
     ids::{ChainId, MemberId, OpId, Timestamp},
-    membership::{Inserted, Kind, Op, Resolution},
+    membership::{Kind, Op, Resolution},
     topic::TopicSecret,
 };
 
@@ -111,29 +111,6 @@ impl Group {
             // Taken from inboxes, where its sender need not be a member.
             Statement::ResyncReq(_) => {}
         }
-    }
-
-    /// Takes ops in, in any order, and draws what follows from them; answers which they were.
-    pub(super) fn take_ops<'a, R: CryptoRng>(
-        &mut self,
-        cx: &mut Cx<'_, R>,
-        ops: impl IntoIterator<Item = &'a [u8]>,
-    ) -> BTreeSet<OpId> {
-        let before: BTreeSet<MemberId> = self.ops.resolve().members.keys().copied().collect();
-        let (mut new, mut told) = (Vec::new(), BTreeSet::new());
-        for bytes in ops {
-            let Ok(op) = Op::from_bytes(bytes) else { continue };
-            told.insert(op.id());
-            match self.ops.insert(op) {
-                Ok(Inserted::New(ids)) => new.extend(ids),
-                Ok(Inserted::Pending) => self.set_timer(Timer::Want, cx.now.plus_ms(400)),
-                Ok(Inserted::Known) | Err(_) => {}
-            }
-        }
-        if !new.is_empty() {
-            self.after_ops(cx, &before, &new);
-        }
-        told
     }
 
     /// Draws what follows from new ops.
@@ -390,7 +367,7 @@ impl Group {
             }
         }
         if let Some(heads) = &want.ops_after {
-            let mut ops = self.ops.not_in_past(heads);
+            let mut ops = self.ops.to_tell(heads);
             ops.truncate(OPS_TOLD);
             if !ops.is_empty() {
                 self.answer(Asked::Ops(said.from), answer(ops));
@@ -543,7 +520,7 @@ impl Group {
 
     pub(super) fn ops_after(&self, heads: &[OpId]) -> Vec<ByteVec> {
         self.ops
-            .not_in_past(heads)
+            .to_tell(heads)
             .iter()
             .filter_map(|id| self.ops.op(id))
             .map(|op| Vec::from(op.as_bytes()).into())

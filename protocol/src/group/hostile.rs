@@ -10,7 +10,7 @@ use super::{
 use crate::{
     codec,
     ids::{LogId, OpId},
-    limits::OP_DEPS,
+    limits::{OP_DEPS, OPS_OUTSIDE_OF_ONE},
     membership::{Body, Kind, Op},
 };
 
@@ -269,8 +269,11 @@ fn signed(world: &World, by: usize, kind: Kind, deps: Vec<OpId>, cap: Option<OpI
 
 /// The last grant of somebody.
 fn grant_of(world: &World, who: usize) -> OpId {
-    let ops = world.member(0).ops.iter().filter(|op| op.subject() == Some(world.id(who)));
-    ops.last().unwrap().id()
+    let grants = |op: &&Op| {
+        let grants = matches!(op.body().kind, Kind::Admit { .. } | Kind::Promote { .. });
+        grants && op.subject() == Some(world.id(who))
+    };
+    world.member(0).ops.iter().filter(grants).last().unwrap().id()
 }
 
 #[test]
@@ -333,4 +336,44 @@ fn an_admission_that_counts_for_nothing_takes_nobodys_ratchet_away() {
     world.act(0, |group, mut cx| drop(group.take_ops(&mut cx, [op.as_bytes()])));
     assert!(world.member(0).ops.resolve().void.contains(&op.id()));
     assert!(world.member(0).sending.pairs.contains_key(&third));
+}
+
+#[test]
+fn a_removed_member_who_floods_the_old_log_keeps_nobody_from_anything() {
+    let mut world = World::with(3, true);
+    let who = world.id(2);
+    world.act(0, |group, cx| group.remove(cx, who)).unwrap();
+    world.settle();
+    let grant = grant_of(&world, 2);
+    let before = world.member(0).ops.iter().count();
+    for part in 0..10 {
+        let ops = (0..60).map(|_| {
+            world.now = world.now.plus_ms(1);
+            let kind = Kind::Refresh { topic_commit: None };
+            let op = signed(&world, 2, kind, vec![grant], Some(grant));
+            Vec::from(op.as_bytes()).into()
+        });
+        let ops = ops.collect();
+        // Nobody reads all of it, nor in one order.
+        world.people[part % 2].online = false;
+        world.act(2, |group, mut cx| {
+            let under: Vec<_> = group.topics.commits().collect();
+            group.publish_control(&mut cx, &Statement::Ops(ops), &under);
+        });
+        world.settle();
+        world.people[part % 2].online = true;
+    }
+    settle_long(&mut world);
+    for at in [0, 1] {
+        let more = world.member(at).ops.iter().count() - before;
+        assert_eq!(more, OPS_OUTSIDE_OF_ONE);
+    }
+    world.say(0, "heard");
+    settle_long(&mut world);
+    world.say(1, "so is this");
+    settle_long(&mut world);
+    assert_eq!(world.heard(1).last().map(|text| &**text), Some("heard"));
+    assert_eq!(world.heard(0).last().map(|text| &**text), Some("so is this"));
+    assert_eq!(world.member(0).fingerprint(), world.member(1).fingerprint());
+    assert!(world.member(0).ops.iter().count() - before < 3 * OPS_OUTSIDE_OF_ONE);
 }

@@ -50,6 +50,7 @@ mod sight;
 mod slots;
 mod strangers;
 mod syncing;
+mod taking;
 mod told;
 mod topics;
 mod unseen;

@@ -13,6 +13,8 @@
 
 mod bits;
 #[cfg(test)]
+mod crowded;
+#[cfg(test)]
 mod evidence;
 #[cfg(test)]
 mod fixture;
@@ -28,6 +30,7 @@ mod refused;
 mod resolution;
 mod resolve;
 mod returns;
+mod room;
 mod roster;
 mod set;
 #[cfg(test)]

@@ -127,7 +127,7 @@ impl OpSet {
                     && subject.is_some_and(|who| self.voided_removal(&who).is_some()) => {}
             answer => answer?,
         }
-        if self.is_full() {
+        if !self.is_open_to(&body, bytes) {
             return Err(NotAllowed::Full { ops: self.iter().count() });
         }
         match self.form(OpId([0; 32]), &body, subject) {

@@ -14,6 +14,7 @@ use super::{
     proof::join_holds,
     resolution::Resolution,
     resolve::resolve,
+    room::Insiders,
     topics::Topics,
 };
 use crate::{
@@ -34,10 +35,11 @@ pub struct OpSet {
     pub(super) nodes: Vec<Node>,
     numbers: BTreeMap<OpId, usize>,
     pub(super) by_author: BTreeMap<(MemberId, u32), Vec<usize>>,
-    heads: BTreeSet<OpId>,
-    granted: BTreeSet<MemberId>,
-    bytes: usize,
-    pending: Pending,
+    pub(super) heads: BTreeSet<OpId>,
+    pub(super) granted: BTreeSet<MemberId>,
+    pub(super) bytes: usize,
+    pub(super) pending: Pending,
+    pub(super) insiders: RefCell<Insiders>,
     now: OnceCell<Resolution>,
     then: RefCell<BTreeMap<Vec<OpId>, Arc<Resolution>>>,
     rosters: RefCell<BTreeMap<usize, Vec<MemberId>>>,
@@ -46,8 +48,8 @@ pub struct OpSet {
 
 /// Ops whose past is not complete, each waiting for one op that is missing.
 #[derive(Clone, Default)]
-struct Pending {
-    ops: BTreeMap<OpId, Op>,
+pub(super) struct Pending {
+    pub(super) ops: BTreeMap<OpId, Op>,
     waiting: BTreeMap<OpId, Vec<OpId>>,
     strange: usize,
 }
@@ -79,6 +81,10 @@ pub enum InsertError {
         /// Ops in the set.
         ops: usize,
     },
+    /// It was brought unasked, and there are as many of its author as may be, or what is left is kept
+    /// for others. It is taken once a member's op depends on it.
+    #[error("no room for more that nobody asked for")]
+    NoRoom,
     /// Too many ops wait already. It may be offered again once `missing` is filled.
     #[error("{ops} ops wait for others already")]
     PendingFull {
@@ -121,6 +127,7 @@ impl OpSet {
             nodes: Vec::from([root]),
             ops: Vec::from([genesis]),
             pending: Pending::default(),
+            insiders: RefCell::default(),
             now: OnceCell::new(),
             then: RefCell::default(),
             rosters: RefCell::default(),
@@ -130,6 +137,15 @@ impl OpSet {
 
     /// Takes an op in, and whatever waited for it.
     pub fn insert(&mut self, op: Op) -> Result<Inserted, InsertError> {
+        self.put(op, |_, _| true)
+    }
+
+    /// The same with what has room in the set.
+    pub(super) fn put(
+        &mut self,
+        op: Op,
+        has_room: impl Fn(&Self, &Op) -> bool,
+    ) -> Result<Inserted, InsertError> {
         if op.group() != self.group() {
             return Err(InsertError::OtherGroup);
         }
@@ -138,6 +154,9 @@ impl OpSet {
         }
         if self.pending.ops.contains_key(&op.id()) {
             return Ok(Inserted::Pending);
+        }
+        if !has_room(self, &op) {
+            return Err(InsertError::NoRoom);
         }
         if let Some(missing) = self.first_missing(&op) {
             self.check_pending(&op)?;
@@ -152,10 +171,11 @@ impl OpSet {
             for op in self.pending.take_waiting(&id, &self.granted) {
                 match self.first_missing(&op) {
                     Some(missing) => self.pending.put(op, missing, &self.granted),
-                    // One that turns out not to be formed is dropped, as if it had come now.
+                    // One that turns out not to be formed, or to have no room, is dropped as if it had
+                    // come now.
                     None => {
                         let id = op.id();
-                        new.extend(self.add(op).is_ok().then_some(id));
+                        new.extend((has_room(self, &op) && self.add(op).is_ok()).then_some(id));
                     }
                 }
             }
@@ -173,6 +193,12 @@ impl OpSet {
     #[must_use]
     pub fn contains(&self, id: &OpId) -> bool {
         self.numbers.contains_key(id)
+    }
+
+    /// Whether an op is in the set, or waits for what it depends on.
+    #[must_use]
+    pub fn knows(&self, id: &OpId) -> bool {
+        self.contains(id) || self.pending.ops.contains_key(id)
     }
 
     /// An op of the set.
@@ -398,7 +424,7 @@ impl OpSet {
 
     fn add(&mut self, op: Op) -> Result<(), InsertError> {
         let bytes = self.bytes.saturating_add(op.as_bytes().len());
-        if self.is_full() || bytes > limits::OPS_TOTAL_BYTES {
+        if self.ops.len() >= limits::OPS || bytes > limits::OPS_TOTAL_BYTES {
             return Err(InsertError::Full { ops: self.ops.len() });
         }
         let node = self.form(op.id(), op.body(), op.subject()).ok_or(InsertError::NotFormed)?;
@@ -411,14 +437,13 @@ impl OpSet {
         });
         self.heads.insert(node.id);
         self.granted.extend(node.grants());
+        if matches!(node.act, Act::Remove { .. } | Act::Leave | Act::Retire) {
+            self.insiders.take();
+        }
         self.nodes.push(node);
         self.ops.push(op);
         self.now = OnceCell::new();
         Ok(())
-    }
-
-    pub(super) fn is_full(&self) -> bool {
-        self.ops.len() >= limits::OPS
     }
 
     fn first_missing(&self, op: &Op) -> Option<OpId> {

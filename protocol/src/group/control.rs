@@ -174,6 +174,10 @@ impl Group {
             return;
         }
         self.out.extend(events.into_iter().map(Output::Event));
+        if gone && !left && self.is_emptied() {
+            self.stop(&ops);
+            return;
+        }
         if gone {
             self.close(if left { GroupState::Left } else { GroupState::Removed });
             return;

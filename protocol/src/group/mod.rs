@@ -17,6 +17,7 @@ mod chains;
 mod classes;
 mod control;
 mod desync;
+mod emptied;
 mod epochs;
 mod error;
 mod gaps;

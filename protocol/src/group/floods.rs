@@ -1,6 +1,6 @@
 //! Members and strangers who fill what a node remembers: whose part of it they fill.
 
-use alloc::vec;
+use alloc::{format, vec};
 
 use super::{
     control::Said,
@@ -114,4 +114,29 @@ fn a_bundle_with_one_slot_too_many_is_told_of_and_not_waited_for() {
     assert!(!group.receiving.wanted.contains_key(&chain));
     assert!(matches!(group.receiving.chains[&chain].state, ChainState::Failed));
     assert!(world.people[0].events.contains(&Event::Alarm(Alarm::SlotFailed(sender))));
+}
+
+#[test]
+fn an_admin_that_promotes_somebody_who_never_came_silences_nobody() {
+    let mut world = World::with(4, true);
+    let (admin, stranger) = (world.id(1), MemberId([0x2b; 32]));
+    world.act(0, |group, cx| group.promote(cx, admin)).unwrap();
+    world.settle();
+    let member = stranger;
+    world
+        .act(1, |group, cx| group.backdate(cx, crate::membership::Kind::Promote { member }))
+        .unwrap();
+    world.settle();
+    assert!(world.member(0).is_member(&stranger));
+    for at in [0, 2, 3] {
+        world.say(at, &format!("by {at}"));
+        world.settle();
+    }
+    for at in [0, 2, 3] {
+        let heard = world.heard(at).len();
+        assert_eq!(heard, 2, "{at}: {:?}", world.heard(at));
+    }
+    world.act(0, |group, cx| group.remove(cx, stranger)).unwrap();
+    world.settle();
+    assert!(!world.member(2).is_member(&stranger));
 }

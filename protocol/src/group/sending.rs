@@ -22,7 +22,8 @@ use crate::{
     chain::{Draft, HeadRef, SealError, SendChain},
     envelope::{self, CARRIED_MAX, CONTROL, Header},
     gossip::Origin,
-    ids::{ChainId, MemberId, Timestamp},
+    identity::{Prekey, SignedCard},
+    ids::{ChainId, MemberId, PrekeyId, Timestamp},
     limits::{CHAIN_AGE_MS, CHAIN_MESSAGES},
     membership::Roster,
     pair::SendState,
@@ -33,6 +34,8 @@ use crate::{
 const UNCONFIRMED: usize = 8;
 /// Bytes around a bundle's head and pages in a control envelope.
 const AROUND: usize = 512;
+/// In place of a prekey that is not known: no key, so nobody opens what is sealed to it.
+const NO_KEY: Prekey = Prekey { id: PrekeyId([0; 4]), public: [0; 32] };
 
 #[derive(Default)]
 pub(super) struct Sending {
@@ -198,11 +201,14 @@ impl Group {
         let mut recipients: Vec<Recipient<'_>> = others
             .iter()
             .zip(&mut pairs)
-            .filter_map(|(member, pair)| {
-                // Whoever is in a roster came by an op with a card.
-                let card = self.people.cards.get(member)?.card();
-                let prekey = self.turn_prekey().unwrap_or_else(|| self.people.prekey(card));
-                Some(Recipient { member: *member, prekey, kk: card.kk.as_ref(), pair })
+            .map(|(member, pair)| {
+                // An admin may promote somebody who never came, of whom there is no card. The others'
+                // slots stay in their places.
+                let card = self.people.cards.get(member).map(SignedCard::card);
+                let known = card.map(|card| self.people.prekey(card));
+                let prekey = self.turn_prekey().or(known).unwrap_or(NO_KEY);
+                let kk = card.and_then(|card| card.kk.as_ref());
+                Recipient { member: *member, prekey, kk, pair }
             })
             .collect();
         let terms = Terms {

@@ -3,7 +3,7 @@
 use alloc::{format, vec, vec::Vec};
 
 use super::{
-    wire::{Frame, Statement, Summary},
+    wire::{Frame, Statement, Summary, Want},
     world::World,
     *,
 };
@@ -376,4 +376,31 @@ fn a_removed_member_who_floods_the_old_log_keeps_nobody_from_anything() {
     assert_eq!(world.heard(0).last().map(|text| &**text), Some("so is this"));
     assert_eq!(world.member(0).fingerprint(), world.member(1).fingerprint());
     assert!(world.member(0).ops.iter().count() - before < 3 * OPS_OUTSIDE_OF_ONE);
+}
+
+#[test]
+fn who_asks_for_everything_again_and_again_is_answered_within_bounds() {
+    let mut world = World::with(2, true);
+    (0..40).for_each(|_| world.act(0, Group::rotate).unwrap());
+    world.link(0, 1);
+    world.settle();
+    let from = world.id(1);
+    let want = Want { ops_after: Some(vec![]), topics: true, ..Want::default() };
+    let want = codec::encode(&Frame::Want(want));
+    let mut answers = |times: usize| {
+        let before = world.framed;
+        for _ in 0..times {
+            world.act(0, |group, cx| group.on_frame(cx, from, &want)).unwrap();
+        }
+        let answers = world.framed - before;
+        world.now = world.now.plus_ms(1_000);
+        answers
+    };
+    let one = answers(1);
+    assert!(one >= 2, "ops and topics");
+    assert!(answers(1_000) <= 65 + one);
+    for _ in 0..5 {
+        let again = answers(1_000);
+        assert!((1..=100 + one).contains(&again), "{again} frames a second later");
+    }
 }

@@ -42,6 +42,10 @@ const SERVE_MS: u64 = 100;
 /// are lost, and sync mends what they carried.
 const FRAMES_BURST: u64 = 20_000;
 const FRAMES_PER_S: u64 = 500;
+/// A neighbour's question is answered while no more frames than these are owed to its questions before,
+/// of which so many are forgotten each second.
+const OWED: u64 = 64;
+const OWED_PER_S: u64 = 100;
 /// Heads told on one page.
 const HEADS: usize = 256;
 /// A summary that has not come by then is asked for, in milliseconds.
@@ -66,6 +70,9 @@ pub(super) struct Peer {
     /// Frames that were taken of it lately, and since when they count.
     taken: u64,
     counted: Timestamp,
+    /// Frames that its questions cost lately, and since when they count.
+    owed: u64,
+    asked: Timestamp,
 }
 
 impl Peer {
@@ -78,6 +85,15 @@ impl Peer {
         }
         self.taken += 1;
         self.taken <= FRAMES_BURST
+    }
+
+    /// Whether a question of this neighbour is answered now.
+    fn may_ask(&mut self, now: Timestamp) -> bool {
+        let done = now.ms_since(self.asked).min(60_000) * OWED_PER_S / 1_000;
+        if done > 0 || now < self.asked {
+            (self.owed, self.asked) = (self.owed.saturating_sub(done), now);
+        }
+        self.owed <= OWED
     }
 }
 
@@ -187,7 +203,7 @@ impl Group {
                 self.on_done(from);
                 self.set_timer(Timer::View, cx.now);
             }
-            Frame::Want(want) => self.take_want(from, &want),
+            Frame::Want(want) => self.take_want(cx.now, from, &want),
             Frame::Hello => self.take_hello(cx.now, from),
             Frame::Presence(presence) => self.take_presence(cx.now, from, presence),
             Frame::Inboxes(controls) => self.take_inboxes(cx.now, &controls),
@@ -475,8 +491,20 @@ impl Group {
         }
     }
 
-    /// A peer lacks something and asks on its channel.
-    fn take_want(&mut self, from: MemberId, want: &Want) {
+    /// A peer lacks something and asks on its channel. A few bytes may ask for all that there is.
+    fn take_want(&mut self, now: Timestamp, from: MemberId, want: &Want) {
+        if self.peers.get_mut(&from).is_some_and(|peer| peer.may_ask(now)) {
+            let before = self.out.len();
+            let served = self.answer_want(from, want);
+            let frames = self.out.len().saturating_sub(before) + served;
+            if let Some(peer) = self.peers.get_mut(&from) {
+                peer.owed = peer.owed.saturating_add(frames as u64);
+            }
+        }
+    }
+
+    /// Answers a question; how many messages are served besides.
+    fn answer_want(&mut self, from: MemberId, want: &Want) -> usize {
         if let Some(heads) = &want.ops_after {
             let ops = self.ops_after(heads);
             self.send_parts(from, ops, |ops| Data { ops, ..Data::default() });
@@ -511,6 +539,7 @@ impl Group {
         if !messages.is_empty() {
             self.out.push_back(Output::Serve { to: from, messages });
         }
+        AT_ONCE - room
     }
 
     /// Tells the members where this node may be reached: binary multiaddrs, at most 16 are told.

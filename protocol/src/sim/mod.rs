@@ -24,6 +24,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 mod watch;
+mod words;
 pub(crate) mod world;
 
 pub use self::{
@@ -35,4 +36,5 @@ pub use self::{
     shrink::shrink,
     step::Step,
     watch::{Counts, EXPECTED},
+    words::{Seen, Way},
 };

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{invariant::Invariant, world::World};
+use super::{invariant::Invariant, words::Way, world::World};
 use crate::{
     group::Source,
     ids::{LogId, MemberId, Timestamp},
@@ -47,6 +47,7 @@ impl World {
         let node = (0..self.people.len())
             .find(|node| self.is_linked(from, *node) && self.id(*node) == *to);
         if let Some(to) = node.filter(|_| self.empties_outbox(from)) {
+            self.sees(from, Way::Channel(to), frame.len());
             self.frames.push_back((from, to, frame));
         }
     }

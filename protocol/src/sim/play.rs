@@ -195,9 +195,10 @@ impl Sim {
             all.filter(|member| *member != id).collect()
         };
         let expected = members(self.world.member(at), self.world.id(at));
+        let kind = self.world.kind;
         let before = self.world.people[at].before.clone().filter(|_| self.world.forgets_changes());
         let sent = match before {
-            None => self.world.attempt(at, |group, cx| group.send(cx, 0, text.as_bytes())),
+            None => self.world.attempt(at, |group, cx| group.send(cx, kind, text.as_bytes())),
             Some(records) => self.say_by(at, records, text.as_bytes()),
         };
         let sent = sent.ok()?;
@@ -219,7 +220,8 @@ impl Sim {
         for log in self.world.member(at).log_ids().collect::<Vec<_>>() {
             self.world.act(at, |group, cx| group.on_caught_up(cx, log));
         }
-        let sent = self.world.act(at, |group, cx| group.send(cx, 0, text));
+        let kind = self.world.kind;
+        let sent = self.world.act(at, |group, cx| group.send(cx, kind, text));
         core::mem::swap(self.world.people[at].group.as_mut().unwrap(), &mut group);
         sent
     }
@@ -351,10 +353,10 @@ impl Sim {
         if !self.is_active(at) {
             return;
         }
-        let text = self.text(at);
+        let (text, kind) = (self.text(at), self.world.kind);
         let verb =
             |group: &mut Group, cx: crate::group::Cx<'_, rand_chacha::ChaCha20Rng>| match what {
-                0 => group.send(cx, 0, text.as_bytes()).ok(),
+                0 => group.send(cx, kind, text.as_bytes()).ok(),
                 1 => {
                     // Refused or not, it dies.
                     let _ = group.rotate(cx);

@@ -69,6 +69,13 @@ fn holds(people: u8, seed: u64, relay: bool, steps: &[Step]) {
     assert!(failure.is_none(), "{failure:?}");
 }
 
+/// The same, with a disk that is stolen at the end.
+fn heals(people: u8, seed: u64, relay: bool, steps: &[Step]) {
+    let setup = Setup { seed, people, relay, thorough: true, altered: false, strict: false };
+    let failure = replay(setup, steps, None, |_| {}).failure;
+    assert!(failure.is_none(), "{failure:?}");
+}
+
 #[test]
 fn what_somebody_said_before_it_left_comes_also_where_its_leave_was_first() {
     let steps = [
@@ -279,6 +286,141 @@ fn who_is_back_from_a_void_removal_still_has_its_last_words() {
         Step::Forget,
     ];
     holds(7, 20_225, true, &steps);
+}
+
+#[test]
+fn who_set_its_clock_back_has_new_prekeys_in_time() {
+    let steps = [
+        Step::Join { host: 0, who: 3 },
+        Step::Promote { by: 0, whom: 3 },
+        Step::Say { by: 3 },
+        Step::Everything,
+        Step::Join { host: 3, who: 2 },
+        Step::Promote { by: 0, whom: 0 },
+        Step::Clock { who: 2, ms: -90000000 },
+        Step::Pass { ms: 1000 },
+        Step::Rotate { by: 2 },
+    ];
+    heals(7, 30_445, true, &steps);
+}
+
+#[test]
+fn what_nobody_has_any_more_is_asked_for_no_longer_than_an_hour() {
+    let steps = [
+        Step::Join { host: 0, who: 3 },
+        Step::Say { by: 3 },
+        Step::Snapshot { who: 3 },
+        Step::Forget,
+        Step::Leave { by: 3 },
+        Step::Restart { who: 0, reread: false },
+        Step::Everything,
+        Step::Join { host: 0, who: 3 },
+        Step::Partition { side: 1550 },
+        Step::Restore { who: 3 },
+        Step::Everything,
+    ];
+    holds(5, 30_683, true, &steps);
+}
+
+#[test]
+fn ciphertexts_that_are_withheld_are_waited_for_no_longer_than_an_hour_each() {
+    let steps = [
+        Step::Join { host: 0, who: 1 },
+        Step::Join { host: 0, who: 2 },
+        Step::Join { host: 0, who: 3 },
+        Step::Join { host: 0, who: 6 },
+        Step::Join { host: 0, who: 7 },
+        Step::Join { host: 0, who: 8 },
+        Step::Join { host: 0, who: 9 },
+        Step::Link { a: 1, b: 2 },
+        Step::Link { a: 1, b: 6 },
+        Step::Link { a: 1, b: 7 },
+        Step::Link { a: 1, b: 8 },
+        Step::Power { who: 9 },
+        Step::CrashAfter { who: 0, what: 0 },
+        Step::Say { by: 1 },
+        Step::Everything,
+        Step::Say { by: 8 },
+        Step::Link { a: 1, b: 3 },
+        Step::Join { host: 0, who: 11 },
+        Step::Everything,
+        Step::OtherSeeds { by: 11 },
+        Step::Everything,
+    ];
+    holds(12, 30_450, false, &steps);
+}
+
+#[test]
+fn a_message_whose_bundle_no_member_has_may_stay_parked() {
+    let steps = [
+        Step::Join { host: 0, who: 1 },
+        Step::Join { host: 0, who: 5 },
+        Step::Join { host: 0, who: 10 },
+        Step::Promote { by: 0, whom: 1 },
+        Step::Everything,
+        Step::Say { by: 5 },
+        Step::Join { host: 0, who: 6 },
+        Step::Link { a: 1, b: 0 },
+        Step::Power { who: 5 },
+        Step::Remove { by: 1, whom: 5 },
+        Step::Remove { by: 1, whom: 10 },
+        Step::Everything,
+    ];
+    holds(12, 70_085, false, &steps);
+}
+
+#[test]
+fn a_flood_of_questions_where_much_is_known_costs_a_bounded_answer() {
+    let steps = [
+        Step::Join { host: 0, who: 1 },
+        Step::Join { host: 0, who: 2 },
+        Step::Join { host: 0, who: 3 },
+        Step::Join { host: 0, who: 4 },
+        Step::Join { host: 0, who: 5 },
+        Step::Join { host: 0, who: 6 },
+        Step::Join { host: 0, who: 7 },
+        Step::Join { host: 0, who: 8 },
+        Step::Join { host: 0, who: 9 },
+        Step::Join { host: 0, who: 10 },
+        Step::Join { host: 0, who: 11 },
+        Step::Promote { by: 0, whom: 1 },
+        Step::Link { a: 9, b: 10 },
+        Step::Fork { by: 1, ops: 20 },
+        Step::Everything,
+        Step::Say { by: 9 },
+        Step::Flood { by: 10, to: 9 },
+    ];
+    holds(12, 70_323, true, &steps);
+}
+
+#[test]
+fn what_a_returner_names_and_nobody_has_is_given_up() {
+    let steps = [
+        Step::Join { host: 0, who: 1 },
+        Step::Join { host: 0, who: 4 },
+        Step::Promote { by: 0, whom: 1 },
+        Step::Everything,
+        Step::Power { who: 1 },
+        Step::Say { by: 0 },
+        Step::Relay,
+        Step::Power { who: 4 },
+        Step::Power { who: 1 },
+        Step::Power { who: 0 },
+        Step::Power { who: 1 },
+        Step::Power { who: 0 },
+        Step::Remove { by: 0, whom: 1 },
+        Step::Power { who: 4 },
+        Step::Power { who: 1 },
+        Step::Remove { by: 1, whom: 4 },
+        Step::Power { who: 4 },
+        Step::Power { who: 4 },
+        Step::Power { who: 0 },
+        Step::Join { host: 0, who: 3 },
+        Step::Leave { by: 0 },
+        Step::Relay,
+        Step::Everything,
+    ];
+    holds(5, 70_583, true, &steps);
 }
 
 macro_rules! mutants {

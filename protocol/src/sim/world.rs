@@ -19,7 +19,12 @@ use rand_chacha::{
     rand_core::{Rng, SeedableRng},
 };
 
-use super::{facts::Said, invariant::Invariant, watch::Watch};
+use super::{
+    facts::Said,
+    invariant::Invariant,
+    watch::Watch,
+    words::{self, Seen, Way},
+};
 use crate::{
     endpoint::Endpoint,
     group::{
@@ -92,6 +97,10 @@ pub(crate) struct World {
     pub thorough: bool,
     /// Whether other words are said, of the same length.
     pub altered: bool,
+    /// The kind of what is said.
+    pub kind: u8,
+    /// All that went out.
+    pub seen: Vec<Seen>,
     /// Envelopes published and frames sent, so far.
     pub published: usize,
     pub framed: usize,
@@ -181,6 +190,8 @@ impl World {
             strict: false,
             thorough: false,
             altered: false,
+            kind: words::TEXT,
+            seen: vec![],
             published: 0,
             framed: 0,
             watch: Watch::default(),
@@ -345,6 +356,7 @@ impl World {
                     self.published += 1;
                     self.note_published(at, &envelope, message);
                     for log in logs {
+                        self.sees(at, Way::Log(log), envelope.len());
                         self.people[at].outbox.push((log, envelope.clone()));
                     }
                 }
@@ -369,6 +381,10 @@ impl World {
         }
         self.commit(at);
         self.append(at);
+    }
+
+    pub(super) fn sees(&mut self, by: usize, way: Way, bytes: usize) {
+        self.seen.push(Seen { at: self.now, by, way, bytes });
     }
 
     fn serve(&mut self, at: usize, to: MemberId, messages: &[(ChainId, Vec<u32>)]) {

@@ -15,8 +15,8 @@ use crate::{
     },
 };
 
-/// How long until every prekey is replaced, in milliseconds.
-const PREKEYS_MS: u64 = 25 * 60 * MINUTE;
+/// Hours until every prekey is replaced.
+const PREKEY_HOURS: u64 = 25;
 /// Kinds of records that tell which chains were read, and how.
 const OF_CHAINS: [u8; 10] = [7, 8, 9, 10, 12, 14, 16, 17, 30, 37];
 /// The slot that a ratchet opens, by its first byte.
@@ -69,15 +69,20 @@ impl Sim {
     pub(super) fn check_healing(&mut self, members: &[usize]) {
         let Some(at) = self.victim(members).filter(|_| members.len() > 1) else { return };
         let (me, mut records, _) = self.world.disk(at);
-        let renews = self.world.watch.keeps(Rule::ReplacePrekeys);
-        self.world.pass(PREKEYS_MS);
-        for member in members {
-            let person = &mut self.world.people[*member];
-            let now = person.clock(self.world.now);
-            if renews {
-                person.me.renew(now, &mut self.world.rng);
-            }
-            let place = now.0.to_be_bytes().to_vec();
+        let stolen: Vec<_> = members.iter().map(|it| self.world.people[*it].me.prekey()).collect();
+        // Where a clock went back, a key counts as younger than it is, by a day at most.
+        let wrong = members.iter().any(|member| self.world.people[*member].skew < 0);
+        for _ in 0..if wrong { 2 * PREKEY_HOURS } else { PREKEY_HOURS } {
+            self.world.pass(60 * MINUTE);
+            self.renew(members);
+        }
+        for (member, stolen) in members.iter().zip(stolen) {
+            let person = &self.world.people[*member];
+            let renewed = person.me.prekey() != stolen;
+            self.world.watch.check(Invariant::Healing, renewed, || {
+                format!("{member} has the prekey of before")
+            });
+            let place = person.clock(self.world.now).0.to_be_bytes().to_vec();
             self.world.act(*member, |group, cx| group.present(cx, alloc::vec![place]));
         }
         self.world.pass(10 * MINUTE);
@@ -96,6 +101,17 @@ impl Sim {
             self.world.watch.check(Invariant::Healing, !heard.contains(&text), || {
                 format!("{at}'s old disk opens {text:?}, though all have rotated")
             });
+        }
+    }
+
+    /// What each node does hourly.
+    fn renew(&mut self, members: &[usize]) {
+        if self.world.watch.keeps(Rule::ReplacePrekeys) {
+            for member in members {
+                let person = &mut self.world.people[*member];
+                let now = person.clock(self.world.now);
+                person.me.renew(now, &mut self.world.rng);
+            }
         }
     }
 

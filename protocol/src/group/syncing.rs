@@ -105,17 +105,23 @@ impl Group {
         }
         self.note_handshake(&cx, member);
         self.heard_of(cx.now, member, cx.now);
-        self.gossip.up(member);
-        self.peers.insert(member, Peer::default());
-        self.tell_summary(member);
+        self.begin_sync(cx.now, member);
         self.tell_presence(member);
         self.tell_inbox(member);
         self.tell_notices(member);
-        self.set_timer(Timer::Hello, cx.now.plus_ms(HELLO_MS));
-        self.set_timer(Timer::Resync, cx.now.plus_ms(AGAIN_MS));
         self.nacks.hurry(&member, cx.now);
         self.watch_nacks();
         self.ask_anew(cx.now);
+    }
+
+    /// Tells a peer the summary, now and again for as long as the channel stands: each side sends only
+    /// what the other's summary lacks.
+    fn begin_sync(&mut self, now: Timestamp, with: MemberId) {
+        self.gossip.up(with);
+        self.peers.insert(with, Peer::default());
+        self.tell_summary(with);
+        self.set_timer(Timer::Hello, now.plus_ms(HELLO_MS));
+        self.set_timer(Timer::Resync, now.plus_ms(AGAIN_MS));
     }
 
     /// A member's channel is gone.
@@ -171,17 +177,13 @@ impl Group {
             if self.state != GroupState::Active {
                 return Ok(());
             }
-            self.gossip.up(from);
-            self.peers.insert(from, Peer::default());
-            self.tell_summary(from);
+            self.begin_sync(cx.now, from);
             return Ok(());
         }
         self.heard_of(cx.now, from, cx.now);
         // A member admitted since its channel came up is taken in with its first frame.
         if !self.peers.contains_key(&from) {
-            self.gossip.up(from);
-            self.peers.insert(from, Peer::default());
-            self.tell_summary(from);
+            self.begin_sync(cx.now, from);
         }
         if self.peers.get_mut(&from).is_some_and(|peer| !peer.may_speak(cx.now)) {
             return Ok(());

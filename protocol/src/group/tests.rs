@@ -53,6 +53,25 @@ fn a_member_that_is_met_says_where_it_is_though_it_told_nobody_before() {
 }
 
 #[test]
+fn a_member_taken_in_with_its_first_frame_is_asked_again_every_five_minutes() {
+    let mut world = World::founded(3, true, 3);
+    world.join(0, 1);
+    world.settle();
+    world.join(0, 2);
+    // Its channel is up before it is known.
+    world.link(1, 2);
+    world.settle();
+    world.reachable = false;
+    (0..3).for_each(|at| world.lose_relay(at));
+    world.say(2, "lost on the way");
+    world.frames.clear();
+    world.settle();
+    assert!(world.heard(1).is_empty());
+    world.pass(6 * 60 * 1000);
+    assert_eq!(world.heard(1), ["lost on the way"]);
+}
+
+#[test]
 fn each_message_is_delivered_once_by_both_paths() {
     let mut world = World::with(3, true);
     for (a, b) in [(0, 1), (1, 2), (0, 2)] {

@@ -423,6 +423,114 @@ fn what_a_returner_names_and_nobody_has_is_given_up() {
     holds(5, 70_583, true, &steps);
 }
 
+#[test]
+fn newcomers_of_two_admins_who_both_left_unheard_are_no_group() {
+    let steps = [
+        Step::Join { host: 0, who: 3 },
+        Step::Promote { by: 0, whom: 3 },
+        Step::Everything,
+        Step::Join { host: 3, who: 4 },
+        Step::Join { host: 0, who: 1 },
+        Step::Leave { by: 0 },
+        Step::Remove { by: 3, whom: 4 },
+        Step::Join { host: 3, who: 2 },
+        Step::Leave { by: 3 },
+    ];
+    holds(5, 20_442, true, &steps);
+}
+
+#[test]
+fn who_came_back_by_an_admin_that_left_unheard_is_unknown_to_what_another_one_left() {
+    let steps = [
+        Step::Join { host: 0, who: 1 },
+        Step::Join { host: 0, who: 3 },
+        Step::Promote { by: 0, whom: 3 },
+        Step::Power { who: 0 },
+        Step::Everything,
+        Step::Power { who: 0 },
+        Step::Remove { by: 3, whom: 1 },
+        Step::Join { host: 3, who: 4 },
+        Step::Everything,
+        Step::Join { host: 0, who: 1 },
+        Step::Leave { by: 0 },
+        Step::Remove { by: 3, whom: 4 },
+        Step::Join { host: 3, who: 2 },
+        Step::Leave { by: 3 },
+    ];
+    holds(5, 20_442, true, &steps);
+}
+
+#[test]
+fn who_is_back_by_a_void_removal_is_told_what_a_void_newcomer_signs_later() {
+    let steps = [
+        Step::Join { host: 0, who: 2 },
+        Step::Join { host: 0, who: 3 },
+        Step::Join { host: 0, who: 4 },
+        Step::Join { host: 0, who: 5 },
+        Step::Promote { by: 0, whom: 3 },
+        Step::Everything,
+        Step::Power { who: 4 },
+        Step::Leave { by: 4 },
+        Step::Power { who: 3 },
+        Step::Remove { by: 0, whom: 5 },
+        Step::Power { who: 0 },
+        Step::Relay,
+        Step::Remove { by: 0, whom: 3 },
+        Step::Power { who: 3 },
+        Step::Relay,
+        Step::Everything,
+        Step::Power { who: 3 },
+        Step::Relay,
+        Step::Remove { by: 3, whom: 2 },
+        Step::Power { who: 3 },
+        Step::Join { host: 3, who: 5 },
+        Step::Relay,
+        Step::Everything,
+    ];
+    holds(6, 30_459, true, &steps);
+}
+
+#[test]
+fn who_never_saw_its_void_removal_is_told_what_a_void_newcomer_signs_later() {
+    let steps = [
+        Step::Join { host: 0, who: 7 },
+        Step::Join { host: 0, who: 9 },
+        Step::Join { host: 0, who: 5 },
+        Step::Partition { side: 2223 },
+        Step::Promote { by: 0, whom: 9 },
+        Step::Everything,
+        Step::Relay,
+        Step::Partition { side: 3677 },
+        Step::Link { a: 7, b: 9 },
+        Step::Remove { by: 0, whom: 7 },
+        Step::Everything,
+        Step::Remove { by: 0, whom: 9 },
+        Step::Mend,
+        Step::Relay,
+        Step::Join { host: 9, who: 3 },
+        Step::Remove { by: 9, whom: 5 },
+        Step::Everything,
+    ];
+    holds(12, 30_652, true, &steps);
+}
+
+#[test]
+fn who_was_let_in_by_a_hostile_admin_has_the_topics_of_before() {
+    let steps = [
+        Step::Join { host: 0, who: 1 },
+        Step::Promote { by: 0, whom: 1 },
+        Step::Everything,
+        Step::Join { host: 1, who: 5 },
+        Step::Leave { by: 0 },
+        Step::Backdate { by: 1, whom: 3, what: 0 },
+        Step::Remove { by: 1, whom: 5 },
+        Step::Join { host: 1, who: 4 },
+        Step::Backdate { by: 4, whom: 4, what: 0 },
+        Step::Remove { by: 1, whom: 4 },
+    ];
+    holds(6, 30_359, true, &steps);
+}
+
 macro_rules! mutants {
     ($($name:ident: $rule:ident,)*) => {
         $(#[test]

@@ -24,13 +24,14 @@ impl Sim {
         if forgot && !self.is_calm() && !self.are_acquainted(&members) {
             return self.verdict();
         }
-        self.check_convergence(&members);
+        let pieces = self.pieces(&members);
+        pieces.iter().for_each(|piece| self.check_convergence(piece));
         self.check_shuffled();
         self.check_second_reading();
         self.verdict()?;
         self.check_probes();
         self.verdict()?;
-        if !self.world.relay && !self.are_acquainted(&members) {
+        if pieces.len() > 1 || !self.world.relay && !self.are_acquainted(&members) {
             return self.verdict();
         }
         self.check_delivery(&members);
@@ -96,6 +97,36 @@ impl Sim {
             let group = self.world.member(*at);
             members.iter().all(|other| group.is_member(&self.world.id(*other)))
         })
+    }
+
+    /// The members, apart where they can't hear each other: those of a piece take nobody else who is
+    /// left for a member, and nobody else has any topic of theirs. Whoever let them in has gone before
+    /// it heard of the others, and all whom it had told them of with it.
+    fn pieces(&self, members: &[usize]) -> Vec<Vec<usize>> {
+        let topics = |at: usize| self.world.member(at).topic_commits();
+        let mut apart: Vec<Vec<usize>> = Vec::new();
+        for at in members {
+            let hears = |piece: &Vec<usize>| {
+                piece.iter().any(|other| !topics(*other).is_disjoint(&topics(*at)))
+            };
+            let (near, mut far): (Vec<_>, Vec<_>) = apart.into_iter().partition(hears);
+            far.push(near.into_iter().flatten().chain([*at]).collect());
+            apart = far;
+        }
+        let forlorn = |piece: &Vec<usize>| {
+            let others: Vec<_> = members.iter().filter(|at| !piece.contains(at)).collect();
+            let known = |at: &usize| {
+                let group = self.world.member(*at);
+                others.iter().any(|other| group.is_member(&self.world.id(**other)))
+            };
+            !piece.iter().any(known)
+        };
+        let (mut pieces, rest): (Vec<_>, Vec<_>) = apart.into_iter().partition(forlorn);
+        let rest: Vec<usize> = rest.into_iter().flatten().collect();
+        if !rest.is_empty() {
+            pieces.push(rest);
+        }
+        pieces
     }
 
     /// All ops that anybody who takes itself for a member knows.

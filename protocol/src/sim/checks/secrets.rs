@@ -8,7 +8,8 @@ use super::Sim;
 use crate::{
     endpoint::Endpoint,
     group::{Cx, Event, Group, Output, Source},
-    ids::{LogId, Timestamp},
+    ids::{LogId, MemberId, Timestamp},
+    membership::{Kind, Op},
     sim::{
         invariant::Invariant,
         rules::{Rule, open_chains, topics},
@@ -30,6 +31,7 @@ impl Sim {
     pub(super) fn check_shadows(&mut self) {
         // Who was let in by somebody that was removed beside may be gone with it before any member hears.
         let truth = self.all_told();
+        let everything = self.ops_of(self.present());
         let removed = self.removed();
         for at in 0..self.world.people.len() {
             let shadows = core::mem::take(&mut self.world.people[at].shadows);
@@ -56,10 +58,17 @@ impl Sim {
                         continue;
                     }
                     let then = truth.resolve_at(&[op.id()]).unwrap();
-                    let later = truth.iter().any(|grant| {
-                        grant.subject() == Some(id)
-                            && !truth.past(&[op.id()]).unwrap().contains(&grant.id())
-                    });
+                    let grants = |op: &&Op| makes_a_member(op, &id);
+                    let later = truth
+                        .iter()
+                        .filter(grants)
+                        .any(|grant| !truth.past(&[op.id()]).unwrap().contains(&grant.id()));
+                    // Where a hostile admin let it in and nobody honest heard of that, the topics that
+                    // this one knew of are what it was given.
+                    let later = later
+                        || everything.iter().filter(grants).any(|grant| {
+                            everything.past(&[grant.id()]).unwrap().contains(&op.id())
+                        });
                     let own = then.is_member(&id) || later || op.author() == id;
                     self.world.watch.check(Invariant::Removal, own, || {
                         format!("{at} learnt a topic of after its removal")
@@ -68,6 +77,12 @@ impl Sim {
             }
         }
     }
+}
+
+fn makes_a_member(op: &Op, member: &MemberId) -> bool {
+    let grant =
+        matches!(op.body().kind, Kind::Genesis { .. } | Kind::Admit { .. } | Kind::Promote { .. });
+    grant && op.subject() == Some(*member)
 }
 
 /// What somebody opens of these envelopes, given twice.

@@ -210,6 +210,12 @@ impl Endpoint {
         self.prekeys.iter().find(|kept| kept.id == id).map(|kept| &kept.secret)
     }
 
+    /// The ids of the recipient prekeys that are still kept.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn prekeys_kept(&self) -> impl Iterator<Item = PrekeyId> + '_ {
+        self.prekeys.iter().map(|kept| kept.id)
+    }
+
     /// The ML-KEM keys that are still kept, newest first, at most 4.
     pub fn kem_secrets(&self) -> impl Iterator<Item = &KemSecret> {
         self.kems.iter()

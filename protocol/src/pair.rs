@@ -234,6 +234,13 @@ impl ReceiveState {
         next
     }
 
+    /// The steps that it has keys of, by epoch: whether those that follow come with it.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn steps(&self) -> impl Iterator<Item = (u16, u16, bool)> + '_ {
+        let known = self.epochs.iter().map(|known| (known.at.epoch, known.at.counter, true));
+        known.chain(self.skipped.iter().map(|kept| (kept.epoch, kept.counter, false)))
+    }
+
     fn forget(&mut self, epoch: u16) {
         self.epochs.retain(|known| known.at.epoch != epoch);
         self.skipped.retain(|kept| kept.epoch != epoch);

@@ -55,6 +55,9 @@ pub(super) struct Inboxes {
     parting: BTreeMap<LogId, InboxAddress>,
     /// Topics from the inbox that wait for an older log to be read.
     pub handed: Vec<HandOver>,
+    /// Topics handed to single members, for the simulator.
+    #[cfg(any(test, feature = "sim"))]
+    pub ear: Vec<super::account::HandedOut>,
 }
 
 /// An own inbox.
@@ -157,6 +160,8 @@ impl Group {
         address: Option<&InboxAddress>,
         statement: &Statement,
     ) {
+        #[cfg(any(test, feature = "sim"))]
+        self.hear_said(to, statement);
         let Some(card) = self.people.cards.get(&to).map(|card| card.card()) else { return };
         let (prekey, kem) = (self.people.prekey(card), card.kk.as_ref());
         let owner = seal::Owner { group: &self.id, member: to, prekey, kem };

@@ -9,6 +9,8 @@
 //! out. A step whose commit fails is undone by [`Group::load`].
 
 mod absence;
+#[cfg(any(test, feature = "sim"))]
+mod account;
 mod adopted;
 mod asleep;
 mod audit;
@@ -67,8 +69,6 @@ use alloc::{
 };
 use rand_core::CryptoRng;
 
-#[cfg(any(test, feature = "sim"))]
-pub(crate) use self::sight::Keys;
 use self::{
     absence::Absence,
     audit::Audit,
@@ -97,6 +97,8 @@ use self::{
     unseen::Unseen,
     witness::Witness,
 };
+#[cfg(any(test, feature = "sim"))]
+pub(crate) use self::{account::SlotOnWire, sight::Keys};
 pub use self::{
     adopted::Adopted,
     audit::Anchor,

@@ -520,6 +520,8 @@ impl Group {
             }
         }
         if want.topics && self.may_know_topics(&from) {
+            #[cfg(any(test, feature = "sim"))]
+            self.hear_topics(from);
             let topics = self
                 .write_topics()
                 .iter()

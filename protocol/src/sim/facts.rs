@@ -92,6 +92,7 @@ impl World {
     ) {
         let Some(id) = message else { return };
         let Some((chain, index)) = self.member(at).message_of(envelope) else { return };
+        self.tracker.note_sealed(chain, index);
         let mut salt = [0; 16];
         salt.copy_from_slice(&envelope[1..17]);
         if !self.watch.keeps(Rule::FreshSalt)

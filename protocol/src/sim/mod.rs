@@ -23,6 +23,7 @@ mod shrink;
 mod step;
 #[cfg(test)]
 mod tests;
+mod tracker;
 mod watch;
 mod words;
 pub(crate) mod world;

@@ -17,6 +17,9 @@ use crate::{
     membership::{AdmitMode, Policy},
 };
 
+/// Steps from one look at all disks to the next.
+const STOCKTAKING: usize = 16;
+
 /// A node's disk, copied.
 pub(super) struct Disk {
     me: zeroize::Zeroizing<Vec<u8>>,
@@ -33,6 +36,7 @@ pub(super) struct Disk {
 pub(crate) struct Sim {
     pub world: World,
     disks: alloc::collections::BTreeMap<usize, Disk>,
+    played: usize,
 }
 
 /// How the people of a world come together before the first step.
@@ -57,12 +61,16 @@ impl Sim {
         let mut world = World::founded(setup.people.into(), setup.relay, setup.seed);
         world.strict = setup.strict;
         (world.thorough, world.altered) = (setup.thorough, setup.altered);
-        Self { world, disks: alloc::collections::BTreeMap::new() }
+        Self { world, disks: alloc::collections::BTreeMap::new(), played: 0 }
     }
 
     /// Carries a step out; what it shows to be broken is an error.
     pub fn play(&mut self, step: &Step) -> Result<(), Failure> {
         self.carry_out(step);
+        self.played += 1;
+        if self.played.is_multiple_of(STOCKTAKING) {
+            self.world.take_stock();
+        }
         self.verdict()
     }
 

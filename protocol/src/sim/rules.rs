@@ -53,11 +53,21 @@ pub enum Rule {
     SayNothingOutside,
     /// The audit log is only appended to.
     AppendToAudit,
+    /// The account hears of each topic that is handed over.
+    HearHandOvers,
+    /// A chain is sealed to its roster alone.
+    SealToRosterAlone,
+    /// A chain is left once its roster has changed.
+    LeaveOldChains,
+    /// A step of a pair's ratchet is forgotten once it was used.
+    ForgetUsedSteps,
+    /// A slot is sealed to the newest prekey that its sender was told.
+    SealToNewestPrekey,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 25] = [
         Self::NoOldKeysForNewcomers,
         Self::SealByLatestOps,
         Self::NoKeysForRemoved,
@@ -78,12 +88,23 @@ impl Rule {
         Self::CanonicalBytes,
         Self::SayNothingOutside,
         Self::AppendToAudit,
+        Self::HearHandOvers,
+        Self::SealToRosterAlone,
+        Self::LeaveOldChains,
+        Self::ForgetUsedSteps,
+        Self::SealToNewestPrekey,
     ];
 
     /// The invariant whose check fails without it.
     #[must_use]
     pub fn guards(self) -> Invariant {
-        Invariant::ALL[self as usize]
+        match self {
+            Self::SealToRosterAlone => Invariant::Confinement,
+            Self::HearHandOvers | Self::LeaveOldChains => Invariant::Removal,
+            Self::ForgetUsedSteps => Invariant::ForwardSecrecy,
+            Self::SealToNewestPrekey => Invariant::Healing,
+            first => Invariant::ALL[first as usize],
+        }
     }
 }
 

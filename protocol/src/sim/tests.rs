@@ -560,4 +560,9 @@ mutants! {
     a_second_encoding_is_found_by_i18: CanonicalBytes,
     words_that_show_outside_are_found_by_i19: SayNothingOutside,
     an_audit_log_with_a_hole_is_found_by_i20: AppendToAudit,
+    a_topic_that_nobody_gave_is_found_by_i3: HearHandOvers,
+    a_chain_for_one_more_than_its_roster_is_found_by_i1: SealToRosterAlone,
+    a_chain_that_outlives_a_removal_is_found_by_i3: LeaveOldChains,
+    used_steps_that_are_kept_are_found_by_i15: ForgetUsedSteps,
+    a_slot_to_an_older_prekey_is_found_by_i16: SealToNewestPrekey,
 }

@@ -88,6 +88,7 @@ pub const EXPECTED: &[&str] = &[
     "garbage",
     "floods",
     "old databases tried",
+    "read messages in reach of first contacts",
 ];
 
 /// What a world is watched by.

@@ -22,6 +22,7 @@ use rand_chacha::{
 use super::{
     facts::Said,
     invariant::Invariant,
+    tracker::Tracker,
     watch::Watch,
     words::{self, Seen, Way},
 };
@@ -105,6 +106,8 @@ pub(crate) struct World {
     pub published: usize,
     pub framed: usize,
     pub watch: Watch,
+    /// Who can derive what.
+    pub tracker: Tracker,
     /// What was said, by its text.
     pub said: BTreeMap<String, Said>,
     /// Frames that came, and to whom.
@@ -195,6 +198,7 @@ impl World {
             published: 0,
             framed: 0,
             watch: Watch::default(),
+            tracker: Tracker::default(),
             said: BTreeMap::new(),
             overheard: VecDeque::new(),
             forked: BTreeSet::new(),
@@ -335,6 +339,7 @@ impl World {
         person.earlier.append(&mut person.stored);
         person.era += 1;
         person.group = Some(group);
+        self.track_welcome(host, at);
         self.drain(at);
         self.welcomed(host, at);
     }
@@ -436,9 +441,10 @@ impl World {
     }
 
     fn commit(&mut self, at: usize) {
-        let mut chains = vec![];
+        let (mut chains, mut moved) = (vec![], BTreeSet::new());
         for change in self.people[at].group.as_mut().unwrap().changes() {
             chains.extend(Group::chain_of_key(&change.key));
+            moved.extend(Group::pair_of_key(&change.key).filter(|_| change.value.is_some()));
             self.overwrites(at, &change.key);
             let records = &mut self.people[at].records;
             match change.value {
@@ -447,6 +453,7 @@ impl World {
             };
         }
         self.check_keys(at, &chains);
+        self.track(at, &chains, &moved);
         if self.strict {
             self.check_committed(at);
         }

@@ -37,6 +37,7 @@ impl Sim {
         self.check_delivery(&members);
         self.check_reports();
         self.verdict()?;
+        self.world.take_stock();
         self.check_bounds(&members);
         self.verdict()?;
         self.world.put_right = true;
@@ -54,7 +55,10 @@ impl Sim {
             self.check_forward_secrecy(&members);
             self.verdict()?;
             self.check_healing(&members);
+            self.verdict()?;
         }
+        self.world.take_stock();
+        self.world.check_disks();
         self.verdict()
     }
 

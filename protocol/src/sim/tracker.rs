@@ -112,10 +112,17 @@ impl World {
         self.tracker.prekeys.entry((id, prekey.id)).or_default().insert(prekey.public);
         self.tracker.person(id).add_prekey(prekey.public);
         self.track_topics(at);
-        for chain in chains {
-            if self.tracker.chains.insert(*chain) {
-                self.track_chain(at, *chain, moved);
-            }
+        // Which of the chains of one step a ratchet was moved for, the records don't say.
+        let new = chains.iter().filter(|chain| !self.tracker.chains.contains(chain));
+        let new: BTreeSet<ChainId> = new.copied().collect();
+        let group = self.people[at].group.as_ref().unwrap();
+        let shown = new.iter().flat_map(|chain| group.slots_of(chain)).map(|slot| slot.to);
+        let shown: BTreeSet<MemberId> = shown.collect();
+        let one = new.len() == 1;
+        let unseen = moved.iter().filter(|to| one || !shown.contains(to)).copied().collect();
+        for chain in new {
+            self.tracker.chains.insert(chain);
+            self.track_chain(at, chain, &unseen);
         }
         for (chain, index) in core::mem::take(&mut self.tracker.sealed) {
             self.check_derivers(at, chain, index);

@@ -30,7 +30,7 @@ use crate::{
     endpoint::Endpoint,
     group::{
         Admission, AdmitError, Cx, Event, Group, GroupState, InviteTerms, Kept, Output, Received,
-        Sent,
+        Sent, WelcomeError,
     },
     ids::{ChainId, LogId, MemberId, Timestamp},
     invite::InviteSecret,
@@ -325,11 +325,18 @@ impl World {
         self.welcome(host, at, &welcome);
     }
 
+    /// Hands a Welcome to somebody. Who knows of its own leaving or removal that the host has not
+    /// heard of does not take it.
     pub fn welcome(&mut self, host: usize, at: usize, welcome: &[u8]) {
         let host_id = self.id(host);
         let person = &mut self.people[at];
         let cx = Cx { me: &person.me, now: person.clock(self.now), rng: &mut self.rng };
-        let mut group = Group::join(cx, welcome, host_id, |_| person.group.as_ref()).unwrap();
+        let joined = Group::join(cx, welcome, host_id, |_| person.group.as_ref());
+        if joined.as_ref().err() == Some(&WelcomeError::NotAMember) {
+            self.watch.happened("stale welcomes");
+            return;
+        }
+        let mut group = joined.unwrap();
         if let Some(last) = person.audit.last() {
             group.resume_audit(last);
         }

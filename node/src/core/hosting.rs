@@ -231,7 +231,7 @@ impl Core {
                 proof: request.proof,
                 handshake: request.handshake,
             };
-            let verdict = match group.admit(step.cx(), &admission).map(Zeroizing::new) {
+            let verdict = match group.admit(step.cx(), &admission) {
                 Ok(welcome) => Verdict::Welcome(welcome),
                 Err(AdmitError::BadProof) => Verdict::Silence,
                 Err(error) => Verdict::Refused(refusal(error)),

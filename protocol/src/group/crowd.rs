@@ -2,7 +2,7 @@
 //!
 //! Some of them have bodies; the others are members all the same, to be sealed to and told of.
 
-use alloc::{vec, vec::Vec};
+use alloc::vec;
 
 use super::{
     wire::{Frame, Statement, Want},
@@ -21,7 +21,7 @@ fn crowd(members: usize, bodies: usize) -> World {
         strict: true,
     };
     world.act(0, |group, cx| group.invite(cx, &secret.record(), terms)).unwrap();
-    let mut welcome = Vec::new();
+    let mut welcome = zeroize::Zeroizing::default();
     for at in 1..members {
         let card = world.people[at].me.card().clone();
         let (group, joiner) = (world.member(0).id(), card.card().member);

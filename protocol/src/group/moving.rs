@@ -11,9 +11,11 @@ use alloc::{
     collections::{BTreeMap, BTreeSet},
     vec::Vec,
 };
+use core::fmt;
 
 use minicbor::{Decode, Encode};
 use rand_core::CryptoRng;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::{Class, Cx, Event, Group, GroupState, Output, VerbError, records::Key};
 use crate::{
@@ -44,16 +46,15 @@ pub(super) struct Moving {
     asked: BTreeSet<OpId>,
 }
 
-/// Parts of one Welcome.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// Parts of one Welcome, which holds the secrets of the new group's topics.
 pub(super) struct Told {
     to: GroupId,
     of: u16,
-    pub parts: BTreeMap<u16, Vec<u8>>,
+    pub parts: BTreeMap<u16, Zeroizing<Vec<u8>>>,
 }
 
 /// One part, as a message's payload and as a record.
-#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+#[derive(Encode, Decode)]
 #[cbor(array)]
 pub(super) struct Part {
     #[n(0)]
@@ -78,13 +79,26 @@ pub struct Successor {
 }
 
 /// Where this node has moved.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Moved {
     /// The new group.
     pub to: GroupId,
     /// The Welcome to it and its author, for [`Group::join`]; none where this node made the group, or
     /// has taken it up.
-    pub welcome: Option<(Vec<u8>, MemberId)>,
+    pub welcome: Option<(Zeroizing<Vec<u8>>, MemberId)>,
+}
+
+impl fmt::Debug for Moved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let by = self.welcome.as_ref().map(|(_, by)| by);
+        f.debug_struct("Moved").field("to", &self.to).field("by", &by).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        self.bytes.zeroize();
+    }
 }
 
 impl Told {
@@ -92,12 +106,16 @@ impl Told {
         self.parts.len() == usize::from(self.of)
     }
 
-    fn welcome(&self) -> Vec<u8> {
-        self.parts.values().flatten().copied().collect()
+    fn welcome(&self) -> Zeroizing<Vec<u8>> {
+        // In one piece from the first on: nothing of it stays behind where it grew.
+        let bytes = self.parts.values().map(|part| part.len()).sum();
+        let mut welcome = Zeroizing::new(Vec::with_capacity(bytes));
+        self.parts.values().for_each(|part| welcome.extend_from_slice(part));
+        welcome
     }
 
     pub fn part(&self, number: u16) -> Option<Part> {
-        let bytes = self.parts.get(&number)?.clone();
+        let bytes = self.parts.get(&number)?.to_vec();
         Some(Part { to: self.to, number, of: self.of, bytes })
     }
 }
@@ -111,7 +129,7 @@ impl Part {
 impl Moving {
     /// Takes a part up; answers whether it is new, and which records of another move of the same
     /// mover go.
-    pub fn take(&mut self, from: MemberId, part: Part) -> (bool, Vec<u16>) {
+    pub fn take(&mut self, from: MemberId, mut part: Part) -> (bool, Vec<u16>) {
         let mut gone = Vec::new();
         if let Some(told) = self.told.get(&from)
             && (told.to, told.of) != (part.to, part.of)
@@ -124,7 +142,8 @@ impl Moving {
         }
         let empty = Told { to: part.to, of: part.of, parts: BTreeMap::new() };
         let told = self.told.entry(from).or_insert(empty);
-        (told.parts.insert(part.number, part.bytes).is_none(), gone)
+        let bytes = Zeroizing::new(core::mem::take(&mut part.bytes));
+        (told.parts.insert(part.number, bytes).is_none(), gone)
     }
 }
 
@@ -195,7 +214,8 @@ impl Group {
         let welcome = to.welcome().ok_or(VerbError::Full)?;
         let of = welcome.len().div_ceil(PART) as u16;
         for (number, bytes) in (0..).zip(welcome.chunks(PART)) {
-            let part = codec::encode(&Part { to: to.id, number, of, bytes: bytes.into() });
+            let part = Part { to: to.id, number, of, bytes: bytes.into() };
+            let part = Zeroizing::new(codec::encode(&part));
             // It is ready, and each part fits.
             self.send(Cx { me, now, rng }, MOVE, &part).map_err(|_| VerbError::NoTopic)?;
         }

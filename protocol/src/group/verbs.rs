@@ -4,6 +4,7 @@ use alloc::{collections::BTreeSet, vec::Vec};
 
 use minicbor::bytes::ByteVec;
 use rand_core::CryptoRng;
+use zeroize::Zeroizing;
 
 use super::{
     Admission, AdmitError, BadPolicy, ChainState, Cx, Group, GroupState, InviteTerms, VerbError,
@@ -67,7 +68,7 @@ impl Group {
         host: MemberId,
         before: impl FnOnce(&GroupId) -> Option<&'a Group>,
     ) -> Result<Self, WelcomeError> {
-        let welcome: Welcome = codec::decode(welcome).map_err(|_| WelcomeError::Malformed)?;
+        let mut welcome: Welcome = codec::decode(welcome).map_err(|_| WelcomeError::Malformed)?;
         let mut ops = Vec::new();
         for op in &welcome.ops {
             ops.push(Op::from_bytes(op).map_err(|_| WelcomeError::Malformed)?);
@@ -105,7 +106,7 @@ impl Group {
                 group.topics.learn(&group.id, topic, cx.now);
             }
         }
-        for whereabouts in welcome.presences {
+        for whereabouts in core::mem::take(&mut welcome.presences) {
             group.people.take_presence(whereabouts.member, whereabouts.presence);
         }
         for control in welcome.inboxes.iter().flatten() {
@@ -153,7 +154,7 @@ impl Group {
         &mut self,
         mut cx: Cx<'_, R>,
         request: &Admission<'_>,
-    ) -> Result<Vec<u8>, AdmitError> {
+    ) -> Result<Zeroizing<Vec<u8>>, AdmitError> {
         let joiner = request.card.card().member;
         if self.check_active().is_err() {
             return Err(AdmitError::NotAllowed);
@@ -400,10 +401,10 @@ impl Group {
     }
 
     /// What a newcomer needs; `None` where it is more than a join carries.
-    pub(super) fn welcome(&self) -> Option<Vec<u8>> {
+    pub(super) fn welcome(&self) -> Option<Zeroizing<Vec<u8>>> {
         let bytes = |bytes: &[u8]| -> ByteVec { Vec::from(bytes).into() };
         let members = &self.ops.resolve().members;
-        let welcome = codec::encode(&Welcome {
+        let welcome = Zeroizing::new(codec::encode(&Welcome {
             version: WELCOME,
             group: self.id,
             ops: self.ops.iter().map(|op| bytes(op.as_bytes())).collect(),
@@ -425,7 +426,7 @@ impl Group {
                 })
                 .collect(),
             inboxes: Some(self.inbox_statements()),
-        });
+        }));
         (welcome.len() <= WELCOME_BYTES).then_some(welcome)
     }
 

@@ -70,7 +70,7 @@ fn walked() -> Fields {
     let secret = world.invite(HOST);
     let welcome = world.admit(HOST, NEWCOMER, &secret).unwrap();
     world.welcome(HOST, NEWCOMER, &welcome);
-    fields.push(("welcome".into(), welcome));
+    fields.push(("welcome".into(), welcome.to_vec()));
     let inbox = world.member(NEWCOMER).inbox_logs().next().unwrap().keys.id();
     world.settle();
     let record = world.people[NEWCOMER].records.get([20].as_slice()).unwrap().clone();
@@ -141,7 +141,7 @@ fn asked() -> Fields {
     fields.extend(secrets("newcomer", &world.people[NEWCOMER].me));
     let secret = world.invite(HOST);
     let welcome = world.admit(HOST, NEWCOMER, &secret).unwrap();
-    fields.push(("welcome".into(), welcome));
+    fields.push(("welcome".into(), welcome.to_vec()));
     world.settle();
     world.say(HOST, "who are you?");
     world.say(1, "and what do you speak?");

@@ -415,6 +415,12 @@ pub(super) struct Welcome {
     pub inboxes: Option<Vec<ByteVec>>,
 }
 
+impl Drop for Welcome {
+    fn drop(&mut self) {
+        self.topics.iter_mut().for_each(|topic| topic.as_mut_slice().zeroize());
+    }
+}
+
 /// A member's presence, told by another.
 #[derive(Encode, Decode)]
 #[cbor(array)]

@@ -24,7 +24,6 @@ use crate::{
 pub struct Joiner(State);
 
 /// What follows from a frame.
-#[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "a few per join, taken apart at once")]
 pub enum JoinStep {
     /// Send these frames, and go on.
@@ -185,5 +184,24 @@ impl fmt::Debug for Joiner {
             State::Calling(_) => "Joiner(Calling)",
             State::Open(_) => "Joiner(Open)",
         })
+    }
+}
+
+impl fmt::Debug for JoinStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Proceed { joiner, stage, .. } => {
+                let mut step = f.debug_struct("Proceed");
+                step.field("joiner", joiner).field("stage", stage).finish_non_exhaustive()
+            }
+            Self::Waiting { joiner, left } => {
+                f.debug_struct("Waiting").field("joiner", joiner).field("left", left).finish()
+            }
+            Self::Welcomed { host, group, .. } => {
+                let mut step = f.debug_struct("Welcomed");
+                step.field("host", host).field("group", group).finish_non_exhaustive()
+            }
+            Self::Refused(reason) => f.debug_tuple("Refused").field(reason).finish(),
+        }
     }
 }

@@ -76,7 +76,6 @@ pub struct Letters {
 }
 
 /// What a letter said.
-#[derive(Debug)]
 pub enum Told {
     /// A person is being asked.
     Pending,
@@ -343,6 +342,19 @@ fn dh(secret: &StaticSecret, public: &[u8; 32]) -> Result<Zeroizing<[u8; 32]>, J
         return Err(JoinError::Malformed);
     }
     Ok(Zeroizing::new(shared.to_bytes()))
+}
+
+impl fmt::Debug for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pending => f.write_str("Pending"),
+            Self::Welcomed { host, group, .. } => {
+                let mut told = f.debug_struct("Welcomed");
+                told.field("host", host).field("group", group).finish_non_exhaustive()
+            }
+            Self::Refused(reason) => f.debug_tuple("Refused").field(reason).finish(),
+        }
+    }
 }
 
 impl fmt::Debug for Letters {

@@ -1,4 +1,4 @@
-use std::{vec, vec::Vec};
+use std::{boxed::Box, format, vec, vec::Vec};
 
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 
@@ -6,6 +6,7 @@ use super::*;
 use crate::{
     codec,
     endpoint::Endpoint,
+    group::Moved,
     identity::SignedCard,
     ids::{GroupId, InviteId, MemberId, Timestamp},
     invite::{InviteCode, InviteRecord, InviteSecret, group_prefix},
@@ -161,6 +162,21 @@ fn a_joiner_with_the_code_is_let_in() {
     };
     assert_eq!((welcome.as_slice(), group), (&b"welcome"[..], world.group()));
     assert_eq!((host.member, &host.card), (world.admin.member(), world.admin.card()));
+}
+
+#[test]
+fn nothing_that_brings_a_welcome_prints_it() {
+    let (joiner, mut admission, _) = world().open(|_, _| {}).unwrap();
+    let joiner = wait(joiner, &admission.pending(NOW).unwrap());
+    let secret = [211; 40];
+    let step = joiner.on_frame(&admission.welcome(&secret, NOW).unwrap()[0], NOW).unwrap();
+    let prints = |text: &str| text.contains("211, 211") || text.contains("d3d3");
+    assert!(prints(&format!("{secret:?}")) && !prints(&format!("{step:?}")));
+    let JoinStep::Welcomed { welcome, host, group } = step else { panic!("not welcomed") };
+    let moved = Moved { to: group, welcome: Some((welcome.clone(), host.member)) };
+    assert!(!prints(&format!("{moved:?}")));
+    let told = letter::Told::Welcomed { welcome, host: Box::new(host), group };
+    assert!(!prints(&format!("{told:?}")));
 }
 
 #[test]

@@ -303,7 +303,7 @@ impl World {
         host: usize,
         at: usize,
         secret: &InviteSecret,
-    ) -> Result<Vec<u8>, AdmitError> {
+    ) -> Result<zeroize::Zeroizing<Vec<u8>>, AdmitError> {
         let card = self.people[at].me.card().clone();
         let group = self.people[host].group.as_ref().unwrap().id();
         let handshake = [at as u8; 32];

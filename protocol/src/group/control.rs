@@ -371,7 +371,7 @@ impl Group {
             }
         }
         if let Some(heads) = &want.ops_after {
-            let mut ops = self.ops.to_tell(heads);
+            let mut ops = self.ops.to_tell(heads, self.heads_named());
             ops.truncate(OPS_TOLD);
             if !ops.is_empty() {
                 self.answer(Asked::Ops(said.from), answer(ops));
@@ -524,7 +524,7 @@ impl Group {
 
     pub(super) fn ops_after(&self, heads: &[OpId]) -> Vec<ByteVec> {
         self.ops
-            .to_tell(heads)
+            .to_tell(heads, self.heads_named())
             .iter()
             .filter_map(|id| self.ops.op(id))
             .map(|op| Vec::from(op.as_bytes()).into())

@@ -404,3 +404,39 @@ fn who_asks_for_everything_again_and_again_is_answered_within_bounds() {
         assert!((1..=100 + one).contains(&again), "{again} frames a second later");
     }
 }
+
+#[test]
+fn members_who_were_given_different_ops_by_a_removed_one_read_each_other() {
+    for relay in [true, false] {
+        let mut world = World::with(3, true);
+        world.reachable = relay;
+        world.link(0, 1);
+        let who = world.id(2);
+        world.act(0, |group, cx| group.remove(cx, who)).unwrap();
+        world.settle();
+        let grant = grant_of(&world, 2);
+        for at in [0, 1] {
+            let mut last = grant;
+            // One after another: each set has one head more.
+            for _ in 0..2 * OPS_OUTSIDE_OF_ONE {
+                world.now = world.now.plus_ms(1);
+                let kind = Kind::Refresh { topic_commit: None };
+                let op = signed(&world, 2, kind, vec![last], Some(grant));
+                last = op.id();
+                world.act(at, |group, mut cx| drop(group.take_ops(&mut cx, [op.as_bytes()])));
+            }
+        }
+        settle_long(&mut world);
+        assert_ne!(world.member(0).ops.heads(), world.member(1).ops.heads());
+        for (from, to) in [(0, 1), (1, 0)] {
+            world.act(from, |group, mut cx| {
+                let under = group.write_topics();
+                group.rotate_chain(&mut cx, crate::audit::RotationReason::Refresh, None, &under);
+            });
+            world.say(from, "under other heads");
+            settle_long(&mut world);
+            assert_eq!(world.heard(to).len(), 1, "{to} reads {from}");
+        }
+        assert_eq!(world.member(0).ops.heads(), world.member(1).ops.heads());
+    }
+}

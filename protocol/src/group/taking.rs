@@ -42,6 +42,11 @@ impl Group {
         told
     }
 
+    /// What the bundles of known chains name: nobody takes one up without it.
+    pub(super) fn heads_named(&self) -> impl Iterator<Item = &OpId> {
+        self.receiving.chains.values().flat_map(|entry| &entry.head.head().heads)
+    }
+
     /// What bundles that wait depend on, each op with whose bundle it is.
     fn named_ops(&self) -> BTreeSet<(OpId, MemberId)> {
         let heads = self.receiving.held.values().map(|held| held.head.head());

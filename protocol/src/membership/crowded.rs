@@ -121,10 +121,13 @@ fn what_a_member_builds_on_is_taken_whoever_made_it() {
     assert_eq!(bring(&mut other, &beside(&set, &c, 80, 1000)), OPS_OUTSIDE_OF_ONE);
     // Of what counts for nothing nobody is told who has no room for it.
     let theirs = |from: &OpSet, to: &OpSet| -> Vec<Op> {
-        let ids = from.to_tell(&to.heads());
+        let ids = from.to_tell(&to.heads(), [].iter());
         ids.iter().map(|id| from.op(id).unwrap().clone()).collect()
     };
     assert!(theirs(&one, &other).is_empty() && theirs(&other, &one).is_empty());
+    // But where a bundle names it.
+    let late = one.not_in_past(&other.heads());
+    assert_eq!(one.to_tell(&other.heads(), late[..1].iter()), late[..1]);
     // Each goes on; what came first makes no difference.
     for (set, who) in [(&mut one, &a), (&mut other, &b)] {
         while set.heads().len() > 1 {
@@ -169,13 +172,23 @@ fn a_member_brings_no_more_than_others_follow_and_an_admin_as_much_as_it_does() 
 fn fill(set: &mut OpSet, by: &[&SigningSecret], kind: u8) {
     let mut long = vec![0x59, 0x3e, 0x80];
     long.resize(3 + 16_000, 0);
+    // Under the last grant: that of an admin.
+    let grant = |who: &SigningSecret| {
+        set.iter().filter(|op| op.subject() == Some(who.id())).last().map(Op::id)
+    };
+    let caps: Vec<_> = by.iter().map(|who| grant(who)).collect();
     for args in [long, vec![0x80]] {
-        for (at, who) in (0..).zip(by.iter().cycle()) {
-            let args = args.clone();
-            let op = signed(set, who, Kind::Other { kind, args }, &set.heads()[..1], at);
-            // Under the last grant: that of an admin.
-            let grants = set.iter().filter(|op| op.subject() == Some(who.id()));
-            let body = Body { cap: grants.last().map(Op::id), ..op.body().clone() };
+        for (at, (who, cap)) in (0..).zip(by.iter().zip(&caps).cycle()) {
+            let body = Body {
+                group: Some(set.group()),
+                author: who.id(),
+                seq: 7,
+                deps: set.heads(),
+                cap: *cap,
+                at: Timestamp(at),
+                kind: Kind::Other { kind, args: args.clone() },
+                incarnation: None,
+            };
             if set.take(Op::sign(body, who), &NOBODY).is_err() {
                 break;
             }

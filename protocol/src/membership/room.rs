@@ -45,10 +45,10 @@ impl OpSet {
     }
 
     /// What is told to somebody with these heads, parents first: what it lacks, but not what counts for
-    /// nothing by authors of whom it takes no more.
+    /// nothing by authors of whom it takes no more. What is `named` by a bundle is told all the same.
     #[must_use]
-    pub fn to_tell(&self, heads: &[OpId]) -> Vec<OpId> {
-        let idle = self.idle();
+    pub fn to_tell<'a>(&self, heads: &[OpId], named: impl Iterator<Item = &'a OpId>) -> Vec<OpId> {
+        let idle = self.idle(named);
         let told = |id: &OpId| self.number(id).is_none_or(|at| !idle.contains(at));
         self.not_in_past(heads).into_iter().filter(told).collect()
     }
@@ -218,8 +218,8 @@ impl OpSet {
     }
 
     /// The ops that count for nothing, by those who are no members and have no room left, and that
-    /// nothing else follows.
-    fn idle(&self) -> Bits {
+    /// nothing else follows or names.
+    fn idle<'a>(&self, named: impl Iterator<Item = &'a OpId>) -> Bits {
         let mut idle = Bits::default();
         if self.ops.len() < limits::OPS_OUTSIDE_OF_ONE {
             return idle;
@@ -234,7 +234,11 @@ impl OpSet {
             let nothing = now.void.contains(&node.id) || matches!(kind, Kind::Other { .. });
             full(&node.author) && nothing && !matches!(kind, Kind::Retire { .. })
         };
-        let followed = self.before(|at| !is_idle(at));
+        let mut followed = self.before(|at| !is_idle(at));
+        for at in named.filter_map(|id| self.number(id)) {
+            followed.union(&self.nodes[at].past);
+            followed.insert(at);
+        }
         let loose = (0..self.nodes.len()).filter(|at| is_idle(*at) && !followed.contains(*at));
         loose.for_each(|at| idle.insert(at));
         idle

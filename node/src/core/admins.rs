@@ -58,7 +58,13 @@ impl Core {
     ) -> Result<GroupView, VerbError> {
         let id = self.find_group(reference)?;
         let key = RecoveryKey::from_code(code)?;
-        self.act(id, now, |group, step| group.retire(step.cx(), &key).map(|_| ()))
+        let hosted = self.hosted.rows(id);
+        let ended = self.step(id, now, |group, step| {
+            group.retire(step.cx(), &key)?;
+            Ok::<_, VerbError>(step.end_used_invites(group, hosted)?)
+        })?;
+        self.hosted.renew(ended);
+        self.done(id, now)
     }
 
     /// Founds a group with the same people, and says in the old one that it goes on there.

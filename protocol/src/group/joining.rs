@@ -34,8 +34,24 @@ impl Group {
         if self.came_by(joiner, id) {
             return Ok(AdmitMode::Auto);
         }
-        let mode = self.usable(id, now)?.mode;
+        let mode = self.usable_by(joiner, id, now)?.mode;
         if self.is_member(joiner) { Err(AdmitError::AlreadyMember) } else { Ok(mode) }
+    }
+
+    /// An invite by which this node's member may let this joiner in now: none that was made before
+    /// the joiner left, was removed or was retired. Whoever holds its code, or an old letter, could
+    /// bring the joiner's machine back with it.
+    pub(super) fn usable_by(
+        &self,
+        joiner: &MemberId,
+        id: InviteId,
+        now: Timestamp,
+    ) -> Result<&InviteState, AdmitError> {
+        let invite = self.usable(id, now)?;
+        let past = self.ops.past(&[invite.op]).map_err(|_| AdmitError::Unknown)?;
+        let ended = self.ops.resolve().ended.values().filter(|ended| ended.member == *joiner);
+        let mut gone = ended.flat_map(|ended| ended.removals.iter().chain(&ended.leaves));
+        if gone.any(|op| !past.contains(op)) { Err(AdmitError::Used) } else { Ok(invite) }
     }
 
     /// How many admins are senior to this node's member: each is given a while to answer first.
@@ -329,5 +345,41 @@ mod tests {
         world.join(0, 3);
         assert!(group(&world, 3).is_confirmed());
         assert_eq!(group(&world, 3).ready(world.now), Ok(()));
+    }
+    /// The third comes by an invite that has more uses.
+    fn by_an_open_invite() -> (World, InviteSecret) {
+        let mut world = World::founded(3, true, 7);
+        world.join(0, 1);
+        world.settle();
+        let terms = InviteTerms { max_uses: 5, ..SERVED_BY_ANY(world.now) };
+        let secret = InviteSecret::generate(&mut world.rng);
+        world.act(0, |group, cx| group.invite(cx, &secret.record(), terms)).unwrap();
+        let welcome = world.admit(0, 2, &secret).unwrap();
+        world.welcome(0, 2, &welcome);
+        world.settle();
+        (world, secret)
+    }
+
+    #[test]
+    fn an_old_request_brings_nobody_back_who_left_and_a_new_invite_does() {
+        let (mut world, secret) = by_an_open_invite();
+        world.act(2, |group, cx| group.leave(cx)).unwrap();
+        world.settle();
+        // Nothing by who left: the same card, proof and handshake once more.
+        assert_eq!(world.admit(0, 2, &secret), Err(AdmitError::Used));
+        world.settle();
+        assert_eq!(group(&world, 2).state(), GroupState::Left);
+        world.join(0, 2);
+        assert_eq!(group(&world, 2).state(), GroupState::Active);
+    }
+
+    #[test]
+    fn a_retired_machine_does_not_come_back_by_an_open_invite() {
+        let (mut world, secret) = by_an_open_invite();
+        let (lost, key) = (world.id(2), world.people[2].me.recovery().unwrap().clone());
+        assert_eq!(world.act(0, |group, cx| group.retire(cx, &key)), Ok(lost));
+        world.settle();
+        assert_eq!(world.admit(0, 2, &secret), Err(AdmitError::Used));
+        assert!(!group(&world, 1).is_member(&lost));
     }
 }

@@ -165,7 +165,7 @@ impl Group {
         if !self.has_place() {
             return Err(AdmitError::Full);
         }
-        let invite = self.usable(request.invite, cx.now)?;
+        let invite = self.usable_by(&joiner, request.invite, cx.now)?;
         let kind = Kind::Admit {
             card: request.card.as_bytes().into(),
             invite: Some(request.invite),

@@ -38,6 +38,13 @@ const ROUNDS: u32 = 6;
 const LATER_MS: u64 = 6 * 60 * 60 * 1000;
 /// Askers of whom the last question is remembered.
 const ASKERS: usize = 1024;
+/// One asker is answered this often at most, in milliseconds: a member, and somebody who is none.
+const MEMBER_MS: u64 = ROUND_MS / 2;
+const OTHER_MS: u64 = 60 * 60 * 1000;
+/// People who are no members that are answered in an hour, in all.
+const OTHERS: usize = 16;
+/// How far an asker's clock may be ahead, in milliseconds: an hour.
+const AHEAD_MS: u64 = 60 * 60 * 1000;
 /// Envelopes of ops, and of cards and inboxes, in one answer.
 const ENVELOPES: usize = 64;
 /// Questions whose answers are still taken.
@@ -61,8 +68,52 @@ pub(super) struct Word {
     told: bool,
     /// Whether this node was away, and has not asked yet for the topics of epochs between.
     was_away: bool,
-    /// The last question of each asker that was answered.
-    answered: BTreeMap<MemberId, Timestamp>,
+    answered: Answered,
+}
+
+/// The last question of each asker that was answered.
+#[derive(Default)]
+struct Answered(BTreeMap<MemberId, Last>);
+
+struct Last {
+    /// When it was asked, by the asker's clock.
+    asked: Timestamp,
+    /// When it was answered, by this node's.
+    answered: Timestamp,
+    member: bool,
+}
+
+impl Answered {
+    /// Whether a question that was asked `at` is answered now, which is noted.
+    fn take(&mut self, from: MemberId, member: bool, at: Timestamp, now: Timestamp) -> bool {
+        if at > now.plus_ms(AHEAD_MS) {
+            return false;
+        }
+        // A clock that was set back since, here or there, silences nobody.
+        let last = self.0.get(&from).filter(|last| last.answered <= now);
+        let repeated = last.is_some_and(|last| {
+            let pause = if member || last.member { MEMBER_MS } else { OTHER_MS };
+            let known = last.asked <= now.plus_ms(AHEAD_MS);
+            last.is_within(pause, now) || known && at.ms_since(last.asked) < MEMBER_MS
+        });
+        let others = self.0.values().filter(|last| !last.member && last.is_within(OTHER_MS, now));
+        if repeated || !member && others.count() >= OTHERS {
+            return false;
+        }
+        if self.0.len() >= ASKERS && !self.0.contains_key(&from) {
+            let oldest = self.0.iter().min_by_key(|(_, last)| last.answered);
+            let oldest = oldest.map(|(member, _)| *member);
+            oldest.and_then(|oldest| self.0.remove(&oldest));
+        }
+        self.0.insert(from, Last { asked: at, answered: now, member });
+        true
+    }
+}
+
+impl Last {
+    fn is_within(&self, pause: u64, now: Timestamp) -> bool {
+        self.answered <= now && now.ms_since(self.answered) < pause
+    }
 }
 
 impl Group {
@@ -187,14 +238,9 @@ impl Group {
         if !self.people.cards.contains_key(&from) || asked.heads.len() > HEADS {
             return;
         }
-        let last = self.word.answered.get(&from);
-        if last.is_some_and(|last| asked.at.ms_since(*last) < ROUND_MS / 2) {
+        if !self.word.answered.take(from, self.is_member(&from), asked.at, cx.now) {
             return;
         }
-        if self.word.answered.len() >= ASKERS {
-            self.word.answered.pop_first();
-        }
-        self.word.answered.insert(from, asked.at);
         self.take_cards([asked.card.as_slice()]);
         if self.is_member(&from) {
             self.take_inbox(cx.now, &asked.inbox);
@@ -231,8 +277,12 @@ impl Group {
         self.to_inbox(cx, to, &Statement::Resync(last));
     }
 
-    /// The topics known here that somebody was entitled to when they began, with their ops.
+    /// The topics known here that somebody was entitled to when they began, with their ops; none
+    /// for who is on hold.
     pub(super) fn topics_of(&self, member: &MemberId) -> Vec<HandOver> {
+        if !self.may_know_topics(member) {
+            return Vec::new();
+        }
         let order = self.topics_in_order();
         let op_of = |commit: &[u8; 32]| {
             self.ops.iter().find(|op| op.body().kind.topic_commit().as_ref() == Some(commit))

@@ -2,8 +2,8 @@
 
 use alloc::{format, vec::Vec};
 
-use super::*;
-use crate::sim::world::World;
+use super::{wire::ResyncReq, *};
+use crate::{ids::Timestamp, sim::world::World};
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -170,4 +170,79 @@ fn a_relay_that_hides_part_of_an_answer_does_not_make_it_whole() {
     }
     assert_eq!(world.member(3).ops.iter().count(), known);
     assert_eq!(world.member(3).ready(world.now), Err(NotReady::NotSynced));
+}
+
+/// What somebody asks after a long absence, at a time by its own clock.
+fn question(world: &World, by: usize, at: Timestamp) -> ResyncReq {
+    ResyncReq {
+        nonce: [0; 16],
+        at,
+        heads: Vec::new(),
+        card: Vec::from(world.people[by].me.card().as_bytes()),
+        inbox: world.member(by).own_inbox_statement(),
+    }
+}
+
+/// How many of these questions are answered.
+fn answered(world: &mut World, asked: &[(MemberId, ResyncReq)]) -> usize {
+    world.act(0, |group, mut cx| {
+        while group.poll().is_some() {}
+        let answers = asked.iter().filter(|(from, asked)| {
+            group.take_resync_req(&mut cx, *from, asked);
+            let mut answer = false;
+            while let Some(output) = group.poll() {
+                answer |= matches!(output, Output::Publish { .. });
+            }
+            answer
+        });
+        answers.count()
+    })
+}
+
+#[test]
+fn an_askers_clock_that_leaps_brings_no_more_answers() {
+    let mut world = World::with(4, true);
+    let (gone, member) = (world.id(2), world.id(3));
+    let now = world.now;
+    let leaps = |world: &World, by, from| -> Vec<_> {
+        let times = (0..100).map(|n| now.plus_ms(n * 15_000));
+        times.map(|at| (from, question(world, by, at))).collect()
+    };
+    let (of_gone, of_member) = (leaps(&world, 2, gone), leaps(&world, 3, member));
+    world.act(0, |group, cx| group.remove(cx, gone)).unwrap();
+    world.settle();
+    assert_eq!(answered(&mut world, &of_member), 1);
+    assert_eq!(answered(&mut world, &of_gone), 1);
+    world.now = world.now.plus_ms(20_000);
+    assert_eq!(answered(&mut world, &of_member[1..]), 1);
+    assert_eq!(answered(&mut world, &of_gone), 0, "who is no member waits for an hour");
+    let far = world.now.plus_ms(2 * 60 * 60 * 1000);
+    world.now = world.now.plus_ms(20_000);
+    let ahead = [(member, question(&world, 3, far))];
+    assert_eq!(answered(&mut world, &ahead), 0);
+    world.now = far;
+    assert_eq!(answered(&mut world, &of_gone[99..]), 1);
+}
+
+#[test]
+fn who_is_on_hold_is_handed_no_topic() {
+    let mut world = World::with(4, true);
+    let (second, last) = (world.id(1), world.id(3));
+    world.act(0, |group, cx| group.promote(cx, second)).unwrap();
+    world.settle();
+    (0..4).for_each(|at| drop(world.say(at, "hello")));
+    world.settle();
+    // The one removal makes the other void, and whoever is back by that is on hold.
+    world.people[0].online = false;
+    world.act(1, |group, cx| group.remove(cx, last)).unwrap();
+    world.settle();
+    world.people[3].online = false;
+    world.act(0, |group, cx| group.remove(cx, second)).unwrap();
+    world.people[0].online = true;
+    (0..3).for_each(|_| world.settle());
+    assert!(world.member(2).is_member(&last) && !world.member(2).may_know_topics(&last));
+    assert!(world.member(2).topics_of(&last).is_empty());
+    world.pass(60 * 60_000);
+    assert!(world.member(2).may_know_topics(&last));
+    assert!(!world.member(2).topics_of(&last).is_empty());
 }

@@ -1,10 +1,7 @@
 //! What members' nodes tell one another beside messages: ops, bundles, cards, presence, receipts,
 //! and what they lack.
 
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    vec::Vec,
-};
+use alloc::{collections::BTreeSet, vec::Vec};
 
 use minicbor::bytes::ByteVec;
 use rand_core::CryptoRng;
@@ -13,32 +10,15 @@ use super::{
     ChainState, Cx, Entry, Event, Group, GroupState, Output, Timer,
     people::card_in,
     records::Key,
-    wire::{BundleWire, ChainSummary, Indexes, Presence, Statement, Want},
+    wire::{BundleWire, Indexes, Presence, Statement},
 };
 use crate::{
     audit::RotationReason,
-    bundle::Bundle,
     identity::SignedCard,
     ids::{ChainId, MemberId, OpId, Timestamp},
     membership::{Kind, Op, Resolution},
-    topic::TopicSecret,
 };
 
-/// Answers to what others lack that wait for somebody nearer to give them.
-const ANSWERS: usize = 256;
-/// How long each member before this one in the roster is given to answer first, in milliseconds.
-const ANSWER_STEP_MS: u64 = 250;
-/// How long an author is given to tell its own messages first, in milliseconds.
-const OTHERS_MS: u64 = 3_000;
-/// One member's questions to everybody are heard this often, in milliseconds.
-const HEARD_MS: u64 = 1_000;
-/// How far a member's clock may be ahead, in milliseconds: an hour.
-const AHEAD_MS: u64 = 60 * 60 * 1000;
-/// Messages served to one request on a relay's log.
-const SERVED: usize = 64;
-/// Ops told in answer to one, and the envelopes that they fill.
-const OPS_TOLD: usize = 512;
-const OPS_ENVELOPES: usize = 8;
 /// Bytes of ops or cards said at once.
 const PART: usize = 30_000;
 /// How long the newest topic may be unknown here before this node begins another, in milliseconds.
@@ -49,29 +29,6 @@ const LOST_MS: u64 = 60_000;
 pub(super) struct Said {
     pub from: MemberId,
     pub topic: [u8; 32],
-}
-
-/// What somebody asked everybody for.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Asked {
-    Bundle(ChainId),
-    /// The head alone: the chain is not for whoever asks.
-    Head(ChainId),
-    Kem(ChainId, MemberId),
-    Ops(MemberId),
-    Topic(MemberId),
-    /// Messages of others, whom they may reach no more.
-    Messages(MemberId),
-}
-
-/// An answer that this node gives unless another does.
-pub(super) struct Answer {
-    pub due: Timestamp,
-    pub topic: [u8; 32],
-    /// The ops that were asked for and nobody told yet.
-    ops: Vec<OpId>,
-    /// The messages that were asked for and did not come since.
-    messages: BTreeSet<(ChainId, u32)>,
 }
 
 impl Group {
@@ -335,171 +292,6 @@ impl Group {
                 self.out.push_back(Output::Event(event));
             }
         }
-    }
-
-    /// Somebody lacks something and asks under a topic: the nearest in the roster that has it
-    /// answers there, unless another has.
-    fn take_public_want<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>, said: Said, want: &Want) {
-        let heard = self.heard.get(&said.from);
-        if heard.is_some_and(|heard| cx.now.ms_since(*heard) < HEARD_MS) {
-            return;
-        }
-        // An old question that somebody repeats is not answered.
-        // The asker's clock may have been ahead, and set back since.
-        let last = self.questions.get(&said.from).copied();
-        let last = last.filter(|last| *last <= cx.now.plus_ms(AHEAD_MS));
-        if want.at.is_some() && last >= want.at {
-            return;
-        }
-        if let Some(at) = want.at {
-            self.questions.insert(said.from, at);
-        }
-        self.heard.insert(said.from, cx.now);
-        let place = self.ops.resolve().members.keys().position(|member| *member == self.me);
-        let jitter = cx.rng.next_u64() % ANSWER_STEP_MS;
-        let due = cx.now.plus_ms(place.unwrap_or(0) as u64 * ANSWER_STEP_MS + jitter);
-        let answer = |ops| Answer { due, topic: said.topic, ops, messages: BTreeSet::new() };
-        // Whoever can't open a bundle learns from it that its chain is not for it.
-        for chain in want.bundles.iter().take(64) {
-            if self.may_have(&said.from, chain) {
-                self.answer(Asked::Bundle(*chain), answer(Vec::new()));
-            } else if self.receiving.chains.contains_key(chain) {
-                self.answer(Asked::Head(*chain), answer(Vec::new()));
-            }
-            if self.slots.of(chain, &said.from).is_some() {
-                self.answer(Asked::Kem(*chain, said.from), answer(Vec::new()));
-            }
-        }
-        if let Some(heads) = &want.ops_after {
-            let mut ops = self.ops.to_tell(heads, self.heads_named());
-            ops.truncate(OPS_TOLD);
-            if !ops.is_empty() {
-                self.answer(Asked::Ops(said.from), answer(ops));
-            }
-        }
-        if want.topics && self.topic_beside(&said.topic).is_some() {
-            self.answer(Asked::Topic(said.from), answer(Vec::new()));
-        }
-        // The author answers on a log at once, the others where it does not; on channels anybody does.
-        let mut room = SERVED;
-        let (mut mine, mut others) = (Vec::new(), BTreeSet::new());
-        for Indexes { chain, indexes } in &want.messages {
-            let missing = indexes.iter().copied().take(room).collect();
-            let wanted = ChainSummary { chain: *chain, next: u32::MAX, missing };
-            let Some((chain, indexes)) = self.lacking(&said.from, &wanted) else { continue };
-            room -= indexes.len();
-            let entry = self.receiving.chains.get(&chain);
-            if entry.is_some_and(|entry| matches!(entry.state, ChainState::Mine { .. })) {
-                mine.push((chain, indexes));
-            } else {
-                others.extend(indexes.into_iter().map(|index| (chain, index)));
-            }
-        }
-        if !mine.is_empty() {
-            self.out.push_back(Output::Serve { to: said.from, messages: mine });
-        }
-        if !others.is_empty() {
-            let due = due.plus_ms(OTHERS_MS);
-            let answer = Answer { due, messages: others, ..answer(Vec::new()) };
-            self.answer(Asked::Messages(said.from), answer);
-        }
-    }
-
-    /// A message came, perhaps once more: nobody needs to tell it now.
-    pub(super) fn is_told(&mut self, chain: ChainId, index: u32) {
-        for answer in self.answers.values_mut() {
-            answer.messages.remove(&(chain, index));
-        }
-    }
-
-    /// The same of an envelope that is known.
-    pub(super) fn is_told_again(&mut self, bytes: &[u8]) {
-        if self.answers.values().any(|answer| !answer.messages.is_empty())
-            && let Some((_, header)) = self.topics.peek(bytes)
-        {
-            self.is_told(header.chain, header.index);
-        }
-    }
-
-    fn answer(&mut self, asked: Asked, answer: Answer) {
-        if self.answers.len() < ANSWERS {
-            let due = answer.due;
-            self.answers.entry(asked).or_insert(answer);
-            self.set_timer(Timer::Answers, due);
-        }
-    }
-
-    pub(super) fn give_answers<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>) {
-        let due: Vec<Asked> = self
-            .answers
-            .iter()
-            .filter(|(_, answer)| answer.due <= cx.now)
-            .map(|(asked, _)| *asked)
-            .collect();
-        for asked in due {
-            let Some(answer) = self.answers.remove(&asked) else { continue };
-            match asked {
-                Asked::Bundle(chain) => {
-                    if let Some(entry) = self.receiving.chains.get(&chain) {
-                        let bundle =
-                            Bundle { head: entry.head.clone(), pages: entry.pages.clone() };
-                        self.publish_bundle(cx, &bundle, &[answer.topic]);
-                    }
-                }
-                Asked::Head(chain) => {
-                    if let Some(entry) = self.receiving.chains.get(&chain) {
-                        let head = entry.head.as_bytes().into();
-                        let wire = BundleWire { head, pages: Vec::new() };
-                        let statement = Statement::Bundle(wire);
-                        self.publish_control(cx, &statement, &[answer.topic]);
-                    }
-                }
-                Asked::Kem(chain, member) => {
-                    for wire in self.slots.wires(&chain, Some(&member)) {
-                        self.publish_control(cx, &Statement::Kem(wire), &[answer.topic]);
-                    }
-                }
-                Asked::Ops(_) => {
-                    let ops = answer.ops.iter().filter_map(|id| self.ops.op(id));
-                    let ops = ops.map(|op| Vec::from(op.as_bytes()).into()).collect();
-                    for ops in parts(ops).into_iter().take(OPS_ENVELOPES) {
-                        self.publish_control(cx, &Statement::Ops(ops), &[answer.topic]);
-                    }
-                }
-                Asked::Topic(member) => self.hand_over(cx, member, &answer.topic),
-                Asked::Messages(to) => {
-                    let mut messages: BTreeMap<ChainId, Vec<u32>> = BTreeMap::new();
-                    for (chain, index) in answer.messages {
-                        messages.entry(chain).or_default().push(index);
-                    }
-                    if !messages.is_empty() {
-                        let messages = messages.into_iter().collect();
-                        self.out.push_back(Output::Serve { to, messages });
-                    }
-                }
-            }
-        }
-        if let Some(next) = self.answers.values().map(|answer| answer.due).min() {
-            self.set_timer(Timer::Answers, next);
-        }
-    }
-
-    /// Hands the topic of the moment to a member that asked for it under another one: in a new
-    /// chain, and so sealed to the roster.
-    fn hand_over<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>, to: MemberId, under: &[u8; 32]) {
-        if self.sending.repairs.is_recent(&to, cx.now) {
-            return;
-        }
-        if let Some(topic) = self.topic_beside(under).filter(|_| self.is_member(&to)) {
-            self.sending.repairs.note(to, cx.now, self.next_at(cx.now));
-            self.rotate_chain(cx, RotationReason::HandOver, Some(&topic), &[*under]);
-        }
-    }
-
-    /// The secret of a topic to write to that is another one than this.
-    fn topic_beside(&self, known: &[u8; 32]) -> Option<TopicSecret> {
-        let other = self.write_topics().into_iter().find(|commit| commit != known)?;
-        self.topics.secret(&other).cloned()
     }
 
     /// Whether a chain is known here and sealed to that member too.

@@ -12,6 +12,8 @@ mod absence;
 #[cfg(any(test, feature = "sim"))]
 mod account;
 mod adopted;
+mod again;
+mod answering;
 mod asleep;
 mod audit;
 mod backup;
@@ -71,9 +73,10 @@ use rand_core::CryptoRng;
 
 use self::{
     absence::Absence,
+    again::ToldAgain,
+    answering::{Answer, Asked},
     audit::Audit,
     classes::Classing,
-    control::{Answer, Asked},
     desync::Own,
     epochs::Epoch,
     gaps::{Missing, Stuck},
@@ -174,6 +177,7 @@ pub struct Group {
     moving: Moving,
     timers: BTreeMap<Timer, Timestamp>,
     answers: BTreeMap<Asked, Answer>,
+    again: ToldAgain,
     /// When each member's questions to everybody were last heard.
     heard: BTreeMap<MemberId, Timestamp>,
     /// When each member asked last, by its own clock.

@@ -10,8 +10,9 @@ use rand_core::CryptoRng;
 use super::{
     Alarm, Cx, EnvelopeError, Event, Group, GroupState, Output, Received, SignedContent, Source,
     Timer,
+    answering::Asked,
     classes::Classes,
-    control::{Asked, Said},
+    control::Said,
     gaps::Lacking,
     history::HISTORY,
     moving::MOVE,
@@ -159,7 +160,7 @@ impl Group {
     ) -> Result<(), EnvelopeError> {
         let id = envelope::id(bytes);
         if self.gossip.has_seen(&id) {
-            self.is_told_again(bytes);
+            self.is_told_again(bytes, from, cx.now);
             return Ok(());
         }
         if self.state != GroupState::Active && !self.listens() {
@@ -184,7 +185,7 @@ impl Group {
                 return Ok(());
             }
         } else {
-            self.is_told(header.chain, header.index);
+            self.is_told((header.chain, header.index), from, cx.now);
             self.take_message(cx, id, header, bytes)?;
         }
         if self.state == GroupState::Active {

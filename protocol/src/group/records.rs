@@ -18,6 +18,7 @@ pub(super) use self::key::Key;
 use super::{
     Change, Group, GroupState, Timer,
     absence::{Absence, Seen, Watch},
+    again::ToldAgain,
     audit::Audit,
     classes::{Classes, Classing},
     desync::Own,
@@ -419,6 +420,7 @@ impl Group {
             holds: Holds::default(),
             moving: Moving::default(),
             answers: BTreeMap::new(),
+            again: ToldAgain::default(),
             heard: BTreeMap::new(),
             questions: BTreeMap::new(),
             stuck: Stuck::default(),

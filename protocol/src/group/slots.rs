@@ -188,7 +188,7 @@ impl Group {
     ) {
         let chain = wire.chain;
         for (member, ciphertext) in wire.entries.into_iter().filter_map(KemEntry::take) {
-            self.answers.remove(&super::control::Asked::Kem(chain, member));
+            self.answers.remove(&super::answering::Asked::Kem(chain, member));
             self.take_ciphertext(Early { chain, from, member, ciphertext });
         }
         self.evict_ciphertexts();

@@ -62,3 +62,14 @@ pub enum Effect {
     /// There are new events: this is the last one's `seq`.
     Woken(u64),
 }
+
+impl Effect {
+    /// How many bytes it carries.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Append { entry, .. } => entry.len(),
+            Self::Channel { frame, .. } | Self::JoinSend { frame, .. } => frame.len(),
+            _ => 0,
+        }
+    }
+}

@@ -277,6 +277,12 @@ impl Core {
         self.effects.pop_front()
     }
 
+    /// How many bytes wait for the network.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        self.effects.iter().map(Effect::bytes).sum()
+    }
+
     #[cfg(test)]
     fn refuse_commits(&mut self, refuse: bool) {
         self.store.refuse_commits(refuse);

@@ -51,6 +51,8 @@ enum Input {
 
 /// Inputs taken before the network is looked after.
 const BATCH: usize = 64;
+/// It is looked after at once where so much waits for it, in bytes: one channel's queue.
+const BATCH_BYTES: usize = 16 * 1024 * 1024;
 /// Reports of relays that may wait here while a client of one takes no commands.
 const EARLY: usize = 256;
 /// Deadlines are looked at this often at least: the clock may be set.
@@ -89,7 +91,10 @@ impl Turn {
                 Input::Stop => return Ok(()),
                 input => self.take(input)?,
             }
-            for _ in 0..BATCH {
+            for _ in 1..BATCH {
+                if self.core.waiting_bytes() > BATCH_BYTES {
+                    break;
+                }
                 match self.waiting() {
                     Some(input) => self.take(input)?,
                     None => break,

@@ -31,7 +31,8 @@ const ARCHIVE_MS: u64 = 35 * 24 * 60 * 60 * 1000;
 const ARCHIVE_BYTES: u64 = 64 * 1024 * 1024;
 
 impl Tx<'_> {
-    /// Adds an entry for one log of one relay; gives its tag.
+    /// Adds an entry for one log of one relay; gives its tag. One that is told again while it still
+    /// waits there is the same.
     pub fn put_outbox(
         &self,
         group: GroupId,
@@ -41,6 +42,17 @@ impl Tx<'_> {
         message: Option<u64>,
         now: Timestamp,
     ) -> Result<u64, StoreError> {
+        // As the index on it has it.
+        let waits =
+            "SELECT tag FROM outbox WHERE log = ?1 AND substr(entry, 1, 32) = substr(?2, 1, 32)
+             AND entry = ?2 AND relay = ?3 AND grp = ?4 AND (?5 IS NULL OR seq IS ?5)";
+        let waits = self
+            .sql
+            .prepare(waits)?
+            .query_row(params![log.0, entry, relay, group.0, message.map(int)], |row| row.get(0));
+        if let Some(tag) = waits.optional()? {
+            return Ok(uint(tag));
+        }
         self.sql.execute(
             "INSERT INTO outbox(grp, relay, log, entry, at, seq) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             params![group.0, relay, log.0, entry, int(now.0), message.map(int)],

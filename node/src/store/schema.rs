@@ -8,7 +8,7 @@ use super::{StoreError, key};
 
 /// `MIGRATIONS[n]` brings a database of format n (0: empty) to format n + 1. Never changed once
 /// released; only added to.
-pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3];
+pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4];
 
 const V1: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
@@ -99,6 +99,11 @@ CREATE TABLE requests(
     proof BLOB NOT NULL, handshake BLOB NOT NULL, letter INTEGER NOT NULL, state INTEGER NOT NULL,
     at INTEGER NOT NULL, PRIMARY KEY (invite, member)
 ) STRICT, WITHOUT ROWID;
+";
+
+/// An entry that still waits is found by how it begins.
+const V4: &str = "
+CREATE INDEX outbox_entry ON outbox(log, substr(entry, 1, 32));
 ";
 
 /// The file that says the format, so that it can be known without the key.

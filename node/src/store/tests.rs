@@ -151,7 +151,7 @@ fn a_database_of_a_newer_version_is_refused_and_left_as_it_is() {
     let file = dir.path().join("wattle.db");
     let before = fs::read(&file).unwrap();
     let refused = error(open(dir.path()));
-    assert!(matches!(refused, StoreError::NewerVersion { found: 99, known: 3 }), "{refused}");
+    assert!(matches!(refused, StoreError::NewerVersion { found: 99, known: 4 }), "{refused}");
     assert_eq!(fs::read(&file).unwrap(), before);
 }
 
@@ -160,13 +160,13 @@ fn a_directory_that_says_to_be_newer_is_refused_without_its_key() {
     let dir = dir();
     drop(with_group(dir.path()));
     let version = dir.path().join("version");
-    assert_eq!(fs::read_to_string(&version).unwrap(), "3\n");
+    assert_eq!(fs::read_to_string(&version).unwrap(), "4\n");
     let key = fs::read(dir.path().join("key")).unwrap();
-    fs::write(&version, "4\n").unwrap();
+    fs::write(&version, "5\n").unwrap();
     fs::write(dir.path().join("key"), "of another kind").unwrap();
     let refused = error(open(dir.path()));
-    assert!(matches!(refused, StoreError::NewerVersion { found: 4, known: 3 }), "{refused}");
-    fs::write(&version, "3\n").unwrap();
+    assert!(matches!(refused, StoreError::NewerVersion { found: 5, known: 4 }), "{refused}");
+    fs::write(&version, "4\n").unwrap();
     fs::write(dir.path().join("key"), key).unwrap();
     assert!(open(dir.path()).is_ok());
 }
@@ -336,6 +336,28 @@ fn the_archive_forgets_the_oldest_by_age_and_by_size() {
         })
         .unwrap();
     assert_eq!(kept, [false, false, true, true]);
+}
+
+#[test]
+fn an_entry_that_still_waits_for_a_relay_does_not_wait_twice() {
+    let dir = dir();
+    let mut store = with_group(dir.path());
+    let put = |store: &mut Store, relay: &[u8], log: u8, entry: &[u8]| {
+        let log = LogId([log; 20]);
+        store.transaction(|tx| tx.put_outbox(GROUP, relay, log, entry, None, NOW)).unwrap()
+    };
+    let (one, two) = (vec![7; 512], [vec![7; 511], vec![8]].concat());
+    let first = put(&mut store, b"relay", 1, &one);
+    assert_eq!(put(&mut store, b"relay", 1, &one), first);
+    let others = [
+        put(&mut store, b"relay", 1, &two),
+        put(&mut store, b"relay", 2, &one),
+        put(&mut store, b"another", 1, &one),
+    ];
+    assert!(others.iter().all(|tag| *tag > first));
+    assert_eq!(store.transaction(|tx| tx.outbox_len(b"relay")).unwrap(), 3);
+    store.transaction(|tx| tx.take_outbox(first)).unwrap();
+    assert!(put(&mut store, b"relay", 1, &one) > first, "told again once it is there");
 }
 
 #[test]

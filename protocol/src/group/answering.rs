@@ -164,7 +164,7 @@ impl Group {
     /// is not told there again before the pause is over.
     pub(super) fn is_told(&mut self, message: (ChainId, u32), from: Source, now: Timestamp) {
         let waited = self.answers.values_mut().map(|answer| answer.messages.remove(&message));
-        if waited.fold(false, |any, it| any || it) && matches!(from, Source::Log(_)) {
+        if waited.filter(|it| *it).count() > 0 && matches!(from, Source::Log(_)) {
             self.again.take(message, now);
         }
     }

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Bytes of ops or cards said at once.
-const PART: usize = 30_000;
+pub(super) const PART: usize = 30_000;
 /// How long the newest topic may be unknown here before this node begins another, in milliseconds.
 const LOST_MS: u64 = 60_000;
 

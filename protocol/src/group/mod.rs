@@ -49,6 +49,7 @@ mod resync;
 mod retiring;
 mod seal;
 mod sending;
+mod serving;
 mod shares;
 #[cfg(any(test, feature = "sim"))]
 mod sight;

@@ -175,7 +175,7 @@ impl Group {
     ) {
         for wire in self.slots.wires(chain, only) {
             let kems = Some(Vec::from([wire]));
-            self.frame(to, &Frame::Data(Data { kems, ..Data::default() }));
+            self.reply(to, &Frame::Data(Data { kems, ..Data::default() }));
         }
     }
 

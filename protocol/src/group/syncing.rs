@@ -4,10 +4,7 @@
 //! Each side then sends what the other's summary lacks, and [`Frame::Done`]. What is still lacking
 //! later is asked for by name. docs/spec/sync.md.
 
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    vec::Vec,
-};
+use alloc::{collections::BTreeSet, vec::Vec};
 
 use minicbor::bytes::ByteVec;
 use rand_core::CryptoRng;
@@ -16,11 +13,8 @@ use super::{
     ChainState, Cx, Event, FrameError, Group, GroupState, Kept, Output, Source, Timer,
     control::parts,
     records::Key,
-    told::Told,
-    wire::{
-        BundleWire, CardSummary, ChainSummary, Data, Frame, Indexes, Served, Statement, Summary,
-        Want,
-    },
+    serving::Serving,
+    wire::{CardSummary, ChainSummary, Data, Frame, Served, Statement, Summary},
 };
 use crate::{
     codec,
@@ -31,21 +25,12 @@ use crate::{
 
 /// Chains on one page of a summary: at most 256 missing indexes each would still fit a frame.
 const PER_PAGE: usize = 64;
-/// Chains that one peer's summary may name.
-const NAMED: usize = 4096;
 /// Channels are evened out again this often, in milliseconds.
 const AGAIN_MS: u64 = 5 * 60 * 1000;
-/// Messages served to one peer at once, and how soon the next follow, in milliseconds.
-const AT_ONCE: usize = 1024;
-const SERVE_MS: u64 = 100;
 /// Frames taken of one neighbour: so many at once, and so many each second from then on. The others
 /// are lost, and sync mends what they carried.
 const FRAMES_BURST: u64 = 20_000;
 const FRAMES_PER_S: u64 = 500;
-/// A neighbour's question is answered while no more frames than these are owed to its questions before,
-/// of which so many are forgotten each second.
-const OWED: u64 = 64;
-const OWED_PER_S: u64 = 100;
 /// Heads told on one page.
 const HEADS: usize = 256;
 /// A summary that has not come by then is asked for, in milliseconds.
@@ -57,22 +42,14 @@ pub(super) struct Peer {
     /// It has sent all that this node's summary lacked.
     pub synced: bool,
     /// Its summary has come, whole.
-    heard: bool,
-    /// Something that it lacked by its summary has not been sent yet.
-    serving: bool,
-    /// When its last whole summary, and its last question for one, were answered.
-    answered: Option<Timestamp>,
+    pub heard: bool,
+    /// When its last question for a summary was answered.
     told: Option<Timestamp>,
-    named: BTreeSet<ChainId>,
-    lacks: BTreeMap<ChainId, Vec<u32>>,
-    /// What it was sent and may lack still.
-    sent: Told,
+    /// What it is sent.
+    pub serving: Serving,
     /// Frames that were taken of it lately, and since when they count.
     taken: u64,
     counted: Timestamp,
-    /// Frames that its questions cost lately, and since when they count.
-    owed: u64,
-    asked: Timestamp,
 }
 
 impl Peer {
@@ -85,15 +62,6 @@ impl Peer {
         }
         self.taken += 1;
         self.taken <= FRAMES_BURST
-    }
-
-    /// Whether a question of this neighbour is answered now.
-    fn may_ask(&mut self, now: Timestamp) -> bool {
-        let done = now.ms_since(self.asked).min(60_000) * OWED_PER_S / 1_000;
-        if done > 0 || now < self.asked {
-            (self.owed, self.asked) = (self.owed.saturating_sub(done), now);
-        }
-        self.owed <= OWED
     }
 }
 
@@ -220,15 +188,16 @@ impl Group {
 
     /// Hands out what [`Output::Serve`] asked for: on the member's channel, or where none stands
     /// once more under the topics of the moment.
-    pub fn serve<R: CryptoRng>(&mut self, _: Cx<'_, R>, to: MemberId, kept: Vec<Kept>) {
+    pub fn serve<R: CryptoRng>(&mut self, cx: Cx<'_, R>, to: MemberId, kept: Vec<Kept>) {
         if self.state != GroupState::Active || !self.ops.resolve().is_member(&to) {
             return;
         }
         if self.peers.contains_key(&to) {
             for Kept { chain, index, envelope } in kept {
                 let envelopes = Vec::from([Served { chain, index, envelope }]);
-                self.frame(to, &Frame::Data(Data { envelopes, ..Data::default() }));
+                self.reply(to, &Frame::Data(Data { envelopes, ..Data::default() }));
             }
+            self.serve_more(cx.now);
             return;
         }
         let write = self.write_topics();
@@ -294,7 +263,7 @@ impl Group {
             let last = chains.peek().is_none() && cards.peek().is_none();
             let heads = self.ops.heads().into_iter().take(HEADS).collect();
             let summary = Summary { heads, chains: page, cards: page_cards, last };
-            self.frame(to, &Frame::Summary(summary));
+            self.reply(to, &Frame::Summary(summary));
             if last {
                 return;
             }
@@ -303,107 +272,11 @@ impl Group {
 
     /// A peer asks for the summary; each answer costs much more than the question.
     fn take_hello(&mut self, now: Timestamp, from: MemberId) {
-        let Some(peer) = self.peers.get_mut(&from) else { return };
+        let room = self.may_answer(&from, now);
+        let Some(peer) = self.peers.get_mut(&from).filter(|_| room) else { return };
         if peer.told.is_none_or(|told| now.ms_since(told) >= HELLO_MS) {
             peer.told = Some(now);
             self.tell_summary(from);
-        }
-    }
-
-    /// Sends what the peer's summary lacks; after its last page also what it does not name.
-    fn take_summary(&mut self, now: Timestamp, from: MemberId, summary: &Summary) {
-        let Some(peer) = self.peers.get(&from) else { return };
-        if peer.answered.is_some_and(|answered| now.ms_since(answered) < HELLO_MS) {
-            return;
-        }
-        self.hear_of_own(now, &summary.chains);
-        let lacks: Vec<_> =
-            summary.chains.iter().filter_map(|theirs| self.lacking(&from, theirs)).collect();
-        let Some(peer) = self.peers.get_mut(&from) else { return };
-        for theirs in summary.chains.iter().take(NAMED.saturating_sub(peer.named.len())) {
-            peer.named.insert(theirs.chain);
-        }
-        peer.lacks.extend(lacks);
-        let newer: Vec<ByteVec> = summary
-            .cards
-            .iter()
-            .filter_map(|theirs| {
-                let card = self.people.cards.get(&theirs.member)?;
-                (card.card().seq > theirs.seq).then(|| Vec::from(card.as_bytes()).into())
-            })
-            .collect();
-        self.send_parts(from, newer, |cards| Data { cards, ..Data::default() });
-        if !summary.last {
-            return;
-        }
-        let ops = self.ops_after(&summary.heads);
-        self.send_parts(from, ops, |ops| Data { ops, ..Data::default() });
-        let Some(peer) = self.peers.get_mut(&from) else { return };
-        (peer.heard, peer.answered) = (true, Some(now));
-        let named = core::mem::take(&mut peer.named);
-        let mut lacks = core::mem::take(&mut peer.lacks);
-        let mut unnamed: Vec<(Timestamp, ChainId)> = self
-            .receiving
-            .chains
-            .iter()
-            .filter(|(chain, _)| !named.contains(chain) && self.may_have(&from, chain))
-            .map(|(chain, entry)| (entry.at, *chain))
-            .collect();
-        // In the order of coming, in which the ratchets under them went on.
-        unnamed.sort_unstable();
-        for (_, chain) in &unnamed {
-            let nothing = ChainSummary { chain: *chain, next: 0, missing: Vec::new() };
-            lacks.extend(self.lacking(&from, &nothing));
-        }
-        let Some(peer) = self.peers.get_mut(&from) else { return };
-        let without: BTreeSet<ChainId> = unnamed.iter().map(|(_, chain)| *chain).collect();
-        peer.sent.hear(named.len(), |chain| without.contains(chain) || lacks.contains_key(chain));
-        for (chain, indexes) in &mut lacks {
-            *indexes = peer.sent.due(chain, core::mem::take(indexes), now);
-        }
-        lacks.retain(|_, indexes| !indexes.is_empty());
-        unnamed.retain(|(_, chain)| peer.sent.take_bundle(*chain, now));
-        for (_, chain) in unnamed {
-            self.send_bundle(from, &chain);
-            self.send_ciphertexts(from, &chain, None);
-        }
-        if let Some(peer) = self.peers.get_mut(&from) {
-            peer.lacks = lacks;
-            peer.serving = true;
-        }
-        self.serve_more(now);
-    }
-
-    /// Serves each peer a bounded part of what its summary lacked, oldest chains first; the rest
-    /// follows.
-    pub(super) fn serve_more(&mut self, now: Timestamp) {
-        let serving: Vec<MemberId> =
-            self.peers.iter().filter(|(_, peer)| peer.serving).map(|(id, _)| *id).collect();
-        for member in serving {
-            let Some(peer) = self.peers.get_mut(&member) else { continue };
-            let mut left: Vec<_> = core::mem::take(&mut peer.lacks).into_iter().collect();
-            left.sort_by_key(|(chain, _)| self.receiving.chains.get(chain).map(|entry| entry.at));
-            let mut room = AT_ONCE;
-            let fits = left.iter().take_while(|(_, indexes)| {
-                let fits = indexes.len() <= room;
-                room = room.saturating_sub(indexes.len());
-                fits
-            });
-            let rest = left.split_off(fits.count());
-            let done = rest.is_empty();
-            peer.lacks = rest.into_iter().collect();
-            peer.serving = !done;
-            for (chain, indexes) in &left {
-                peer.sent.send(*chain, indexes, now);
-            }
-            if !left.is_empty() {
-                self.out.push_back(Output::Serve { to: member, messages: left });
-            }
-            if done {
-                self.frame(member, &Frame::Done);
-            } else {
-                self.set_timer(Timer::Serve, now.plus_ms(SERVE_MS));
-            }
         }
     }
 
@@ -428,25 +301,6 @@ impl Group {
         let entitled = !indexes.is_empty() && self.may_have(to, &chain);
         let indexes: Vec<u32> = indexes.into_iter().take(CHAIN_MESSAGES as usize).collect();
         entitled.then_some((chain, indexes))
-    }
-
-    fn send_bundle(&mut self, to: MemberId, chain: &ChainId) {
-        let Some(mut bundle) = self.bundle_wire(chain) else { return };
-        // The head tells that the chain is not for it.
-        if !self.may_have(&to, chain) {
-            bundle.pages.clear();
-        }
-        let head = bundle.head;
-        let mut parts: Vec<Vec<ByteVec>> =
-            bundle.pages.into_iter().map(|page| Vec::from([page])).collect();
-        if parts.is_empty() {
-            parts.push(Vec::new());
-        }
-        for pages in parts {
-            let bundle = BundleWire { head: head.clone(), pages };
-            let data = Data { bundles: Vec::from([bundle]), ..Data::default() };
-            self.frame(to, &Frame::Data(data));
-        }
     }
 
     pub(super) fn send_parts(
@@ -491,59 +345,6 @@ impl Group {
             peer.synced = true;
             self.out.push_back(Output::Event(Event::Ready));
         }
-    }
-
-    /// A peer lacks something and asks on its channel. A few bytes may ask for all that there is.
-    fn take_want(&mut self, now: Timestamp, from: MemberId, want: &Want) {
-        if self.peers.get_mut(&from).is_some_and(|peer| peer.may_ask(now)) {
-            let before = self.out.len();
-            let served = self.answer_want(from, want);
-            let frames = self.out.len().saturating_sub(before) + served;
-            if let Some(peer) = self.peers.get_mut(&from) {
-                peer.owed = peer.owed.saturating_add(frames as u64);
-            }
-        }
-    }
-
-    /// Answers a question; how many messages are served besides.
-    fn answer_want(&mut self, from: MemberId, want: &Want) -> usize {
-        if let Some(heads) = &want.ops_after {
-            let ops = self.ops_after(heads);
-            self.send_parts(from, ops, |ops| Data { ops, ..Data::default() });
-        }
-        // Whoever can't open a bundle learns from it that its chain is not for it.
-        for chain in want.bundles.iter().take(PER_PAGE) {
-            self.send_bundle(from, chain);
-            // Whoever can open it now may be the only one to whom others turn for theirs.
-            if self.slots.of(chain, &from).is_some() {
-                self.send_ciphertexts(from, chain, None);
-            }
-        }
-        if want.topics && self.may_know_topics(&from) {
-            #[cfg(any(test, feature = "sim"))]
-            self.hear_topics(from);
-            let topics = self
-                .write_topics()
-                .iter()
-                .filter_map(|commit| self.topics.secret(commit))
-                .map(|secret| Vec::from(secret.as_bytes().as_slice()).into())
-                .collect();
-            self.frame(from, &Frame::Data(Data { topics, ..Data::default() }));
-        }
-        let mut room = AT_ONCE;
-        let mut messages = Vec::new();
-        for Indexes { chain, indexes } in want.messages.iter().take(PER_PAGE) {
-            let missing = indexes.iter().copied().take(room).collect();
-            let wanted = ChainSummary { chain: *chain, next: u32::MAX, missing };
-            if let Some((chain, indexes)) = self.lacking(&from, &wanted) {
-                room = room.saturating_sub(indexes.len());
-                messages.push((chain, indexes));
-            }
-        }
-        if !messages.is_empty() {
-            self.out.push_back(Output::Serve { to: from, messages });
-        }
-        AT_ONCE - room
     }
 
     /// Tells the members where this node may be reached: binary multiaddrs, at most 16 are told.

@@ -36,6 +36,8 @@ pub(super) struct Peers {
 struct Channel {
     address: String,
     since: Timestamp,
+    /// The static key that was proven, and until when it is certified.
+    certified: Option<([u8; 32], Timestamp)>,
 }
 
 impl Core {
@@ -48,7 +50,8 @@ impl Core {
     ) -> Result<(), StoreError> {
         self.unwire(peer.member, now)?;
         self.peers.failures.remove(&peer.member);
-        self.peers.channels.insert(peer.member, Channel { address, since: now });
+        let channel = Channel { address, since: now, certified: peer.certified };
+        self.peers.channels.insert(peer.member, channel);
         self.after.members = true;
         self.finish(now);
         Ok(())
@@ -176,8 +179,12 @@ impl Core {
         }
         for (id, member) in wired {
             if self.wired.insert((id, member)) {
+                let certified = self.peers.channels.get(&member).and_then(|it| it.certified);
                 self.step(id, now, |group, step| {
                     group.on_channel_up(step.cx(), member);
+                    if let Some((key, until)) = certified {
+                        group.on_certificate(step.cx(), member, key, until);
+                    }
                     Ok::<_, StoreError>(())
                 })?;
                 // What was said before is in no log that the member could read.

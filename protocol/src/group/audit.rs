@@ -29,6 +29,8 @@ pub(super) struct Audit {
     void: BTreeSet<OpId>,
     /// When a channel to each member was noted last.
     handshakes: BTreeMap<MemberId, Timestamp>,
+    /// The key of each member's channel that was noted last.
+    certificates: BTreeMap<MemberId, [u8; 32]>,
 }
 
 /// The head of a member's audit log, as one of its bundles says, signed.
@@ -46,7 +48,13 @@ pub struct Anchor {
 
 impl Audit {
     pub fn new(log: AuditLog, resolution: &Resolution) -> Self {
-        Self { log, began: false, void: resolution.void.clone(), handshakes: BTreeMap::new() }
+        Self {
+            log,
+            began: false,
+            void: resolution.void.clone(),
+            handshakes: BTreeMap::new(),
+            certificates: BTreeMap::new(),
+        }
     }
 }
 
@@ -99,7 +107,8 @@ impl Group {
         anchors
     }
 
-    /// A member's certificate was checked for a channel to it.
+    /// A member's certificate was checked for a channel to it. To be called in the step of
+    /// [`Self::on_channel_up`]; noted where that was, once for each key.
     pub fn on_certificate<R: CryptoRng>(
         &mut self,
         cx: Cx<'_, R>,
@@ -107,7 +116,10 @@ impl Group {
         key: [u8; 32],
         until: Timestamp,
     ) {
-        if self.is_member(&member) {
+        let noted = self.audit.handshakes.get(&member) == Some(&cx.now);
+        let known = self.audit.certificates.get(&member) == Some(&key);
+        if self.is_member(&member) && noted && !known {
+            self.audit.certificates.insert(member, key);
             self.note(&cx, Fact::Certificate { member, key, until });
         }
     }

@@ -247,7 +247,7 @@ impl Letters {
             return Err(JoinError::Malformed);
         }
         let card = SignedCard::from_bytes(&head.card).map_err(|_| JoinError::Malformed)?;
-        let host = Peer { member: card.card().member, card };
+        let host = Peer { member: card.card().member, card, certified: None };
         let ops: Vec<Vec<u8>> = head.ops.into_iter().map(Into::into).collect();
         let group = proves_admin(&ops, &self.prefix, host.member)?;
         let own = self.card.card();

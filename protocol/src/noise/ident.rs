@@ -30,6 +30,8 @@ pub struct Peer {
     /// The card that it showed. Of the cards of one identity the highest `seq` wins, so this need
     /// not be the newest.
     pub card: SignedCard,
+    /// The static key that the channel proved, and until when it is certified; none in letters.
+    pub certified: Option<([u8; 32], Timestamp)>,
 }
 
 /// Why what a peer says of itself was refused. For the log; the peer is told nothing.
@@ -117,7 +119,8 @@ impl Ident {
         if self.not_after.plus_ms(GRACE_MS) < now {
             return Err(IdentError::Expired { ago_ms: now.ms_since(self.not_after) });
         }
-        Ok(Peer { member, card })
+        let key = remote.try_into().map_err(|_| IdentError::Malformed)?;
+        Ok(Peer { member, card, certified: Some((key, self.not_after)) })
     }
 }
 
@@ -143,6 +146,7 @@ mod tests {
         let other = NoiseKey::generate(&me, NOW, &mut rng);
         let peer = key.ident(&me).verify(&public, NOW).unwrap();
         assert_eq!((peer.member, &peer.card), (me.member(), me.card()));
+        assert_eq!(peer.certified, Some((public, key.not_after())));
         assert_eq!(other.ident(&me).verify(&public, NOW), Err(IdentError::Certificate));
         let longer = Ident { not_after: NOW.plus_ms(2 * LIFE_MS), ..key.ident(&me) };
         assert_eq!(longer.verify(&public, NOW), Err(IdentError::Certificate));

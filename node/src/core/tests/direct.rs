@@ -98,3 +98,26 @@ fn strangers_are_let_in_only_while_an_invite_may_be_redeemed() {
     world.pass(2 * 60 * 60 * 1000);
     assert!(!world.is_open("ada"), "it has expired");
 }
+
+#[test]
+fn the_certificate_of_a_channel_is_in_the_audit_log_once_for_each_key() {
+    let mut world = World::new();
+    world.direct_node("ada", &[]);
+    world.create("ada", "reading");
+    let code = world.invite("ada", "reading");
+    world.direct_node("bob", &[]);
+    world.joined("bob", &code);
+    for _ in 0..2 {
+        world.pass(120_000);
+        world.cut.insert(("ada", "bob"));
+        world.settle();
+        world.cut.clear();
+        world.pass(120_000);
+    }
+    let page = world.core("ada").audit("reading", Some(0), 100).unwrap();
+    let events: Vec<&str> = page.entries.iter().map(|entry| entry.event.as_str()).collect();
+    let count = |event: &str| events.iter().filter(|it| **it == event).count();
+    assert!(count("handshake") > 1, "{events:?}");
+    assert_eq!(count("certificate"), 1, "{events:?}");
+    assert!(world.core("ada").verify_audit("reading").unwrap().holds);
+}

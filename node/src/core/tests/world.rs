@@ -509,7 +509,9 @@ impl World {
         let core = node.core.as_mut().unwrap();
         if stands {
             node.channels.insert(member);
-            core.on_channel_up(&Peer { member, card }, "/ip4/198.51.100.1".into(), now).unwrap();
+            let certified = Some((*b"the key of a channel's other end", now.plus_ms(1)));
+            let peer = Peer { member, card, certified };
+            core.on_channel_up(&peer, "/ip4/198.51.100.1".into(), now).unwrap();
         } else {
             node.channels.remove(&member);
             core.on_channel_down(member, "the connection was closed".into(), now).unwrap();

@@ -148,6 +148,10 @@ impl Lacking {
     }
 
     fn take_due(&mut self, patience: u64, now: Timestamp) -> bool {
+        // It was noted by a clock that has been set back since.
+        if self.since > now {
+            (self.since, self.asked) = (now, None);
+        }
         let due = self.due(patience).is_some_and(|due| due <= now);
         if due {
             self.asked = Some(now);

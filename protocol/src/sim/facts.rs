@@ -165,6 +165,15 @@ impl World {
     }
 }
 
+impl World {
+    /// Whether somebody's removal turned out void after it had heard of it.
+    pub fn came_back(&self, at: usize) -> bool {
+        let own = self.id(at);
+        let back = |event: &Event| matches!(event, Event::Alarm(Alarm::Returned { member, .. }) if *member == own);
+        self.people[at].events.iter().any(back)
+    }
+}
+
 /// Who was removed, and is no member by any other grant.
 pub(crate) fn removed_by(view: &Resolution) -> impl Iterator<Item = crate::ids::MemberId> + '_ {
     view.ended

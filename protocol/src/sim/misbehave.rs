@@ -12,8 +12,8 @@ use crate::{
     membership::{Kind, RemoveReason},
 };
 
-/// Frames that a member may be made to send by one flood.
-const FLOOD_ANSWERS: usize = 64;
+/// Frames that a member may be made to send by one flood: what goes to one neighbour at once.
+const FLOOD_ANSWERS: usize = 256;
 
 impl Sim {
     pub(super) fn misbehave(&mut self, step: &Step) {

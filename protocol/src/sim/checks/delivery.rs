@@ -49,7 +49,8 @@ impl Sim {
         let heard: Vec<_> = (0..self.world.people.len()).map(|at| self.heard(at)).collect();
         let owed: Vec<bool> =
             self.world.said.values().map(|said| self.counts(&truth, said)).collect();
-        let back: Vec<bool> = (0..self.world.people.len()).map(|at| self.came_back(at)).collect();
+        let back: Vec<bool> =
+            (0..self.world.people.len()).map(|at| self.world.came_back(at)).collect();
         let copies: Vec<usize> =
             (0..self.world.people.len()).map(|at| self.world.original(at)).collect();
         let (said, watch) = (&self.world.said, &mut self.world.watch);
@@ -156,15 +157,6 @@ impl Sim {
         });
     }
 
-    /// Whether somebody's removal turned out void after it had heard of it.
-    fn came_back(&self, at: usize) -> bool {
-        let own = self.world.id(at);
-        let events = &self.world.people[at].events;
-        events
-            .iter()
-            .any(|it| matches!(it, Event::Alarm(Alarm::Returned { member, .. }) if *member == own))
-    }
-
     /// Whether somebody signed two things for one, was set back or copied, or is hostile.
     fn may_be_accused(&self, who: &MemberId) -> bool {
         let person = &self.world.people[self.world.at(who)];
@@ -199,8 +191,8 @@ impl Sim {
                     Alarm::KeysMissing(_) | Alarm::Returned { .. } => {}
                     // Who joined anew, or is back from a removal that turned out void, has lost the
                     // keys of before, to which others may still seal. It accuses nobody, and I14 sees it mended.
-                    Alarm::SlotFailed(_) if self.world.people[at].era > 1 || self.came_back(at) => {
-                    }
+                    Alarm::SlotFailed(_)
+                        if self.world.people[at].era > 1 || self.world.came_back(at) => {}
                     alarm => self.world.watch.check(Invariant::Equivocation, !calm, || {
                         format!("{at} raised {alarm:?}, though all are honest")
                     }),

@@ -58,7 +58,9 @@ impl Sim {
         for text in heard.intersection(&read) {
             let chain = self.world.said.get(text).map(|said| said.chain);
             let slot = chain.and_then(|chain| self.world.member(at).slot_type(&chain, &id));
-            self.world.watch.check(Invariant::ForwardSecrecy, slot != Some(RATCHET), || {
+            // Who was out for a while has begun the epochs of its pairs once more.
+            let again = slot == Some(RATCHET) && !self.world.came_back(at);
+            self.world.watch.check(Invariant::ForwardSecrecy, !again, || {
                 format!("{at}'s disk opens a ratchet slot again, and with it {text:?}")
             });
         }

@@ -91,7 +91,11 @@ impl World {
         if !self.watch.keeps(Rule::ForgetUsedSteps) {
             thief.rewind();
         }
-        thief.close(slots.clone().filter(|slot| !matches!(slot.how, How::First { .. })));
+        // Who was out for a while, and let its pairs go, has begun their epochs once more: what a first
+        // contact gives is in its reach again for as long as that prekey is kept.
+        let back = self.came_back(at);
+        let later = |slot: &&Slot| !back && !matches!(slot.how, How::First { .. });
+        thief.close(slots.clone().filter(later));
         let read = person.stored.iter().chain(&person.earlier);
         let given = read.clone().find(|(chain, index)| thief.opens(*chain, *index));
         if self.put_right {

@@ -121,6 +121,11 @@ impl Group {
         page.get(position * (page.len() / (view.members.len() - 1))).copied()
     }
 
+    /// Whether it has the ciphertext of somebody's first contact in a chain.
+    pub(crate) fn has_ciphertext(&self, chain: &ChainId, member: &MemberId) -> bool {
+        self.slots.of(chain, member).is_some()
+    }
+
     /// The chain and index that an envelope is of.
     pub(crate) fn message_of(&self, envelope: &[u8]) -> Option<(ChainId, u32)> {
         let (_, header) = self.topics.peek(envelope)?;

@@ -7,6 +7,7 @@ use crate::{
     bundle::SignedHead,
     group::Keys,
     identity::SignedCard,
+    ids::MemberId,
     limits,
     membership::Op,
     sim::{facts::other_encodings, invariant::Invariant, rules::Rule},
@@ -22,8 +23,10 @@ impl Sim {
         let truth = self.truth();
         for at in members {
             let group = self.world.member(*at);
-            // Bundles of whoever is no member may name ops that nobody has any more.
-            let (held, wanted) = group.open_bundles(|id| truth.resolve().is_member(id));
+            // Bundles of whoever is no member, or has left unheard, may name ops that nobody has any more.
+            let active = |id: &MemberId| members.contains(&self.world.at(id));
+            let (held, wanted) =
+                group.open_bundles(|id| truth.resolve().is_member(id) && active(id));
             let parked = group.parked_chains();
             // Who is not in a chain's roster has its head alone.
             let has = |other: &usize, chain| {
@@ -33,7 +36,9 @@ impl Sim {
             let known = parked.iter().any(|chain| members.iter().any(|it| has(it, chain)));
             let gaps = group.known_gaps();
             let kept = gaps.iter().find(|(chain, index)| {
-                members.iter().any(|other| {
+                // Who joined anew hands on nothing of before: its node knows those chains no more.
+                let knows = |other: &&usize| self.world.member(**other).chain(chain).is_some();
+                members.iter().filter(knows).any(|other| {
                     let mut archive = self.world.people[*other].archive.iter();
                     archive.any(|(c, i, _)| (c, i) == (chain, index))
                 })

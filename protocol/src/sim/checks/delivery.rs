@@ -17,6 +17,8 @@ use crate::{
 
 /// Rounds of probes, where slots have to be repaired first.
 const ROUNDS: usize = 4;
+/// Slots of this type and above need an ML-KEM ciphertext.
+const FIRST_WITH_KEM: u8 = 2;
 
 impl Sim {
     /// How often somebody's store has each text.
@@ -78,6 +80,23 @@ impl Sim {
                     || people[said.from].shaken)
                     && people[*to].events.iter().any(told)
                     && people[*to].group.as_ref().is_some_and(failed);
+                // What nobody is left to give: the ciphertext of a first contact whose maker is gone.
+                let shut = |group: &Group| {
+                    !group.chain(&said.chain).is_some_and(|it| matches!(it.2, Keys::Open(..)))
+                };
+                let has = |at: &usize| {
+                    let group = people[*at].group.as_ref();
+                    group.is_some_and(|group| group.has_ciphertext(&said.chain, &ids[*to]))
+                };
+                let kem = || {
+                    let mut groups = members.iter().filter_map(|at| people[*at].group.as_ref());
+                    let slot = groups.find_map(|group| group.slot_type(&said.chain, &ids[*to]));
+                    slot.is_some_and(|slot| slot >= FIRST_WITH_KEM)
+                };
+                let orphaned = !members.contains(&said.from)
+                    && people[*to].group.as_ref().is_some_and(shut)
+                    && kem()
+                    && !members.iter().any(has);
                 // A copied disk's other copy has confirmed it in this member's name.
                 let taken = copies
                     .iter()
@@ -85,6 +104,7 @@ impl Sim {
                     .any(|(at, of)| of == to && at != *to && heard[at].contains_key(text));
                 let stayed = members.contains(to)
                     && !lost
+                    && !orphaned
                     && !(taken && times == 0)
                     && people[*to].era == *era
                     && !people[*to].hostile

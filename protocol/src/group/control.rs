@@ -162,6 +162,7 @@ impl Group {
         self.watch_own_ops(cx, &ops);
         self.tend_holds(cx);
         self.watch_moves(cx);
+        self.hold_shut(&ops);
         self.judge_held(cx);
         self.watch_topics(cx);
     }

@@ -51,6 +51,7 @@ mod seal;
 mod sending;
 mod serving;
 mod shares;
+mod shut;
 #[cfg(any(test, feature = "sim"))]
 mod sight;
 mod slots;
@@ -167,6 +168,8 @@ pub struct Group {
     witness: Witness,
     notices: Notices,
     own: Own,
+    /// This member's standing grants, as they were last seen.
+    standing: Vec<crate::ids::OpId>,
     heads: VecDeque<HeadRef>,
     lamport: u64,
     relays_up: bool,

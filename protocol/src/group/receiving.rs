@@ -48,7 +48,7 @@ pub(super) struct Receiving {
     pub parked: BTreeMap<EnvelopeId, Parked>,
     parked_bytes: usize,
     /// Bundles that were held in this run.
-    came: u64,
+    pub came: u64,
     /// Bundles that are lacking.
     pub wanted: BTreeMap<ChainId, Lacking>,
 }
@@ -78,7 +78,7 @@ pub(super) enum ChainState {
 /// A bundle that can't be judged yet.
 pub(super) struct Held {
     pub head: SignedHead,
-    pages: Vec<Vec<u8>>,
+    pub pages: Vec<Vec<u8>>,
     /// Its place in the order of coming.
     pub place: u64,
     /// For this member's ML-KEM ciphertext, where it is all that lacks.
@@ -86,7 +86,7 @@ pub(super) struct Held {
 }
 
 impl Held {
-    fn new(head: SignedHead, place: u64) -> Self {
+    pub fn new(head: SignedHead, place: u64) -> Self {
         Self { head, pages: Vec::new(), place, waits: Waits::No }
     }
 }

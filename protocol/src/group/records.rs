@@ -399,6 +399,7 @@ impl Group {
             turns: Turns::default(),
             state: GroupState::Active,
             people: People::of(&ops),
+            standing: ops.resolve().grants.get(&me).cloned().unwrap_or_default(),
             ops,
             topics: KnownTopics::default(),
             sending: Sending::default(),

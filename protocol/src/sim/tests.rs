@@ -531,6 +531,37 @@ fn who_was_let_in_by_a_hostile_admin_has_the_topics_of_before() {
     holds(6, 30_359, true, &steps);
 }
 
+#[test]
+fn who_joined_anew_reads_what_is_sealed_to_its_old_grant_that_stands_again() {
+    let steps = [
+        Step::Join { host: 0, who: 1 },
+        Step::Join { host: 0, who: 2 },
+        Step::Join { host: 0, who: 7 },
+        Step::Join { host: 0, who: 8 },
+        Step::Join { host: 0, who: 9 },
+        Step::Promote { by: 0, whom: 2 },
+        Step::Everything,
+        Step::Relay,
+        Step::Join { host: 2, who: 11 },
+        Step::Promote { by: 2, whom: 1 },
+        Step::Relay,
+        Step::Link { a: 7, b: 9 },
+        Step::Pass { ms: 90_000_000 },
+        Step::Everything,
+        Step::Partition { side: 1798 },
+        Step::Remove { by: 2, whom: 8 },
+        Step::Everything,
+        Step::Join { host: 1, who: 8 },
+        Step::Link { a: 11, b: 7 },
+        Step::Remove { by: 0, whom: 2 },
+        Step::Everything,
+        Step::Link { a: 11, b: 8 },
+        Step::Say { by: 11 },
+        Step::Everything,
+    ];
+    holds(12, 120_222, true, &steps);
+}
+
 macro_rules! mutants {
     ($($name:ident: $rule:ident,)*) => {
         $(#[test]

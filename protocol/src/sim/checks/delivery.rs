@@ -102,10 +102,9 @@ impl Sim {
                     .iter()
                     .enumerate()
                     .any(|(at, of)| of == to && at != *to && heard[at].contains_key(text));
+                let excused = lost || orphaned || taken && times == 0;
                 let stayed = members.contains(to)
-                    && !lost
-                    && !orphaned
-                    && !(taken && times == 0)
+                    && !excused
                     && people[*to].era == *era
                     && !people[*to].hostile
                     && ended.is_none_or(|it| it.removals.is_empty() && it.leaves.is_empty());

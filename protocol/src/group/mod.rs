@@ -124,7 +124,7 @@ use crate::{
     fingerprint,
     gossip::Gossip,
     identity::SignedCard,
-    ids::{ChainId, GroupId, InviteId, MemberId, Timestamp},
+    ids::{ChainId, GroupId, InviteId, MemberId, OpId, Timestamp},
     membership::{self, OpSet, Policy},
     sign::Signature,
 };
@@ -169,7 +169,7 @@ pub struct Group {
     notices: Notices,
     own: Own,
     /// This member's standing grants, as they were last seen.
-    standing: Vec<crate::ids::OpId>,
+    standing: Vec<OpId>,
     heads: VecDeque<HeadRef>,
     lamport: u64,
     relays_up: bool,

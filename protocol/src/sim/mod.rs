@@ -19,6 +19,8 @@ mod oracle;
 mod play;
 mod rules;
 mod run;
+#[cfg(test)]
+mod schedules;
 mod shrink;
 mod step;
 #[cfg(test)]

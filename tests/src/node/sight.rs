@@ -120,6 +120,14 @@ impl Node {
         self.watch.until(self.name(), what, after, pick)
     }
 
+    /// Waits for an alarm with these words.
+    pub fn warns(&self, words: &str) {
+        self.until(&format!("to be warned: {words:?}"), |event| match &event.what {
+            What::Alarm { text } if text.contains(words) => Some(()),
+            _ => None,
+        });
+    }
+
     /// Waits until `holds` is true of the group; looks again at each event.
     pub fn until_group(&self, group: &str, what: &str, holds: impl Fn(&GroupView) -> bool) {
         let start = Instant::now();

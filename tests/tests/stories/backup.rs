@@ -6,17 +6,10 @@ use std::{
     os::unix::fs::PermissionsExt,
 };
 
-use harness::{Node, World, files_below};
+use harness::{World, files_below};
 use node::api::types::{GroupState, What};
 
 const PASSPHRASE: &str = "six words that nobody has guessed yet";
-
-fn told(node: &Node, words: &str) {
-    node.until(&format!("to be warned: {words:?}"), |event| match &event.what {
-        What::Alarm { text } if text.contains(words) => Some(()),
-        _ => None,
-    });
-}
 
 #[test]
 fn a_lost_disk_is_replaced_by_a_backup_and_nobody_is_taken_for_a_copy() {
@@ -81,14 +74,14 @@ fn a_lost_disk_is_replaced_by_a_backup_and_nobody_is_taken_for_a_copy() {
     // It finds the relay by what the old one remembered.
     let ben = world.node("ben").living_in(home).start();
     assert_eq!(ben.texts("tea")[..2], ["in the backup".to_owned(), "so is this".to_owned()]);
-    told(&ben, "older than what others have seen from it");
+    ben.warns("older than what others have seen from it");
     ben.until("to catch up", |event| matches!(event.what, What::CaughtUp).then_some(()));
     assert_eq!(ben.group("tea").summary.state, GroupState::Active);
 
     ben.send("tea", "it is me again");
     for node in [&ana, &cleo] {
         node.hears("tea", "it is me again");
-        told(node, "went on from an older copy");
+        node.warns("went on from an older copy");
     }
     for (from, to) in [(&ana, [&ben, &cleo]), (&cleo, [&ana, &ben]), (&ben, [&ana, &cleo])] {
         let text = format!("{} reads everybody", from.name());

@@ -20,14 +20,6 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// An alarm with these words.
-fn warns(node: &harness::Node, words: &str) {
-    node.until(&format!("to be warned: {words:?}"), |event| match &event.what {
-        What::Alarm { text } if text.contains(words) => Some(()),
-        _ => None,
-    });
-}
-
 #[test]
 fn a_restored_backup_catches_up_before_it_speaks_and_everybody_is_told() {
     let world = World::new();
@@ -58,7 +50,7 @@ fn a_restored_backup_catches_up_before_it_speaks_and_everybody_is_told() {
     ben.stop();
 
     let ben = world.node("ben").living_in(backup).relay(&relay).start();
-    warns(&ben, "older than what others have seen from it");
+    ben.warns("older than what others have seen from it");
     ben.until("to catch up", |event| matches!(event.what, What::CaughtUp).then_some(()));
     assert_eq!(ben.group("tea").summary.state, GroupState::Active);
     ben.hears("tea", "an answer");
@@ -66,7 +58,7 @@ fn a_restored_backup_catches_up_before_it_speaks_and_everybody_is_told() {
     ben.send("tea", "it is me again");
     for node in [&ana, &cleo] {
         node.hears("tea", "it is me again");
-        warns(node, "went on from an older copy");
+        node.warns("went on from an older copy");
         let proven = node.group("tea").notices;
         assert!(proven.iter().all(|it| it.kind != NoticeKind::Equivocation), "{proven:#?}");
         assert!(node.group("tea").gaps.is_empty());

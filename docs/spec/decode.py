@@ -754,12 +754,13 @@ def letters(it):
     joiner, host, group = read_secrets(it["joiner"]), read_secrets(it["host"]), it["group"]
     invite = kdf(16, it["invite_secret"], "wt1 inv id")
     ipk = public_of(kdf(32, it["invite_secret"], "wt1 inv sig"))
-    core, proof = cbor(it["request"])
+    core, proof, sig = cbor(it["request"])
     asked = digest("wt1 join req", core)
     check("letter's session", asked[:16] == it["session"])
-    check("request", cbor(core) == [1, invite, it["joiner"]["card"], it["nonce"][0]])
+    check("request", cbor(core) == [2, invite, it["joiner"]["card"], it["nonce"][0]])
     message = group[:20] + invite + joiner[1] + digest("wt1 card id", it["joiner"]["card"]) + asked
     check("request's proof", verifies(ipk, b"wt1/joinreq", message, proof))
+    check("request's signature", verifies(joiner[1], b"wt1/joinik", message, sig))
     first, part = it["frames"]
     ephemeral, head = first[:32], cbor(first[32:])
     check("letter's head", head[:2] == [1, it["host"]["card"]] and read_op(head[2][0])[0] == group)

@@ -25,6 +25,8 @@ pub enum Context {
     Join,
     /// The same proof by a joiner who asks by letter.
     JoinRequest,
+    /// That such a joiner is who its card says.
+    JoinIdentity,
     /// An admin's answer to such a joiner.
     Letter,
     /// A control statement: receipts, presence, requests for repair.
@@ -47,6 +49,7 @@ impl Context {
         Self::Message,
         Self::Join,
         Self::JoinRequest,
+        Self::JoinIdentity,
         Self::Letter,
         Self::Notice,
         Self::Inbox,
@@ -65,6 +68,7 @@ impl Context {
             Self::Message => b"wt1/msg\0",
             Self::Join => b"wt1/join\0",
             Self::JoinRequest => b"wt1/joinreq\0",
+            Self::JoinIdentity => b"wt1/joinik\0",
             Self::Letter => b"wt1/letter\0",
             Self::Notice => b"wt1/notice\0",
             Self::Inbox => b"wt1/inbox\0",

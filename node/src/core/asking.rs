@@ -41,8 +41,10 @@ impl Core {
             return Ok(());
         }
         let log = attempt.keys().id();
-        let request = match &attempt.asked {
-            Some((request, _)) => request.clone(),
+        // One that a version of before signatures kept lets nobody in: it is made anew.
+        let kept = attempt.asked.as_ref().map(|(request, _)| request);
+        let request = match kept.filter(|request| request.is_signed()) {
+            Some(request) => request.clone(),
             None => Request::new(&attempt.code, &self.me, &mut self.rng),
         };
         let detail = match attempt.row.state {
@@ -58,7 +60,7 @@ impl Core {
         attempt.ask_at = None;
         attempt.posted.extend(&relays);
         let key = attempt.code.secret.seal_key();
-        if attempt.asked.is_none() {
+        if attempt.asked.as_ref().is_none_or(|(kept, _)| *kept != request) {
             let letters = Letters::new(&attempt.code, &request);
             attempt.asked = Some((request.clone(), letters));
         }

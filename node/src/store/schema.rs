@@ -8,7 +8,7 @@ use super::{StoreError, key};
 
 /// `MIGRATIONS[n]` brings a database of format n (0: empty) to format n + 1. Never changed once
 /// released; only added to.
-pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4];
+pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5];
 
 const V1: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
@@ -104,6 +104,12 @@ CREATE TABLE requests(
 /// An entry that still waits is found by how it begins.
 const V4: &str = "
 CREATE INDEX outbox_entry ON outbox(log, substr(entry, 1, 32));
+";
+
+/// What was asked by letter before such letters were signed by who asks, and is not decided: it may
+/// be in somebody else's name. Its maker asks again.
+const V5: &str = "
+DELETE FROM requests WHERE letter <> 0 AND state <> 1;
 ";
 
 /// The file that says the format, so that it can be known without the key.

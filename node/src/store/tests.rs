@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use protocol::ids::{ChainId, GroupId, LogId, MemberId, MessageId, Timestamp};
-use rusqlite::Connection;
+use rusqlite::{Connection, params};
 use tempfile::TempDir;
 use zeroize::Zeroizing;
 
@@ -151,7 +151,7 @@ fn a_database_of_a_newer_version_is_refused_and_left_as_it_is() {
     let file = dir.path().join("wattle.db");
     let before = fs::read(&file).unwrap();
     let refused = error(open(dir.path()));
-    assert!(matches!(refused, StoreError::NewerVersion { found: 99, known: 4 }), "{refused}");
+    assert!(matches!(refused, StoreError::NewerVersion { found: 99, known: 5 }), "{refused}");
     assert_eq!(fs::read(&file).unwrap(), before);
 }
 
@@ -160,13 +160,13 @@ fn a_directory_that_says_to_be_newer_is_refused_without_its_key() {
     let dir = dir();
     drop(with_group(dir.path()));
     let version = dir.path().join("version");
-    assert_eq!(fs::read_to_string(&version).unwrap(), "4\n");
+    assert_eq!(fs::read_to_string(&version).unwrap(), "5\n");
     let key = fs::read(dir.path().join("key")).unwrap();
-    fs::write(&version, "5\n").unwrap();
+    fs::write(&version, "6\n").unwrap();
     fs::write(dir.path().join("key"), "of another kind").unwrap();
     let refused = error(open(dir.path()));
-    assert!(matches!(refused, StoreError::NewerVersion { found: 5, known: 4 }), "{refused}");
-    fs::write(&version, "4\n").unwrap();
+    assert!(matches!(refused, StoreError::NewerVersion { found: 6, known: 5 }), "{refused}");
+    fs::write(&version, "5\n").unwrap();
     fs::write(dir.path().join("key"), key).unwrap();
     assert!(open(dir.path()).is_ok());
 }
@@ -184,6 +184,23 @@ fn an_older_database_is_brought_forward_or_left_whole() {
     let row = sql.query_row("SELECT x FROM a WHERE y IS NULL", [], |row| row.get::<_, i64>(0));
     assert_eq!(row.unwrap(), 1);
     assert!(sql.prepare("SELECT z FROM a").is_err(), "the broken step left nothing");
+}
+
+#[test]
+fn letters_that_nobody_signed_wait_for_nobodys_word_any_more() {
+    let mut sql = Connection::open_in_memory().unwrap();
+    schema::migrate(&mut sql, &schema::MIGRATIONS[..4]).unwrap();
+    sql.pragma_update(None, "foreign_keys", false).unwrap();
+    let asked: [(u8, u8); 6] = [(0, 0), (0, 1), (0, 9), (1, 0), (1, 1), (1, 9)];
+    for (letter, state) in asked {
+        let row = "INSERT INTO requests VALUES (?3, x'', x'', x'', x'', ?1, ?2, 0)";
+        sql.execute(row, params![letter, state, vec![letter, state]]).unwrap();
+    }
+    schema::migrate(&mut sql, schema::MIGRATIONS).unwrap();
+    let mut left = sql.prepare("SELECT letter, state FROM requests ORDER BY 1, 2").unwrap();
+    let left = left.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    let left: Vec<(u8, u8)> = left.map(Result::unwrap).collect();
+    assert_eq!(left, [(0, 0), (0, 1), (0, 9), (1, 1)], "what was live, and what was denied");
 }
 
 #[test]

@@ -1,16 +1,24 @@
 use std::{vec, vec::Vec};
 
+use minicbor::bytes::ByteVec;
+
 use super::{
     letter::{Letters, Reply, Told, Writer, write},
     tests::{NOW, World, world},
     *,
 };
 use crate::{
+    codec,
     endpoint::Endpoint,
+    hash::{Label, hash32},
     ids::{GroupId, InviteId},
     invite::InviteRecord,
-    membership::NotAdmin,
+    membership::{NotAdmin, sign_request},
+    sign::{Context, Signature},
 };
+
+/// A request taken apart.
+type Wire = (ByteVec, Signature, Signature);
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -206,6 +214,71 @@ fn a_request_proves_one_invite_of_one_group_and_one_card() {
         assert!(!matches!(refused, Ok(Ok(_))), "byte {at}");
     }
     assert!(request.check(&world.record, group).is_ok());
+}
+
+/// What somebody makes who holds the code and has only the card of the person asked for.
+fn in_the_name_of(world: &mut World, version: u8, signature: Option<&Endpoint>) -> Vec<u8> {
+    let victim = world.joiner.card().clone();
+    let (code, id) = (&world.code, world.code.secret.id());
+    let core = (version, id, ByteVec::from(victim.as_bytes().to_vec()), ByteVec::from(vec![7; 16]));
+    let core = codec::encode(&core);
+    let hash = hash32(Label::JoinRequest, &[&core]);
+    let member = victim.card().member;
+    let (prefix, card) = (&code.group_prefix, victim.as_bytes());
+    let proof = sign_request(&code.secret.signing(), prefix, id, member, card, &hash);
+    let card = hash32(Label::Card, &[card]);
+    let parts = [prefix, &id.0[..], &member.0, &card, &hash];
+    let signature = signature.map(|by| by.identity().sign(Context::JoinIdentity, &parts));
+    match signature {
+        Some(signature) => codec::encode(&(ByteVec::from(core), proof, signature)),
+        None => codec::encode(&(ByteVec::from(core), proof)),
+    }
+}
+
+#[test]
+fn who_holds_a_code_and_somebody_elses_card_cannot_ask_in_their_name() {
+    let mut world = world();
+    let group = world.group();
+    let thief = Endpoint::generate("thief", Vec::new(), &mut world.rng).unwrap();
+    let read = |bytes: &[u8]| Request::from_bytes(bytes);
+    let victim = world.joiner.clone();
+    // The one thing that is missing is the victim's own hand.
+    let signed = in_the_name_of(&mut world, 2, Some(&victim));
+    assert!(read(&signed).unwrap().check(&world.record, group).is_ok());
+    let stolen = in_the_name_of(&mut world, 2, Some(&thief));
+    let refused = read(&stolen).unwrap().check(&world.record, group);
+    assert_eq!(refused, Err(JoinError::Proof));
+    for (version, by) in [(2, None), (1, Some(&victim)), (3, Some(&victim)), (0, None)] {
+        let bytes = in_the_name_of(&mut world, version, by);
+        assert_eq!(read(&bytes).unwrap_err(), JoinError::Malformed, "version {version}");
+    }
+    // What they signed once is of one invite, of one group and of one request.
+    let other = world.ask();
+    let (mut fields, theirs): (Wire, Wire) =
+        (codec::decode(&signed).unwrap(), codec::decode(other.as_bytes()).unwrap());
+    fields.2 = theirs.2;
+    let moved = read(&codec::encode(&fields)).unwrap().check(&world.record, group);
+    assert_eq!(moved, Err(JoinError::Proof));
+}
+
+#[test]
+fn a_request_of_before_signatures_is_read_by_its_maker_and_lets_nobody_in() {
+    let mut world = world();
+    let bytes = in_the_name_of(&mut world, 1, None);
+    let old = Request::from_bytes(&bytes).unwrap();
+    assert!(!old.is_signed() && world.ask().is_signed());
+    assert_eq!(old.as_bytes(), bytes);
+    assert_eq!(old.clone().check(&world.record, world.group()), Err(JoinError::Proof));
+    // An answer that it got before is opened still.
+    let card = world.joiner.card().clone();
+    let proof = Signature([0; 64]);
+    let asked = JoinRequest { member: world.joiner.member(), card, proof, handshake: *old.hash() };
+    let ops = world.path();
+    let offer = world.offer_by(&ops, &world.admin);
+    let frames = write(offer, &asked, Reply::Welcome(b"in"), &mut world.rng.clone()).unwrap();
+    let mut letters = Letters::new(&world.code, &old);
+    let told = read(&mut letters, &world.joiner, &frames);
+    assert!(matches!(told, Some(Told::Welcomed { .. })));
 }
 
 #[test]

@@ -1,5 +1,16 @@
 //! Who may come in, who says so, and when nobody is online at the same time.
 
+use minicbor::bytes::ByteVec;
+use protocol::{
+    codec,
+    endpoint::Endpoint,
+    hash::{Label, hash32},
+    identity::SignedCard,
+    invite::InviteCode,
+    membership::sign_request,
+    sign::Context,
+};
+
 use super::{World, stories::group_of};
 use crate::api::types::{CreateInvite, GroupState, JoinState, JoinView, What};
 
@@ -144,6 +155,81 @@ fn joiner_and_admin_who_are_never_there_together_meet_by_letter() {
     world.start("ada");
     world.settle();
     assert_eq!(world.texts("ada"), ["hello"]);
+}
+
+/// Puts another request in the place of what somebody will ask, or has asked.
+fn asks(world: &mut World, name: &str, id: &str, request: &[u8]) {
+    let core = world.core(name);
+    let attempt = core.joining.0.values_mut().find(|attempt| attempt.row.id.to_string() == id);
+    let attempt = attempt.unwrap();
+    attempt.row.request = Some(request.into());
+    let row = attempt.row.clone();
+    core.store.transaction(|tx| tx.put_join(&row)).unwrap();
+}
+
+/// A request for `card` by whoever holds the code: of version 1, or signed by the wrong hand.
+fn unsigned(code: &str, card: &SignedCard, by: Option<&Endpoint>) -> Vec<u8> {
+    let code = InviteCode::parse(code).unwrap();
+    let (id, member) = (code.secret.id(), card.card().member);
+    let bytes = |bytes: &[u8]| ByteVec::from(bytes.to_vec());
+    let version = if by.is_some() { 2_u8 } else { 1 };
+    let core = codec::encode(&(version, id, bytes(card.as_bytes()), bytes(&[7; 16])));
+    let hash = hash32(Label::JoinRequest, &[&core]);
+    let (key, prefix) = (code.secret.signing(), &code.group_prefix);
+    let proof = sign_request(&key, prefix, id, member, card.as_bytes(), &hash);
+    let signed = [prefix, &id.0[..], &member.0, &hash32(Label::Card, &[card.as_bytes()]), &hash];
+    match by {
+        None => codec::encode(&(bytes(&core), proof)),
+        Some(by) => {
+            let signature = by.identity().sign(Context::JoinIdentity, &signed);
+            codec::encode(&(bytes(&core), proof, signature))
+        }
+    }
+}
+
+#[test]
+fn nobody_asks_by_letter_in_the_name_of_somebody_else() {
+    let (mut world, _) = group_of(&["ada"]);
+    ["bob", "eve"].into_iter().for_each(|name| world.node(name, &[]));
+    let code = world.invite_with("ada", "reading", &ASK);
+    world.stop("ada");
+    let card = world.core("bob").me.card().clone();
+    for hand in ["eve", "bob"] {
+        let id = ask(&mut world, "eve", &code);
+        let request = unsigned(&code, &card, Some(&world.core(hand).me));
+        asks(&mut world, "eve", &id, &request);
+        world.stop("eve");
+        world.start("eve");
+        world.pass(11_000);
+        world.stop("eve");
+        world.start("ada");
+        world.settle();
+        let asked: &[&str] = if hand == "bob" { &["bob"] } else { &[] };
+        assert_eq!(waiting(&mut world, "ada"), asked, "signed by {hand}");
+        world.stop("ada");
+        world.start("eve");
+    }
+}
+
+#[test]
+fn who_asked_before_requests_were_signed_asks_once_more() {
+    let (mut world, _) = group_of(&["ada"]);
+    world.node("bob", &[]);
+    let code = world.invite("ada", "reading");
+    world.stop("ada");
+    let id = ask(&mut world, "bob", &code);
+    let request = unsigned(&code, &world.core("bob").me.card().clone(), None);
+    asks(&mut world, "bob", &id, &request);
+    world.stop("bob");
+    world.start("bob");
+    world.pass(11_000);
+    world.stop("bob");
+    world.start("ada");
+    world.settle();
+    world.stop("ada");
+    world.start("bob");
+    world.settle();
+    assert_eq!(state(&mut world, "bob", &id).state, JoinState::Joined);
 }
 
 #[test]

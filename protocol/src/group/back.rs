@@ -86,6 +86,28 @@ fn a_returner_is_sealed_to_after_ten_minutes_and_everybody_reads_everybody() {
 }
 
 #[test]
+fn a_promotion_that_knows_nothing_of_the_removal_is_no_answer_to_it() {
+    let mut world = World::with(4, true);
+    let (second, last) = (world.id(1), world.id(3));
+    world.act(0, |group, cx| group.promote(cx, second)).unwrap();
+    world.settle();
+    world.people[0].online = false;
+    world.act(1, |group, cx| group.remove(cx, last)).unwrap();
+    world.settle();
+    world.act(0, |group, cx| group.promote(cx, last)).unwrap();
+    world.act(0, |group, cx| group.demote(cx, second)).unwrap();
+    world.people[0].online = true;
+    world.settle();
+    for at in [1, 2, 3] {
+        assert!(world.member(at).is_member(&last), "{at}");
+        assert_eq!(alarms(&world, at), [last], "{at}");
+    }
+    assert_eq!(world.member(2).ready(world.now), Err(NotReady::Returned));
+    world.pass(TEN_MINUTES);
+    assert_eq!(world.member(2).ready(world.now), Ok(()));
+}
+
+#[test]
 fn an_admins_grant_ends_the_hold_at_once_for_all() {
     let mut world = returned();
     let last = world.id(3);

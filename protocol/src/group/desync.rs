@@ -20,6 +20,7 @@ use super::{
     Alarm, ChainState, Cx, Event, Group, Output, Timer,
     control::Said,
     records::Key,
+    topics::Topic,
     wire::{ChainSummary, Compare, Counted, Shown, Statement},
 };
 use crate::{
@@ -297,6 +298,15 @@ impl Group {
             self.own.behind = Some(Behind { last: cx.now, again: None });
         }
         self.answer_owners(cx);
+    }
+
+    /// A topic to write to was asked for in vain, in which more of this member's may have been said:
+    /// nobody is there who has it, if the others hear this node under one that it has read.
+    pub(super) fn recover_under(&mut self, topics: &[[u8; 32]]) {
+        let read = |commit: &[u8; 32]| self.topics.topic(commit).is_some_and(Topic::is_read);
+        if self.is_behind() && topics.iter().any(read) {
+            self.recover();
+        }
     }
 
     /// Goes on after what is known of this member now, in a new chain that is sealed to everybody

@@ -374,6 +374,7 @@ impl Group {
                 due.push(*chain);
             }
         }
+        self.let_go_of_pageless();
         self.receiving.wanted.retain(|_, lacking| !lacking.is_over(now));
         due
     }

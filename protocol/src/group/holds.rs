@@ -5,7 +5,7 @@
 //! > all, and what is written waits.
 //!
 //! The hold is each sender's own: it is no part of any view, and nobody else can tell it. It holds
-//! for whom this node saw removed and then come back, by no grant that is new; that needs a senior's
+//! for whom this node saw removed and then come back, by a grant of before; that needs a senior's
 //! op each time, so that nobody who was removed can silence a group.
 //!
 //! On the other side, whoever was removed keeps the ops and the old topics, and listens: an op there
@@ -135,9 +135,10 @@ impl Group {
     /// Whether a member who was not one before is back by grants of before.
     pub(super) fn returned(&self, member: &MemberId, new: &[OpId]) -> Option<Hold> {
         let grants = self.ops.resolve().grants.get(member)?;
-        if grants.iter().any(|grant| new.contains(grant)) {
+        if grants.iter().all(|grant| new.contains(grant)) {
             return None;
         }
+        // A new grant that follows the removal answers it; one beside it knows nothing of it.
         let removal = self.ops.voided_removal(member)?;
         let by = self.ops.op(&removal)?.author();
         Some(Hold { removal, by, until: Timestamp(0) })

@@ -36,6 +36,7 @@ mod moving;
 mod nacks;
 mod notices;
 mod output;
+mod pageless;
 mod pairs;
 mod people;
 mod persons;

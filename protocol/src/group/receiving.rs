@@ -436,6 +436,7 @@ impl Group {
             held.pages.iter().find(|page| held.head.has_page(number, page, recipients.len()));
         let Some(page) = page else {
             self.want_bundle(cx.now, chain);
+            self.receiving.let_go_of_head(&chain);
             return;
         };
         match self.open_slot(cx.me, &held.head, page, position) {

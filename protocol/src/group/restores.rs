@@ -350,6 +350,27 @@ fn an_old_state_finds_in_its_own_inbox_the_topics_that_it_began_and_nobody_of_be
 }
 
 #[test]
+fn an_old_state_whose_newest_topic_nobody_has_any_more_goes_on_under_another() {
+    let mut world = World::with(2, true);
+    let copy = world.people[0].records.clone();
+    world.act(0, |group, cx| group.rotate(cx)).unwrap();
+    world.settle();
+    world.people[1].online = false;
+    let inbox = world.member(0).logs().into_iter().find(|log| log.role == LogRole::Inbox).unwrap();
+    world.logs.remove(&inbox.keys.id());
+    restore(&mut world, 0, copy);
+    world.pass(30_000);
+    assert!(world.member(0).is_behind() && world.member(0).is_without_topics());
+    world.pass(60_000);
+    assert!(!world.member(0).is_behind());
+    assert_eq!(world.member(0).ready(world.now), Ok(()));
+    world.people[1].online = true;
+    world.pass(60_000);
+    everybody_reads_everybody(&mut world);
+    nobody_is_accused(&world);
+}
+
+#[test]
 fn who_holds_the_topic_and_is_nobody_has_few_questions_put() {
     let mut world = World::with(2, true);
     let mut asked = 0;

@@ -31,6 +31,13 @@ pub(super) struct Topic {
     pub log: LogId,
 }
 
+impl Topic {
+    /// Whether all that a relay had of its log was read in this run.
+    pub fn is_read(&self) -> bool {
+        self.read
+    }
+}
+
 impl KnownTopics {
     /// Takes a secret up; answers whether it is new.
     pub fn learn(&mut self, group: &GroupId, secret: TopicSecret, now: Timestamp) -> bool {

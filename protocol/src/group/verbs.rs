@@ -251,16 +251,20 @@ impl Group {
     /// What is due when no topic to write to has become known here: a new one, begun under those
     /// of before, which the others still read.
     pub(super) fn find_lost<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>) {
-        if self.write_topics().is_empty() && !self.is_behind() {
-            let under = self.topics_to_ask_under();
+        if !self.write_topics().is_empty() {
+            return;
+        }
+        let under = self.topics_to_ask_under();
+        self.recover_under(&under);
+        if !self.is_behind() {
             let topic = TopicSecret::generate(cx.rng);
             let kind = Kind::Refresh { topic_commit: Some(topic.commit()) };
             // A full set of ops stays as it is; it is tried again.
             if self.enact(cx, kind, Some(&topic), &under).is_ok() {
                 self.rotate_chain(cx, RotationReason::Renewal, Some(&topic), &under);
             }
-            self.watch_lost(cx.now);
         }
+        self.watch_lost(cx.now);
     }
 
     /// An op that begins a topic epoch: it and the new keys that hand the topic over are the last

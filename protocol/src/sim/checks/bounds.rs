@@ -36,9 +36,10 @@ impl Sim {
             let known = parked.iter().any(|chain| members.iter().any(|it| has(it, chain)));
             let gaps = group.known_gaps();
             let kept = gaps.iter().find(|(chain, index)| {
-                // Who joined anew hands on nothing of before: its node knows those chains no more.
-                let knows = |other: &&usize| self.world.member(**other).chain(chain).is_some();
-                members.iter().filter(knows).any(|other| {
+                // Who joined anew hands on nothing of before: its node knows no more of those chains
+                // than their heads.
+                let hands_on = |other: &&usize| has(other, chain);
+                members.iter().filter(hands_on).any(|other| {
                     let mut archive = self.world.people[*other].archive.iter();
                     archive.any(|(c, i, _)| (c, i) == (chain, index))
                 })

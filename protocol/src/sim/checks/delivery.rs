@@ -73,7 +73,8 @@ impl Sim {
                     group.chain(&said.chain).is_some_and(|it| matches!(it.2, Keys::Failed))
                 };
                 let missing = Event::Alarm(Alarm::KeysMissing(said.chain));
-                let told = |event: &Event| *event == alarm || back[*to] && *event == missing;
+                let waited = back[*to] || people[*to].shaken;
+                let told = |event: &Event| *event == alarm || waited && *event == missing;
                 let lost = (people[*to].shaken
                     || people[*to].era > 1
                     || back[*to]

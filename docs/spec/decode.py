@@ -401,6 +401,12 @@ class Dag:
         classes = {self.GENESIS, self.PROMOTE} | ({self.ADMIT} if kind in (self.REFRESH, self.RETIRE) else set())
         return cap in self.past(op) and self.granted(cap) == self.author(op) and self.kind(cap) in classes
 
+    def left(self, op):
+        return self.kind(op) != self.RETIRE and any(
+            self.kind(leave) == self.LEAVE and self.author(leave) == self.author(op)
+            for leave in self.past(op) - self.past(self.cap(op))
+        )
+
     def valid(self, op):
         if not self.formed(op) or self.kind(op) in (self.GENESIS, self.LEAVE):
             return self.formed(op)
@@ -408,7 +414,7 @@ class Dag:
             return False
         cap = self.cap(op)
         both = lambda r: self.kind(op) == self.kind(r) == self.RETIRE
-        return self.valid(cap) and not any(
+        return self.valid(cap) and not self.left(op) and not any(
             not both(r) and self.revokes(r, cap) and self.valid(r) and r not in self.past(cap) and op not in self.past(r)
             for r in self.ops
         )
@@ -449,7 +455,9 @@ def steps(dag):
         valid.update(op for op in retires if all(op in past(r) for r in revokers))
         revokers += [r for r in valid if kind(r) == dag.RETIRE and dag.author(r) == dag.granted(g)
                      and dag.rank(cap(r)) <= dag.rank(g) and r not in past(g)]
-        valid.update(op for op in mine if op not in retires and all(op in past(r) for r in revokers))
+        leaves = {op for op in ops if kind(op) == dag.LEAVE and dag.author(op) == dag.granted(g)} - past(g)
+        valid.update(op for op in mine if op not in retires and all(op in past(r) for r in revokers)
+                     and not leaves & past(op))
 
     for g in grants:
         if kind(g) in (dag.GENESIS, dag.PROMOTE):

@@ -41,6 +41,11 @@ impl Bits {
         self.words.iter_mut().zip(&other.words).for_each(|(word, kept)| *word &= kept);
     }
 
+    /// Whether some number is in both.
+    pub(super) fn meets(&self, other: &Self) -> bool {
+        self.words.iter().zip(&other.words).any(|(word, others)| word & others != 0)
+    }
+
     /// The numbers in it, ascending.
     pub(super) fn iter(&self) -> impl Iterator<Item = usize> + '_ {
         self.words.iter().enumerate().flat_map(|(at, word)| {
@@ -81,6 +86,8 @@ mod tests {
         let mut bits = of(&[1, 70]);
         bits.union(&of(&[2, 300]));
         assert_eq!(bits.iter().collect::<Vec<_>>(), [1, 2, 70, 300]);
+        assert!(bits.meets(&of(&[300])) && of(&[300]).meets(&bits));
+        assert!(!bits.meets(&of(&[3, 299, 1000])) && !bits.meets(&Bits::default()));
         bits.intersect(&of(&[1, 2, 3]));
         assert_eq!(bits.iter().collect::<Vec<_>>(), [1, 2]);
     }

@@ -20,6 +20,8 @@ mod evidence;
 mod fixture;
 mod kind;
 #[cfg(test)]
+mod left;
+#[cfg(test)]
 mod lost;
 mod next;
 mod node;

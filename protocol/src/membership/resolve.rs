@@ -5,8 +5,11 @@
 //! revokes(r,g) r = Remove of g's member, rank(r.cap) < rank(g)
 //!              r = Demote of g's member, g a Promote, same test
 //!              r = Retire by g's member, rank(r.cap) ≤ rank(g)
-//! valid(o)   ⇔ formed(o) ∧ valid(o.cap) ∧ ¬∃ r: revokes(r,o.cap) ∧ valid(r) ∧ r∉past(o.cap) ∧ o∉past(r)
-//!              (Genesis, Leave: formed is enough; o = Retire: r = Remove or Demote alone)
+//! left(o)      a Leave by o's author is in past(o) and not in past(o.cap)
+//! valid(o)   ⇔ formed(o) ∧ valid(o.cap) ∧ ¬left(o)
+//!              ∧ ¬∃ r: revokes(r,o.cap) ∧ valid(r) ∧ r∉past(o.cap) ∧ o∉past(r)
+//!              (Genesis, Leave: formed is enough; o = Retire: r = Remove or Demote alone, and left
+//!              does not matter)
 //! member(x)  ⇔ ∃ grant g of x: valid(g) ∧ ¬∃ r∉past(g):
 //!              r = Leave or Retire by x, formed | r = Remove, valid, revokes(r,g)
 //! admin(x)   ⇔ the same for g ∈ {Genesis, Promote}, with Demote counted too
@@ -61,6 +64,22 @@ pub(super) struct Verdict {
     endings: BTreeMap<MemberId, Vec<usize>>,
     /// How many Admits count for each InviteCreate.
     pub(super) uses: BTreeMap<usize, u32>,
+}
+
+/// What may be done under one grant.
+struct Authority {
+    /// What lies before everything that revokes the grant, and so outlives it; `None`: nothing does.
+    spared: Option<Bits>,
+    /// The Leaves of its member that are not before it: what follows one of them is done by somebody
+    /// who has left.
+    left: Bits,
+}
+
+impl Authority {
+    fn has(&self, nodes: &[Node], at: usize) -> bool {
+        self.spared.as_ref().is_none_or(|spared| spared.contains(at))
+            && !nodes[at].past.meets(&self.left)
+    }
 }
 
 /// Applies the rule to the ops numbered in `within`, which must hold the past of each, and 0.
@@ -150,23 +169,33 @@ impl Verdict {
             return;
         }
         for retires in [true, false] {
-            let spared = self.spared(nodes, cap, retires);
+            let authority = self.authority(nodes, cap, retires);
             for (_, at) in acts {
                 if (nodes[*at].act == Act::Retire) == retires {
-                    self.valid[*at] = spared.as_ref().is_none_or(|spared| spared.contains(*at));
+                    self.valid[*at] = authority.has(nodes, *at);
                 }
             }
         }
     }
 
-    /// What lies before everything that revokes a grant, and so outlives it; `None` if nothing
-    /// does. No Retire voids another.
-    fn spared(&self, nodes: &[Node], grant: usize, for_retires: bool) -> Option<Bits> {
-        let mut revokers =
-            self.revokers(nodes, grant).filter(|at| !for_retires || nodes[*at].act != Act::Retire);
-        let mut spared = nodes[revokers.next()?].past.clone();
-        revokers.for_each(|removal| spared.intersect(&nodes[removal].past));
-        Some(spared)
+    /// What may still be done under a valid grant. No Retire voids another, and its author's own
+    /// Leave spares nobody from one: what a lost machine signs first does not save what it signs
+    /// beside.
+    fn authority(&self, nodes: &[Node], grant: usize, for_retires: bool) -> Authority {
+        let mut authority = Authority { spared: None, left: Bits::default() };
+        for end in self.revokers(nodes, grant) {
+            let past = &nodes[end].past;
+            match &mut authority.spared {
+                _ if for_retires && nodes[end].act == Act::Retire => {}
+                None => authority.spared = Some(past.clone()),
+                Some(spared) => spared.intersect(past),
+            }
+        }
+        if !for_retires {
+            let leaves = self.endings(nodes, grant).filter(|at| nodes[*at].act == Act::Leave);
+            leaves.for_each(|at| authority.left.insert(at));
+        }
+        authority
     }
 
     /// The valid removals, demotions and retirements that revoke a grant and are not before it.
@@ -243,17 +272,17 @@ impl Verdict {
     /// Judges what is done under Admits: Retires, and the Refreshes that they void.
     fn judge_members(&mut self, nodes: &[Node]) {
         for act in [Act::Retire, Act::Refresh] {
-            let mut spared: BTreeMap<usize, Option<Bits>> = BTreeMap::new();
+            let mut under: BTreeMap<usize, Authority> = BTreeMap::new();
             for at in self.within.iter().filter(|at| nodes[*at].act == act) {
                 let Some(cap) = nodes[at].cap.filter(|cap| !nodes[*cap].act.is_admin_grant())
                 else {
                     continue;
                 };
                 if nodes[at].is_formed(nodes) && self.valid[cap] {
-                    let spared = spared
+                    let authority = under
                         .entry(cap)
-                        .or_insert_with(|| self.spared(nodes, cap, act == Act::Retire));
-                    self.valid[at] = spared.as_ref().is_none_or(|spared| spared.contains(at));
+                        .or_insert_with(|| self.authority(nodes, cap, act == Act::Retire));
+                    self.valid[at] = authority.has(nodes, at);
                 }
             }
         }

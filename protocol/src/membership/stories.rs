@@ -507,30 +507,6 @@ fn a_removal_begins_a_clean_topic_and_two_at_once_need_a_refresh() {
 }
 
 #[test]
-fn whoever_left_makes_the_topic_unclean_though_it_came_after_the_topic_began() {
-    let (a, b) = (person(1), person(2));
-    let mut set = group(&a);
-    act(&mut set, &a, refresh(Some(1)));
-    act(&mut set, &a, admit(&b));
-    assert!(set.resolve().topics().clean);
-    act(&mut set, &b, Kind::Leave);
-    assert!(set.resolve().topics().needs_refresh());
-    assert_eq!(set.resolve().topics().write, [[1; 32]]);
-}
-
-#[test]
-fn a_topic_begun_by_somebody_who_left_is_not_the_only_one_written_to() {
-    let (a, b) = (person(1), person(2));
-    let mut set = group(&a);
-    act(&mut set, &a, admit(&b));
-    let mut body = set.next(b.id(), refresh(Some(9)), NOW).unwrap();
-    act(&mut set, &b, Kind::Leave);
-    body.deps = set.heads();
-    set.insert(Op::sign(body, &b)).unwrap();
-    assert!(set.resolve().topics().needs_refresh());
-}
-
-#[test]
 fn of_two_clean_topics_the_higher_is_written_to_then_the_smaller() {
     let (a, b) = (person(1), person(2));
     let mut set = group(&a);

@@ -133,11 +133,22 @@ impl<'a> Oracle<'a> {
             (Kind::Genesis { .. } | Kind::Leave, _) => true,
             (Kind::Other { .. }, _) | (_, None) => false,
             (_, Some(cap)) => {
-                self.is_valid(cap) && !self.is_voided(at, cap) && self.lives_by_its_invite(at)
+                self.is_valid(cap)
+                    && !self.has_left(at, cap)
+                    && !self.is_voided(at, cap)
+                    && self.lives_by_its_invite(at)
             }
         };
         self.valid[at] = Some(valid);
         valid
+    }
+
+    /// Whether it follows a Leave of its author's that its grant does not; a Retire may.
+    fn has_left(&self, at: usize, cap: usize) -> bool {
+        let own = |l: &usize| self.ops[*l].author() == self.ops[at].author();
+        let left = |l: usize| matches!(self.kind(l), Kind::Leave) && !self.past[cap].contains(&l);
+        !matches!(self.kind(at), Kind::Retire { .. })
+            && self.past[at].iter().filter(|l| own(l)).any(|l| left(*l))
     }
 
     fn is_voided(&mut self, at: usize, cap: usize) -> bool {

@@ -290,7 +290,38 @@ pub fn dags() -> Json {
     stories.push(lost_member(four()));
     stories.push(redeemed_twice(four()));
     stories.push(revoked(four()));
+    stories.push(after_leave(four()));
     list(stories)
+}
+
+/// An admin leaves, and acts on beside its Leave and after it; then it comes back and is retired.
+fn after_leave(mut story: Story) -> Json {
+    let bob = story.id(1);
+    story.act(0, Kind::Promote { member: bob });
+    let set = story.set();
+    let acts = set.next(bob, Kind::Refresh { topic_commit: None }, NOW).unwrap();
+    let retired = story.people[1].recovery().unwrap().public();
+    let mut retired = set.next(bob, Kind::Retire { recovery: retired, cut: vec![] }, NOW).unwrap();
+    let admits = set.next(bob, admit(&story.people[3]), NOW).unwrap();
+    let refreshes = Kind::Refresh { topic_commit: Some([30; 32]) };
+    story.act_on(&set, 1, refreshes.clone());
+    story.act_on(&set, 1, Kind::Leave);
+    let heads = story.set().heads();
+    for kind in [admits.kind.clone(), story.remove(2), Kind::Promote { member: bob }, refreshes] {
+        let body = Body { deps: heads.clone(), kind, seq: acts.seq + 1, ..acts.clone() };
+        story.ops.push(Op::sign(body, story.people[1].identity()));
+    }
+    story.join(0, 1);
+    let (again, dan) = (story.set(), story.remove(3));
+    // Now it acts by its new grant alone; and its Retire follows the Leave.
+    story.act_on(&again, 1, Kind::Refresh { topic_commit: Some([31; 32]) });
+    let body = Body { deps: again.heads(), kind: dan, seq: acts.seq + 2, ..acts };
+    story.ops.push(Op::sign(body, story.people[1].identity()));
+    let beside = admits;
+    story.ops.push(Op::sign(beside, story.people[1].identity()));
+    retired.deps = heads;
+    story.ops.push(Op::retire(retired, story.people[1].recovery().unwrap()));
+    story.end("what somebody signs on top of its own Leave is void, but a Retire")
 }
 
 /// Of policies beside one another the most senior author's is in force, however late another comes.

@@ -17,7 +17,7 @@ pub(super) enum Broken {
     Founder,
     /// I8: a junior's op changes something for its seniors.
     JuniorHarm,
-    /// A Leave changes something for somebody else.
+    /// A Leave, or what its author does after it, changes something for somebody else.
     LeaveHarm,
     /// I9: what a removed member did beside its removal changes something for others.
     Retaliation,
@@ -68,10 +68,10 @@ pub(super) fn check<'a>(dag: &'a Dag, rule: Rule) -> Result<Oracle<'a>, Broken> 
     let oracle = Oracle::of(dag, rule).map_err(|_| Broken::Cycle)?;
     founder(dag, &oracle)?;
     for op in 1..dag.steps().len() {
-        let other = dag.without(1 << op);
+        let other = dag.without(1 << op | after_leave(dag, &oracle, op));
         let without = Oracle::of(&other, rule).map_err(|_| Broken::Cycle)?;
         match dag.steps()[op].act {
-            Do::Leave => leave(dag, &oracle, op, &without)?,
+            Do::Leave => leave(dag, &oracle, rule, op)?,
             Do::Retire => retire(dag, &oracle, op, &without)?,
             _ => junior(dag, &oracle, op, &without)?,
         }
@@ -95,14 +95,25 @@ fn same(a: &Oracle<'_>, b: &Oracle<'_>, grant: usize) -> bool {
     a.stands(grant) == b.stands(grant) && a.stands_as_admin(grant) == b.stands_as_admin(grant)
 }
 
-fn leave(dag: &Dag, oracle: &Oracle<'_>, op: usize, without: &Oracle<'_>) -> Result<(), Broken> {
-    let own = Some(dag.steps()[op].author);
-    let unharmed = (0..dag.steps().len()).filter(|at| *at != op).all(|at| {
-        let grants = dag.grants(at);
-        oracle.is_valid(at) == without.is_valid(at)
-            && (grants.is_none() || grants == own || same(oracle, without, at))
-    });
+/// Neither a Leave nor what its author does after it changes anything for others.
+fn leave(dag: &Dag, oracle: &Oracle<'_>, rule: Rule, op: usize) -> Result<(), Broken> {
+    let gone = 1 << op | after_leave(dag, oracle, op);
+    let unharmed = is_harmless(dag, oracle, rule, gone, dag.steps()[op].author, |_| false)?;
     if unharmed { Ok(()) } else { Err(Broken::LeaveHarm) }
+}
+
+/// If an op is a Leave: what its author does after it, by grants that it does not precede.
+fn after_leave(dag: &Dag, oracle: &Oracle<'_>, op: usize) -> u16 {
+    let leave = &dag.steps()[op];
+    let after = |(at, step): &(usize, &Step)| {
+        let by_old = step.cap.is_some_and(|cap| !oracle.is_past(op, usize::from(cap)));
+        leave.act == Do::Leave
+            && step.author == leave.author
+            && step.act != Do::Retire
+            && by_old
+            && oracle.is_past(op, *at)
+    };
+    dag.steps().iter().enumerate().filter(after).fold(0, |ops, (at, _)| ops | 1 << at)
 }
 
 fn junior(dag: &Dag, oracle: &Oracle<'_>, op: usize, without: &Oracle<'_>) -> Result<(), Broken> {

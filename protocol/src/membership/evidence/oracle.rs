@@ -18,6 +18,12 @@ pub(super) enum Rule {
     RevokedForEver,
     /// A Leave voids what its author did beside it.
     LeaveVoids,
+    /// What somebody does after its own Leave counts.
+    LeaveForgotten,
+    /// A Leave voids a Retire that follows it.
+    LeaveVoidsRetire,
+    /// What follows a Leave is void, even by a later grant.
+    LeftForEver,
     /// A removal ends grants that came after it too.
     RemovedForEver,
     /// A removal doesn't end grants that were made beside it.
@@ -137,9 +143,27 @@ impl<'a> Oracle<'a> {
         }
     }
 
-    /// valid(o.cap) ∧ ¬∃ r: revokes(r,o.cap) ∧ valid(r) ∧ r∉past(o.cap) ∧ o∉past(r)
+    /// A Leave by o's author is in past(o) and not in past(o.cap).
+    pub(super) fn is_after_leave(&self, at: usize, cap: usize) -> bool {
+        (0..self.dag.steps().len()).any(|l| {
+            self.is_leave_of(l, cap)
+                && self.is_past(l, at)
+                && (self.rule == Rule::LeftForEver || !self.is_past(l, cap))
+        })
+    }
+
+    /// valid(o.cap) ∧ ¬left(o) ∧ ¬∃ r: revokes(r,o.cap) ∧ valid(r) ∧ r∉past(o.cap) ∧ o∉past(r)
     fn has_authority(&mut self, at: usize, cap: usize) -> Result<bool, Cycle> {
         if !self.judge(cap)? {
+            return Ok(false);
+        }
+        let retire = self.dag.steps()[at].act == Do::Retire;
+        let left = match self.rule {
+            Rule::LeaveForgotten => false,
+            Rule::LeaveVoidsRetire => self.is_after_leave(at, cap),
+            _ => !retire && self.is_after_leave(at, cap),
+        };
+        if left {
             return Ok(false);
         }
         for r in 0..self.dag.steps().len() {

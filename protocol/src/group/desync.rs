@@ -51,6 +51,8 @@ const QUIET_MS: u64 = 3_000;
 const AGAIN_MS: u64 = 1_200;
 /// How long sending waits for the proof of what somebody claims, in milliseconds.
 const CLAIM_MS: u64 = 2_000;
+/// How long it waits for what somebody unknown has to show, who is asked after 2 s, in milliseconds.
+const STRANGER_MS: u64 = 4_000;
 /// How long each member before this one in the roster is given to answer first, in milliseconds.
 const STEP_MS: u64 = 250;
 
@@ -71,6 +73,8 @@ pub(super) struct Own {
     /// Until when sending waits for the proof of a claim; who made one in this run.
     held: Option<Timestamp>,
     claims: BTreeSet<ChainId>,
+    /// Whether somebody who is nobody here held sending up in this run.
+    stranger: bool,
     answers: BTreeMap<MemberId, Answer>,
 }
 
@@ -259,7 +263,19 @@ impl Group {
         if known || self.own.claims.len() >= LOST || !self.own.claims.insert(chain) {
             return;
         }
-        self.own.held = Some(now.plus_ms(CLAIM_MS));
+        self.own.held = self.own.held.max(Some(now.plus_ms(CLAIM_MS)));
+        self.own.asked = false;
+        self.set_timer(Timer::View, now);
+    }
+
+    /// Somebody who is nobody here holds a topic: this state may be older than an admission that it made
+    /// itself. Sending waits a little for the proof; once in each run, for whoever has the topic can
+    /// be as many as it likes.
+    pub(super) fn hold_for_stranger(&mut self, now: Timestamp) {
+        if core::mem::replace(&mut self.own.stranger, true) {
+            return;
+        }
+        self.own.held = self.own.held.max(Some(now.plus_ms(STRANGER_MS)));
         self.own.asked = false;
         self.set_timer(Timer::View, now);
     }

@@ -77,6 +77,7 @@ impl Group {
         }
         self.strangers.heard.retain(|_, it| it.is_remembered(now));
         self.strangers.heard.insert(from, Stranger { since: now, topic, asked: 0 });
+        self.hold_for_stranger(now);
         self.watch_strangers();
         true
     }
@@ -143,5 +144,72 @@ impl Group {
         if let Some(due) = self.strangers.heard.values().filter_map(|it| it.due(turn)).min() {
             self.set_timer(Timer::Strangers, due);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec;
+
+    use super::*;
+    use crate::{
+        codec,
+        endpoint::Endpoint,
+        group::{Event, NotReady, Source, wire::Presence},
+        sim::world::World,
+    };
+
+    #[test]
+    fn an_old_state_that_hears_whom_it_let_in_itself_sends_nothing_before_it_knows() {
+        for alone in [true, false] {
+            let mut world = World::founded(3, true, 31);
+            if !alone {
+                world.join(0, 1);
+                world.settle();
+            }
+            let copy = world.people[0].records.clone();
+            world.reachable = false;
+            world.join(0, 2);
+            world.people[0].outbox.clear();
+            world.people[0].records = copy;
+            world.restart(0);
+            world.reachable = true;
+            let mut heard = 0;
+            for _ in 0..100 {
+                world.pass(100);
+                let (now, founder) = (world.now, world.member(0));
+                if founder.is_member(&world.id(2)) {
+                    break;
+                }
+                if !founder.strangers.heard.is_empty() {
+                    heard += 1;
+                    assert_eq!(founder.ready(now), Err(NotReady::NotSynced), "alone: {alone}");
+                }
+            }
+            assert!(heard > 0 && world.member(0).is_behind(), "alone: {alone}, {heard}");
+            world.pass(10_000);
+            assert_eq!(world.member(0).ready(world.now), Ok(()));
+        }
+    }
+
+    #[test]
+    fn strangers_hold_sending_up_for_four_seconds_of_a_run_and_no_more() {
+        let mut world = World::with(2, true);
+        for (round, held) in [(0, true), (1, false), (2, false)] {
+            let stranger = Endpoint::generate("nobody", vec![], &mut world.rng).unwrap();
+            let cx = Cx { me: &stranger, now: world.now, rng: &mut world.rng };
+            let group = world.people[0].group.as_ref().unwrap();
+            let said = codec::encode(&Presence { at: world.now, addresses: vec![] });
+            let forged = group.forge_control(cx, 4, &said).unwrap();
+            let log = group.log_ids().next().unwrap();
+            assert_eq!(world.member(1).ready(world.now), Ok(()));
+            let _ = world.attempt(1, |group, cx| group.on_envelope(cx, Source::Log(log), &forged));
+            let waits = world.member(1).ready(world.now).is_err();
+            assert_eq!(waits, held, "round {round}");
+            world.pass(4_000);
+            assert_eq!(world.member(1).ready(world.now), Ok(()), "round {round}");
+        }
+        assert!(world.people[1].events.contains(&Event::Ready));
+        assert!(!world.member(1).is_behind());
     }
 }

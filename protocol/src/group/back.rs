@@ -331,3 +331,16 @@ fn a_restart_while_it_is_out_makes_a_returner_read_nothing_twice() {
         assert_eq!(world.member(3).state(), GroupState::Removed);
     }));
 }
+
+#[test]
+fn who_joins_anew_knows_how_far_it_had_read() {
+    returned_with_a_gap(|world| {
+        let read: Vec<ChainId> = world.member(3).places.chains().copied().collect();
+        assert_eq!(read.len(), 1);
+        // The second, who has not heard that it is removed itself, lets the last in once more.
+        world.join(1, 3);
+        assert_eq!(world.member(3).state(), GroupState::Active);
+        world.restart(3);
+        assert!(world.member(3).places.chains().eq(&read));
+    });
+}

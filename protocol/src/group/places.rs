@@ -1,7 +1,8 @@
 //! How far chains were read, once this node's member is out of the group (docs/spec/membership.md).
 //!
 //! > Whoever is out keeps nothing to open: its own bundles, and of others only numbers. Where it is back
-//! > and a chain opens anew, by a slot of first contact, what it had read is not given to it again.
+//! > and a chain opens anew, by a slot of first contact, what it had read is not given to it again, and
+//! > its keys are not kept.
 
 use alloc::{collections::BTreeMap, vec::Vec};
 
@@ -75,14 +76,31 @@ impl Places {
 impl Group {
     /// Notes how far each chain was read, before all that reads them goes.
     pub(super) fn keep_places(&mut self) {
-        for (chain, entry) in &self.receiving.chains {
+        let read: Vec<(ChainId, Place)> = self.places_read().collect();
+        self.note_places(read);
+    }
+
+    /// Who joins anew reads on from where it stopped, should an earlier grant of its own stand again.
+    pub(super) fn take_places(&mut self, before: &Self) {
+        let kept = before.places.0.iter().map(|(chain, place)| (*chain, place.clone()));
+        self.note_places(kept.chain(before.places_read()).collect());
+    }
+
+    fn places_read(&self) -> impl Iterator<Item = (ChainId, Place)> + '_ {
+        self.receiving.chains.iter().filter_map(|(chain, entry)| {
             let (next, missing) = match &entry.state {
                 ChainState::Open(read) => (read.next(), read.missing().collect()),
                 ChainState::Closed { next } => (*next, Vec::new()),
-                ChainState::NotForMe | ChainState::Failed | ChainState::Mine { .. } => continue,
+                ChainState::NotForMe | ChainState::Failed | ChainState::Mine { .. } => return None,
             };
-            self.places.0.insert(*chain, Place { next, missing, at: entry.at });
-            self.dirty.mark(Key::Place(*chain));
+            Some((*chain, Place { next, missing, at: entry.at }))
+        })
+    }
+
+    fn note_places(&mut self, places: Vec<(ChainId, Place)>) {
+        for (chain, place) in places {
+            self.places.0.insert(chain, place);
+            self.dirty.mark(Key::Place(chain));
         }
         for chain in self.places.trim() {
             self.dirty.mark(Key::Place(chain));

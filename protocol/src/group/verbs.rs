@@ -61,7 +61,7 @@ impl Group {
     /// Takes up the membership that an admin's Welcome gives. `host` is the admin whom the join's
     /// handshake authenticated; `before` finds what this node knows of the group from an earlier
     /// membership. Its ops stay known: a Welcome from before this member's removal makes it no member,
-    /// and numbers of ops that it signed then are not used again.
+    /// and numbers of ops that it signed then are not used again. So does how far it had read.
     pub fn join<'a, R: CryptoRng>(
         mut cx: Cx<'_, R>,
         welcome: &[u8],
@@ -81,7 +81,8 @@ impl Group {
         if ops.group() != welcome.group {
             return Err(WelcomeError::Malformed);
         }
-        for op in before(&welcome.group).into_iter().flat_map(|before| before.ops.iter()) {
+        let before = before(&welcome.group);
+        for op in before.into_iter().flat_map(|before| before.ops.iter()) {
             // Those that a full set has no room for are no better than unknown.
             let _ = ops.insert(op.clone());
         }
@@ -118,6 +119,7 @@ impl Group {
         group.make_inbox(&mut cx);
         group.await_admission();
         group.note_joined();
+        before.into_iter().for_each(|before| group.take_places(before));
         group.mark_all();
         Ok(group)
     }

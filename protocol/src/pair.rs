@@ -176,6 +176,12 @@ impl SendState {
         self.pending.clear();
     }
 
+    /// Whether it holds an epoch: what was reset does not.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn is_begun(&self) -> bool {
+        self.confirmed.is_some() || !self.pending.is_empty()
+    }
+
     /// Its secrets, to be stored.
     #[must_use]
     pub fn save(&self) -> Zeroizing<Vec<u8>> {

@@ -5,10 +5,11 @@
 
 use alloc::{collections::BTreeSet, vec::Vec};
 
-use super::{Group, receiving::ChainState, records::Key, wire::Statement};
+use super::{Change, Group, receiving::ChainState, records::Key, wire::Statement};
 use crate::{
     identity::Prekey,
     ids::{ChainId, MemberId, PrekeyId},
+    pair::SendState,
     topic::TopicSecret,
 };
 
@@ -105,11 +106,10 @@ impl Group {
         })
     }
 
-    /// To whom the record of a pair's sending side is, if this is the key of one.
-    pub(crate) fn pair_of_key(key: &[u8]) -> Option<MemberId> {
-        match Key::from_bytes(key)? {
-            Key::PairSend(to) => Some(to),
-            _ => None,
-        }
+    /// Towards whom a ratchet was moved, if this is the new record of a pair's sending side: one that
+    /// was reset moved for no slot.
+    pub(crate) fn moved_towards(change: &Change) -> Option<MemberId> {
+        let Key::PairSend(to) = Key::from_bytes(&change.key)? else { return None };
+        SendState::load(change.value.as_ref()?).ok()?.is_begun().then_some(to)
     }
 }

@@ -146,10 +146,10 @@ impl Sim {
             }
         }
         let random = world.rng.clone();
-        let said = world.said.len();
-        let first = world.attempt(by, |group, cx| group.send(cx, 0, b"twin one"));
+        // No two messages have the same words.
+        let [one, other] = ["one", "two"].map(|it| format!("twin {it} {}", world.published));
+        let first = world.attempt(by, |group, cx| group.send(cx, 0, one.as_bytes()));
         world.rng = random;
-        let other = format!("twin two {said}");
         let second = world.attempt(twin_at, |group, cx| group.send(cx, 0, other.as_bytes()));
         let envelopes: BTreeSet<Vec<u8>> =
             world.people[twin_at].outbox.drain(..).map(|(_, envelope)| envelope).collect();

@@ -1,6 +1,7 @@
 //! Schedules that failed once, as they were shrunk: seeds draw others when steps change, these stay.
 
 mod delivery;
+mod keys;
 
 use super::*;
 

@@ -68,6 +68,8 @@ pub(crate) struct Person {
     pub skew: i64,
     /// How often it has joined, or lost what it was.
     pub era: u32,
+    /// Which of these it began by joining, the last.
+    pub joined: u32,
     /// Whether it was set back or copied since: its peers may have to repair slots first.
     pub shaken: bool,
     /// Whether it has done what no honest node does.
@@ -145,6 +147,7 @@ impl Person {
             earlier: BTreeSet::new(),
             skew: 0,
             era: 0,
+            joined: 0,
             shaken: false,
             hostile: false,
             copy_of: None,
@@ -345,6 +348,7 @@ impl World {
         person.caught_up.clear();
         person.earlier.append(&mut person.stored);
         person.era += 1;
+        person.joined = person.era;
         person.group = Some(group);
         self.track_welcome(host, at);
         self.drain(at);
@@ -451,7 +455,7 @@ impl World {
         let (mut chains, mut moved) = (vec![], BTreeSet::new());
         for change in self.people[at].group.as_mut().unwrap().changes() {
             chains.extend(Group::chain_of_key(&change.key));
-            moved.extend(Group::pair_of_key(&change.key).filter(|_| change.value.is_some()));
+            moved.extend(Group::moved_towards(&change));
             self.overwrites(at, &change.key);
             let records = &mut self.people[at].records;
             match change.value {

@@ -91,6 +91,11 @@ impl World {
         if !self.watch.keeps(Rule::ForgetUsedSteps) {
             thief.rewind();
         }
+        // So has who joined anew, where an earlier grant of its own stands again later.
+        let eras = &self.watch.eras;
+        thief.forget(|origin| {
+            eras.get(origin).and_then(|it| it.get(at)).is_some_and(|era| *era < person.joined)
+        });
         // Who was out for a while, and let its pairs go, has begun their epochs once more: what a first
         // contact gives is in its reach again for as long as that prekey is kept.
         let back = self.came_back(at);

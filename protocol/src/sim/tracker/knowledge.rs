@@ -112,6 +112,12 @@ impl Knowledge {
         pairs.for_each(|(_, steps)| steps.from = steps.from.and(Some(0)));
     }
 
+    /// Without the steps of these pairs.
+    pub fn forget(&mut self, pair: impl Fn(&ChainId) -> bool) {
+        let kept = |ratchet: &Ratchet| !matches!(ratchet, Ratchet::Pair(origin, _) if pair(origin));
+        self.ratchets.retain(|ratchet, _| kept(ratchet));
+    }
+
     /// What this slot gives; answers whether anything is new.
     pub fn take(&mut self, slot: &Slot) -> bool {
         if !slot.prekey.is_some_and(|prekey| self.prekeys.contains(&prekey)) {

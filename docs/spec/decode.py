@@ -149,7 +149,7 @@ def relay(it):
         which, *fields = unframed(asked["framed"], 33_280)
         check("request", which == asked["number"] and REQUESTS[which](fields))
         seen.add(which)
-        check("request's handle", fields[which == 2] == asked["handle"])
+        check("request's handle", fields[which in (2, 5)] == asked["handle"])
         if which == 1:
             _, publics, proofs = fields
             name = kdf(20, b"", "wt1 log id", *publics)
@@ -161,14 +161,16 @@ def relay(it):
             check("append", (fields[0], fields[2]) == (asked["req"], asked["entry"]) and len(fields[2]) in BUCKETS)
         if which == 3:
             check("follow", (fields[1:] or [None])[0] == asked["after"])
+        if which == 5:
+            check("trim", (fields[0], fields[2]) == (asked["req"], asked["up_to"]) and asked["up_to"] == it["cursor"])
     refused = set()
     for data in it["from_relay"]:
         which, *fields = unframed(data, 69_632)
         check("answer", ANSWERS[which](fields))
         seen.add(which)
-        if which in (18, 20, 24):
+        if which in REFUSED:
             refused.add(fields[1][0])
-            check("refusal", fields[1][0] in {18: {3, 4}, 20: set(range(9)) - {4}, 24: {3, 6, 8}}[which])
+            check("refusal", fields[1][0] in REFUSED[which])
         if which == 16:
             check("relay's nonce", fields[0] == it["nonce"])
         if which == 21:
@@ -891,13 +893,16 @@ CURSOR = blob(16)
 REFUSAL = lambda value: row(number, number, optional=1)(value) and (len(value) == 2) == (value[0] == 5)
 REQUESTS = {
     1: row(number, row(B32, B32, B32), many(row(number, B64))), 2: row(number, number, TEXT),
-    3: row(number, CURSOR, optional=1), 4: row(number),
+    3: row(number, CURSOR, optional=1), 4: row(number), 5: row(number, number, CURSOR),
 }
 ANSWERS = {
     16: row(B32, number, number, number), 17: row(number), 18: row(number, REFUSAL), 19: row(number, CURSOR),
     20: row(number, REFUSAL), 21: row(number, many(row(number, TEXT)), CURSOR), 22: row(number, CURSOR),
-    23: row(number), 24: row(number, REFUSAL),
+    23: row(number), 24: row(number, REFUSAL), 25: row(number, CURSOR), 26: row(number, REFUSAL),
+    27: row(number, CURSOR),
 }
+# … and the refusals that each may give
+REFUSED = {18: {3, 4}, 20: set(range(9)) - {4}, 24: {3, 6, 8}, 26: {3, 5, 6, 8}}
 
 # sync.md, relay-log.md and consistency.md: kind of statement → payload
 STATEMENTS = {

@@ -257,3 +257,41 @@ async fn the_task_ends_when_told_to_and_when_nobody_is_left_to_tell_it() {
     }
     relay.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_s_inbox_is_trimmed_and_a_group_s_log_by_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = Relay::start(config(dir.path(), anywhere())).await.unwrap();
+    let inbox = Arc::new(LogKeys::from_seeds([1; 32], [2; 32], Some([3; 32])));
+    let mut owner = Client::of(peer(&relay));
+    let plans = [&inbox, &keys()].map(|keys| LogPlan { keys: Arc::clone(keys), after: None });
+    owner.commands.send(RelayCommand::Plan(plans.to_vec())).await.unwrap();
+    for tag in 0..4 {
+        owner.append(&inbox, tag).await;
+    }
+    owner.append(&keys(), 9).await;
+    let mut places = Vec::new();
+    while places.len() < 4 {
+        if let RelayReport::Entries { log, entries, cursor } = owner.next().await
+            && log == inbox.id()
+        {
+            let last = cursor.seq + 1 - entries.len() as u64;
+            places.extend((last..=cursor.seq).map(|seq| Cursor { seq, ..cursor }));
+        }
+    }
+    for (log, cursor) in [(keys().id(), places[0]), (inbox.id(), places[2])] {
+        owner.commands.send(RelayCommand::Trim { log, cursor }).await.unwrap();
+    }
+    owner.sees(RelayReport::Trimmed { log: inbox.id(), cursor: places[2] }).await;
+    drop(owner);
+
+    // Somebody who left off before: told where it begins, and read on.
+    let mut earlier = Client::of(peer(&relay));
+    earlier.follow(&inbox, Some(places[0])).await;
+    earlier.sees(RelayReport::Begins { log: inbox.id(), cursor: places[2] }).await;
+    assert_eq!(earlier.entries(1).await, [3]);
+    let mut group = Client::of(peer(&relay));
+    group.follow(&keys(), None).await;
+    assert_eq!(group.entries(1).await, [9]);
+    relay.stop().await;
+}

@@ -86,6 +86,15 @@ pub const COMMIT_BYTES: usize = 4 << 20;
 /// Entries that one step of expiry deletes.
 pub const EXPIRY_STEP: usize = 1024;
 
+/// Entries that one step of trimming deletes. Appends wait while it reads them.
+pub const TRIM_STEP: usize = 256;
+
+/// Trims that a stream may ask for each second in the long run, and at once after a rest; more are
+/// refused for a while. Of all that are asked for, one at a time is carried out.
+pub const TRIMS_PER_S: u32 = 1;
+/// See [`TRIMS_PER_S`].
+pub const TRIMS_BURST: u32 = 256;
+
 /// How long an append is to wait that found the queue full.
 pub const RETRY: Duration = Duration::from_millis(250);
 

@@ -1,6 +1,11 @@
 //! A relay: `wattle-rendezvous run` as a process.
 
-use std::{path::PathBuf, process::Command, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    process::Command,
+    sync::Arc,
+};
 
 use crate::{binaries, memory, process::Process, stored, world::Shared};
 
@@ -67,6 +72,13 @@ impl Relay {
     pub fn stored(&self) -> Vec<Vec<u8>> {
         assert!(self.process.is_none(), "the relay still has its store");
         stored::entries(&self.data_dir())
+    }
+
+    /// The numbers of the entries of each log in its store. Only after [`Relay::kill9`], as above.
+    #[must_use]
+    pub fn numbers(&self) -> BTreeMap<Vec<u8>, BTreeSet<u64>> {
+        assert!(self.process.is_none(), "the relay still has its store");
+        stored::numbers(&self.data_dir())
     }
 
     /// Ends it without a word.

@@ -1,6 +1,10 @@
 //! What stopped processes have on their disks, read with other eyes than their own.
 
-use std::{fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use fjall::{Database, KeyspaceCreateOptions};
 use rusqlite::Connection;
@@ -15,16 +19,50 @@ pub(crate) fn entries(data_dir: &Path) -> Vec<Vec<u8>> {
     keyspace.iter().map(|item| item.value().expect("an entry")[HEADER..].to_vec()).collect()
 }
 
+/// The numbers of all entries in that store, by the names of their logs.
+pub(crate) fn numbers(data_dir: &Path) -> BTreeMap<Vec<u8>, BTreeSet<u64>> {
+    let db = Database::builder(data_dir.join("store")).open().expect("the relay's store");
+    let keyspace = db.keyspace("entries", KeyspaceCreateOptions::default).expect("its entries");
+    let mut logs: BTreeMap<_, BTreeSet<u64>> = BTreeMap::new();
+    for item in keyspace.iter() {
+        let place = item.key().expect("an entry's place");
+        let (log, number) = place.split_at(20);
+        let number = u64::from_be_bytes(number.try_into().expect("a number"));
+        logs.entry(log.to_vec()).or_default().insert(number);
+    }
+    logs
+}
+
+/// What a node in this data directory has read of its own inboxes, and not trimmed as far as it
+/// knows: each log's name, with the number of the last entry read on each day.
+pub(crate) fn marks(data_dir: &Path) -> BTreeMap<Vec<u8>, Vec<u64>> {
+    let sql = database(data_dir);
+    let mut rows = sql.prepare("SELECT log, cursor FROM marks ORDER BY at").expect("the marks");
+    let rows = rows.query_map([], |row| Ok((row.get(0)?, row.get::<_, Vec<u8>>(1)?)));
+    let mut marks: BTreeMap<_, Vec<u64>> = BTreeMap::new();
+    for row in rows.expect("the marks") {
+        let (log, cursor) = row.expect("a mark");
+        let number = cursor[8..].try_into().expect("a cursor");
+        marks.entry(log).or_default().push(u64::from_be_bytes(number));
+    }
+    marks
+}
+
 /// Changes the number of the format of the database in a node's data directory.
 pub(crate) fn database_format(data_dir: &Path, change: impl FnOnce(i64) -> i64) -> i64 {
-    let key = fs::read(data_dir.join("key")).expect("the key file");
-    let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
-    let sql = Connection::open(data_dir.join("wattle.db")).expect("the node's database");
-    sql.pragma_update(None, "key", format!("x'{key}'")).expect("the key");
+    let sql = database(data_dir);
     let read = sql.query_row("PRAGMA user_version", [], |row| row.get(0));
     let format = read.expect("the number of the format");
     sql.pragma_update(None, "user_version", change(format)).expect("a new number");
     format
+}
+
+fn database(data_dir: &Path) -> Connection {
+    let key = fs::read(data_dir.join("key")).expect("the key file");
+    let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    let sql = Connection::open(data_dir.join("wattle.db")).expect("the node's database");
+    sql.pragma_update(None, "key", format!("x'{key}'")).expect("the key");
+    sql
 }
 
 /// Copies a directory and all that is in it, with its rights, as a backup does.

@@ -1,7 +1,10 @@
 //! What the core asks of the network: hints, made again after a restart from what is stored.
 
 use bytes::Bytes;
-use protocol::ids::{LogId, MemberId};
+use protocol::{
+    ids::{LogId, MemberId},
+    relay_log::Cursor,
+};
 
 use crate::net::{
     BookEntry,
@@ -27,6 +30,16 @@ pub enum Effect {
         tag: u64,
         /// A padded envelope.
         entry: Bytes,
+    },
+    /// Have a relay delete what is up to a place in one of this node's inboxes; lost if it is not
+    /// connected to the end of it, and asked for again in time.
+    Trim {
+        /// The relay.
+        relay: RelayKey,
+        /// The log.
+        log: LogId,
+        /// The place.
+        cursor: Cursor,
     },
     /// Who may connect, and where each may be dialled. Takes the place of the book before it.
     Book(Vec<BookEntry>),

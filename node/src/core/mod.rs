@@ -30,6 +30,7 @@ mod send;
 mod step;
 #[cfg(test)]
 mod tests;
+mod trims;
 mod words;
 
 use std::{
@@ -355,6 +356,7 @@ impl Core {
             tx.trim_outbox(now)?;
             tx.trim_joins(Timestamp(now.0.saturating_sub(JOINS_KEPT_MS)))
         })?;
+        self.trim_inboxes(now)?;
         self.forget_invites(now)
     }
 

@@ -7,10 +7,10 @@ use protocol::{
     relay_log::Cursor,
 };
 
-use super::{Core, mail::Carrier, relays::Owner};
+use super::{Core, Effect, mail::Carrier, relays::Owner, trims::became_much};
 use crate::{
     net::relay::{RelayKey, RelayReport},
-    store::StoreError,
+    store::{Standing, StoreError},
 };
 
 /// Tags from here up are of frames that are in no outbox.
@@ -63,6 +63,8 @@ impl Core {
                 self.caught_up(relay, log, now)
             }
             RelayReport::CursorGone { log } => self.keep_cursor(relay, log, None, now),
+            RelayReport::Begins { log, cursor } => self.keep_cursor(relay, log, Some(cursor), now),
+            RelayReport::Trimmed { log, cursor } => self.trimmed(relay, log, cursor),
             RelayReport::Appended { tag } if tag < TRANSIENT => self.appended(relay, tag, now),
             RelayReport::Refused { tag, reason } if tag < TRANSIENT => {
                 self.refused(relay, tag, reason, now)
@@ -76,7 +78,7 @@ impl Core {
     }
 
     /// All entries of a report and the place after them, in one transaction. An entry that is not
-    /// taken is passed over.
+    /// taken is passed over. Of an own inbox it is marked what was read.
     fn group_entries(
         &mut self,
         relay: &RelayKey,
@@ -86,16 +88,29 @@ impl Core {
         cursor: Cursor,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let relay = relay.to_bytes();
-        self.step(id, now, |group, step| {
+        let bytes = relay.to_bytes();
+        let read = Standing {
+            entries: entries.len() as u64,
+            bytes: entries.iter().map(|entry| entry.len() as u64).sum(),
+        };
+        let is_to_be_trimmed = self.step(id, now, |group, step| {
             for entry in entries {
                 match group.on_envelope(step.cx(), Source::Log(log), entry) {
                     Ok(()) => step.settle(group)?,
                     Err(error) => tracing::debug!(%error, "an entry was passed over"),
                 }
             }
-            step.tx.put_cursor(&relay, log, Some(cursor))
-        })
+            step.tx.put_cursor(&bytes, log, Some(cursor))?;
+            if !group.is_own_inbox(&log) {
+                return Ok(false);
+            }
+            let left = step.tx.mark_read(&bytes, log, cursor, read, now)?;
+            Ok::<_, StoreError>(became_much(left, read))
+        })?;
+        if is_to_be_trimmed {
+            self.effects.push_back(Effect::Trim { relay: *relay, log, cursor });
+        }
+        Ok(())
     }
 
     fn keep_cursor(
@@ -106,6 +121,11 @@ impl Core {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let relay = relay.to_bytes();
-        self.record(now, |step| step.tx.put_cursor(&relay, log, cursor))
+        self.record(now, |step| {
+            if cursor.is_none() {
+                step.tx.unmark_all(&relay, log)?;
+            }
+            step.tx.put_cursor(&relay, log, cursor)
+        })
     }
 }

@@ -405,6 +405,11 @@ impl Core {
         self.record(now, |step| step.emit(None, What::Alarm { text }))
     }
 
+    /// Each relay, and the logs that are open there.
+    pub(super) fn planned(&self) -> Vec<(RelayKey, BTreeSet<LogId>)> {
+        self.relays.iter().map(|(key, relay)| (*key, relay.planned.clone())).collect()
+    }
+
     /// Forgets that a relay has a plan, so that it gets a new one and reads again from what is
     /// stored.
     pub(super) fn restart_relay(&mut self, key: &RelayKey) {

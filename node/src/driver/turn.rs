@@ -206,6 +206,11 @@ impl Turn {
                         self.tell_relay(client, RelayCommand::Append { log, tag, entry }).await;
                     }
                 }
+                Effect::Trim { relay, log, cursor } => {
+                    if let Some(client) = self.relays.client(&relay) {
+                        self.tell_relay(client, RelayCommand::Trim { log, cursor }).await;
+                    }
+                }
                 Effect::Book(entries) => self.tell_mesh(MeshCommand::Book(entries)).await?,
                 Effect::Channel { to, frame } => {
                     self.tell_mesh(MeshCommand::Channel { to, frame }).await?;

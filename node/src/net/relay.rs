@@ -51,11 +51,20 @@ pub enum RelayCommand {
         /// One of [`protocol::limits::BUCKETS`] bytes.
         entry: Bytes,
     },
+    /// Has the relay delete what is up to a place of a log, if the plan has its trim key; answered
+    /// by [`RelayReport::Trimmed`] where it comes to that, and lost with the connection.
+    Trim {
+        /// The log.
+        log: LogId,
+        /// The place.
+        cursor: Cursor,
+    },
     /// Ends the task, as closing the channel does.
     Stop,
 }
 
-/// A log that is wanted: followed if its read key is held, open for appends if its write key is.
+/// A log that is wanted: followed if its read key is held, open for appends if its write key is,
+/// and for trimming if its trim key is.
 #[derive(Clone, Debug)]
 pub struct LogPlan {
     /// Its capabilities.
@@ -111,6 +120,20 @@ pub enum RelayReport {
         log: LogId,
         /// Why.
         reason: Refusal,
+    },
+    /// Of what came after the place to follow from, all up to this one is deleted at the relay.
+    Begins {
+        /// The log.
+        log: LogId,
+        /// The place.
+        cursor: Cursor,
+    },
+    /// The relay says that it has trimmed a log.
+    Trimmed {
+        /// The log.
+        log: LogId,
+        /// The log begins after this place.
+        cursor: Cursor,
     },
     /// The relay no longer knows the cursor; the log is now read from its start.
     CursorGone {

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior, params_from_iter, typ
 use super::{FILE, Store, StoreError, Tx, Unlock, connect, key, lock, make_private, schema};
 
 /// What is in a backup whole, in the order in which it can be written again. Of `meta` and `records`,
-/// which are in it too, the caller chooses. Not in it: where logs were read, what waits to be sealed,
+/// which are in it too, the caller chooses. Not in it: where logs were read and when, what waits to be sealed,
 /// joins and requests under way, events.
 pub const TABLES: [&str; 8] =
     ["groups", "names", "messages", "recipients", "outbox", "archive", "invites", "audit"];

@@ -15,6 +15,7 @@ mod groups;
 mod history;
 mod invites;
 pub(crate) mod key;
+mod marks;
 mod messages;
 mod outbox;
 mod reader;
@@ -39,6 +40,7 @@ pub use self::{
     backup::{Backed, Snapshot, TABLES, Value},
     invites::{InviteRow, JoinRow},
     key::Unlock,
+    marks::{MARK_MS, Standing},
     messages::{NewMessage, Queued, Sealing},
     outbox::OutboxRow,
     reader::Reader,

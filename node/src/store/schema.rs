@@ -8,7 +8,7 @@ use super::{StoreError, key};
 
 /// `MIGRATIONS[n]` brings a database of format n (0: empty) to format n + 1. Never changed once
 /// released; only added to.
-pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5];
+pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5, V6];
 
 const V1: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
@@ -110,6 +110,14 @@ CREATE INDEX outbox_entry ON outbox(log, substr(entry, 1, 32));
 /// be in somebody else's name. Its maker asks again.
 const V5: &str = "
 DELETE FROM requests WHERE letter <> 0 AND state <> 1;
+";
+
+/// What was read of own inboxes, day by day: what relays need not keep.
+const V6: &str = "
+CREATE TABLE marks(
+    relay BLOB NOT NULL, log BLOB NOT NULL, at INTEGER NOT NULL, cursor BLOB NOT NULL,
+    entries INTEGER NOT NULL, bytes INTEGER NOT NULL, PRIMARY KEY (relay, log, at)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// The file that says the format, so that it can be known without the key.

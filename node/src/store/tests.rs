@@ -2,12 +2,15 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
-use protocol::ids::{ChainId, GroupId, LogId, MemberId, MessageId, Timestamp};
+use protocol::{
+    ids::{ChainId, GroupId, LogId, MemberId, MessageId, Timestamp},
+    relay_log::Cursor,
+};
 use rusqlite::{Connection, params};
 use tempfile::TempDir;
 use zeroize::Zeroizing;
 
-use super::{NewMessage, Sealing, Store, StoreError, Unlock, schema};
+use super::{NewMessage, Sealing, Standing, Store, StoreError, Unlock, schema};
 use crate::api::types::{Class, Event, What};
 
 const GROUP: GroupId = GroupId([1; 32]);
@@ -151,7 +154,7 @@ fn a_database_of_a_newer_version_is_refused_and_left_as_it_is() {
     let file = dir.path().join("wattle.db");
     let before = fs::read(&file).unwrap();
     let refused = error(open(dir.path()));
-    assert!(matches!(refused, StoreError::NewerVersion { found: 99, known: 5 }), "{refused}");
+    assert!(matches!(refused, StoreError::NewerVersion { found: 99, known: 6 }), "{refused}");
     assert_eq!(fs::read(&file).unwrap(), before);
 }
 
@@ -160,13 +163,13 @@ fn a_directory_that_says_to_be_newer_is_refused_without_its_key() {
     let dir = dir();
     drop(with_group(dir.path()));
     let version = dir.path().join("version");
-    assert_eq!(fs::read_to_string(&version).unwrap(), "5\n");
+    assert_eq!(fs::read_to_string(&version).unwrap(), "6\n");
     let key = fs::read(dir.path().join("key")).unwrap();
-    fs::write(&version, "6\n").unwrap();
+    fs::write(&version, "7\n").unwrap();
     fs::write(dir.path().join("key"), "of another kind").unwrap();
     let refused = error(open(dir.path()));
-    assert!(matches!(refused, StoreError::NewerVersion { found: 6, known: 5 }), "{refused}");
-    fs::write(&version, "5\n").unwrap();
+    assert!(matches!(refused, StoreError::NewerVersion { found: 7, known: 6 }), "{refused}");
+    fs::write(&version, "6\n").unwrap();
     fs::write(dir.path().join("key"), key).unwrap();
     assert!(open(dir.path()).is_ok());
 }
@@ -400,4 +403,39 @@ fn outbox_rows_end_once_and_their_tags_never_return() {
     let late = NOW.plus_ms(40 * 24 * 60 * 60 * 1000);
     store.transaction(|tx| tx.trim_outbox(late)).unwrap();
     assert!(!store.read(|tx| tx.has_outbox(GROUP)).unwrap(), "nobody waits for ever");
+}
+
+#[test]
+fn marks_say_what_was_read_by_when_and_what_still_stands() {
+    const DAY: u64 = 24 * 60 * 60 * 1000;
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path()).unwrap();
+    let log = LogId([1; 20]);
+    let place = |seq| Cursor { generation: 7, seq };
+    let on = |day: u64| NOW.plus_ms(day * DAY);
+    let one = Standing { entries: 1, bytes: 512 };
+    store
+        .transaction(|tx| {
+            tx.mark_read(b"relay", log, place(1), one, on(0))?;
+            tx.mark_read(b"relay", log, place(2), one, on(0).plus_ms(DAY - 1))?;
+            tx.mark_read(b"relay", LogId([2; 20]), place(9), one, on(0))?;
+            tx.mark_read(b"other", log, place(9), one, on(0))?;
+            let left = tx.mark_read(b"relay", log, place(3), one, on(1))?;
+            assert_eq!(left, Standing { entries: 3, bytes: 1536 });
+            assert_eq!(tx.read_by(b"relay", log, on(1).plus_ms(DAY - 1))?, Some(place(2)));
+            assert_eq!(tx.read_by(b"relay", log, on(1))?, Some(place(2)));
+            assert_eq!(tx.read_by(b"relay", log, Timestamp(on(1).0 - 1))?, None, "not all of it");
+            assert_eq!(tx.read_by(b"relay", log, on(2))?, Some(place(3)));
+            tx.unmark(b"relay", log, Cursor { generation: 6, seq: 9 })?;
+            tx.unmark(b"relay", log, place(2))?;
+            assert_eq!(tx.standing(b"relay", log)?, one);
+            assert_eq!(tx.read_by(b"relay", log, on(1))?, None);
+            tx.unmark_all(b"relay", log)?;
+            assert_eq!(tx.standing(b"relay", log)?, Standing::default());
+            assert_eq!(tx.standing(b"other", log)?, one);
+            tx.trim_marks(on(1))?;
+            assert_eq!(tx.standing(b"other", log)?, Standing::default());
+            Ok::<_, StoreError>(())
+        })
+        .unwrap();
 }

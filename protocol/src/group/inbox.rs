@@ -420,6 +420,12 @@ impl Group {
         Ok(())
     }
 
+    /// Whether a log is one of this node's own inboxes.
+    #[must_use]
+    pub fn is_own_inbox(&self, log: &LogId) -> bool {
+        self.inboxes.own.iter().any(|own| own.keys.id() == *log)
+    }
+
     /// This node's own inboxes, to be followed.
     pub(super) fn inbox_logs(&self) -> impl Iterator<Item = GroupLog> {
         let own = self.inboxes.own.iter();

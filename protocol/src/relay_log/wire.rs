@@ -18,7 +18,7 @@
 //! | 2 | Append | client |
 //! | 3 | Follow | client |
 //! | 4 | Close | client |
-//! | 5 | Trim, reserved | client |
+//! | 5 | Trim | client |
 //! | 16 | Hello | relay |
 //! | 17 | Opened | relay |
 //! | 18 | OpenRefused | relay |
@@ -28,6 +28,9 @@
 //! | 22 | CaughtUp | relay |
 //! | 23 | CursorGone | relay |
 //! | 24 | FollowRefused | relay |
+//! | 25 | Trimmed | relay |
+//! | 26 | TrimRefused | relay |
+//! | 27 | Begins | relay |
 //!
 //! The client chooses its handles, so that it need not wait for `Opened` before it appends and
 //! follows. A frame that breaks these rules ends the stream without a word.
@@ -86,6 +89,20 @@ pub enum Request {
         /// An open log.
         #[n(0)]
         handle: u32,
+    },
+    /// Deletes the entries up to a place, but for the log's last one; needs the trim role. A place
+    /// of another generation, or beyond the log's end, deletes nothing.
+    #[n(5)]
+    Trim {
+        /// Chosen by the client, repeated in the answer.
+        #[n(0)]
+        req: u32,
+        /// An open log.
+        #[n(1)]
+        handle: u32,
+        /// The last place that need not be kept.
+        #[n(2)]
+        cursor: Cursor,
     },
 }
 
@@ -185,6 +202,37 @@ pub enum Answer {
         /// Why.
         #[n(1)]
         reason: Refusal,
+    },
+    /// What was to be deleted is gone from the relay's disk.
+    #[n(25)]
+    Trimmed {
+        /// Of the request.
+        #[n(0)]
+        req: u32,
+        /// The log begins after this place now.
+        #[n(1)]
+        cursor: Cursor,
+    },
+    /// Not all that was to be deleted is gone.
+    #[n(26)]
+    TrimRefused {
+        /// Of the request.
+        #[n(0)]
+        req: u32,
+        /// Why.
+        #[n(1)]
+        reason: Refusal,
+    },
+    /// The cursor to follow from lies before the log's beginning: up to this place all is deleted.
+    /// At most once for each `Follow`, and before its entries.
+    #[n(27)]
+    Begins {
+        /// The log.
+        #[n(0)]
+        handle: u32,
+        /// The log begins after this place.
+        #[n(1)]
+        cursor: Cursor,
     },
 }
 
@@ -291,6 +339,7 @@ mod tests {
             Request::Follow { handle: 7, after: None },
             Request::Follow { handle: 7, after: Some(CURSOR) },
             Request::Close { handle: 7 },
+            Request::Trim { req: u32::MAX, handle: 7, cursor: CURSOR },
         ]
     }
 
@@ -311,6 +360,9 @@ mod tests {
             Answer::CaughtUp { handle: 1, cursor: CURSOR },
             Answer::CursorGone { handle: 1 },
             Answer::FollowRefused { handle: 1, reason: Refusal::NoSuchHandle },
+            Answer::Trimmed { req: u32::MAX, cursor: CURSOR },
+            Answer::TrimRefused { req: 1, reason: Refusal::BadProof },
+            Answer::Begins { handle: u32::MAX, cursor: CURSOR },
         ]
     }
 
@@ -352,13 +404,13 @@ mod tests {
         };
         assert_eq!(
             requests().iter().map(|r| number(encode(r))).collect::<Vec<_>>(),
-            [1, 2, 3, 3, 4]
+            [1, 2, 3, 3, 4, 5]
         );
         assert_eq!(
             answers().iter().map(|a| number(encode(a))).collect::<Vec<_>>(),
-            [16, 17, 18, 19, 20, 21, 21, 22, 23, 24]
+            [16, 17, 18, 19, 20, 21, 21, 22, 23, 24, 25, 26, 27]
         );
-        assert!(decode::<Request>(&[0x82, 5, 1]).is_err(), "Trim is reserved");
+        assert!(decode::<Request>(&[0x82, 6, 1]).is_err(), "6 is nothing yet");
     }
 
     #[test]
@@ -382,7 +434,7 @@ mod tests {
 
         #[test]
         fn a_changed_byte_changes_the_frame(
-            which in 0..5_usize, at in any::<prop::sample::Index>(), flip in 1..=255_u8,
+            which in 0..6_usize, at in any::<prop::sample::Index>(), flip in 1..=255_u8,
         ) {
             let request = &requests()[which];
             let mut bytes = encode(request);

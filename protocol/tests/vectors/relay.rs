@@ -24,7 +24,7 @@ fn entry(bytes: usize) -> Vec<u8> {
     (0..bytes).map(|n| (n % 251) as u8).collect()
 }
 
-fn requests() -> [Request; 8] {
+fn requests() -> [Request; 9] {
     let challenge = Challenge::new(PEER, NONCE);
     let open = |handle, keys: &LogKeys, roles: &[Role]| {
         let proofs: Vec<Proof> =
@@ -44,6 +44,7 @@ fn requests() -> [Request; 8] {
         Request::Follow { handle: 7, after: None },
         Request::Follow { handle: 8, after: Some(CURSOR) },
         Request::Close { handle: 256 },
+        Request::Trim { req: 25, handle: 8, cursor: CURSOR },
     ]
 }
 
@@ -60,6 +61,7 @@ fn answers() -> Vec<Answer> {
         Refusal::DiskFull,
         Refusal::Unavailable,
     ];
+    let trimming = [Refusal::BadProof, later, Refusal::NoSuchHandle, Refusal::Unavailable];
     let following = [Refusal::BadProof, Refusal::NoSuchHandle, Refusal::Unavailable];
     let mut answers = vec![
         Answer::Hello { nonce: NONCE, max_logs: 256, ttl_ms: 30 * 24 * 3_600_000, now_ms: NOW.0 },
@@ -72,8 +74,11 @@ fn answers() -> Vec<Answer> {
         Answer::Entries { handle: 8, entries: vec![at(8, 512), at(9, 1024)], cursor: CURSOR },
         Answer::CaughtUp { handle: 7, cursor: CURSOR },
         Answer::CursorGone { handle: 8 },
+        Answer::Trimmed { req: 25, cursor: CURSOR },
+        Answer::Begins { handle: 8, cursor: CURSOR },
     ];
     answers.extend(appending.map(|reason| Answer::AppendRefused { req: 24, reason }));
+    answers.extend(trimming.map(|reason| Answer::TrimRefused { req: 25, reason }));
     answers.extend(following.map(|reason| Answer::FollowRefused { handle: 256, reason }));
     answers
 }
@@ -91,7 +96,8 @@ where
 }
 
 fn asked(request: &Request) -> Json {
-    let (mut id, mut roles, mut req, mut from, mut said) = (None, vec![], None, None, None);
+    let (mut id, mut roles, mut req) = (None, vec![], None);
+    let (mut from, mut said, mut upto) = (None, None, None);
     let (number_, handle) = match request {
         Request::Open { handle, publics, proofs } => {
             id = Some(hex(publics.id().0));
@@ -107,6 +113,10 @@ fn asked(request: &Request) -> Json {
             (3, handle)
         }
         Request::Close { handle } => (4, handle),
+        Request::Trim { req: which, handle, cursor } => {
+            (req, upto) = (Some(number(*which)), Some(hex(cursor.to_bytes())));
+            (5, handle)
+        }
     };
     object([
         ("number", number(number_)),
@@ -116,6 +126,7 @@ fn asked(request: &Request) -> Json {
         ("req", option(req)),
         ("entry", option(said)),
         ("after", option(from)),
+        ("up_to", option(upto)),
         ("framed", framed(request)),
     ])
 }

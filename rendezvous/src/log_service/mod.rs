@@ -36,7 +36,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    limits::Limits,
+    limits::{Limits, TRIM_STEP},
     store::{LogStore, Page, StoreError},
 };
 use budgets::Budgets;
@@ -56,6 +56,8 @@ pub(crate) struct LogService {
     followers: Arc<Followers>,
     jobs: mpsc::Sender<Job>,
     reads: Arc<Semaphore>,
+    /// Held by the one trim that is carried out.
+    trims: Semaphore,
     damaged: AtomicU64,
 }
 
@@ -86,8 +88,9 @@ impl LogService {
         let reads = Arc::new(Semaphore::new(limits.reads));
         let damaged = AtomicU64::new(0);
         let budgets = Budgets::new(&limits);
+        let trims = Semaphore::new(1);
         let service =
-            Self { relay, limits, store, clock, budgets, followers, jobs, reads, damaged };
+            Self { relay, limits, store, clock, budgets, followers, jobs, reads, trims, damaged };
         Ok((Arc::new(service), Writer(writer)))
     }
 
@@ -104,6 +107,19 @@ impl LogService {
             tracing::error!(damaged = page.damaged, total, "skipped damaged entries of a log");
         }
         Ok(page)
+    }
+
+    /// Deletes a log's entries up to a number, step by step; answers after which number it begins.
+    async fn trim(&self, log: LogId, to: u64) -> Result<u64, StoreError> {
+        // The appends of others wait for one trim at a time at most.
+        let _turn = self.trims.acquire().await;
+        loop {
+            let store = Arc::clone(&self.store);
+            let step = self.blocking(move || store.trim(log, to, TRIM_STEP)).await?;
+            if step.gone < TRIM_STEP {
+                return Ok(step.begins);
+            }
+        }
     }
 
     /// Runs a call of the store where it may block; the permit goes with it, so that holding all

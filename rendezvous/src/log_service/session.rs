@@ -38,7 +38,7 @@ use super::{
     writer::Job,
 };
 use crate::{
-    limits::{ANSWERS_WAITING, BAD_PROOFS, OPEN_COST, RETRY},
+    limits::{ANSWERS_WAITING, BAD_PROOFS, OPEN_COST, RETRY, TRIMS_BURST, TRIMS_PER_S},
     store::{NewEntry, Page, StoreError},
 };
 
@@ -88,7 +88,8 @@ pub(crate) async fn serve(
                 };
             }
             Some((req, result)) = done.recv() => session.appended(req, result),
-            (handle, round, page) = page(&mut session.reading) => session.page(handle, round, page),
+            (handle, round, page) = finished(&mut session.reading) => session.page(handle, round, page),
+            (req, trimmed) = finished(&mut session.trimming) => session.trimmed(req, trimmed),
             handles = bell.rung() => session.grown(handles),
             () = pause(session.paused_until) => session.paused_until = None,
             frame = reader.next(), if session.has_room() => match frame {
@@ -111,11 +112,15 @@ async fn write<S: Sink<Bytes, Error = io::Error> + Unpin>(
 
 type Read = (u32, u64, Result<Page, StoreError>);
 
-async fn page(reading: &mut Option<BoxFuture<'static, Read>>) -> Read {
-    match reading {
-        Some(read) => {
-            let result = read.await;
-            *reading = None;
+/// A trim's number, and where its log begins.
+type Trim = (u32, Result<u64, StoreError>);
+
+/// Awaits a call of the store, if one is under way.
+async fn finished<T>(call: &mut Option<BoxFuture<'static, T>>) -> T {
+    match call {
+        Some(under_way) => {
+            let result = under_way.await;
+            *call = None;
             result
         }
         None => std::future::pending().await,
@@ -151,6 +156,8 @@ struct Session {
     /// Handles with something to read, in the order of their turns.
     due: VecDeque<u32>,
     reading: Option<BoxFuture<'static, Read>>,
+    trimming: Option<BoxFuture<'static, Trim>>,
+    trims: Pace,
     rounds: u64,
     bad_proofs: u32,
     requests: Pace,
@@ -166,6 +173,8 @@ struct OpenLog {
 
 struct Follow {
     after: u64,
+    /// Whether the client named a place, and has not heard yet whether the log begins after it.
+    asks_where: bool,
     has_caught_up: bool,
     /// Tells the page of an earlier `Follow` from one of this.
     round: u64,
@@ -198,6 +207,8 @@ impl Session {
             answers: VecDeque::from([hello]),
             due: VecDeque::new(),
             reading: None,
+            trimming: None,
+            trims: Pace::new(TRIMS_PER_S, TRIMS_BURST, start),
             rounds: 0,
             bad_proofs: 0,
             requests: Pace::new(limits.requests_per_s, limits.requests_burst, start),
@@ -219,6 +230,7 @@ impl Session {
             Request::Append { req, handle, entry } => self.append(req, handle, entry, now),
             Request::Follow { handle, after } => self.follow(handle, after),
             Request::Close { handle } => drop(self.logs.remove(&handle)),
+            Request::Trim { req, handle, cursor } => self.trim(req, handle, cursor, now),
         }
         Ok(())
     }
@@ -298,6 +310,7 @@ impl Session {
                 self.rounds += 1;
                 log.follow = Some(Follow {
                     after: after.map_or(0, |cursor| cursor.seq),
+                    asks_where: after.is_some(),
                     has_caught_up: false,
                     round: self.rounds,
                     _following: self.service.followers.follow(log.id, handle, &self.bell),
@@ -307,6 +320,46 @@ impl Session {
             }
         };
         self.answers.push_back(Answer::FollowRefused { handle, reason });
+    }
+
+    fn trim(&mut self, req: u32, handle: u32, cursor: Cursor, now: Instant) {
+        if let Err(reason) = self.try_trim(req, handle, cursor, now) {
+            self.answers.push_back(Answer::TrimRefused { req, reason });
+        }
+    }
+
+    fn try_trim(
+        &mut self,
+        req: u32,
+        handle: u32,
+        cursor: Cursor,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        let log = self.logs.get(&handle).ok_or(Refusal::NoSuchHandle)?;
+        if !log.roles.contains(&Role::Trim) {
+            return Err(Refusal::BadProof);
+        }
+        if self.trimming.is_some() {
+            return Err(again_in(RETRY));
+        }
+        self.trims.try_take(1, now).map_err(again_in)?;
+        // Numbers of another generation say nothing here.
+        let is_here = cursor.generation == self.service.store.generation();
+        let (id, to) = (log.id, if is_here { cursor.seq } else { 0 });
+        let service = Arc::clone(&self.service);
+        self.trimming = Some(async move { (req, service.trim(id, to).await) }.boxed());
+        Ok(())
+    }
+
+    /// Takes what became of a trim.
+    fn trimmed(&mut self, req: u32, begins: Result<u64, StoreError>) {
+        self.answers.push_back(match begins {
+            Ok(seq) => Answer::Trimmed { req, cursor: self.place(seq) },
+            Err(error) => {
+                tracing::error!(%error, "could not trim a log");
+                Answer::TrimRefused { req, reason: Refusal::Unavailable }
+            }
+        });
     }
 
     /// Takes the writer's answer to an append.
@@ -347,6 +400,10 @@ impl Session {
                 self.answers.push_back(Answer::CursorGone { handle });
             }
             Ok(page) => {
+                if std::mem::take(&mut follow.asks_where) && page.begins > follow.after {
+                    let cursor = place(page.begins);
+                    self.answers.push_back(Answer::Begins { handle, cursor });
+                }
                 follow.after = page.read_to;
                 if !page.entries.is_empty() {
                     let cursor = place(page.read_to);
@@ -375,6 +432,10 @@ impl Session {
             let read = async move { (handle, round, service.read(id, after).await) };
             self.reading = Some(read.boxed());
         }
+    }
+
+    fn place(&self, seq: u64) -> Cursor {
+        Cursor { generation: self.service.store.generation(), seq }
     }
 
     fn has_room(&self) -> bool {

@@ -1,5 +1,7 @@
 //! What a client sees of the log service, over a pipe.
 
+mod trims;
+
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -8,7 +10,8 @@ use protocol::{
     codec,
     ids::{LogId, Timestamp},
     limits::{ENVELOPE_MAX, LOG_REQUEST_MAX},
-    relay_log::{Answer, Challenge, Cursor, LogKeys, Refusal, Request, Role},
+    relay_log::{Answer, Challenge, Cursor, LogKeys, Proof, Refusal, Request, Role},
+    sign::Signature,
 };
 use tokio::{io::DuplexStream, task::JoinHandle};
 use tokio_util::{
@@ -19,7 +22,7 @@ use tokio_util::{
 use super::{LogService, Writer, serve, session::Ended};
 use crate::{
     limits::{BAD_PROOFS, Limits},
-    store::{LogStore, MemoryStore, NewEntry, Outcome, Page, Quota, StoreError},
+    store::{LogStore, MemoryStore, NewEntry, Outcome, Page, Quota, StoreError, Trimmed},
 };
 
 const RELAY: &[u8] = b"relay";
@@ -348,6 +351,10 @@ impl LogStore for Broken {
 
     fn read(&self, log: LogId, after: u64, max_bytes: usize) -> Result<Page, StoreError> {
         self.0.read(log, after, max_bytes)
+    }
+
+    fn trim(&self, log: LogId, to: u64, max: usize) -> Result<Trimmed, StoreError> {
+        self.0.trim(log, to, max)
     }
 
     fn expire(&self, before: Timestamp, now: Timestamp, max: usize) -> Result<usize, StoreError> {

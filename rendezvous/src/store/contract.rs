@@ -2,7 +2,7 @@
 
 use protocol::ids::{LogId, Timestamp};
 
-use super::{LogStore, NewEntry, Outcome, Page, Quota};
+use super::{LogStore, NewEntry, Outcome, Page, Quota, Trimmed};
 
 /// A quota that no test here reaches.
 pub const AMPLE: Quota = Quota { log_entries: 1000, log_bytes: 1 << 20, total_bytes: 1 << 20 };
@@ -23,6 +23,10 @@ pub fn holds(make: Make<'_>) {
     a_full_store_refuses_and_evicts_nothing(make);
     what_is_old_expires_and_heads_stay(make);
     expiry_makes_room(make);
+    what_is_trimmed_is_gone_and_numbers_go_on(make);
+    the_last_entry_and_what_nobody_read_are_not_trimmed(make);
+    trimming_makes_room_and_goes_by_steps(make);
+    a_page_says_where_its_log_begins(make);
     generations_differ(make);
 }
 
@@ -117,6 +121,60 @@ fn expiry_makes_room(make: Make<'_>) {
     store.append(&[new(LOG, 1)], Timestamp(10)).unwrap();
     store.expire(Timestamp(11), Timestamp(11), 100).unwrap();
     assert!(matches!(store.append(&[new(OTHER, 1)], NOW).unwrap()[..], [Outcome::Kept(_)]));
+}
+
+fn what_is_trimmed_is_gone_and_numbers_go_on(make: Make<'_>) {
+    let store = make(AMPLE);
+    let batch = [new(LOG, 1), new(LOG, 2), new(LOG, 3), new(OTHER, 1), new(OTHER, 2)];
+    store.append(&batch, Timestamp(10)).unwrap();
+    assert_eq!(store.trim(LOG, 2, 100).unwrap(), Trimmed { begins: 2, gone: 2 });
+    assert_eq!(store.trim(LOG, 2, 100).unwrap(), Trimmed { begins: 2, gone: 0 });
+    assert_eq!(seqs(&store.read(LOG, 0, 9999).unwrap()), [3]);
+    assert_eq!(seqs(&store.read(OTHER, 0, 9999).unwrap()), [1, 2], "another log's stay");
+    let again = store.append(&[new(LOG, 3), new(LOG, 1)], Timestamp(20)).unwrap();
+    assert_eq!(again, [Outcome::Kept(3), Outcome::Kept(4)], "what is gone is new again");
+    assert_eq!(store.expire(Timestamp(11), Timestamp(21), 100).unwrap(), 3, "and expires no more");
+    assert_eq!(seqs(&store.read(LOG, 0, 9999).unwrap()), [4]);
+}
+
+fn the_last_entry_and_what_nobody_read_are_not_trimmed(make: Make<'_>) {
+    let store = make(AMPLE);
+    assert_eq!(store.trim(LOG, 0, 9).unwrap(), Trimmed { begins: 0, gone: 0 });
+    assert_eq!(store.trim(LOG, 7, 9).unwrap(), Trimmed { begins: 0, gone: 0 });
+    store.append(&[new(LOG, 1), new(LOG, 2)], NOW).unwrap();
+    assert_eq!(store.trim(LOG, 3, 9).unwrap(), Trimmed { begins: 0, gone: 0 }, "beyond the end");
+    assert_eq!(store.trim(LOG, u64::MAX, 9).unwrap(), Trimmed { begins: 0, gone: 0 });
+    assert_eq!(store.trim(LOG, 2, 9).unwrap(), Trimmed { begins: 1, gone: 1 });
+    assert_eq!(seqs(&store.read(LOG, 0, 9999).unwrap()), [2]);
+    assert_eq!(store.append(&[new(LOG, 3)], NOW).unwrap(), [Outcome::Kept(3)]);
+}
+
+fn trimming_makes_room_and_goes_by_steps(make: Make<'_>) {
+    let store = make(Quota { log_entries: 3, total_bytes: 3 * 512, ..AMPLE });
+    store.append(&[new(LOG, 1), new(LOG, 2), new(LOG, 3)], NOW).unwrap();
+    assert_eq!(store.append(&[new(LOG, 4)], NOW).unwrap(), [Outcome::LogFull]);
+    assert_eq!(store.append(&[new(OTHER, 4)], NOW).unwrap(), [Outcome::StoreFull]);
+    assert_eq!(store.trim(LOG, 3, 1).unwrap(), Trimmed { begins: 1, gone: 1 });
+    assert_eq!(store.trim(LOG, 3, 1).unwrap(), Trimmed { begins: 2, gone: 1 });
+    assert_eq!(store.trim(LOG, 3, 1).unwrap(), Trimmed { begins: 2, gone: 0 });
+    let outcomes = store.append(&[new(LOG, 4), new(OTHER, 4)], NOW).unwrap();
+    assert_eq!(outcomes, [Outcome::Kept(4), Outcome::Kept(1)]);
+    assert_eq!(store.append(&[new(LOG, 5)], NOW).unwrap(), [Outcome::StoreFull]);
+}
+
+fn a_page_says_where_its_log_begins(make: Make<'_>) {
+    let store = make(AMPLE);
+    let batch: Vec<_> = (1..=5).map(|byte| new(LOG, byte)).collect();
+    store.append(&batch, NOW).unwrap();
+    assert_eq!(store.read(LOG, 0, 9999).unwrap().begins, 0);
+    store.trim(LOG, 3, 9).unwrap();
+    for after in 0..=2 {
+        let page = store.read(LOG, after, 512).unwrap();
+        assert_eq!((page.begins, seqs(&page)), (3, vec![4]));
+    }
+    for after in 3..=5 {
+        assert!(store.read(LOG, after, 9999).unwrap().begins <= after);
+    }
 }
 
 fn generations_differ(make: Make<'_>) {

@@ -16,6 +16,8 @@
 //! > appends stop while there is still room to sort and to delete what is there. After a write that
 //! > failed all the same, the relay ends, and whoever started it starts it again.
 
+mod trim;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -36,7 +38,8 @@ use protocol::{
 };
 
 use super::{
-    LogStore, NewEntry, Outcome, Page, Quota, StoreError, Tally, new_generation, witness::Witness,
+    LogStore, NewEntry, Outcome, Page, Quota, StoreError, Tally, Trimmed, new_generation,
+    witness::Witness,
 };
 
 /// Logs on disk.
@@ -333,13 +336,14 @@ impl LogStore for EmbeddedStore {
         // Before the tally, lest the log be made meanwhile below a floor that rises.
         let floor = self.floor.load(Ordering::Acquire);
         let Some(tally) = self.tally(log)? else {
-            return Ok(Page { read_to: floor, head: floor, ..Page::default() });
+            return Ok(Page { read_to: floor, head: floor, begins: floor, ..Page::default() });
         };
         if after >= tally.head {
             return Ok(Page { read_to: tally.head, head: tally.head, ..Page::default() });
         }
         let mut page = Page { read_to: after, head: tally.head, ..Page::default() };
         let mut room = max_bytes;
+        let mut is_first = true;
         for item in self.entries.range(place(log, after.saturating_add(1))..=place(log, tally.head))
         {
             let Ok((key, value)) = item.into_inner() else {
@@ -347,6 +351,9 @@ impl LogStore for EmbeddedStore {
                 return Ok(page);
             };
             let Some(seq) = seq_of(&key) else { continue };
+            if std::mem::take(&mut is_first) {
+                page.begins = seq - 1;
+            }
             match checked(log, seq, &value) {
                 Some(bytes) if bytes.len() > room && !page.entries.is_empty() => {
                     page.read_to = seq - 1;
@@ -362,6 +369,10 @@ impl LogStore for EmbeddedStore {
         }
         page.read_to = tally.head;
         Ok(page)
+    }
+
+    fn trim(&self, log: LogId, to: u64, max: usize) -> Result<Trimmed, StoreError> {
+        self.trim_log(log, to, max)
     }
 
     fn expire(&self, before: Timestamp, now: Timestamp, max: usize) -> Result<usize, StoreError> {

@@ -11,7 +11,7 @@ use protocol::{
     relay_log::{Entry, EntryId},
 };
 
-use super::{LogStore, NewEntry, Outcome, Page, Quota, StoreError, Tally, new_generation};
+use super::{LogStore, NewEntry, Outcome, Page, Quota, StoreError, Tally, Trimmed, new_generation};
 
 /// Logs in memory. Its generation lasts as long as it does.
 pub struct MemoryStore {
@@ -30,7 +30,8 @@ struct Shelves {
 
 struct Log {
     tally: Tally,
-    entries: BTreeMap<u64, Vec<u8>>,
+    /// With when they came.
+    entries: BTreeMap<u64, (Timestamp, Vec<u8>)>,
     ids: BTreeMap<EntryId, u64>,
 }
 
@@ -58,11 +59,14 @@ impl LogStore for MemoryStore {
     fn read(&self, log: LogId, after: u64, max_bytes: usize) -> Result<Page, StoreError> {
         let shelves = self.lock();
         let Some(log) = shelves.logs.get(&log) else {
-            return Ok(Page { read_to: shelves.floor, head: shelves.floor, ..Page::default() });
+            let floor = shelves.floor;
+            return Ok(Page { read_to: floor, head: floor, begins: floor, ..Page::default() });
         };
         let mut page = Page { read_to: log.tally.head, head: log.tally.head, ..Page::default() };
+        let mut next = log.entries.range((Bound::Excluded(after), Bound::Unbounded));
+        page.begins = next.next().map_or(after, |(seq, _)| seq - 1);
         let mut room = max_bytes;
-        for (seq, bytes) in log.entries.range((Bound::Excluded(after), Bound::Unbounded)) {
+        for (seq, (_, bytes)) in log.entries.range((Bound::Excluded(after), Bound::Unbounded)) {
             if bytes.len() > room && !page.entries.is_empty() {
                 page.read_to = seq - 1;
                 break;
@@ -71,6 +75,23 @@ impl LogStore for MemoryStore {
             page.entries.push(Entry { seq: *seq, bytes: bytes.clone() });
         }
         Ok(page)
+    }
+
+    fn trim(&self, log: LogId, to: u64, max: usize) -> Result<Trimmed, StoreError> {
+        let mut shelves = self.lock();
+        let Some(held) = shelves.logs.get(&log) else {
+            return Ok(Trimmed { begins: shelves.floor, gone: 0 });
+        };
+        let head = held.tally.head;
+        let to = if to > head { 0 } else { to.min(head - 1) };
+        let due: Vec<_> =
+            held.entries.range(..=to).take(max).map(|(seq, (at, _))| (*at, log, *seq)).collect();
+        for place in &due {
+            shelves.by_age.remove(place);
+            shelves.remove(place.1, place.2);
+        }
+        let first = shelves.logs.get(&log).and_then(|log| log.entries.keys().next());
+        Ok(Trimmed { begins: first.map_or(head, |first| first - 1), gone: due.len() })
     }
 
     fn expire(&self, before: Timestamp, _: Timestamp, max: usize) -> Result<usize, StoreError> {
@@ -105,7 +126,7 @@ impl Shelves {
             ids: BTreeMap::new(),
         });
         log.tally = tally;
-        log.entries.insert(seq, new.bytes.clone());
+        log.entries.insert(seq, (now, new.bytes.clone()));
         log.ids.insert(id, seq);
         self.by_age.insert((now, new.log, seq));
         outcome
@@ -113,7 +134,7 @@ impl Shelves {
 
     fn remove(&mut self, id: LogId, seq: u64) {
         let Some(log) = self.logs.get_mut(&id) else { return };
-        if let Some(bytes) = log.entries.remove(&seq) {
+        if let Some((_, bytes)) = log.entries.remove(&seq) {
             log.ids.remove(&EntryId::of(&bytes));
             log.tally.remove(&mut self.total, bytes.len() as u64);
         }

@@ -10,7 +10,9 @@
 //! 4. *Full means full.* An append past a quota is refused; nothing is evicted for it.
 //! 5. *Apart.* What is damaged in one log is skipped and counted there, and no other log notices.
 //! 6. *All or nothing.* A method that returns `Err` has changed nothing that can be read. A store
-//!    whose `append` or `expire` answered `Err` takes nothing more; it is to be opened again.
+//!    whose `append`, `trim` or `expire` answered `Err` takes nothing more; it is to be opened again.
+//! 7. *Trimmed from the front.* What `trim` has deleted is gone after any crash, and nothing behind
+//!    it is touched. A log's last entry stays, so that its numbers go on without a gap.
 
 #[cfg(test)]
 mod contract;
@@ -37,6 +39,10 @@ pub trait LogStore: Send + Sync + 'static {
     /// Reads entries after number `after`, up to `max_bytes` of them, but at least one if there is
     /// one.
     fn read(&self, log: LogId, after: u64, max_bytes: usize) -> Result<Page, StoreError>;
+
+    /// Deletes up to `max` of a log's entries, from the first to number `to`, but never the last
+    /// one; with a `to` beyond the log's end, none. To be called again while `gone` is `max`.
+    fn trim(&self, log: LogId, to: u64, max: usize) -> Result<Trimmed, StoreError>;
 
     /// Deletes up to `max` entries that were appended before `before`; answers how many. Remembers
     /// from time to time that it is `now`.
@@ -75,10 +81,22 @@ pub struct Page {
     pub entries: Vec<Entry>,
     /// Everything up to this number has been looked at.
     pub read_to: u64,
+    /// Everything up to this number has been deleted. Said only as far as it lies after the number
+    /// that the page was asked for.
+    pub begins: u64,
     /// The number of the log's last entry, or of the last one that any forgotten log had.
     pub head: u64,
     /// Entries that were skipped because they don't match their checksum.
     pub damaged: u64,
+}
+
+/// What one call of [`LogStore::trim`] has done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Trimmed {
+    /// Everything up to this number has been deleted.
+    pub begins: u64,
+    /// How many entries this call deleted.
+    pub gone: usize,
 }
 
 /// How much a store takes.

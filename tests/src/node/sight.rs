@@ -1,6 +1,7 @@
 //! What a person sees of a node, and waits for.
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -10,7 +11,7 @@ use node::api::types::{
 };
 
 use super::Node;
-use crate::PATIENCE;
+use crate::{PATIENCE, stored};
 
 /// What a person sees, and waits for.
 impl Node {
@@ -143,6 +144,24 @@ impl Node {
                 self.name()
             );
             self.watch.next(seen, LOOK_AGAIN);
+        }
+    }
+
+    /// What it has read of its own inboxes and has not had trimmed: the number of the last entry
+    /// read on each day, by log. Waits until `holds` is true of it.
+    pub fn until_marks(
+        &self,
+        what: &str,
+        holds: impl Fn(&BTreeMap<Vec<u8>, Vec<u64>>) -> bool,
+    ) -> BTreeMap<Vec<u8>, Vec<u64>> {
+        let start = Instant::now();
+        loop {
+            let marks = stored::marks(&self.setup.data_dir);
+            if holds(&marks) {
+                return marks;
+            }
+            assert!(start.elapsed() < PATIENCE, "{}: waited for {what}: {marks:?}", self.name());
+            self.watch.next(self.watch.latest(), LOOK_AGAIN);
         }
     }
 

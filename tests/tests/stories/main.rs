@@ -24,6 +24,7 @@ mod relay_killed;
 mod relay_only;
 mod removed_member;
 mod restored_backup;
+mod trimmed_inbox;
 mod two_admins;
 mod upgrade;
 mod who_comes_in;

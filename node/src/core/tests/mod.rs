@@ -7,6 +7,7 @@ mod joining;
 mod keys;
 mod refusals;
 mod stories;
+mod trims;
 mod world;
 
 use world::World;

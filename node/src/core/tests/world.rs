@@ -1,5 +1,7 @@
 //! The bench: nodes, relays, a clock, and everything that carries bytes between them.
 
+mod relays;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
@@ -7,18 +9,18 @@ use libp2p::PeerId;
 use protocol::{
     ids::{LogId, MemberId, Timestamp},
     noise::Peer,
-    relay_log::{Cursor, Refusal, Role},
 };
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 use tempfile::TempDir;
 
+use self::relays::{Connection, Following, Relay, serve_one};
 use crate::{
     api::types::{CreateInvite, Event, JoinState, JoinView, Message},
     core::{Core, Effect, Options, init},
     net::{
         BookEntry, address,
         mesh::INBOUND,
-        relay::{DownReason, LogPlan, RelayKey, RelayReport},
+        relay::{RelayKey, RelayReport},
     },
     store::{Store, Unlock},
 };
@@ -54,28 +56,6 @@ enum Input {
     JoinFrame(u64, Vec<u8>),
     JoinClosed(u64),
     Relay(RelayKey, RelayReport),
-}
-
-#[derive(Default)]
-struct Connection {
-    /// Nothing was told yet, or what was told last.
-    up: Option<bool>,
-    logs: BTreeMap<LogId, Following>,
-    appends: Vec<(LogId, u64, Bytes)>,
-}
-
-struct Following {
-    plan: LogPlan,
-    read: usize,
-    caught_up: bool,
-}
-
-#[derive(Default)]
-struct Relay {
-    down: bool,
-    full: bool,
-    full_logs: BTreeSet<LogId>,
-    logs: BTreeMap<LogId, Vec<Bytes>>,
 }
 
 const START: Timestamp = Timestamp(1_800_000_000_000);
@@ -372,6 +352,9 @@ impl World {
             Effect::Append { relay, log, tag, entry } => {
                 node.plans.entry(relay).or_default().appends.push((log, tag, entry));
             }
+            Effect::Trim { relay, log, cursor } => {
+                node.plans.entry(relay).or_default().trims.push((log, cursor));
+            }
             Effect::Book(book) => node.book = Some(book),
             Effect::Channel { to, frame } => {
                 if node.channels.contains(&to)
@@ -515,60 +498,6 @@ impl World {
         } else {
             node.channels.remove(&member);
             core.on_channel_down(member, "the connection was closed".into(), now).unwrap();
-        }
-    }
-}
-
-impl Connection {
-    fn turn(&mut self, up: bool) -> RelayReport {
-        self.up = Some(up);
-        if up {
-            return RelayReport::Up;
-        }
-        for following in self.logs.values_mut() {
-            following.caught_up = false;
-        }
-        let retry_in = std::time::Duration::from_secs(5);
-        RelayReport::Down { reason: DownReason::Unreachable, retry_in }
-    }
-}
-
-fn serve_one(
-    key: RelayKey,
-    connection: &mut Connection,
-    relay: &mut Relay,
-    reports: &mut Vec<(RelayKey, RelayReport)>,
-) {
-    let mut waiting = Vec::new();
-    for (log, tag, entry) in connection.appends.drain(..) {
-        match connection.logs.get(&log) {
-            _ if relay.full || relay.full_logs.contains(&log) => {
-                reports.push((key, RelayReport::Refused { tag, reason: Refusal::LogFull }));
-            }
-            Some(following) if following.plan.keys.allows(Role::Write) => {
-                let entries = relay.logs.entry(log).or_default();
-                if !entries.contains(&entry) {
-                    entries.push(entry);
-                }
-                reports.push((key, RelayReport::Appended { tag }));
-            }
-            _ => waiting.push((log, tag, entry)),
-        }
-    }
-    connection.appends = waiting;
-    let read = |following: &&mut Following| following.plan.keys.allows(Role::Read);
-    for (log, following) in connection.logs.iter_mut().filter(|(_, it)| read(it)) {
-        let entries = relay.logs.get(log).map(Vec::as_slice).unwrap_or_default();
-        let cursor = |read: usize| Cursor { generation: 1, seq: u64::try_from(read).unwrap() };
-        if following.read < entries.len() {
-            let entries: Vec<Bytes> = entries[following.read..].iter().take(3).cloned().collect();
-            following.read += entries.len();
-            let cursor = cursor(following.read);
-            reports.push((key, RelayReport::Entries { log: *log, entries, cursor }));
-        } else if !following.caught_up {
-            following.caught_up = true;
-            let cursor = cursor(following.read);
-            reports.push((key, RelayReport::CaughtUp { log: *log, cursor }));
         }
     }
 }

@@ -138,6 +138,7 @@ fn obey(ledger: &mut Ledger, command: Option<RelayCommand>) -> Result<(), Stoppe
     match command {
         Some(RelayCommand::Plan(plan)) => ledger.plan(plan),
         Some(RelayCommand::Append { log, tag, entry }) => ledger.append(log, tag, entry),
+        Some(RelayCommand::Trim { log, cursor }) => ledger.trim(log, cursor),
         Some(RelayCommand::Stop) | None => return Err(Stopped),
     }
     Ok(())

@@ -18,6 +18,8 @@ use protocol::{
 
 use super::{DownReason, LogPlan, RelayReport};
 
+/// What is proven of a log, as far as it is held.
+const ROLES: [Role; 3] = [Role::Write, Role::Read, Role::Trim];
 /// Appends that wait or are not answered yet, and their bytes; more are refused.
 const APPENDS: usize = 4096;
 /// See [`APPENDS`].
@@ -37,6 +39,9 @@ pub(super) struct Ledger {
     todo: VecDeque<Todo>,
     waiting: VecDeque<Append>,
     sent: BTreeMap<u32, Append>,
+    /// Places up to which logs are to be trimmed; and the trim without an answer.
+    trims: BTreeMap<LogId, Cursor>,
+    trimming: Option<(u32, LogId)>,
     bytes: usize,
     next: u32,
     /// Of this connection's handles.
@@ -58,6 +63,8 @@ struct Wanted {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Follows {
     No,
+    /// From a place, and nothing has come yet.
+    Asked,
     Reading,
     CaughtUp,
 }
@@ -86,8 +93,7 @@ impl Ledger {
             }
             let wanted = match old.remove(&id) {
                 Some(wanted)
-                    if wanted.keys.allows(Role::Read) == keys.allows(Role::Read)
-                        && wanted.keys.allows(Role::Write) == keys.allows(Role::Write) =>
+                    if ROLES.iter().all(|role| wanted.keys.allows(*role) == keys.allows(*role)) =>
                 {
                     wanted
                 }
@@ -102,6 +108,14 @@ impl Ledger {
         for (id, wanted) in old {
             self.todo.extend(wanted.handle.map(Todo::Close));
             self.refuse_waiting(id, Refusal::NoSuchHandle);
+        }
+        self.trims.retain(|id, _| self.logs.contains_key(id));
+    }
+
+    /// Takes a place up to which a log of the plan is to be trimmed; of one log the last one counts.
+    pub(super) fn trim(&mut self, log: LogId, cursor: Cursor) {
+        if self.logs.get(&log).is_some_and(|wanted| wanted.keys.allows(Role::Trim)) {
+            self.trims.insert(log, cursor);
         }
     }
 
@@ -124,6 +138,8 @@ impl Ledger {
         self.handles.clear();
         self.todo.clear();
         self.later.clear();
+        // Whoever asked for it asks again, in time.
+        self.trimming = None;
         for (id, wanted) in &mut self.logs {
             wanted.handle = None;
             wanted.follows = Follows::No;
@@ -171,9 +187,34 @@ impl Ledger {
                 let append = self.sent.remove(&req).ok_or(DownReason::Misbehaved)?;
                 self.append_refused(append, reason, now);
             }
+            Answer::Trimmed { req, cursor } => {
+                let log = self.trim_answered(req)?;
+                self.reports.push_back(RelayReport::Trimmed { log, cursor });
+            }
+            Answer::TrimRefused { req, reason } => {
+                self.trim_answered(req)?;
+                tracing::debug!(%reason, "a relay did not trim a log");
+            }
+            Answer::Begins { handle, cursor } => {
+                if let Some((log, wanted)) = self.followed(handle)? {
+                    let is_later = wanted.after.is_some_and(|after| cursor.seq > after.seq);
+                    if wanted.follows != Follows::Asked
+                        || !is_later
+                        || !is_onward(wanted.after, cursor)
+                    {
+                        return Err(DownReason::Misbehaved);
+                    }
+                    wanted.follows = Follows::Reading;
+                    wanted.after = Some(cursor);
+                    self.reports.push_back(RelayReport::Begins { log, cursor });
+                }
+            }
             Answer::Entries { handle, entries, cursor } => {
                 if let Some((log, wanted)) = self.followed(handle)? {
                     are_next(wanted.after, &entries, cursor)?;
+                    if wanted.follows == Follows::Asked {
+                        wanted.follows = Follows::Reading;
+                    }
                     wanted.after = Some(cursor);
                     let entries = entries.into_iter().map(|entry| entry.bytes.into()).collect();
                     self.reports.push_back(RelayReport::Entries { log, entries, cursor });
@@ -209,6 +250,9 @@ impl Ledger {
                 return Some(request);
             }
         }
+        if let Some(trim) = self.next_trim() {
+            return Some(trim);
+        }
         if self.sent.len() >= WINDOW {
             return None;
         }
@@ -221,6 +265,21 @@ impl Ledger {
         let entry = append.entry.to_vec();
         self.sent.insert(req, append);
         Some(Request::Append { req, handle, entry })
+    }
+
+    /// The next trim, one at a time.
+    fn next_trim(&mut self) -> Option<Request> {
+        let mut open = self.trims.keys().filter(|log| self.handle(**log).is_some());
+        let log = open.next().copied().filter(|_| self.trimming.is_none())?;
+        let (handle, cursor) = (self.handle(log)?, self.trims.remove(&log)?);
+        let req = self.number();
+        self.trimming = Some((req, log));
+        Some(Request::Trim { req, handle, cursor })
+    }
+
+    fn trim_answered(&mut self, req: u32) -> Result<LogId, DownReason> {
+        let asked = self.trimming.take_if(|(asked, _)| *asked == req);
+        asked.map(|(_, log)| log).ok_or(DownReason::Misbehaved)
     }
 
     /// When [`Self::next_request`] may have one again, with nothing else happening: never now. What
@@ -252,8 +311,7 @@ impl Ledger {
                 wanted.handle = Some(handle);
                 self.handles.insert(handle, id);
                 let keys = &wanted.keys;
-                let roles = [Role::Write, Role::Read];
-                let proofs = roles.iter().filter_map(|role| keys.prove(*role, challenge)).collect();
+                let proofs = ROLES.iter().filter_map(|role| keys.prove(*role, challenge)).collect();
                 if keys.allows(Role::Read) {
                     self.todo.push_front(Todo::Follow(id));
                 }
@@ -262,7 +320,8 @@ impl Ledger {
             Todo::Follow(id) => {
                 let wanted = self.logs.get_mut(&id).filter(|it| it.follows == Follows::No)?;
                 let handle = wanted.handle.filter(|_| wanted.keys.allows(Role::Read))?;
-                wanted.follows = Follows::Reading;
+                wanted.follows =
+                    if wanted.after.is_some() { Follows::Asked } else { Follows::Reading };
                 Some(Request::Follow { handle, after: wanted.after })
             }
             Todo::Close(handle) => {

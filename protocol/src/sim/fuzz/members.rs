@@ -16,7 +16,7 @@ use crate::{
     hash::{Label, hash32},
     ids::{ChainId, GroupId, LogId, MemberId, MessageId, Timestamp},
     limits,
-    relay_log::Request,
+    relay_log::{Answer, Cursor, Request},
     sign::Context,
     sim::world::World,
     snapshot::SnapshotError,
@@ -392,9 +392,13 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         let me = world.people[0].me.save().to_vec();
         seeds.push(("decoders", me));
     }
+    let cursor = Cursor { generation: 1, seq: 9 };
     for frame in [
         codec::encode(&Request::Close { handle: 7 }),
         codec::encode(&Request::Follow { handle: 7, after: None }),
+        codec::encode(&Request::Trim { req: 8, handle: 7, cursor }),
+        codec::encode(&Answer::Trimmed { req: 8, cursor }),
+        codec::encode(&Answer::Begins { handle: 7, cursor }),
     ] {
         seeds.push(("relay", frame));
     }

@@ -51,6 +51,42 @@ fn heads_don_t_go_back_after_all_expired_and_the_store_was_opened_again() {
 }
 
 #[test]
+fn what_was_trimmed_stays_gone_and_its_room_stays_free_after_the_store_was_opened_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(dir.path(), AMPLE).unwrap();
+    let generation = store.generation();
+    store.append(&[new(LOG, 1), new(LOG, 2), new(LOG, 3)], Timestamp(5)).unwrap();
+    store.trim(LOG, 3, 9).unwrap();
+    drop(store);
+
+    let store = EmbeddedStore::open(dir.path(), AMPLE).unwrap();
+    assert_eq!((store.generation(), store.lock().bytes), (generation, 512));
+    let page = store.read(LOG, 0, 9999).unwrap();
+    assert_eq!((page.begins, page.entries[0].seq, page.damaged), (2, 3, 0));
+    for keyspace in [&store.entries, &store.ids, &store.expiry] {
+        assert_eq!(keyspace.iter().count(), 1, "nothing of it is left");
+    }
+    assert_eq!(store.append(&[new(LOG, 1)], Timestamp(6)).unwrap(), [Outcome::Kept(4)]);
+}
+
+#[test]
+fn a_damaged_entry_is_trimmed_too_and_what_is_counted_of_it_goes_when_it_expires() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(dir.path(), AMPLE).unwrap();
+    store.append(&[new(LOG, 1), new(LOG, 2), new(LOG, 3), new(LOG, 4)], Timestamp(5)).unwrap();
+    let mut value = store.entries.get(place(LOG, 2)).unwrap().unwrap().to_vec();
+    value[100] ^= 1;
+    store.entries.insert(place(LOG, 2), value).unwrap();
+
+    assert_eq!(store.trim(LOG, 3, 9).unwrap(), Trimmed { begins: 3, gone: 3 });
+    assert_eq!(store.trim(LOG, 3, 9).unwrap(), Trimmed { begins: 3, gone: 0 });
+    let page = store.read(LOG, 0, 9999).unwrap();
+    assert_eq!((page.entries.len(), page.damaged, store.lock().bytes), (1, 0, 1024));
+    assert_eq!(store.expire(Timestamp(6), Timestamp(6), 9).unwrap(), 2);
+    assert_eq!(store.lock().bytes, 0);
+}
+
+#[test]
 fn a_damaged_entry_is_skipped_and_counted_and_the_rest_is_served() {
     let dir = tempfile::tempdir().unwrap();
     let store = EmbeddedStore::open(dir.path(), AMPLE).unwrap();

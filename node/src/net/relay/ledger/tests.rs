@@ -279,3 +279,94 @@ fn appends_that_wait_are_bounded() {
     let refused = RelayReport::Refused { tag, reason: Refusal::Unavailable };
     assert_eq!(reports(&mut ledger), [refused]);
 }
+
+fn inbox(seed: u8) -> Arc<LogKeys> {
+    Arc::new(LogKeys::from_seeds([seed; 32], [seed + 100; 32], Some([seed + 200; 32])))
+}
+
+#[test]
+fn logs_with_a_trim_key_are_trimmed_one_after_the_other_and_the_last_place_counts() {
+    let (one, two) = (inbox(1), inbox(2));
+    let mut ledger = connected(vec![plan(&one), plan(&two), plan(&keys(3))]);
+    ledger.trim(one.id(), place(4));
+    ledger.trim(one.id(), place(7));
+    ledger.trim(two.id(), place(5));
+    ledger.trim(keys(3).id(), place(9));
+    ledger.trim(keys(4).id(), place(9));
+    let sent = requests(&mut ledger);
+    let opened =
+        |request: &&Request| matches!(request, Request::Open { proofs, .. } if proofs.len() == 3);
+    assert_eq!(sent.iter().filter(opened).count(), 2, "with all that is held: {sent:?}");
+    let Some(Request::Trim { req, cursor: first, .. }) = sent.last().cloned() else {
+        panic!("{sent:?}")
+    };
+    assert_eq!(ledger.next_request(Instant::now()), None, "one at a time");
+
+    let other = Answer::Trimmed { req: req + 1, cursor: first };
+    assert_eq!(ledger.answer(other, Instant::now()), Err(DownReason::Misbehaved));
+    ledger.answer(Answer::Trimmed { req, cursor: place(3) }, Instant::now()).unwrap();
+    let told = reports(&mut ledger);
+    let [RelayReport::Trimmed { log, cursor }] = told[..] else { panic!("{told:?}") };
+    assert_eq!(cursor, place(3), "what the relay says, whatever was asked");
+    let sent = requests(&mut ledger);
+    let [Request::Trim { req, cursor: second, .. }] = sent[..] else { panic!("{sent:?}") };
+    let asked = if log == one.id() { [place(7), place(5)] } else { [place(5), place(7)] };
+    assert_eq!([first, second], asked);
+    let reason = Refusal::Unavailable;
+    ledger.answer(Answer::TrimRefused { req, reason }, Instant::now()).unwrap();
+    assert_eq!((requests(&mut ledger), reports(&mut ledger)), (vec![], vec![]), "and no more");
+}
+
+#[test]
+fn a_trim_without_an_answer_is_lost_with_the_connection_and_one_that_was_not_sent_is_not() {
+    let (one, two) = (inbox(1), inbox(2));
+    let mut ledger = connected(vec![plan(&one), plan(&two)]);
+    ledger.trim(one.id(), place(7));
+    ledger.trim(two.id(), place(7));
+    let trims = |requests: Vec<Request>| {
+        requests.into_iter().filter(|it| matches!(it, Request::Trim { .. })).count()
+    };
+    assert_eq!(trims(requests(&mut ledger)), 1);
+    ledger.connected(challenge(2));
+    assert_eq!(trims(requests(&mut ledger)), 1);
+    ledger.connected(challenge(3));
+    assert_eq!(trims(requests(&mut ledger)), 0, "a relay that hangs up at it is asked once");
+
+    ledger.trim(one.id(), place(7));
+    ledger.plan(vec![plan(&two)]);
+    assert_eq!(trims(requests(&mut ledger)), 0, "nor a log that is over");
+}
+
+#[test]
+fn a_log_that_begins_later_is_read_from_there_and_said_so_once_and_first() {
+    let keys = keys(1);
+    let follow = || {
+        let plan = LogPlan { keys: Arc::clone(&keys), after: Some(place(4)) };
+        let mut ledger = connected(vec![plan]);
+        let handle = handle_of(&requests(&mut ledger));
+        (ledger, handle)
+    };
+    let begins = |handle, seq| Answer::Begins { handle, cursor: place(seq) };
+    let (mut ledger, handle) = follow();
+    ledger.answer(begins(handle, 9), Instant::now()).unwrap();
+    ledger.answer(entries(handle, 10), Instant::now()).unwrap();
+    let told = reports(&mut ledger);
+    assert_eq!(told[0], RelayReport::Begins { log: keys.id(), cursor: place(9) });
+    assert!(matches!(told[1..], [RelayReport::Entries { .. }]), "{told:?}");
+    let late = ledger.answer(begins(handle, 12), Instant::now());
+    assert_eq!(late, Err(DownReason::Misbehaved), "after entries");
+
+    let (mut ledger, handle) = follow();
+    ledger.answer(begins(handle, 9), Instant::now()).unwrap();
+    assert!(ledger.answer(begins(handle, 12), Instant::now()).is_err(), "twice");
+    for seq in [3, 4] {
+        let (mut ledger, handle) = follow();
+        assert!(ledger.answer(begins(handle, seq), Instant::now()).is_err(), "not later: {seq}");
+    }
+    let (mut ledger, handle) = follow();
+    let other = Answer::Begins { handle, cursor: Cursor { generation: 2, seq: 9 } };
+    assert!(ledger.answer(other, Instant::now()).is_err(), "of another life");
+    let mut ledger = connected(vec![plan(&keys)]);
+    let handle = handle_of(&requests(&mut ledger));
+    assert!(ledger.answer(begins(handle, 9), Instant::now()).is_err(), "nobody asked for a place");
+}

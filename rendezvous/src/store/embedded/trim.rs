@@ -1,0 +1,53 @@
+//! Deleting what a log's owner has read: from the front, with all that the indexes have of it.
+
+use protocol::ids::LogId;
+
+use super::{
+    EmbeddedStore, EntryId, Ordering, StoreError, Tally, Trimmed, checked, due_key, due_time,
+    id_key, place, seq_of, short, tally_bytes,
+};
+
+impl EmbeddedStore {
+    /// See [`super::LogStore::trim`]. Of an entry that is damaged the indexes can't be found: they,
+    /// and its part of the quota, go when it expires.
+    pub(super) fn trim_log(&self, log: LogId, to: u64, max: usize) -> Result<Trimmed, StoreError> {
+        let mut totals = self.lock();
+        let Some(mut tally) = self.tally(log)? else {
+            return Ok(Trimmed { begins: self.floor.load(Ordering::Acquire), gone: 0 });
+        };
+        let first = self.first(log, &tally);
+        let to = if to > tally.head { 0 } else { to.min(tally.head.saturating_sub(1)) };
+        let mut trimmed = Trimmed { begins: first.saturating_sub(1), gone: 0 };
+        let mut bytes = totals.bytes;
+        let mut batch = self.batch();
+        for seq in first..=to {
+            if trimmed.gone == max {
+                break;
+            }
+            trimmed.begins = seq;
+            // What the disk can't give back goes when it expires.
+            let Ok(Some(value)) = self.entries.get(place(log, seq)) else { continue };
+            batch.remove(&self.entries, place(log, seq));
+            trimmed.gone += 1;
+            let (Some(entry), Some(at)) = (checked(log, seq, &value), due_time(&value)) else {
+                continue;
+            };
+            batch.remove(&self.ids, id_key(log, short(EntryId::of(entry))));
+            batch.remove(&self.expiry, due_key(at, log, seq));
+            tally.remove(&mut bytes, entry.len() as u64);
+        }
+        if trimmed.gone > 0 {
+            batch.insert(&self.logs, *log.as_bytes(), tally_bytes(&tally));
+            self.commit(batch, &mut totals)?;
+            totals.bytes = bytes;
+        }
+        Ok(trimmed)
+    }
+
+    /// The number of a log's first entry; where the disk can't say, the least that it can be.
+    fn first(&self, log: LogId, tally: &Tally) -> u64 {
+        let mut entries = self.entries.range(place(log, 0)..=place(log, tally.head));
+        let first = entries.next().and_then(|item| seq_of(&item.key().ok()?));
+        first.unwrap_or_else(|| tally.head.saturating_sub(tally.entries).saturating_add(1))
+    }
+}

@@ -185,14 +185,15 @@ impl Gossip {
         }
     }
 
-    /// A neighbour wants to be pushed to, and these to begin with.
-    pub fn on_graft(&mut self, from: MemberId, ids: &[EnvelopeId]) {
+    /// A neighbour wants to be pushed to. What it wants to begin with is in [`Self::recent`].
+    pub fn on_graft(&mut self, from: MemberId) {
         self.turn(&from, Push::Eager);
-        for id in ids.iter().take(IDS) {
-            if let Some((_, bytes)) = self.recent.iter().find(|(recent, _)| recent == id) {
-                self.out.push_back((from, Frame::Push(bytes.clone())));
-            }
-        }
+    }
+
+    /// A recent envelope.
+    #[must_use]
+    pub fn recent(&self, id: &EnvelopeId) -> Option<&[u8]> {
+        self.recent.iter().find(|(recent, _)| recent == id).map(|(_, bytes)| bytes.as_slice())
     }
 
     /// A neighbour wants ids only.
@@ -282,14 +283,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_while_catching_up_is_told_to_nobody_and_given_to_who_asks() {
+    fn what_is_read_while_catching_up_is_told_to_nobody_and_kept_for_who_asks() {
         let mut gossip = Gossip::default();
         gossip.up(member(1));
         gossip.keep(b"one");
         assert_eq!(drain(&mut gossip), []);
         assert!(gossip.has_seen(&envelope::id(b"one")));
-        gossip.on_graft(member(1), &[envelope::id(b"one")]);
-        assert_eq!(drain(&mut gossip), [(member(1), Frame::Push(b"one".to_vec()))]);
+        assert_eq!(gossip.recent(&envelope::id(b"one")), Some(&b"one"[..]));
     }
 
     #[test]
@@ -342,12 +342,15 @@ mod tests {
     }
 
     #[test]
-    fn a_graft_brings_the_envelope_again() {
+    fn who_grafts_is_pushed_to_again() {
         let mut gossip = Gossip::default();
-        gossip.spread(b"one", Origin::Here);
         gossip.up(member(1));
-        gossip.on_graft(member(1), &[envelope::id(b"one")]);
-        assert_eq!(drain(&mut gossip), [(member(1), Frame::Push(b"one".to_vec()))]);
+        gossip.on_prune(member(1));
+        gossip.spread(b"one", Origin::Here);
+        assert!(matches!(drain(&mut gossip).as_slice(), [(_, Frame::Have(_))]));
+        gossip.on_graft(member(1));
+        gossip.spread(b"two", Origin::Here);
+        assert_eq!(drain(&mut gossip), [(member(1), Frame::Push(b"two".to_vec()))]);
     }
 
     #[test]

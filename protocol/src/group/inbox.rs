@@ -8,7 +8,10 @@
 //! more. The announcement is a control statement, and is passed on as it was signed.
 //! docs/spec/relay-log.md.
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    vec::Vec,
+};
 
 use minicbor::{Decode, Encode, bytes::ByteVec};
 use rand_core::CryptoRng;
@@ -51,8 +54,9 @@ pub(super) struct Inboxes {
     heard: u64,
     /// The other members'.
     known: BTreeMap<MemberId, Known>,
-    /// Inboxes of people who are no members, and to whom a last word is under way.
-    parting: BTreeMap<LogId, InboxAddress>,
+    /// Inboxes of people who are no members, and to whom a last word is under way: of each the
+    /// newest, oldest first.
+    parting: VecDeque<(MemberId, LogId, InboxAddress)>,
     /// Topics from the inbox that wait for an older log to be read.
     pub handed: Vec<HandOver>,
     /// Topics handed to single members, for the simulator.
@@ -237,18 +241,21 @@ impl Group {
         if control.from != from || control.verify(&self.id).is_err() {
             return None;
         }
-        if self.inboxes.parting.len() >= PARTING {
-            self.inboxes.parting.pop_first();
+        let parting = &mut self.inboxes.parting;
+        parting.retain(|(who, ..)| *who != from);
+        if parting.len() >= PARTING {
+            parting.pop_front();
         }
-        self.inboxes.parting.insert(address.keys().id(), address.clone());
+        parting.push_back((from, address.keys().id(), address.clone()));
         Some(address)
     }
 
     /// The keys to append to another member's inbox, where this log is one.
     #[must_use]
     pub fn inbox(&self, log: &LogId) -> Option<LogKeys> {
-        let parting = self.inboxes.parting.get(log).map(InboxAddress::keys);
-        parting.or_else(|| {
+        let mut parting = self.inboxes.parting.iter();
+        let parting = parting.find(|(_, parting, _)| parting == log);
+        parting.map(|(.., address)| address.keys()).or_else(|| {
             self.inboxes.known.values().find_map(|known| match &known.before {
                 _ if known.log == *log => Some(known.address.keys()),
                 Some((before, address)) if before == log => Some(address.keys()),
@@ -489,5 +496,47 @@ impl Group {
 impl InboxAddress {
     fn keys(&self) -> LogKeys {
         LogKeys::write_only(self.write, self.read, self.trim)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{vec, vec::Vec};
+
+    use super::*;
+    use crate::{endpoint::Endpoint, sim::world::World};
+
+    /// Announces an inbox with this number; its log.
+    fn announce(world: &mut World, who: &Endpoint, number: u64) -> LogId {
+        let write = [number as u8; 32];
+        let public = SigningSecret::from_seed(&write).public();
+        let address = InboxAddress { number, write, read: public, trim: public };
+        world.act(0, |group, _| {
+            let bytes = Control::sign(&group.id, &Statement::Inbox(address), who.identity());
+            let found = group.parting_inbox(who.member(), &bytes).unwrap();
+            found.keys().id()
+        })
+    }
+
+    #[test]
+    fn who_announces_many_inboxes_takes_nobody_elses_last_word() {
+        let mut world = World::with(1, true);
+        let people: Vec<Endpoint> = (0..=PARTING)
+            .map(|_| Endpoint::generate("gone", vec![], &mut world.rng).unwrap())
+            .collect();
+        let first = announce(&mut world, &people[0], 200);
+        let second = announce(&mut world, &people[1], 201);
+        for number in 0..100 {
+            announce(&mut world, &people[2], number);
+        }
+        let newest = announce(&mut world, &people[2], 202);
+        let is_known = |world: &World, log| world.member(0).inbox(log).is_some();
+        assert!([&first, &second, &newest].map(|log| is_known(&world, log)) == [true; 3]);
+        assert_eq!(world.member(0).inboxes.parting.len(), 3);
+        // When there are too many, the one goes that is there longest.
+        for (who, number) in people[3..].iter().zip(100..) {
+            announce(&mut world, who, number);
+        }
+        assert!([&first, &second, &newest].map(|log| is_known(&world, log)) == [false, true, true]);
     }
 }

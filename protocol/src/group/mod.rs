@@ -43,6 +43,7 @@ mod persons;
 mod places;
 #[cfg(any(test, feature = "sim"))]
 pub(crate) mod probe;
+mod queue;
 mod reads;
 mod receiving;
 mod records;

@@ -7,7 +7,7 @@
 //! docs/spec/sync.md.
 
 use alloc::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     vec::Vec,
 };
 
@@ -17,10 +17,14 @@ use super::{
     Group, Output, Timer,
     again::Wanted,
     control::PART,
+    queue::Queue,
     told::Told,
     wire::{BundleWire, ChainSummary, Data, Frame, Indexes, Summary, Want},
 };
-use crate::ids::{ChainId, MemberId, OpId, Timestamp};
+use crate::{
+    gossip::IDS,
+    ids::{ChainId, EnvelopeId, MemberId, OpId, Timestamp},
+};
 
 /// Chains that one peer's summary may name.
 const NAMED: usize = 4096;
@@ -73,52 +77,6 @@ enum Pages {
     Heard(Timestamp),
     /// It came too soon after the one before.
     Passed(Timestamp),
-}
-
-/// What is to be sent, in this order.
-#[derive(Default)]
-struct Queue {
-    cards: BTreeSet<MemberId>,
-    ops: VecDeque<OpId>,
-    /// Each with whether all ciphertexts go with it: to who has nothing of the chain.
-    bundles: BTreeMap<(Timestamp, ChainId), bool>,
-    topics: bool,
-    messages: BTreeMap<(Timestamp, ChainId), BTreeSet<u32>>,
-    /// Whether Done comes last.
-    done: bool,
-}
-
-impl Queue {
-    fn is_empty(&self) -> bool {
-        !self.topics
-            && !self.done
-            && self.cards.is_empty()
-            && self.ops.is_empty()
-            && self.bundles.is_empty()
-            && self.messages.is_empty()
-    }
-
-    fn add_ops(&mut self, ops: Vec<OpId>) {
-        let queued: BTreeSet<OpId> = self.ops.iter().copied().collect();
-        self.ops.extend(ops.into_iter().filter(|op| !queued.contains(op)));
-    }
-
-    /// The next messages, oldest chains first.
-    fn take_messages(&mut self, mut room: usize) -> Vec<(ChainId, Vec<u32>)> {
-        let mut taken = Vec::new();
-        while let Some(mut entry) = self.messages.first_entry().filter(|_| room > 0) {
-            let chain = entry.key().1;
-            let rest = entry.get().iter().nth(room).copied();
-            let rest = rest.map(|from| entry.get_mut().split_off(&from)).unwrap_or_default();
-            let indexes = core::mem::replace(entry.get_mut(), rest);
-            if entry.get().is_empty() {
-                entry.remove();
-            }
-            room -= indexes.len();
-            taken.push((chain, indexes.into_iter().collect()));
-        }
-        taken
-    }
 }
 
 /// What was put out for one neighbour lately.
@@ -280,6 +238,15 @@ impl Group {
         }
     }
 
+    /// A neighbour wants to be pushed to again, and these envelopes to begin with.
+    pub(super) fn take_graft(&mut self, now: Timestamp, from: MemberId, ids: &[EnvelopeId]) {
+        self.gossip.on_graft(from);
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        let known = ids.iter().take(IDS).filter(|id| self.gossip.recent(id).is_some());
+        peer.serving.queue.add_envelopes(known.copied());
+        self.serve_more(now);
+    }
+
     /// A peer lacks something and asks on its channel.
     pub(super) fn take_want(&mut self, now: Timestamp, from: MemberId, want: &Want) {
         let may_ask = self.peers.get_mut(&from).is_some_and(|peer| peer.serving.may_ask(now));
@@ -335,7 +302,11 @@ impl Group {
     fn serve_next(&mut self, now: Timestamp, to: MemberId) -> bool {
         let Some(peer) = self.peers.get_mut(&to) else { return false };
         let queue = &mut peer.serving.queue;
-        if !queue.cards.is_empty() {
+        if let Some(id) = queue.envelopes.pop_front() {
+            if let Some(bytes) = self.gossip.recent(&id).map(|it| Vec::from(it).into()) {
+                self.reply(to, &Frame::Push(bytes));
+            }
+        } else if !queue.cards.is_empty() {
             let mut cards = Vec::new();
             let mut room = PART;
             while let Some(member) = queue.cards.first()
@@ -426,6 +397,8 @@ mod tests {
     use super::*;
     use crate::{
         codec,
+        envelope::id,
+        gossip::Origin,
         group::{ChainState, Cx, Entry, classes::Classes, wire::CardSummary},
         sim::world::World,
     };
@@ -520,6 +493,24 @@ mod tests {
         assert_eq!(come, 65);
         assert_eq!(data(&two.pass(1_000)).count(), 0, "nothing waits");
         assert_eq!(data(&two.hear(&want)).count(), 1);
+    }
+
+    #[test]
+    fn envelopes_that_are_asked_for_again_and_again_come_within_bounds() {
+        let mut two = Neighbours::new();
+        let envelopes = [[1_u8; 500], [2; 500], [3; 500]];
+        let ids: Vec<EnvelopeId> = envelopes.iter().map(|it| id(it)).collect();
+        two.act(|group, _| envelopes.iter().for_each(|it| group.gossip.spread(it, Origin::Here)));
+        let graft = Frame::Graft(ids.clone());
+        let pushes = |frames: &[Frame]| {
+            frames.iter().filter(|frame| matches!(frame, Frame::Push(_))).count()
+        };
+        assert_eq!(pushes(&two.hear(&graft)), ids.len());
+        let come: usize = (0..1_000).map(|_| pushes(&two.hear(&graft))).sum();
+        assert!((1..=256).contains(&come), "{come}");
+        // What waits comes once.
+        assert_eq!(pushes(&two.pass(100)), ids.len());
+        assert_eq!(pushes(&two.pass(100)), 0);
     }
 
     #[test]

@@ -165,7 +165,7 @@ impl Group {
                 }
             }
             Frame::Have(ids) => self.gossip.on_have(from, &ids, cx.now),
-            Frame::Graft(ids) => self.gossip.on_graft(from, &ids),
+            Frame::Graft(ids) => self.take_graft(cx.now, from, &ids),
             Frame::Prune => self.gossip.on_prune(from),
             Frame::Summary(summary) => self.take_summary(cx.now, from, &summary),
             Frame::Data(data) => self.take_data(cx, from, data),

@@ -60,7 +60,7 @@ fn who_joins_anew_gives_no_op_the_number_of_one_that_nobody_heard() {
 }
 
 #[test]
-fn an_unknown_kind_names_a_grant_of_its_author_that_it_follows_or_none() {
+fn an_unknown_kind_has_one_encoding_and_names_a_grant_of_its_author_that_it_follows_or_none() {
     let (a, b) = (person(1), person(2));
     let mut set = group(&a);
     let root = set.iter().next().unwrap().id();
@@ -74,6 +74,12 @@ fn an_unknown_kind_names_a_grant_of_its_author_that_it_follows_or_none() {
     // Whether what it names is here already makes no difference.
     for cap in [root, beside, OpId([9; 32])] {
         assert_eq!(set.insert(with(Some(cap))), Err(InsertError::NotFormed));
+    }
+    for args in [&[0x18, 0x01][..], &[0x9f, 0xff], &[0xa0], &[0xfa, 0, 0, 0, 0]] {
+        let kind = Kind::Other { kind: 77, args: args.into() };
+        let op = Op::sign(Body { kind, ..body.clone() }, &b);
+        assert!(Op::from_bytes(op.as_bytes()).is_ok(), "what is on a disk is read");
+        assert_eq!(set.insert(op), Err(InsertError::NotFormed), "{args:02x?}");
     }
     for cap in [None, Some(grant)] {
         let op = with(cap);

@@ -18,6 +18,7 @@ use super::{
     topics::Topics,
 };
 use crate::{
+    codec,
     ids::{GroupId, Incarnation, MemberId, OpId},
     limits,
 };
@@ -367,7 +368,7 @@ impl OpSet {
             Kind::Retire { recovery, .. } => {
                 self.recovers(body, recovery).then_some(Act::Retire)?
             }
-            Kind::Other { .. } => Act::Other,
+            Kind::Other { args, .. } => codec::is_canonical(args).then_some(Act::Other)?,
         })
     }
 

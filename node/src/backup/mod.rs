@@ -7,6 +7,7 @@
 //! It is made beside a running node or without one, at one instant. It is restored into a directory
 //! that does not exist or is empty, and whole or not at all. docs/spec/storage.md.
 
+mod drafts;
 mod sealed;
 
 use std::{
@@ -128,8 +129,7 @@ pub fn create(
     }
     let mut snapshot = Snapshot::open(data_dir, unlock)?;
     let beside = parent(file);
-    // 0600, and gone again unless it is kept.
-    let draft = tempfile::Builder::new().prefix(".wattle-backup-").tempfile_in(&beside)?;
+    let draft = drafts::file(&beside)?;
     let mut writer = Writer::new(io::BufWriter::new(draft.as_file()), passphrase)?;
     let relays = optional(fs::read_to_string(data_dir.join("relays")))?;
     let contents = snapshot.read(|tx| write(tx, &mut writer, relays, now, rng))?;
@@ -160,8 +160,7 @@ pub fn restore(
     let me = Endpoint::restore(&beginning.endpoint, rng)?;
     let beside = parent(data_dir);
     fs::create_dir_all(&beside)?;
-    // Gone again, with all that is in it, unless all of it was good.
-    let draft = tempfile::Builder::new().prefix(".wattle-restore-").tempdir_in(&beside)?;
+    let (draft, _held) = drafts::dir(&beside)?;
     let name = me.card().card().name.clone();
     let mut contents = Contents { name, groups: 0, messages: 0, made: beginning.made.0 };
     let format = usize::try_from(beginning.format).unwrap_or(usize::MAX);

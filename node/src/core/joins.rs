@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use protocol::{
-    group::{Cx, Group, WelcomeError},
+    group::{Cx, Group, GroupState, WelcomeError},
     ids::{InviteId, Timestamp},
     invite::{InviteCode, group_prefix},
     join::{
@@ -78,6 +78,11 @@ const SKEW_MS: u64 = 300_000;
 
 /// Exit codes of a join that failed.
 pub(super) const REFUSED: u8 = 5;
+
+const UNHEARD_LEAVE: &str = "The admin whom you asked does not know yet that you left. Try again once \
+                             they have heard of it, or ask for an invite of an admin who has.";
+const UNHEARD_REMOVAL: &str = "The admin who let you in does not know yet that you were removed. Ask \
+                               for an invite of an admin who does.";
 
 /// How long a relay's mailbox is given to be answered live, before a letter is left there.
 const ASK_MS: u64 = 10_000;
@@ -184,7 +189,21 @@ impl Core {
         match reason {
             // That may change.
             RefusedReason::Unavailable | RefusedReason::TooMany => Ok(()),
+            RefusedReason::AlreadyMember if let Some(why) = self.unheard(id) => {
+                self.fail_join(id, why, now)
+            }
             reason => self.fail_join(id, &reason.to_string(), now),
+        }
+    }
+
+    /// What an admin has not heard of who takes this node's member for one still.
+    fn unheard(&self, id: InviteId) -> Option<&'static str> {
+        let prefix = self.joining.0.get(&id)?.code.group_prefix;
+        let group = self.groups.values().find(|group| group_prefix(group.id()) == prefix)?;
+        match group.state() {
+            GroupState::Active | GroupState::Migrated => None,
+            GroupState::Removed => Some(UNHEARD_REMOVAL),
+            GroupState::Left => Some(UNHEARD_LEAVE),
         }
     }
 
@@ -367,8 +386,7 @@ impl Core {
         let group = match Group::join(cx, welcome, host.member, |id| self.groups.get(id)) {
             Ok(group) => group,
             Err(WelcomeError::NotAMember) => {
-                let why = "The admin who let you in does not know yet that you were removed. Ask for \
-                           an invite of an admin who does.";
+                let why = self.unheard(id).unwrap_or(UNHEARD_REMOVAL);
                 return self.fail_join(id, why, now);
             }
             Err(error) => {

@@ -1,10 +1,10 @@
 //! What lies between the nodes of a world: channels, and a relay that does as it likes.
 
-use alloc::vec::Vec;
+use alloc::{collections::BTreeSet, vec::Vec};
 
 use super::{invariant::Invariant, words::Way, world::World};
 use crate::{
-    group::Source,
+    group::{GroupState, Source},
     ids::{LogId, MemberId, Timestamp},
 };
 
@@ -30,16 +30,45 @@ impl World {
     pub fn link(&mut self, a: usize, b: usize) {
         self.links.insert((a.min(b), a.max(b)));
         let (ida, idb) = (self.id(a), self.id(b));
-        self.act(a, |group, cx| group.on_channel_up(cx, idb));
-        self.act(b, |group, cx| group.on_channel_up(cx, ida));
+        self.wired.remove(&(a, idb));
+        self.wired.remove(&(b, ida));
+        self.meet(a);
+        self.meet(b);
     }
 
     pub fn cut(&mut self, a: usize, b: usize) {
         self.links.remove(&(a.min(b), a.max(b)));
         self.frames.retain(|(from, to, _)| (*from, *to) != (a, b) && (*from, *to) != (b, a));
         let (ida, idb) = (self.id(a), self.id(b));
-        self.act(a, |group, cx| group.on_channel_down(cx, idb));
-        self.act(b, |group, cx| group.on_channel_down(cx, ida));
+        for (at, other) in [(a, idb), (b, ida)] {
+            self.wired.remove(&(at, other));
+            self.act(at, |group, cx| group.on_channel_down(cx, other));
+        }
+    }
+
+    /// Makes the channels that stand known to a group as its members come and go, as a node does.
+    pub(super) fn meet(&mut self, at: usize) {
+        let ends = self.links.iter().filter_map(|(a, b)| match at {
+            _ if *a == at => Some(*b),
+            _ if *b == at => Some(*a),
+            _ => None,
+        });
+        let Some(group) = &self.people[at].group else { return };
+        let takes_part = group.state() == GroupState::Active || group.listens();
+        let met: BTreeSet<MemberId> = ends
+            .map(|other| self.id(other))
+            .filter(|other| takes_part && group.is_member(other))
+            .collect();
+        let known = self.wired.range((at, MemberId([0; 32]))..=(at, MemberId([255; 32])));
+        let known: BTreeSet<MemberId> = known.map(|(_, other)| *other).collect();
+        for other in known.difference(&met) {
+            self.wired.remove(&(at, *other));
+            self.act(at, |group, cx| group.on_channel_down(cx, *other));
+        }
+        for other in met.difference(&known) {
+            self.wired.insert((at, *other));
+            self.act(at, |group, cx| group.on_channel_up(cx, *other));
+        }
     }
 
     /// Puts a frame on the channel to a member, if one stands.

@@ -2,6 +2,7 @@
 
 mod delivery;
 mod keys;
+mod views;
 
 use super::*;
 

@@ -91,6 +91,8 @@ pub(crate) struct World {
     pub relay: bool,
     pub reachable: bool,
     pub links: BTreeSet<(usize, usize)>,
+    /// Whose group was told that a channel to which member stands.
+    pub wired: BTreeSet<(usize, MemberId)>,
     pub frames: VecDeque<(usize, usize, Vec<u8>)>,
     pub now: Timestamp,
     pub rng: ChaCha20Rng,
@@ -190,6 +192,7 @@ impl World {
             relay,
             reachable: true,
             links: BTreeSet::new(),
+            wired: BTreeSet::new(),
             frames: VecDeque::new(),
             now,
             rng,
@@ -350,6 +353,7 @@ impl World {
         person.era += 1;
         person.joined = person.era;
         person.group = Some(group);
+        self.wired.retain(|(wired, _)| *wired != at);
         self.track_welcome(host, at);
         self.drain(at);
         self.welcomed(host, at);
@@ -397,6 +401,7 @@ impl World {
         }
         self.commit(at);
         self.append(at);
+        self.meet(at);
     }
 
     pub(super) fn sees(&mut self, by: usize, way: Way, bytes: usize) {

@@ -1,0 +1,58 @@
+//! Schedules after which some did not see the others, or took the group for another one.
+
+use super::*;
+
+#[test]
+fn members_who_learn_of_each_other_while_their_channel_stands_meet_on_it() {
+    let steps = [
+        Step::Join { host: 0, who: 1 },
+        Step::Join { host: 0, who: 3 },
+        Step::Promote { by: 0, whom: 1 },
+        Step::Leave { by: 3 },
+        Step::Everything,
+        Step::Join { host: 0, who: 3 },
+        Step::Join { host: 1, who: 2 },
+        Step::Power { who: 2 },
+        Step::Leave { by: 0 },
+        Step::Power { who: 2 },
+        Step::Leave { by: 1 },
+        Step::Restart { who: 2, reread: true },
+        Step::Rotate { by: 3 },
+        Step::Pass { ms: 90_000_000 },
+    ];
+    holds(4, 200_852, true, &steps);
+}
+
+#[test]
+fn who_heard_of_a_removal_and_of_the_return_on_two_ways_meets_who_came_back() {
+    let steps = [
+        Step::Join { host: 0, who: 1 },
+        Step::Join { host: 0, who: 2 },
+        Step::Promote { by: 0, whom: 1 },
+        Step::Everything,
+        Step::Power { who: 0 },
+        Step::Join { host: 0, who: 5 },
+        Step::Remove { by: 1, whom: 2 },
+        Step::Everything,
+        Step::Leave { by: 0 },
+        Step::Join { host: 1, who: 2 },
+        Step::Leave { by: 1 },
+    ];
+    holds(6, 202_214, true, &steps);
+}
+
+#[test]
+fn who_was_let_in_by_somebody_removed_beside_it_is_told_so_and_nobody_is_blamed() {
+    let steps = [
+        Step::Join { host: 0, who: 2 },
+        Step::Join { host: 0, who: 4 },
+        Step::Promote { by: 0, whom: 2 },
+        Step::Power { who: 0 },
+        Step::Remove { by: 0, whom: 2 },
+        Step::Leave { by: 4 },
+        Step::Leave { by: 0 },
+        Step::Everything,
+        Step::Join { host: 2, who: 4 },
+    ];
+    holds(6, 200_283, true, &steps);
+}

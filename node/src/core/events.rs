@@ -296,18 +296,12 @@ impl Step<'_> {
                 self.named(group, member)?.name
             ),
             Alarm::Emptied(by) => {
-                let how = match by {
-                    Some(by) => format!(
-                        "{}'s recovery code was used to undo every admission",
-                        self.named(group, by)?.name
-                    ),
-                    None => "every admission was undone".into(),
-                };
+                let by = self.named(group, by)?.name;
                 format!(
-                    "This group has no members any more: {how}. Nothing can be sent or read here. What \
-                     was said, and everybody's card, is kept: found a new group and invite those whom \
-                     you knew here, by other means. Whoever did this holds that code: trust no new \
-                     group by it."
+                    "This group has no members any more: {by}'s recovery code was used to undo every \
+                     admission. Nothing can be sent or read here. What was said, and everybody's card, \
+                     is kept: found a new group and invite those whom you knew here, by other means. \
+                     Whoever did this holds that code: trust no new group by it."
                 )
             }
             Alarm::KeysMissing(_) => {

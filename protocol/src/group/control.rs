@@ -131,8 +131,9 @@ impl Group {
             return;
         }
         self.out.extend(events.into_iter().map(Output::Event));
-        if gone && !left && self.is_emptied() {
-            self.stop(&ops);
+        let emptied = if gone && !left { self.emptied_by() } else { None };
+        if let Some(by) = emptied {
+            self.stop(by);
             return;
         }
         if gone {

@@ -6,27 +6,48 @@
 //! > Nobody seals anything to anybody there any more, so nothing is to be forgotten: chains, keys and
 //! > cards stay, and the people can find one another by them.
 
+use alloc::vec::Vec;
+
 use super::{Alarm, Event, Group, GroupState, Output, records::Key};
 use crate::{
-    ids::MemberId,
+    ids::{MemberId, OpId},
     membership::{Kind, Op},
 };
 
 impl Group {
-    /// Whether nobody is a member, and this node's member is none because what made it one is void.
-    pub(super) fn is_emptied(&self) -> bool {
+    /// By whose Retire nobody is a member any more, this node's member neither: it voids what made that
+    /// one a member. A group that ends in another way has nobody to blame.
+    pub(super) fn emptied_by(&self) -> Option<MemberId> {
         let now = self.ops.resolve();
         let grants = |op: &&Op| {
             let grants = matches!(op.body().kind, Kind::Admit { .. } | Kind::Promote { .. });
             grants && op.subject() == Some(self.me)
         };
-        let last = self.ops.iter().filter(grants).last().map(Op::id);
-        let ended = last.and_then(|last| now.ended(&last));
-        now.members.is_empty() && ended.is_some_and(|ended| ended.void)
+        let last = self.ops.iter().filter(grants).last()?;
+        let void = now.ended(&last.id()).is_some_and(|ended| ended.void);
+        if !now.members.is_empty() || !void {
+            return None;
+        }
+        let retires = |op: &&Op| matches!(op.body().kind, Kind::Retire { .. });
+        let retires: Vec<&Op> =
+            self.ops.iter().filter(retires).filter(|op| !now.void.contains(&op.id())).collect();
+        let voids = |retire: &Op, op: &Op, cap: OpId| {
+            let after = self.ops.past(&[cap]).is_ok_and(|past| !past.contains(&retire.id()));
+            let beside = self.ops.past(&[retire.id()]).is_ok_and(|past| !past.contains(&op.id()));
+            retire.author() == op.author() && after && beside
+        };
+        let mut at = last;
+        while let Some(cap) = at.body().cap {
+            if retires.iter().any(|retire| voids(retire, at, cap)) {
+                return Some(at.author());
+            }
+            at = self.ops.op(&cap)?;
+        }
+        None
     }
 
     /// Sends and reads nothing more, and keeps all that there is.
-    pub(super) fn stop(&mut self, new: &[Op]) {
+    pub(super) fn stop(&mut self, by: MemberId) {
         self.state = GroupState::Removed;
         self.dirty.mark(Key::Meta);
         self.drain_gossip();
@@ -34,8 +55,6 @@ impl Group {
         self.peers.clear();
         self.timers.clear();
         self.answers.clear();
-        let mut retires = new.iter().filter(|op| matches!(op.body().kind, Kind::Retire { .. }));
-        let by: Option<MemberId> = retires.next().map(Op::author);
         for event in [Event::Alarm(Alarm::Emptied(by)), Event::Logs, Event::Members] {
             self.out.push_back(Output::Event(event));
         }
@@ -44,10 +63,12 @@ impl Group {
 
 #[cfg(test)]
 mod tests {
-    use alloc::vec::Vec;
-
     use super::*;
-    use crate::{ids::OpId, membership::Body, sim::world::World};
+    use crate::{
+        endpoint::Endpoint,
+        membership::Body,
+        sim::world::{Person, World},
+    };
 
     #[test]
     fn a_founder_who_retires_from_the_beginning_takes_nobodys_keys_along() {
@@ -74,7 +95,7 @@ mod tests {
             assert!(before >= 4);
             world.act(at, |group, mut cx| drop(group.take_ops(&mut cx, [op.as_bytes()])));
             assert!(world.member(at).ops.resolve().members.is_empty());
-            let told = Event::Alarm(Alarm::Emptied(Some(founder)));
+            let told = Event::Alarm(Alarm::Emptied(founder));
             assert_eq!(world.people[at].events.iter().filter(|event| **event == told).count(), 1);
             world.settle();
             world.restart(at);
@@ -92,5 +113,27 @@ mod tests {
         world.act(0, |group, cx| group.remove(cx, third)).unwrap();
         world.settle();
         assert!(world.member(2).receiving.pairs.is_empty());
+    }
+    #[test]
+    fn a_group_whose_last_people_left_and_were_removed_beside_one_another_blames_nobody() {
+        let mut world = World::with(2, true);
+        let second = world.id(1);
+        world.act(0, |group, cx| group.promote(cx, second)).unwrap();
+        world.settle();
+        world.people[0].online = false;
+        world.act(0, |group, cx| group.remove(cx, second)).unwrap();
+        world.act(0, |group, cx| group.leave(cx)).unwrap();
+        world
+            .people
+            .push(Person::new(Endpoint::generate("third", Vec::new(), &mut world.rng).unwrap()));
+        world.join(1, 2);
+        world.people[0].online = true;
+        world.settle();
+        let last = world.member(2);
+        assert!(last.ops.resolve().members.is_empty());
+        assert_eq!(last.state(), GroupState::Removed);
+        let told = &world.people[2].events;
+        assert!(told.iter().any(|event| matches!(event, Event::Unadmitted { .. })));
+        assert!(!told.iter().any(|event| matches!(event, Event::Alarm(Alarm::Emptied(_)))));
     }
 }

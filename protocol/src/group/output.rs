@@ -249,9 +249,10 @@ pub enum Alarm {
         /// Its author.
         by: MemberId,
     },
-    /// Nobody is a member of this group any more: with whose Retire voids what made the others members.
-    /// Nothing is sent or read here from now on, and nothing is forgotten.
-    Emptied(Option<MemberId>),
+    /// Nobody is a member of this group any more: a Retire of this member, who held grants that the
+    /// others' follow from, voids what made them members. Nothing is sent or read here from now on,
+    /// and nothing is forgotten.
+    Emptied(MemberId),
     /// Messages of an unknown chain wait for its keys for over a minute.
     KeysMissing(ChainId),
     /// A relay's log of this group is full; another is begun. With the member who wrote more than

@@ -40,7 +40,7 @@ const AHEAD_MS: u64 = 60 * 60 * 1000;
 const SERVED: usize = 64;
 /// Ops told in answer to one, and the envelopes that they fill.
 const OPS_TOLD: usize = 512;
-const OPS_ENVELOPES: usize = 8;
+pub(super) const OPS_ENVELOPES: usize = 8;
 
 /// What somebody asked everybody for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,6 +51,8 @@ pub(super) enum Asked {
     Kem(ChainId, MemberId),
     Ops(MemberId),
     Topic(MemberId),
+    /// The ops by which somebody is out.
+    Gone(MemberId),
     /// Messages of others, whom they may reach no more.
     Messages(MemberId),
 }
@@ -58,13 +60,13 @@ pub(super) enum Asked {
 /// An answer that this node gives unless another does.
 pub(super) struct Answer {
     /// Who asked first.
-    by: MemberId,
+    pub by: MemberId,
     pub due: Timestamp,
     pub topic: [u8; 32],
     /// The ops that were asked for and nobody told yet.
     pub ops: Vec<OpId>,
     /// The messages that were asked for and did not come since.
-    messages: BTreeSet<(ChainId, u32)>,
+    pub messages: BTreeSet<(ChainId, u32)>,
 }
 
 impl Asked {
@@ -97,9 +99,7 @@ impl Group {
             self.questions.insert(said.from, at);
         }
         self.heard.insert(said.from, cx.now);
-        let place = self.ops.resolve().members.keys().position(|member| *member == self.me);
-        let jitter = cx.rng.next_u64() % ANSWER_STEP_MS;
-        let due = cx.now.plus_ms(place.unwrap_or(0) as u64 * ANSWER_STEP_MS + jitter);
+        let due = self.turn_to_answer(cx);
         let by = said.from;
         let answer = |ops| Answer { by, due, topic: said.topic, ops, messages: BTreeSet::new() };
         if let Some(heads) = &want.ops_after {
@@ -146,6 +146,13 @@ impl Group {
         }
     }
 
+    /// When this node answers, unless one before it in the roster has.
+    pub(super) fn turn_to_answer<R: CryptoRng>(&self, cx: &mut Cx<'_, R>) -> Timestamp {
+        let place = self.ops.resolve().members.keys().position(|member| *member == self.me);
+        let jitter = cx.rng.next_u64() % ANSWER_STEP_MS;
+        cx.now.plus_ms(place.unwrap_or(0) as u64 * ANSWER_STEP_MS + jitter)
+    }
+
     /// Has messages told that somebody lacks: on its channel, or under the topics of the moment those
     /// that were not told there lately.
     fn tell_again(&mut self, to: MemberId, mut messages: Vec<(ChainId, Vec<u32>)>, now: Timestamp) {
@@ -180,7 +187,7 @@ impl Group {
 
     /// Has an answer wait. Who asks for much displaces its own bundles, and a full table loses
     /// bundles first.
-    fn answer(&mut self, asked: Asked, answer: Answer) {
+    pub(super) fn answer(&mut self, asked: Asked, answer: Answer) {
         if self.answers.contains_key(&asked) {
             return;
         }
@@ -238,6 +245,7 @@ impl Group {
                         self.publish_control(cx, &Statement::Ops(ops), &[answer.topic]);
                     }
                 }
+                Asked::Gone(member) => self.tell_gone(cx, member, &answer),
                 Asked::Topic(member) => self.hand_over(cx, member, &answer.topic),
                 Asked::Messages(to) => {
                     let mut messages: BTreeMap<ChainId, Vec<u32>> = BTreeMap::new();

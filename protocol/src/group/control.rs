@@ -8,6 +8,7 @@ use rand_core::CryptoRng;
 
 use super::{
     ChainState, Cx, Entry, Event, Group, GroupState, Output, Timer,
+    answering::Asked,
     people::card_in,
     records::Key,
     wire::{BundleWire, Indexes, Presence, Statement},
@@ -57,7 +58,8 @@ impl Group {
                 // What does not open is dropped; nobody is told.
                 let _ = self.take_sealed(cx, &sealed.sealed);
             }
-            Statement::Sealed(_) => {}
+            // Perhaps the answer to who is out.
+            Statement::Sealed(sealed) => drop(self.answers.remove(&Asked::Gone(sealed.to))),
             Statement::HandOver(topic) => self.take_hand_over(cx, &said, topic),
             Statement::Notice(notice) => self.take_notice(cx, notice),
             Statement::Reads(reads) => self.take_reads(cx, said, reads),

@@ -6,11 +6,9 @@
 //! > Nobody seals anything to anybody there any more, so nothing is to be forgotten: chains, keys and
 //! > cards stay, and the people can find one another by them.
 
-use alloc::vec::Vec;
-
 use super::{Alarm, Event, Group, GroupState, Output, records::Key};
 use crate::{
-    ids::{MemberId, OpId},
+    ids::MemberId,
     membership::{Kind, Op},
 };
 
@@ -28,22 +26,9 @@ impl Group {
         if !now.members.is_empty() || !void {
             return None;
         }
-        let retires = |op: &&Op| matches!(op.body().kind, Kind::Retire { .. });
-        let retires: Vec<&Op> =
-            self.ops.iter().filter(retires).filter(|op| !now.void.contains(&op.id())).collect();
-        let voids = |retire: &Op, op: &Op, cap: OpId| {
-            let after = self.ops.past(&[cap]).is_ok_and(|past| !past.contains(&retire.id()));
-            let beside = self.ops.past(&[retire.id()]).is_ok_and(|past| !past.contains(&op.id()));
-            retire.author() == op.author() && after && beside
-        };
-        let mut at = last;
-        while let Some(cap) = at.body().cap {
-            if retires.iter().any(|retire| voids(retire, at, cap)) {
-                return Some(at.author());
-            }
-            at = self.ops.op(&cap)?;
-        }
-        None
+        let voided = self.ops.voided_by(&last.id()).into_iter();
+        let mut retires = voided.filter_map(|id| self.ops.op(&id));
+        retires.find(|op| matches!(op.body().kind, Kind::Retire { .. })).map(Op::author)
     }
 
     /// Sends and reads nothing more, and keeps all that there is.
@@ -63,9 +48,12 @@ impl Group {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec::Vec;
+
     use super::*;
     use crate::{
         endpoint::Endpoint,
+        ids::OpId,
         membership::Body,
         sim::world::{Person, World},
     };
@@ -127,8 +115,11 @@ mod tests {
             .people
             .push(Person::new(Endpoint::generate("third", Vec::new(), &mut world.rng).unwrap()));
         world.join(1, 2);
-        world.people[0].online = true;
-        world.settle();
+        let ops: Vec<Vec<u8>> =
+            world.member(0).ops.iter().map(|op| Vec::from(op.as_bytes())).collect();
+        world.act(2, |group, mut cx| {
+            drop(group.take_ops(&mut cx, ops.iter().map(Vec::as_slice)));
+        });
         let last = world.member(2);
         assert!(last.ops.resolve().members.is_empty());
         assert_eq!(last.state(), GroupState::Removed);

@@ -164,13 +164,7 @@ impl Group {
         address: Option<&InboxAddress>,
         statement: &Statement,
     ) {
-        #[cfg(any(test, feature = "sim"))]
-        self.hear_said(to, statement);
-        let Some(card) = self.people.cards.get(&to).map(|card| card.card()) else { return };
-        let (prekey, kem) = (self.people.prekey(card), card.kk.as_ref());
-        let owner = seal::Owner { group: &self.id, member: to, prekey, kem };
-        let control = Control::sign_to(&self.id, &to, statement, cx.me.identity());
-        let Some(sealed) = seal::seal(&owner, &Zeroizing::new(control), cx.rng) else { return };
+        let Some(sealed) = self.seal_statement(cx, to, statement) else { return };
         if self.peers.contains_key(&to) {
             self.frame(to, &Frame::Sealed(sealed.clone().into()));
         }
@@ -181,6 +175,34 @@ impl Group {
                 self.publish_control(cx, &Statement::Sealed(Sealed { to, sealed }), &under);
             }
         }
+    }
+
+    /// Says something to one person alone under these topics.
+    pub(super) fn say_sealed<R: CryptoRng>(
+        &mut self,
+        cx: &mut Cx<'_, R>,
+        to: MemberId,
+        statement: &Statement,
+        under: &[[u8; 32]],
+    ) {
+        if let Some(sealed) = self.seal_statement(cx, to, statement) {
+            self.publish_control(cx, &Statement::Sealed(Sealed { to, sealed }), under);
+        }
+    }
+
+    fn seal_statement<R: CryptoRng>(
+        &mut self,
+        cx: &mut Cx<'_, R>,
+        to: MemberId,
+        statement: &Statement,
+    ) -> Option<Vec<u8>> {
+        #[cfg(any(test, feature = "sim"))]
+        self.hear_said(to, statement);
+        let card = self.people.cards.get(&to)?.card();
+        let (prekey, kem) = (self.people.prekey(card), card.kk.as_ref());
+        let owner = seal::Owner { group: &self.id, member: to, prekey, kem };
+        let control = Control::sign_to(&self.id, &to, statement, cx.me.identity());
+        seal::seal(&owner, &Zeroizing::new(control), cx.rng)
     }
 
     /// Says something in a member's inbox that is signed for it and not sealed to its prekey: that

@@ -25,6 +25,7 @@ mod emptied;
 mod epochs;
 mod error;
 mod gaps;
+mod gone;
 mod history;
 mod holds;
 mod inbox;

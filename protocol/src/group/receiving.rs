@@ -248,6 +248,11 @@ impl Group {
         // What is judged by its own signatures may be what makes its sender a member here, or come
         // when it has left.
         let member = self.ops.resolve().is_member(&control.from);
+        if let Statement::Want(want) = &statement
+            && !member
+        {
+            self.take_want_of_gone(cx, Said { from: control.from, topic: *topic }, want);
+        }
         if !member && !self.stands_alone(&statement) {
             let news = self.note_stranger(cx.now, control.from, *topic);
             return if news { Ok(false) } else { Err(EnvelopeError::NotAMember) };

@@ -110,6 +110,18 @@ impl Answered {
     }
 }
 
+impl Word {
+    /// Whether somebody who is no member may be told so, by what was told lately.
+    pub(super) fn may_tell(&self, to: &MemberId, now: Timestamp) -> bool {
+        !self.answered.0.get(to).is_some_and(|last| last.is_within(OTHER_MS, now))
+    }
+
+    /// Whether it is, which is noted.
+    pub(super) fn tells(&mut self, to: MemberId, now: Timestamp) -> bool {
+        self.may_tell(&to, now) && self.answered.take(to, false, now, now)
+    }
+}
+
 impl Last {
     fn is_within(&self, pause: u64, now: Timestamp) -> bool {
         self.answered <= now && now.ms_since(self.answered) < pause
@@ -317,15 +329,8 @@ impl Group {
         address: &InboxAddress,
         heads: &[OpId],
     ) {
-        let ends = self.ops.iter().filter(|op| self.ops.resolve().ended(&op.id()).is_some());
-        let ends = ends.filter_map(|op| self.ops.resolve().ended(&op.id()));
-        let removals: Vec<OpId> =
-            ends.filter(|end| end.member == to).flat_map(|end| end.removals.clone()).collect();
-        let Some(past) = removals.last().and_then(|last| self.ops.past(&[*last]).ok()) else {
-            return;
-        };
-        let ops = self.ops.not_in_past(heads).into_iter().filter(|id| past.contains(id));
-        let ops = ops.filter_map(|id| self.ops.op(&id));
+        let ops = self.ops_for_gone(&to, heads);
+        let ops = ops.iter().filter_map(|id| self.ops.op(id));
         let ops = ops.map(|op| Vec::from(op.as_bytes()).into()).collect();
         for ops in parts(ops).into_iter().take(ENVELOPES) {
             self.post(cx, to, Some(address), &Statement::Ops(ops));

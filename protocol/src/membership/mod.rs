@@ -18,6 +18,7 @@ mod crowded;
 mod evidence;
 #[cfg(test)]
 mod fixture;
+mod gone;
 mod kind;
 #[cfg(test)]
 mod left;

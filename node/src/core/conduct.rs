@@ -206,7 +206,8 @@ impl Core {
         match fact {
             Fact::Checkpoint(_) => "all entries before, signed".into(),
             Fact::Began(run) => format!("run {run}"),
-            Fact::Handshake(member) | Fact::Rekey(member) => name(member),
+            Fact::Handshake(member) => name(member),
+            Fact::Rekey { member, times } => format!("{}, {times} times", name(member)),
             Fact::Certificate { member, until, .. } => {
                 format!("{}, until {}", name(member), rfc3339(*until))
             }

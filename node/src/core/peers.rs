@@ -72,6 +72,25 @@ impl Core {
         result
     }
 
+    /// The keys of a member's channel were replaced so often since this was told last.
+    pub fn on_rekeyed(
+        &mut self,
+        member: MemberId,
+        times: u32,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let wired = self.wired.iter().filter(|(_, it)| *it == member);
+        let groups: Vec<GroupId> = wired.map(|(id, _)| *id).collect();
+        let result = groups.into_iter().try_for_each(|id| {
+            self.step(id, now, |group, step| {
+                group.on_rekey(step.cx(), member, times);
+                Ok::<_, StoreError>(())
+            })
+        });
+        self.finish(now);
+        result
+    }
+
     /// A member could not be dialled; it is tried again in `retry_in_ms`.
     pub fn on_dial_failed(
         &mut self,

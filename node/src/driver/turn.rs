@@ -182,6 +182,7 @@ impl Turn {
                 core.on_channel_down(member, reason.to_string(), now)
             }
             MeshReport::Frame { member, frame } => core.on_channel_frame(member, &frame, now),
+            MeshReport::Rekeyed { member, times } => core.on_rekeyed(member, times, now),
             MeshReport::DialFailed { member, reason, retry_in } => {
                 let retry_in = u64::try_from(retry_in.as_millis()).unwrap_or(u64::MAX);
                 core.on_dial_failed(member, reason.to_string(), retry_in, now)

@@ -80,6 +80,9 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long the other side may take none of what is written.
 const STALLED: Duration = Duration::from_secs(30);
 
+/// How often it is told that keys were replaced, in milliseconds: once an hour.
+const REKEYED_MS: u64 = 60 * 60 * 1000;
+
 /// Every node has ML-KEM: nobody is met without.
 const TERMS: Terms<'static> =
     Terms { purpose: Purpose::Channel, session: None, suite: Suite::Hybrid };
@@ -116,7 +119,7 @@ async fn live<S: AsyncRead + AsyncWrite + Unpin + Send>(opening: Opening<S>) -> 
         let session = Mutex::new(session);
         let (mut input, mut output) = stream.split();
         tokio::select! {
-            end = read(&mut input, &session, member, &reports) => end,
+            end = read(&mut input, &session, clock, member, &reports) => end,
             end = write(&mut output, &session, clock, &mut outbound) => end,
         }
     };
@@ -187,20 +190,50 @@ async fn write_now(stream: &mut (impl AsyncWrite + Unpin), frame: &[u8]) -> Resu
 async fn read(
     stream: &mut (impl AsyncRead + Unpin),
     session: &Mutex<Session>,
+    clock: fn() -> Timestamp,
     member: MemberId,
     reports: &mpsc::Sender<MeshReport>,
 ) -> ChannelEnd {
+    let mut rekeys = Rekeys::default();
     loop {
         let sealed = match frames::read(stream).await {
             Ok(sealed) => sealed,
             Err(frames::ReadError::Ended) => return ChannelEnd::Closed,
             Err(frames::ReadError::TooLong { .. }) => return ChannelEnd::Broken,
         };
-        let opened = session.lock().unwrap_or_else(PoisonError::into_inner).open(&sealed);
+        let (opened, replaced) = {
+            let mut session = session.lock().unwrap_or_else(PoisonError::into_inner);
+            (session.open(&sealed), session.rekeys())
+        };
         let Ok(frame) = opened else { return ChannelEnd::Broken };
+        if let Some(times) = rekeys.due(replaced, clock())
+            && reports.send(MeshReport::Rekeyed { member, times }).await.is_err()
+        {
+            return ChannelEnd::Closed;
+        }
         if reports.send(MeshReport::Frame { member, frame }).await.is_err() {
             return ChannelEnd::Closed;
         }
+    }
+}
+
+/// What was told of keys that were replaced, and when.
+#[derive(Default)]
+struct Rekeys {
+    told: u64,
+    at: Option<Timestamp>,
+}
+
+impl Rekeys {
+    /// How many more there are than were told, where it is time to tell.
+    fn due(&mut self, replaced: u64, now: Timestamp) -> Option<u32> {
+        let more = replaced.saturating_sub(self.told);
+        let late = self.at.is_none_or(|at| now < at || now.ms_since(at) >= REKEYED_MS);
+        if more == 0 || !late {
+            return None;
+        }
+        (self.told, self.at) = (replaced, Some(now));
+        Some(u32::try_from(more).unwrap_or(u32::MAX))
     }
 }
 
@@ -236,4 +269,21 @@ pub(super) fn rng() -> Option<ChaCha20Rng> {
     let mut seed = zeroize::Zeroizing::new([0; 32]);
     getrandom::fill(seed.as_mut()).ok()?;
     Some(ChaCha20Rng::from_seed(*seed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_are_replaced_without_end_are_told_of_once_an_hour_and_all() {
+        let start = Timestamp(1_800_000_000_000);
+        let mut rekeys = Rekeys::default();
+        assert_eq!(rekeys.due(0, start), None);
+        assert_eq!(rekeys.due(1, start), Some(1));
+        assert_eq!(rekeys.due(900, start.plus_ms(REKEYED_MS - 1)), None);
+        assert_eq!(rekeys.due(901, start.plus_ms(REKEYED_MS)), Some(900));
+        assert_eq!(rekeys.due(901, start.plus_ms(9 * REKEYED_MS)), None, "nothing new");
+        assert_eq!(rekeys.due(902, start), Some(1), "whatever the clock does");
+    }
 }

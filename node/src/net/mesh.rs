@@ -106,6 +106,13 @@ pub enum MeshReport {
         /// Its bytes.
         frame: Vec<u8>,
     },
+    /// Keys of the member's channel were replaced: told once an hour at most for one channel.
+    Rekeyed {
+        /// Whose.
+        member: MemberId,
+        /// How often since it was told last.
+        times: u32,
+    },
     /// A member could not be reached.
     DialFailed {
         /// Who.

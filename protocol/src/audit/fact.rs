@@ -166,9 +166,16 @@ pub enum Fact {
     /// 17: this node's state is older than what the others know of it.
     #[n(17)]
     Rollback,
-    /// 18: the keys of a channel were made anew.
+    /// 18: the keys of a member's channels were replaced, so often since this was told last.
     #[n(18)]
-    Rekey(#[n(0)] MemberId),
+    Rekey {
+        /// Whose.
+        #[n(0)]
+        member: MemberId,
+        /// How often, in both directions.
+        #[n(1)]
+        times: u32,
+    },
     /// 19: a person compared a member's key, or took that back.
     #[n(19)]
     Verified {
@@ -290,7 +297,7 @@ impl Fact {
             Self::Equivocation(_) => "equivocation",
             Self::Clone(_) => "clone",
             Self::Rollback => "rollback",
-            Self::Rekey(_) => "rekey",
+            Self::Rekey { .. } => "rekey",
             Self::Verified { .. } => "verified",
             Self::HistoryShared { .. } => "history-shared",
             Self::Other { .. } => "other",

@@ -72,7 +72,7 @@ fn every_fact_reads_back_and_an_unknown_one_is_kept() {
         Fact::Equivocation(member),
         Fact::Clone(member),
         Fact::Rollback,
-        Fact::Rekey(member),
+        Fact::Rekey { member, times: u32::MAX },
         Fact::Verified { member, verified: true },
         Fact::HistoryShared { by: member, count: 9 },
         Fact::Other { event: 23, args: Vec::from([0x81, 0x01]) },

@@ -20,6 +20,8 @@ use crate::{
 
 /// A channel to one member is noted this often, in milliseconds.
 const HANDSHAKE_MS: u64 = 60_000;
+/// Replaced keys of one member's channels are noted this often at most, in milliseconds: once an hour.
+const REKEY_MS: u64 = 60 * 60 * 1000;
 
 pub(super) struct Audit {
     pub log: AuditLog,
@@ -31,6 +33,9 @@ pub(super) struct Audit {
     handshakes: BTreeMap<MemberId, Timestamp>,
     /// The key of each member's channel that was noted last.
     certificates: BTreeMap<MemberId, [u8; 32]>,
+    /// When it was noted last that the keys of each member's channels were replaced, and how often
+    /// they were since.
+    rekeys: BTreeMap<MemberId, (Timestamp, u32)>,
 }
 
 /// The head of a member's audit log, as one of its bundles says, signed.
@@ -54,6 +59,7 @@ impl Audit {
             void: resolution.void.clone(),
             handshakes: BTreeMap::new(),
             certificates: BTreeMap::new(),
+            rekeys: BTreeMap::new(),
         }
     }
 }
@@ -124,10 +130,22 @@ impl Group {
         }
     }
 
-    /// The keys of a member's channel were made anew.
-    pub fn on_rekey<R: CryptoRng>(&mut self, cx: Cx<'_, R>, member: MemberId) {
-        if self.is_member(&member) {
-            self.note(&cx, Fact::Rekey(member));
+    /// The keys of a member's channel were replaced so often since this was told last. The member
+    /// decides how often: it is noted once an hour, with their sum.
+    pub fn on_rekey<R: CryptoRng>(&mut self, cx: Cx<'_, R>, member: MemberId, times: u32) {
+        if !self.is_member(&member) || times == 0 {
+            return;
+        }
+        let last = self.audit.rekeys.get(&member).copied();
+        let times = last.map_or(0, |(_, times)| times).saturating_add(times);
+        match last {
+            Some((at, _)) if at <= cx.now && cx.now.ms_since(at) < REKEY_MS => {
+                self.audit.rekeys.insert(member, (at, times));
+            }
+            _ => {
+                self.audit.rekeys.insert(member, (cx.now, 0));
+                self.note(&cx, Fact::Rekey { member, times });
+            }
         }
     }
 

@@ -44,6 +44,8 @@ struct Direction {
     under: u64,
     /// Frames in all: the next nonce.
     count: u64,
+    /// How often the key was replaced.
+    replaced: u64,
 }
 
 /// Why a frame can't be sealed.
@@ -81,8 +83,13 @@ impl Session {
         hash: [u8; 32],
         now: Timestamp,
     ) -> Self {
-        let [sending, receiving] =
-            [sending, receiving].map(|key| Direction { key, generation: 0, under: 0, count: 0 });
+        let [sending, receiving] = [sending, receiving].map(|key| Direction {
+            key,
+            generation: 0,
+            under: 0,
+            count: 0,
+            replaced: 0,
+        });
         Self { sending, since: now, receiving, suite, hash }
     }
 
@@ -137,6 +144,13 @@ impl Session {
         Ok(Datagrams::new(&self.sending.key, &self.receiving.key, now))
     }
 
+    /// How often keys were replaced so far, in both directions. The peer decides of its own: with
+    /// each frame, if it likes.
+    #[must_use]
+    pub fn rekeys(&self) -> u64 {
+        self.sending.replaced.saturating_add(self.receiving.replaced)
+    }
+
     /// What protects it.
     #[must_use]
     pub fn suite(&self) -> Suite {
@@ -158,6 +172,7 @@ impl Direction {
 
     fn follow(&mut self, key: FrameKey, generation: u8) {
         (self.key, self.generation, self.under) = (key, generation, 0);
+        self.replaced += 1;
         self.count();
     }
 
@@ -189,6 +204,22 @@ mod tests {
         let session =
             |there, back| Session::new(key(there), key(back), Suite::Hybrid, [0; 32], NOW);
         (session(1, 2), session(2, 1))
+    }
+
+    #[test]
+    fn each_key_that_is_replaced_is_counted_on_both_sides() {
+        let (mut ada, mut bob) = pair();
+        let mut say = |from_ada: bool, now| {
+            let (from, to) = if from_ada { (&mut ada, &mut bob) } else { (&mut bob, &mut ada) };
+            let frame = from.seal(b"frame", now).unwrap();
+            to.open(&frame).unwrap();
+            (ada.rekeys(), bob.rekeys())
+        };
+        assert_eq!(say(true, NOW), (0, 0));
+        assert_eq!(say(false, NOW), (0, 0));
+        assert_eq!(say(true, LATER), (1, 1));
+        assert_eq!(say(true, LATER), (1, 1));
+        assert_eq!(say(false, LATER), (2, 2));
     }
 
     #[test]

@@ -121,3 +121,36 @@ fn the_certificate_of_a_channel_is_in_the_audit_log_once_for_each_key() {
     assert_eq!(count("certificate"), 1, "{events:?}");
     assert!(world.core("ada").verify_audit("reading").unwrap().holds);
 }
+
+#[test]
+fn a_member_that_replaces_its_keys_without_end_fills_one_entry_an_hour_of_the_audit_log() {
+    let mut world = World::new();
+    world.direct_node("ada", &[]);
+    world.create("ada", "reading");
+    let code = world.invite("ada", "reading");
+    world.direct_node("bob", &[]);
+    world.joined("bob", &code);
+    world.pass(60_000);
+    let bob = world.member("bob");
+    let rekeys = |world: &mut World| {
+        let page = world.core("ada").audit("reading", Some(0), 500).unwrap();
+        let told = page.entries.into_iter().filter(|entry| entry.event == "rekey");
+        told.map(|entry| entry.text).collect::<Vec<_>>()
+    };
+    for _ in 0..50 {
+        let now = world.now;
+        world.core("ada").on_rekeyed(bob, 2, now).unwrap();
+        world.pass(60_000);
+    }
+    let told = rekeys(&mut world);
+    assert!(told.len() == 1 && told[0].ends_with(", 2 times"), "{told:?}");
+    world.pass(60 * 60 * 1000);
+    let now = world.now;
+    world.core("ada").on_rekeyed(bob, 1, now).unwrap();
+    let told = rekeys(&mut world);
+    assert!(told.len() == 2 && told[1].ends_with(", 99 times"), "the sum: {told:?}");
+    let stranger = protocol::ids::MemberId([9; 32]);
+    world.core("ada").on_rekeyed(stranger, 7, now).unwrap();
+    assert_eq!(rekeys(&mut world).len(), 2, "of members alone");
+    assert!(world.core("ada").verify_audit("reading").unwrap().holds);
+}

@@ -56,3 +56,27 @@ fn who_was_let_in_by_somebody_removed_beside_it_is_told_so_and_nobody_is_blamed(
     ];
     holds(6, 200_283, true, &steps);
 }
+
+#[test]
+fn who_hears_of_its_removal_alone_is_told_what_was_before_it() {
+    let steps = [
+        Step::Join { host: 0, who: 1 },
+        Step::Join { host: 0, who: 2 },
+        Step::Join { host: 0, who: 3 },
+        Step::Promote { by: 0, whom: 1 },
+        Step::Link { a: 1, b: 3 },
+        Step::Power { who: 0 },
+        Step::Everything,
+        Step::Relay,
+        Step::Relay,
+        Step::Backdate { by: 1, whom: 1, what: 1 },
+        Step::Join { host: 1, who: 4 },
+        Step::Frame { nth: 1 },
+        Step::Pass { ms: 420_000 },
+        Step::Forget,
+        Step::Remove { by: 1, whom: 2 },
+        Step::Backdate { by: 1, whom: 1, what: 1 },
+        Step::Remove { by: 1, whom: 3 },
+    ];
+    holds(5, 202_178, true, &steps);
+}

@@ -300,6 +300,46 @@ mod tests {
     }
 
     #[test]
+    fn whom_an_admin_lets_in_after_its_removal_or_retirement_is_told_that_it_is_not_in() {
+        for retired in [false, true] {
+            let mut world = two_admins(2);
+            world.join(0, 2);
+            world.settle();
+            // One host's machine does not hear that it is out.
+            let (host, by, joiner) = if retired { (0, 1, 3) } else { (1, 0, 3) };
+            let gone = world.id(host);
+            world.people[host].reach = false;
+            world.lose_relay(host);
+            if retired {
+                let key = world.people[host].me.recovery().unwrap().clone();
+                world.act(by, |group, cx| group.retire(cx, &key)).unwrap();
+            } else {
+                world.act(by, |group, cx| group.remove(cx, gone)).unwrap();
+            }
+            world.settle();
+            world.people[joiner].reach = false;
+            world.join(host, joiner);
+            world.link(host, joiner);
+            world.settle();
+            let state = |world: &World| group(world, joiner).state();
+            assert_eq!(state(&world), GroupState::Active, "retired: {retired}");
+            assert!(group(&world, joiner).is_member(&gone));
+            // As soon as its log is read again, it knows, and says why.
+            for at in [host, joiner] {
+                world.people[at].reach = true;
+            }
+            for _ in 0..5 {
+                world.pass(1_000);
+                world.settle();
+            }
+            assert_eq!(state(&world), GroupState::Removed, "retired: {retired}");
+            let member = world.id(joiner);
+            let event = Event::Unadmitted { member, by: gone, why: Unadmitted::Admitter };
+            assert_eq!(told(&world, joiner), [event], "retired: {retired}");
+        }
+    }
+
+    #[test]
     fn who_leaves_is_not_said_to_be_unadmitted() {
         let mut world = two_admins(1);
         world.join(1, 2);

@@ -453,7 +453,7 @@ impl Sim {
         person.group = Some(Group::load(&person.me, person.records.clone(), now).unwrap());
         person.copy_of = Some(at);
         person.era = world.people[at].era;
-        person.joined = world.people[at].joined;
+        person.outs = world.people[at].outs;
         world.people[at].shaken = true;
         world.people.push(person);
         world.drain(world.people.len() - 1);

@@ -44,8 +44,8 @@ pub(crate) struct Tracker {
     people: BTreeMap<MemberId, Knowledge>,
     /// The prekeys that each has made, by what names them in slots.
     prekeys: BTreeMap<(MemberId, PrekeyId), BTreeSet<[u8; 32]>>,
-    /// The chains that were heard of.
-    chains: BTreeSet<ChainId>,
+    /// The chains that were heard of, and how often each person had been out then.
+    chains: BTreeMap<ChainId, Vec<u32>>,
     /// What is on the wire for each, as it came.
     slots: BTreeMap<MemberId, Vec<Slot>>,
     /// Disks as they were each time that all were looked at.
@@ -113,7 +113,7 @@ impl World {
         self.tracker.person(id).add_prekey(prekey.public);
         self.track_topics(at);
         // Which of the chains of one step a ratchet was moved for, the records don't say.
-        let new = chains.iter().filter(|chain| !self.tracker.chains.contains(chain));
+        let new = chains.iter().filter(|chain| !self.tracker.chains.contains_key(chain));
         let new: BTreeSet<ChainId> = new.copied().collect();
         let group = self.people[at].group.as_ref().unwrap();
         let shown = new.iter().flat_map(|chain| group.slots_of(chain)).map(|slot| slot.to);
@@ -121,12 +121,20 @@ impl World {
         let one = new.len() == 1;
         let unseen = moved.iter().filter(|to| one || !shown.contains(to)).copied().collect();
         for chain in new {
-            self.tracker.chains.insert(chain);
+            let outs = self.people.iter().map(|person| person.outs).collect();
+            self.tracker.chains.insert(chain, outs);
             self.track_chain(at, chain, &unseen);
         }
         for (chain, index) in core::mem::take(&mut self.tracker.sealed) {
             self.check_derivers(at, chain, index);
         }
+    }
+
+    /// Whether somebody has been out since a chain was made: what its first contact began is begun once
+    /// more where its membership turns out to have lasted.
+    pub(super) fn was_out_since(&self, at: usize, chain: &ChainId) -> bool {
+        let outs = self.tracker.chains.get(chain).and_then(|outs| outs.get(self.original(at)));
+        outs.is_some_and(|outs| *outs < self.people[at].outs)
     }
 
     /// A Welcome has come.

@@ -68,8 +68,8 @@ pub(crate) struct Person {
     pub skew: i64,
     /// How often it has joined, or lost what it was.
     pub era: u32,
-    /// Which of these it began by joining, the last.
-    pub joined: u32,
+    /// How often it ceased to be a member: its pairs begin anew after that.
+    pub outs: u32,
     /// Whether it was set back or copied since: its peers may have to repair slots first.
     pub shaken: bool,
     /// Whether it has done what no honest node does.
@@ -149,7 +149,7 @@ impl Person {
             earlier: BTreeSet::new(),
             skew: 0,
             era: 0,
-            joined: 0,
+            outs: 0,
             shaken: false,
             hostile: false,
             copy_of: None,
@@ -240,6 +240,7 @@ impl World {
         let answer = verb(group, cx);
         if was == GroupState::Active && group.state() != was {
             person.shadows.push(person.records.clone());
+            person.outs += 1;
         }
         answer
     }
@@ -351,7 +352,6 @@ impl World {
         person.caught_up.clear();
         person.earlier.append(&mut person.stored);
         person.era += 1;
-        person.joined = person.era;
         person.group = Some(group);
         self.wired.retain(|(wired, _)| *wired != at);
         self.track_welcome(host, at);

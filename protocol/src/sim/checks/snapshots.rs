@@ -59,7 +59,8 @@ impl Sim {
             let chain = self.world.said.get(text).map(|said| said.chain);
             let slot = chain.and_then(|chain| self.world.member(at).slot_type(&chain, &id));
             // Who was out for a while has begun the epochs of its pairs once more.
-            let again = slot == Some(RATCHET) && !self.world.came_back(at);
+            let out = chain.is_some_and(|chain| self.world.was_out_since(at, &chain));
+            let again = slot == Some(RATCHET) && !out;
             self.world.watch.check(Invariant::ForwardSecrecy, !again, || {
                 format!("{at}'s disk opens a ratchet slot again, and with it {text:?}")
             });

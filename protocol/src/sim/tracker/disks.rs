@@ -91,15 +91,10 @@ impl World {
         if !self.watch.keeps(Rule::ForgetUsedSteps) {
             thief.rewind();
         }
-        // So has who joined anew, where an earlier grant of its own stands again later.
-        let eras = &self.watch.eras;
-        thief.forget(|origin| {
-            eras.get(origin).and_then(|it| it.get(at)).is_some_and(|era| *era < person.joined)
-        });
-        // Who was out for a while, and let its pairs go, has begun their epochs once more: what a first
-        // contact gives is in its reach again for as long as that prekey is kept.
-        let back = self.came_back(at);
-        let later = |slot: &&Slot| !back && !matches!(slot.how, How::First { .. });
+        // Who was out for a while has let its pairs go. What first contacts of before began it has begun
+        // once more, where its membership turned out to have lasted.
+        thief.forget(|origin| self.was_out_since(at, origin));
+        let later = |slot: &&Slot| !matches!(slot.how, How::First { .. });
         thief.close(slots.clone().filter(later));
         let read = person.stored.iter().chain(&person.earlier);
         let given = read.clone().find(|(chain, index)| thief.opens(*chain, *index));

@@ -78,6 +78,24 @@ fn what_was_signed_before_a_leave_or_beside_it_counts() {
 }
 
 #[test]
+fn who_goes_on_beside_its_leave_is_stopped_by_an_admission_and_a_removal() {
+    let (mut set, [a, b, c]) = three();
+    let mut beside = set.clone();
+    act(&mut set, &b, Kind::Leave);
+    assert!(set.next(a.id(), remove(b.id(), 1), NOW).is_err(), "it is no member");
+    let before = op(&beside, &b, admit(&person(4)));
+    beside.insert(before.clone()).unwrap();
+    set.insert(before).unwrap();
+    assert!(set.resolve().is_member(&person(4).id()));
+    act(&mut set, &a, admit(&b));
+    act(&mut set, &a, remove(b.id(), 2));
+    let later = op(&beside, &b, remove(c.id(), 3)).body().clone();
+    assert!(is_void(&mut set, later, &b));
+    let now = set.resolve();
+    assert!(now.is_member(&c.id()) && now.is_member(&person(4).id()) && !now.is_member(&b.id()));
+}
+
+#[test]
 fn whoever_left_and_is_let_in_anew_acts_by_the_new_grant_alone() {
     let (mut set, [a, b, _]) = three();
     let old = set.resolve().members[&b.id()].admin;

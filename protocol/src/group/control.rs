@@ -179,8 +179,13 @@ impl Group {
             matches!(op.body().kind, Kind::Admit { .. }) && resolution.ended(&op.id()).is_none()
         };
         let admitted = new.iter().filter(counts).filter_map(Op::subject);
+        // Who is a member by a grant beside its removal may have heard of that first, and lost its keys.
+        let ends = |op: &OpId| new.iter().any(|it| it.id() == *op);
+        let ended = resolution.ended.values();
+        let ended = ended.filter(|it| it.removals.iter().chain(&it.leaves).any(ends));
+        let spared = ended.map(|it| it.member).filter(|who| resolution.is_member(who));
         let appeared = resolution.members.keys().filter(|who| !before.contains(who)).copied();
-        for member in admitted.chain(appeared).collect::<BTreeSet<_>>() {
+        for member in admitted.chain(appeared).chain(spared).collect::<BTreeSet<_>>() {
             self.sending.pairs.remove(&member);
             self.dirty.mark(Key::PairSend(member));
         }

@@ -72,7 +72,7 @@ pub(super) enum Waits {
 
 impl Waits {
     /// When it has been waited for long enough.
-    fn due(self) -> Option<Timestamp> {
+    pub fn due(self) -> Option<Timestamp> {
         match self {
             Self::No => None,
             Self::Since(since) => Some(since.plus_ms(PATIENCE_MS)),

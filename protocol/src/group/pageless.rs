@@ -45,7 +45,7 @@ impl Group {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{group::wire::BundleWire, sim::world::World};
+    use crate::{group::wire::BundleWire, ids::Timestamp, sim::world::World};
 
     const MINUTE: u64 = 60_000;
 
@@ -64,7 +64,7 @@ mod tests {
             let bundle = BundleWire { head: head.clone(), pages };
             world.act(1, |group, mut cx| group.take_bundle(&mut cx, bundle));
         };
-        let holds = |world: &World| world.member(1).open_bundles(|_| true).0;
+        let holds = |world: &World| world.member(1).open_bundles(|_| true, Timestamp(u64::MAX)).0;
         take(&mut world, &[]);
         world.pass(30 * MINUTE);
         assert_eq!(holds(&world), 1);

@@ -7,11 +7,16 @@ use alloc::{
     vec::Vec,
 };
 
-use super::{Group, receiving::ChainState, records::Key, wire::Frame};
+use super::{
+    Group,
+    receiving::{ChainState, Held},
+    records::Key,
+    wire::Frame,
+};
 use crate::{
     bundle::SignedHead,
     codec,
-    ids::{ChainId, MemberId},
+    ids::{ChainId, MemberId, Timestamp},
     membership::OpSet,
 };
 
@@ -143,13 +148,21 @@ impl Group {
     }
 
     /// How many bundles of these people it holds back, and how many it wants beside those that it
-    /// holds of others.
-    pub(crate) fn open_bundles(&self, of: impl Fn(&MemberId) -> bool) -> (usize, usize) {
+    /// holds of others. Those that still wait for a ciphertext then are left out.
+    pub(crate) fn open_bundles(
+        &self,
+        of: impl Fn(&MemberId) -> bool,
+        then: Timestamp,
+    ) -> (usize, usize) {
+        let counts = |it: &Held| {
+            let waits = it.waits.due().is_some_and(|due| due > then);
+            of(&it.head.head().sender) && !waits
+        };
         let held = &self.receiving.held;
-        let others = |chain| held.get(chain).is_some_and(|it| !of(&it.head.head().sender));
+        let others = |chain| held.get(chain).is_some_and(|it| !counts(it));
         let wanted =
             self.receiving.wanted.iter().filter(|(chain, it)| it.is_asked() && !others(chain));
-        (held.values().filter(|it| of(&it.head.head().sender)).count(), wanted.count())
+        (held.values().filter(|it| counts(it)).count(), wanted.count())
     }
 
     /// The chain whose record has this key.

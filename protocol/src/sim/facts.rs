@@ -166,10 +166,16 @@ impl World {
 }
 
 impl World {
-    /// Whether somebody's removal turned out void after it had heard of it.
+    /// Whether somebody is, or was, a member again after it had heard of its own removal, which turned
+    /// out void or beside which a grant stands.
     pub fn came_back(&self, at: usize) -> bool {
         let own = self.id(at);
-        let back = |event: &Event| matches!(event, Event::Alarm(Alarm::Returned { member, .. }) if *member == own);
+        let back = |event: &Event| match event {
+            Event::Alarm(Alarm::Returned { member, .. }) | Event::Removed { member, .. } => {
+                *member == own
+            }
+            _ => false,
+        };
         self.people[at].events.iter().any(back)
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     bundle::SignedHead,
     group::Keys,
     identity::SignedCard,
-    ids::MemberId,
+    ids::{MemberId, Timestamp},
     limits,
     membership::Op,
     sim::{facts::other_encodings, invariant::Invariant, rules::Rule},
@@ -20,13 +20,9 @@ const EVENING_OUT: usize = 36;
 impl Sim {
     /// I17: nothing is kept for ever that is of no use.
     pub(super) fn check_bounds(&mut self, members: &[usize]) {
-        let truth = self.truth();
+        self.check_held(members, true);
         for at in members {
             let group = self.world.member(*at);
-            // Bundles of whoever is no member, or has left unheard, may name ops that nobody has any more.
-            let active = |id: &MemberId| members.contains(&self.world.at(id));
-            let (held, wanted) =
-                group.open_bundles(|id| truth.resolve().is_member(id) && active(id));
             let parked = group.parked_chains();
             // Who is not in a chain's roster has its head alone.
             let has = |other: &usize, chain| {
@@ -50,9 +46,6 @@ impl Sim {
                 format!("{at} has parked {}", parked.len())
             });
             if calm {
-                watch.check(Invariant::Bounds, held == 0 && wanted == 0, || {
-                    format!("{at} holds {held} bundles and wants {wanted}")
-                });
                 watch.check(Invariant::Bounds, !known, || {
                     format!("{at} has parked what somebody has the keys for")
                 });
@@ -63,8 +56,30 @@ impl Sim {
         }
     }
 
+    /// I17: no bundle is held or wanted for ever. A ciphertext is waited for an hour by each who hears
+    /// of the bundle, and who hears of it by one that has given up begins then.
+    fn check_held(&mut self, members: &[usize], may_wait: bool) {
+        let truth = self.truth();
+        let calm = self.is_calm();
+        for at in members.iter().filter(|_| calm) {
+            let group = self.world.member(*at);
+            // Bundles of whoever is no member, or has left unheard, may name ops that nobody has any more.
+            let active = |id: &MemberId| members.contains(&self.world.at(id));
+            let then = if may_wait {
+                self.world.people[*at].clock(self.world.now)
+            } else {
+                Timestamp(u64::MAX)
+            };
+            let (held, wanted) =
+                group.open_bundles(|id| truth.resolve().is_member(id) && active(id), then);
+            self.world.watch.check(Invariant::Bounds, held == 0 && wanted == 0, || {
+                format!("{at} holds {held} bundles and wants {wanted}")
+            });
+        }
+    }
+
     /// I17: with nothing to say, next to nothing is said.
-    pub(super) fn check_quiet(&mut self) {
+    pub(super) fn check_quiet(&mut self, members: &[usize]) {
         // What nobody has is asked for, and a ciphertext that does not come waited for, an hour long;
         // whoever gives up tells of the chain, and then others wait.
         self.world.pass(130 * MINUTE);
@@ -75,6 +90,7 @@ impl Sim {
             }
             self.world.pass(10 * MINUTE);
         }
+        self.check_held(members, false);
         let channels = self.world.links.len() * 2;
         let (published, framed) = (self.world.published - published, self.world.framed - framed);
         let quiet =

@@ -60,7 +60,14 @@ impl Sim {
             let people = &self.world.people;
             // What somebody has of an earlier membership its node has in store, and hands to nobody.
             let place = (said.chain, said.index);
-            let known = members.iter().any(|at| people[*at].stored.contains(&place))
+            // Nor does who was out for a while, of what it forgot then.
+            let keeps = |at: usize| {
+                let group = people[at].group.as_ref();
+                let known = group.and_then(|group| group.chain(&said.chain));
+                known.is_some_and(|it| !matches!(it.2, Keys::NotForMe | Keys::Failed))
+            };
+            let has = |at: &&usize| people[**at].stored.contains(&place);
+            let known = members.iter().filter(has).any(|at| !back[*at] || keeps(*at))
                 || members.contains(&said.from) && people[said.from].era == said.era;
             for (to, (era, grant)) in &said.to {
                 let times = heard[*to].get(text).copied().unwrap_or(0);

@@ -43,7 +43,7 @@ impl Sim {
         self.world.put_right = true;
         self.check_liveness(&members);
         self.verdict()?;
-        self.check_quiet();
+        self.check_quiet(&members);
         self.verdict()?;
         self.check_accusations();
         self.check_encodings();

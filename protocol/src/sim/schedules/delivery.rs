@@ -125,3 +125,93 @@ fn what_a_copy_took_up_in_a_members_name_is_told_to_be_unreadable() {
     ];
     holds(3, 500547, true, &steps);
 }
+
+#[test]
+fn who_stays_by_a_grant_beside_its_removal_reads_who_never_missed_it() {
+    let steps = [
+        Step::Join { host: 0, who: 1 },
+        Step::Join { host: 0, who: 2 },
+        Step::Join { host: 0, who: 3 },
+        Step::Join { host: 0, who: 5 },
+        Step::Join { host: 0, who: 9 },
+        Step::Join { host: 0, who: 11 },
+        Step::Promote { by: 0, whom: 1 },
+        Step::Promote { by: 0, whom: 3 },
+        Step::Everything,
+        Step::Remove { by: 3, whom: 2 },
+        Step::Promote { by: 0, whom: 9 },
+        Step::Remove { by: 1, whom: 5 },
+        Step::Partition { side: 913 },
+        Step::Mend,
+        Step::Everything,
+        Step::Link { a: 11, b: 0 },
+        Step::Pass { ms: 691_200_000 },
+        Step::Promote { by: 1, whom: 11 },
+        Step::Remove { by: 9, whom: 11 },
+        Step::Everything,
+        Step::Say { by: 3 },
+    ];
+    holds(12, 400571, true, &steps);
+}
+
+#[test]
+fn nobody_is_owed_what_only_somebody_had_who_forgot_it_while_it_was_out() {
+    let steps = [
+        Step::Join { host: 0, who: 1 },
+        Step::Join { host: 0, who: 3 },
+        Step::Join { host: 0, who: 4 },
+        Step::Relay,
+        Step::Promote { by: 0, whom: 3 },
+        Step::Relay,
+        Step::Power { who: 0 },
+        Step::Everything,
+        Step::Remove { by: 0, whom: 3 },
+        Step::Say { by: 1 },
+        Step::Everything,
+        Step::Power { who: 4 },
+        Step::Power { who: 3 },
+        Step::Relay,
+        Step::Forget,
+        Step::Leave { by: 1 },
+        Step::Power { who: 4 },
+        Step::Relay,
+        Step::Power { who: 3 },
+        Step::Remove { by: 3, whom: 4 },
+        Step::Everything,
+    ];
+    holds(6, 400774, true, &steps);
+}
+
+#[test]
+fn who_hears_of_a_bundle_by_one_that_gave_its_ciphertext_up_waits_an_hour_too() {
+    let steps = [
+        Step::Join { host: 0, who: 1 },
+        Step::Join { host: 0, who: 2 },
+        Step::Join { host: 0, who: 4 },
+        Step::Join { host: 0, who: 6 },
+        Step::Promote { by: 0, whom: 1 },
+        Step::Link { a: 2, b: 6 },
+        Step::Leave { by: 0 },
+        Step::Relay,
+        Step::CrashBefore { who: 6, what: 2 },
+        Step::Power { who: 1 },
+        Step::Relay,
+        Step::Everything,
+        Step::Say { by: 6 },
+        Step::Power { who: 1 },
+        Step::Frame { nth: 2 },
+        Step::Partition { side: 951 },
+        Step::Forget,
+        Step::Relay,
+        Step::Mend,
+        Step::Leave { by: 6 },
+        Step::Relay,
+        Step::Everything,
+        Step::Pass { ms: 420_000 },
+        Step::Trick { who: 4, log: 0, trick: super::super::network::Trick::Repeat },
+        Step::Pass { ms: 420_000 },
+        Step::Everything,
+        Step::Join { host: 1, who: 6 },
+    ];
+    holds(8, 500833, true, &steps);
+}

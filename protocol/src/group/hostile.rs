@@ -135,6 +135,41 @@ fn who_is_back_before_it_was_missed_is_sealed_to_anew() {
 }
 
 #[test]
+fn who_stays_by_a_grant_beside_its_removal_is_sealed_to_anew_by_who_never_missed_it() {
+    let mut world = World::with(5, true);
+    let [senior, junior, removed] = [1, 3, 2].map(|at| world.id(at));
+    for admin in [senior, junior] {
+        world.act(0, |group, cx| group.promote(cx, admin)).unwrap();
+    }
+    world.settle();
+    world.say(4, "before");
+    world.settle();
+    world.say(2, "and back");
+    world.settle();
+    for apart in [2, 3] {
+        world.people[apart].reach = false;
+    }
+    world.link(2, 3);
+    world.act(3, |group, cx| group.remove(cx, removed)).unwrap();
+    world.settle();
+    assert_eq!(world.member(2).state(), GroupState::Removed);
+    // Whom the senior one promotes is senior to the junior one, beside whose removal it stays.
+    world.act(1, |group, cx| group.promote(cx, removed)).unwrap();
+    world.settle();
+    for apart in [2, 3] {
+        world.people[apart].reach = true;
+    }
+    world.settle();
+    assert_eq!(world.member(2).state(), GroupState::Active);
+    let missed = |event: &Event| matches!(event, Event::Removed { .. });
+    assert!(!world.people[4].events.iter().any(missed));
+    world.say(4, "after");
+    world.settle();
+    assert_eq!(world.heard(2), ["before", "after"]);
+    assert!(!world.people[2].events.iter().any(|event| matches!(event, Event::Alarm(_))));
+}
+
+#[test]
 fn a_newcomer_soon_knows_that_older_chains_are_not_for_it() {
     let mut world = World::with(4, true);
     let removed = world.id(2);

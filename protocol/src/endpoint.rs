@@ -114,9 +114,9 @@ impl Endpoint {
             self.kems.supersede(KemSecret::generate(rng), now);
         }
         if prekey {
-            self.new_prekey(self.next_seq(), now, rng);
+            self.new_prekey(above(self.card.card().seq, rng), now, rng);
         } else if kem {
-            self.issue(self.next_seq(), |_| {});
+            self.issue(above(self.card.card().seq, rng), |_| {});
         }
         prekey || kem
     }
@@ -134,9 +134,9 @@ impl Endpoint {
     pub fn overtake(&mut self, seq: u64, now: Timestamp, rng: &mut impl CryptoRng) -> bool {
         let behind = self.card.card().seq < seq;
         if behind && self.prekeys.len() < PREKEYS {
-            self.new_prekey(seq.saturating_add(1), now, rng);
+            self.new_prekey(above(seq, rng), now, rng);
         } else if behind {
-            self.issue(seq.saturating_add(1), |_| {});
+            self.issue(above(seq, rng), |_| {});
         }
         behind
     }
@@ -255,6 +255,12 @@ impl Endpoint {
         change(&mut card);
         self.card = SignedCard::sign(card, &self.identity);
     }
+}
+
+/// A number for a card above this one, some way up: two copies of one state that both make new keys
+/// shall not sign two cards under one number, for neither would ever hear that it is the older.
+fn above(seq: u64, rng: &mut impl CryptoRng) -> u64 {
+    seq.saturating_add(1 + u64::from(rng.next_u32()) % limits::CARD_STRIDE)
 }
 
 impl PrekeySecret {

@@ -11,6 +11,9 @@ pub const ENVELOPE_MAX: usize = 32_768;
 /// The largest frame on a channel between members, before Noise, in bytes.
 pub const FRAME_MAX: usize = 65_000;
 
+/// By how much the `seq` of a card with new keys is above the last one's, at most.
+pub const CARD_STRIDE: u64 = 4096;
+
 /// Messages in one sender chain.
 pub const CHAIN_MESSAGES: u32 = 256;
 

@@ -116,9 +116,10 @@ fn keys_renew_by_time_with_a_card_each_and_nothing_is_deleted_for_35_days() {
         let seq = endpoint.card().card().seq;
         let renewed = endpoint.renew(now, &mut rng);
         assert_eq!(renewed, hour % 24 == 0, "hour {hour}");
-        assert_eq!(endpoint.card().card().seq, seq + u64::from(renewed));
+        let later = endpoint.card().card().seq;
+        assert!((seq..=seq + limits::CARD_STRIDE).contains(&later) && (later > seq) == renewed);
         if renewed {
-            assert_eq!(endpoint.prekey().id, prekey_id(seq + 1));
+            assert_eq!(endpoint.prekey().id, prekey_id(later));
             seen.push(endpoint.prekey());
             kems.insert(endpoint.card().card().kk.clone().unwrap().as_bytes().to_vec());
         }
@@ -159,9 +160,24 @@ fn an_old_copy_overtakes_the_card_that_peers_know() {
     let mut restored = Endpoint::load(&old, &mut rng).unwrap();
     assert!(!restored.overtake(1, START, &mut rng));
     assert!(restored.overtake(known, START, &mut rng));
-    assert_eq!(restored.card().card().seq, known + 1);
-    assert_eq!(restored.prekey().id, prekey_id(known + 1));
+    let seq = restored.card().card().seq;
+    assert!(seq > known && seq <= known + limits::CARD_STRIDE);
+    assert_eq!(restored.prekey().id, prekey_id(seq));
     assert!(restored.prekey_secret(restored.prekey().id).is_some());
+}
+
+#[test]
+fn copies_of_one_state_sign_no_two_cards_with_new_keys_under_one_number() {
+    let (mut endpoint, mut rng) = (endpoint(), rng());
+    let mut copy = Endpoint::load(&endpoint.save(), &mut rng).unwrap();
+    for (day, one) in [(1, &mut endpoint), (9, &mut copy)] {
+        one.renew(START, &mut rng);
+        assert!(one.renew(START.plus_ms(day * DAY), &mut rng));
+    }
+    let (known, own) = (endpoint.card().card().seq, copy.card().card().seq);
+    assert_ne!(known, own);
+    assert_eq!(copy.overtake(known, START.plus_ms(9 * DAY), &mut rng), known > own);
+    assert!(copy.card().card().seq > known, "the copy's newest keys are those that count");
 }
 
 #[test]

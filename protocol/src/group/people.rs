@@ -6,14 +6,15 @@ use super::wire::Presence;
 use crate::{
     identity::{Card, Prekey, SignedCard},
     ids::MemberId,
+    limits::CARD_STRIDE,
     membership::{Kind, Op, OpSet},
 };
 
 /// Addresses taken from one member, and the bytes of one.
 const ADDRESSES: usize = 16;
 const ADDRESS_BYTES: usize = 256;
-/// Cards by which a bundle's prekey may be ahead of the card that is known.
-const LEAP: u64 = 1024;
+/// How far a bundle's prekey may be ahead of the card that is known: 256 cards of the widest stride.
+const LEAP: u64 = CARD_STRIDE << 8;
 
 #[derive(Default)]
 pub(super) struct People {

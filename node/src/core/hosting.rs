@@ -43,7 +43,7 @@ enum Stage {
     /// It was answered, and its proof is awaited.
     Proving(Box<Host>),
     /// A person is being asked about this one.
-    Waiting { member: MemberId, admission: Admission, sent: u16 },
+    Waiting { member: MemberId, admission: Box<Admission>, sent: u16 },
 }
 
 /// Who asked by letter in the last minute.
@@ -157,7 +157,7 @@ impl Core {
         if let Some(hosting) = self.hosted.invites.get_mut(&id) {
             let member = request.member;
             drop(hosting.sessions.take_waiting(&member));
-            let stage = Stage::Waiting { member, admission, sent: 2 };
+            let stage = Stage::Waiting { member, admission: Box::new(admission), sent: 2 };
             hosting.sessions.add(frame.session, Serving { carrier, since: now, stage });
         }
         Ok(())
@@ -350,7 +350,7 @@ impl Sessions {
         let session = self.0.iter().find(|(_, serving)| waits(serving)).map(|(id, _)| *id)?;
         let Serving { carrier, stage, .. } = self.0.remove(&session)?;
         match stage {
-            Stage::Waiting { admission, sent, .. } => Some((session, carrier, admission, sent)),
+            Stage::Waiting { admission, sent, .. } => Some((session, carrier, *admission, sent)),
             Stage::Proving(_) => None,
         }
     }

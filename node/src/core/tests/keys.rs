@@ -113,7 +113,7 @@ fn a_node_from_an_old_copy_makes_a_card_above_the_one_that_others_know() {
     core.finish(now);
     world.settle();
     let card = world.core("bob").endpoint().card().card().clone();
-    assert_eq!(card.seq, known + 1);
+    assert!(card.seq > known, "{} {known}", card.seq);
     let bob = world.member("bob");
     let group = world.core("ada").groups.values().next().unwrap();
     assert_eq!(group.card(&bob).unwrap().card(), &card);

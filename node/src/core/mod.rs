@@ -377,7 +377,7 @@ impl Core {
             self.flush(now)?;
             let woken = self.after.woken;
             let todo = std::mem::replace(&mut self.after, After { woken, ..After::default() });
-            let After { logs, members, outbox, moved, present, reloaded, .. } = todo;
+            let After { logs, members, outbox, moved, present, reloaded, anew, .. } = todo;
             if !(logs || members || outbox || moved) && present.is_empty() && reloaded.is_empty() {
                 return Ok(());
             }
@@ -393,7 +393,7 @@ impl Core {
             }
             if logs {
                 self.take_up_invites(now)?;
-                self.plan()?;
+                self.plan(&anew)?;
             }
             if outbox {
                 self.pump()?;

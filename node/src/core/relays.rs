@@ -68,10 +68,22 @@ const RETRY_MS: u64 = 5_000;
 const RETRY_MAX_MS: u64 = 300_000;
 
 impl Core {
-    /// Tells the network what has changed in what is wanted of relays.
-    pub(super) fn plan(&mut self) -> Result<(), StoreError> {
+    /// Tells the network what has changed in what is wanted of relays. Logs in `anew` are read from
+    /// where it is stored that they are read to, though they are followed already.
+    pub(super) fn plan(&mut self, anew: &[LogId]) -> Result<(), StoreError> {
         let mut wanted = self.wanted()?;
         self.want_inboxes(&mut wanted);
+        if !anew.is_empty() {
+            let mut without = wanted.clone();
+            for (_, logs) in without.values_mut() {
+                logs.retain(|log, _| !anew.contains(log));
+            }
+            self.plan_for(without)?;
+        }
+        self.plan_for(wanted)
+    }
+
+    fn plan_for(&mut self, wanted: BTreeMap<RelayKey, Wanted>) -> Result<(), StoreError> {
         self.logs = wanted
             .values()
             .flat_map(|(_, logs)| logs.iter().map(|(log, (_, owner))| (*log, *owner)))
@@ -116,6 +128,7 @@ impl Core {
                 self.joining.lost(&key);
                 self.effects.push_back(Effect::RelayDrop(key));
             }
+            relay.caught_up.retain(|log| planned.contains(log));
             relay.planned = planned;
             self.after.outbox = true;
             self.effects.push_back(Effect::RelayPlan(peer, plans));

@@ -8,12 +8,12 @@ use protocol::{
     codec,
     endpoint::Endpoint,
     group::{Cx, Group, Output},
-    ids::{GroupId, MemberId, Timestamp},
+    ids::{GroupId, LogId, MemberId, Timestamp},
     limits,
 };
 use rand_chacha::ChaCha20Rng;
 
-use super::{AGAIN_MS, Core, Effect, VerbError, gaps::Gaps};
+use super::{AGAIN_MS, Core, Effect, VerbError, gaps::Gaps, membership::is_active};
 use crate::{
     api::types::{Event, What},
     net::address,
@@ -45,8 +45,10 @@ pub(super) struct After {
     pub(super) moved: bool,
     /// Newcomers should hear where this node is.
     pub(super) present: Vec<GroupId>,
-    /// Groups that were taken up again, and know of no relay.
+    /// Groups that were taken up again, or are back, and know of no relay.
     pub(super) reloaded: Vec<GroupId>,
+    /// Logs to be read from the start, though they may be followed already.
+    pub(super) anew: Vec<LogId>,
     /// The last event.
     pub(super) woken: Option<u64>,
 }
@@ -90,11 +92,16 @@ impl Core {
     ) -> Result<T, E> {
         let Self { store, me, rng, groups, gaps, .. } = self;
         let group = groups.get_mut(&id).ok_or(StoreError::Damaged)?;
+        let was_active = is_active(group);
         let mut after = After::default();
         let result = store.transaction(|tx| {
             let mut step = Step { tx, me, now, rng, gaps, after: &mut after };
             let value = act(group, &mut step)?;
             step.settle(group)?;
+            // Who was out and listened was not told what relays have said.
+            if !was_active && is_active(group) {
+                step.after.reloaded.push(id);
+            }
             Ok(value)
         });
         match result {
@@ -153,7 +160,7 @@ impl Core {
     }
 
     fn adopt(&mut self, step: After) {
-        let After { effects, logs, members, outbox, moved, present, reloaded, woken } = step;
+        let After { effects, logs, members, outbox, moved, present, reloaded, anew, woken } = step;
         self.effects.extend(effects);
         self.after.logs |= logs;
         self.after.members |= members;
@@ -161,6 +168,7 @@ impl Core {
         self.after.moved |= moved;
         self.after.present.extend(present);
         self.after.reloaded.extend(reloaded);
+        self.after.anew.extend(anew);
         self.after.woken = woken.or(self.after.woken);
     }
 }

@@ -105,6 +105,14 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// Forgets how far a log is read at any relay, and its marks.
+    pub fn unread(&self, log: LogId) -> Result<(), StoreError> {
+        for all in ["DELETE FROM cursors WHERE log = ?1", "DELETE FROM marks WHERE log = ?1"] {
+            self.sql.execute(all, params![log.0])?;
+        }
+        Ok(())
+    }
+
     /// Forgets the marks that were begun before an instant, of whatever log.
     pub fn trim_marks(&self, before: Timestamp) -> Result<(), StoreError> {
         self.sql.execute("DELETE FROM marks WHERE at < ?1", [int(before.0)])?;

@@ -414,6 +414,30 @@ mod tests {
     }
 
     #[test]
+    fn who_comes_back_by_an_admin_that_lacks_a_topic_asks_for_it() {
+        let mut world = two_admins(1);
+        world.join(0, 2);
+        world.settle();
+        world.act(2, |group, cx| group.leave(cx)).unwrap();
+        while world.deliver() {}
+        // The host does not hear of the founder's next topic, which stands above its own; who is out
+        // follows the log of before.
+        world.people[1].reach = false;
+        world.lose_relay(1);
+        let terms = SERVED_BY_ANY(world.now);
+        publish(&mut world, 0, terms);
+        world.join(1, 2);
+        assert!(group(&world, 2).lacks_topics());
+        world.people[1].reach = true;
+        world.settle();
+        world.say(2, "here I am again");
+        world.settle();
+        for reader in [0, 1] {
+            assert_eq!(world.heard(reader), ["here I am again"], "{reader}");
+        }
+    }
+
+    #[test]
     fn a_retired_machine_does_not_come_back_by_an_open_invite() {
         let (mut world, secret) = by_an_open_invite();
         let (lost, key) = (world.id(2), world.people[2].me.recovery().unwrap().clone());

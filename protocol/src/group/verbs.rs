@@ -120,6 +120,8 @@ impl Group {
         group.await_admission();
         group.note_joined();
         before.into_iter().for_each(|before| group.take_places(before));
+        // What it knew before may name a topic that its host has not heard of.
+        group.watch_topics(&mut cx);
         group.mark_all();
         Ok(group)
     }

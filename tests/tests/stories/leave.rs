@@ -115,4 +115,7 @@ fn who_left_comes_back_by_an_admin_who_has_not_heard_of_it_only_once_they_have()
     for node in [&ana, &ben, &cleo] {
         node.until_people("tea", &["ana", "ben", "cleo"]);
     }
+    cleo.send("tea", "here I am again");
+    ana.hears("tea", "here I am again");
+    ben.hears("tea", "here I am again");
 }

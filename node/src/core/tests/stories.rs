@@ -159,6 +159,24 @@ fn who_leaves_is_no_member_any_more() {
 }
 
 #[test]
+fn who_comes_back_to_a_log_that_it_never_ceased_to_follow_hears_and_is_heard() {
+    let (mut world, _) = group_of(&["ada", "bob", "carol"]);
+    let now = world.now;
+    world.core("ada").promote("reading", "carol", now).unwrap();
+    world.send("ada", "reading", "before");
+    world.core("bob").leave("reading", now).unwrap();
+    world.settle();
+    // Not the founder, whose word would be enough to speak.
+    let code = world.invite("carol", "reading");
+    world.joined("bob", &code);
+    world.send("bob", "reading", "here again");
+    world.send("carol", "reading", "we see");
+    for name in ["ada", "bob", "carol"] {
+        assert_eq!(world.texts(name), ["before", "here again", "we see"], "{name}");
+    }
+}
+
+#[test]
 fn relays_hold_neither_texts_nor_names() {
     let (mut world, _) = group_of(&["ada", "bob"]);
     world.send("ada", "reading", "a readable secret");

@@ -45,7 +45,7 @@ pub use node::{Node, NodeSetup};
 pub use relay::{Relay, port_of};
 pub use scan::{Forms, absent, files_below};
 pub use stored::copy_dir;
-pub use world::World;
+pub use world::{World, on_day};
 
 /// The longest that any step waits before it fails.
 pub const PATIENCE: Duration = Duration::from_secs(60);

@@ -9,7 +9,7 @@ use std::{
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::{Link, NodeSetup, Relay, Said, cli};
+use crate::{Link, Node, NodeSetup, Relay, Said, cli};
 
 /// A story's world. Its processes end with their own values; its directory ends with it.
 pub struct World {
@@ -21,6 +21,16 @@ pub(crate) struct Shared {
     dir: TempDir,
     pub(crate) runtime: Runtime,
     logs: Mutex<Vec<PathBuf>>,
+}
+
+/// Starts a relay and nodes that are down again, so many days after the beginning by their clocks.
+pub fn on_day(day: u32, relay: &mut Relay, nodes: &mut [&mut Node]) {
+    relay.set_ahead(day);
+    relay.restart();
+    for node in nodes {
+        node.set_ahead(day);
+        node.start_again();
+    }
 }
 
 impl World {

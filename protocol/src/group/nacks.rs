@@ -25,6 +25,8 @@ const MINUTE_MS: u64 = 60_000;
 const PAUSE_MS: u64 = 6 * 60 * MINUTE_MS;
 /// Between two chains made for repair, in milliseconds.
 const TOGETHER_MS: u64 = 10_000;
+/// Cards told in one repair; who isn't among these asks again.
+const CARDS: usize = 16;
 /// How long an ML-KEM ciphertext is waited for before its sender is told, and from then on before
 /// its slot counts as one that doesn't open, in milliseconds.
 const PATIENCE_MS: u64 = MINUTE_MS;
@@ -337,8 +339,11 @@ impl Group {
             return;
         }
         let topic = under.first().and_then(|commit| self.topics.secret(commit)).cloned();
+        let mut cards = Vec::new();
         for (member, Ask { chain, topic: asked_under }) in due {
             self.note(cx, Fact::SlotRefused { member, chain });
+            // An old copy doesn't know its newest card, and so not that others seal by it.
+            cards.extend(self.people.cards.get(&member).map(|card| Vec::from(card.as_bytes())));
             self.forget_turn(&member);
             if let Some(pair) = self.sending.pairs.get_mut(&member) {
                 pair.reset();
@@ -347,6 +352,9 @@ impl Group {
             if !under.contains(&asked_under) {
                 under.push(asked_under);
             }
+        }
+        for card in cards.into_iter().take(CARDS) {
+            self.publish_control(cx, &Statement::Card(card.into()), &under);
         }
         self.rotate_chain(cx, RotationReason::SlotNack, topic.as_ref(), &under);
         self.watch_nacks();

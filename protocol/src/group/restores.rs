@@ -371,6 +371,34 @@ fn an_old_state_whose_newest_topic_nobody_has_any_more_goes_on_under_another() {
 }
 
 #[test]
+fn an_old_copy_is_told_by_which_of_its_cards_others_seal_and_reads_them_again() {
+    let mut world = World::with(2, true);
+    let (own, copy) = (world.id(1), world.people[1].records.clone());
+    let keys = world.people[1].me.save();
+    // It hears of a topic that the copy doesn't know, and tells its next card under that one.
+    world.act(0, |group, cx| group.rotate(cx)).unwrap();
+    world.settle();
+    let (now, mut rng) = (world.now.plus_ms(90_000_000), ChaCha20Rng::seed_from_u64(5));
+    assert!(world.people[1].me.renew(now, &mut rng));
+    world.act(1, |group, cx| group.tell_card(cx));
+    world.settle();
+    let newest = world.people[1].me.card().card().seq;
+    assert_eq!(world.member(0).card(&own).unwrap().card().seq, newest);
+    world.people[1].me = crate::endpoint::Endpoint::load(&keys, &mut rng).unwrap();
+    restore(&mut world, 1, copy);
+    world.restart(0);
+    world.settle();
+    world.say(0, "to the newest card");
+    world.pass(200_000);
+    let known = world.member(1).card(&own).unwrap().card().seq;
+    assert_eq!(known, newest);
+    assert!(world.people[1].me.overtake(known, now, &mut rng));
+    world.act(1, |group, cx| group.tell_card(cx));
+    world.pass(600_000);
+    everybody_reads_everybody(&mut world);
+}
+
+#[test]
 fn who_holds_the_topic_and_is_nobody_has_few_questions_put() {
     let mut world = World::with(2, true);
     let mut asked = 0;

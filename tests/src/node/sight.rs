@@ -194,6 +194,21 @@ impl Node {
         })
     }
 
+    /// Says `text` with a number, again and again, until `reader` hears one of them: what was said
+    /// before it had the keys may stay unread.
+    pub fn says_until_heard(&self, group: &str, text: &str, reader: &Node) {
+        let start = Instant::now();
+        for number in 0.. {
+            let said = format!("{text} {number}");
+            self.send(group, &said);
+            reader.watch.next(reader.watch.latest(), SAY_AGAIN);
+            if reader.texts(group).iter().any(|heard| heard.starts_with(text)) {
+                return;
+            }
+            assert!(start.elapsed() < 3 * PATIENCE, "{} hears none of {said:?}", reader.name());
+        }
+    }
+
     /// Waits until an own message is as far as `far` asks.
     pub fn until_delivery(&self, id: &str, what: &str, far: impl Fn(&Delivery) -> bool) {
         let start = Instant::now();
@@ -233,3 +248,5 @@ impl Node {
 
 /// How soon a condition is looked at again when no event comes.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// How long somebody who says something until it is heard waits each time.
+const SAY_AGAIN: Duration = Duration::from_secs(5);

@@ -8,12 +8,7 @@ use node::api::types::What;
 fn on_day(day: u32, relay: &mut Relay, nodes: &mut [&mut Node]) {
     nodes.iter_mut().for_each(|node| node.stop());
     relay.kill9();
-    relay.set_ahead(day);
-    relay.restart();
-    for node in nodes {
-        node.set_ahead(day);
-        node.start_again();
-    }
+    harness::on_day(day, relay, nodes);
 }
 
 #[test]

@@ -1,19 +1,10 @@
 //! What was read of an inbox a week ago is deleted at the relay, and nothing else is; and a copy of
 //! the disk that is older than that comes back all the same.
 
-use harness::{Node, Relay, World, copy_dir};
-
-fn on_day(day: u32, relay: &mut Relay, nodes: &mut [&mut Node]) {
-    relay.set_ahead(day);
-    relay.restart();
-    for node in nodes {
-        node.set_ahead(day);
-        node.start_again();
-    }
-}
+use harness::{World, copy_dir, on_day};
 
 #[test]
-fn an_inbox_is_trimmed_a_week_after_it_was_read_and_an_older_copy_of_the_disk_lacks_nothing() {
+fn an_inbox_is_trimmed_a_week_after_it_was_read_and_an_older_copy_of_the_disk_comes_back() {
     let world = World::new();
     let mut relay = world.relay();
     let start = |name| world.node(name).relay(&relay).no_direct().start();
@@ -85,4 +76,6 @@ fn an_inbox_is_trimmed_a_week_after_it_was_read_and_an_older_copy_of_the_disk_la
     ben.until_people("tea", &["ana", "ben"]);
     ben.send("tea", "I am back");
     ana.hears("tea", "I am back");
+    // Others hear of the copy's new keys first: what they said before that stays unread.
+    ana.says_until_heard("tea", "can you read this?", &ben);
 }

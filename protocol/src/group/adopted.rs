@@ -29,9 +29,7 @@ impl Group {
             let head = entry.head.head();
             head.roster == roster
                 && !followed.contains(&entry.head.chain())
-                && self.ops.resolve_at(&head.heads).is_ok_and(|view| {
-                    view.members.keys().all(|member| self.is_still(member, &view))
-                })
+                && self.ops.resolve_at(&head.heads).is_ok_and(|view| self.is_as_it_was(&view))
         };
         let shown: BTreeSet<MemberId> =
             chains.filter(stands).map(|entry| entry.head.head().sender).collect();

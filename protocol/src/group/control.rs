@@ -17,7 +17,7 @@ use crate::{
     audit::RotationReason,
     identity::SignedCard,
     ids::{ChainId, MemberId, OpId, Timestamp},
-    membership::{Kind, Op, Resolution},
+    membership::{Ended, Kind, Op, Resolution},
 };
 
 /// Bytes of ops or cards said at once.
@@ -165,7 +165,7 @@ impl Group {
         self.watch_own_ops(cx, &ops);
         self.tend_holds(cx);
         self.watch_moves(cx);
-        self.hold_shut(&ops);
+        self.hold_shut();
         self.judge_held(cx);
         self.watch_topics(cx);
     }
@@ -195,7 +195,7 @@ impl Group {
         else {
             return;
         };
-        if !view.members.keys().all(|member| self.is_still(member, &view)) {
+        if !self.is_as_it_was(&view) {
             self.sending.asked = Some(RotationReason::Return);
         }
     }
@@ -307,20 +307,23 @@ impl Group {
     pub(super) fn may_have(&self, member: &MemberId, chain: &ChainId) -> bool {
         self.receiving.chains.get(chain).is_some_and(|entry| {
             let grant = self.ops.grant_at(&entry.head.head().heads, member);
-            matches!(grant, Ok(Some(grant)) if self.is_open(&grant))
+            matches!(grant, Ok(Some(grant)) if self.ops.goes_on(&grant))
         })
-    }
-
-    /// Whether a grant has not ended.
-    fn is_open(&self, grant: &OpId) -> bool {
-        let ended = self.ops.resolve().ended(grant);
-        ended.is_none_or(|ended| ended.removals.is_empty() && ended.leaves.is_empty())
     }
 
     /// Whether somebody is in this view by a membership that has not ended since: whoever comes
     /// back reads nothing that is older than its return.
     pub(super) fn is_still(&self, member: &MemberId, view: &Resolution) -> bool {
-        view.members.get(member).is_some_and(|standing| self.is_open(&standing.grant))
+        view.members.get(member).is_some_and(|standing| self.ops.goes_on(&standing.grant))
+    }
+
+    /// Whether none of the grants by which this view has its members has ended since, be it beside
+    /// another one that stands: its member may have heard of the end first, and lost its keys.
+    pub(super) fn is_as_it_was(&self, view: &Resolution) -> bool {
+        view.members.values().all(|standing| {
+            let ended = self.ops.resolve().ended(&standing.grant);
+            ended.is_none_or(Ended::is_void_alone)
+        })
     }
 
     pub(super) fn ops_after(&self, heads: &[OpId]) -> Vec<ByteVec> {

@@ -104,6 +104,14 @@ pub struct Ended {
     pub cut: Vec<Cut>,
 }
 
+impl Ended {
+    /// Whether no removal and no Leave ended it: it never counted, and that is all.
+    #[must_use]
+    pub fn is_void_alone(&self) -> bool {
+        self.removals.is_empty() && self.leaves.is_empty()
+    }
+}
+
 impl Resolution {
     /// Whether somebody is a member.
     #[must_use]

@@ -11,7 +11,7 @@ use super::{MINUTE, Sim};
 use crate::{
     group::{Alarm, Class, Event, Group, Keys, class_of},
     ids::{ChainId, MemberId},
-    membership::OpSet,
+    membership::{Ended, OpSet},
     sim::{facts::Said, invariant::Invariant},
 };
 
@@ -55,6 +55,15 @@ impl Sim {
             (0..self.world.people.len()).map(|at| self.world.came_back(at)).collect();
         let copies: Vec<usize> =
             (0..self.world.people.len()).map(|at| self.world.original(at)).collect();
+        // Who is a member by a grant beside its removal was never out.
+        let spared = |ended: &Ended| {
+            let ends = || ended.removals.iter().chain(&ended.leaves);
+            let mut standing = now.grants.get(&ended.member).into_iter().flatten();
+            standing.any(|grant| {
+                let past = truth.past(&[*grant]).unwrap();
+                !ends().any(|end| past.contains(end))
+            })
+        };
         let (said, watch) = (&self.world.said, &mut self.world.watch);
         for ((text, said), owed) in said.iter().zip(owed) {
             let people = &self.world.people;
@@ -115,7 +124,7 @@ impl Sim {
                     && !excused
                     && people[*to].era == *era
                     && !people[*to].hostile
-                    && ended.is_none_or(|it| it.removals.is_empty() && it.leaves.is_empty());
+                    && ended.is_none_or(|it| it.is_void_alone() || spared(it));
                 if stayed && known && owed && said.sound {
                     watch.check(Invariant::Gaps, times == 1, || {
                         let others: Vec<_> =

@@ -215,3 +215,29 @@ fn who_hears_of_a_bundle_by_one_that_gave_its_ciphertext_up_waits_an_hour_too() 
     ];
     holds(8, 500833, true, &steps);
 }
+
+#[test]
+fn who_stays_by_a_promotion_beside_its_removal_misses_nothing_of_before() {
+    let steps = [
+        Step::Join { host: 0, who: 1 },
+        Step::Join { host: 0, who: 2 },
+        Step::Join { host: 0, who: 3 },
+        Step::Promote { by: 0, whom: 1 },
+        Step::Promote { by: 0, whom: 2 },
+        Step::Link { a: 1, b: 2 },
+        Step::Link { a: 0, b: 1 },
+        Step::Link { a: 0, b: 1 },
+        Step::Link { a: 1, b: 2 },
+        Step::Everything,
+        Step::Link { a: 0, b: 2 },
+        Step::Promote { by: 1, whom: 3 },
+        Step::Forget,
+        Step::Power { who: 3 },
+        Step::Say { by: 0 },
+        Step::Everything,
+        Step::Say { by: 0 },
+        Step::Remove { by: 2, whom: 3 },
+        Step::Everything,
+    ];
+    holds(4, 1412, true, &steps);
+}

@@ -415,9 +415,9 @@ class Dag:
         if not self.known(op):
             return False
         cap = self.cap(op)
-        both = lambda r: self.kind(op) == self.kind(r) == self.RETIRE
+        spared = {self.RETIRE: self.RETIRE, self.REFRESH: self.DEMOTE}.get(self.kind(op))
         return self.valid(cap) and not self.left(op) and not any(
-            not both(r) and self.revokes(r, cap) and self.valid(r) and r not in self.past(cap) and op not in self.past(r)
+            self.kind(r) != spared and self.revokes(r, cap) and self.valid(r) and r not in self.past(cap) and op not in self.past(r)
             for r in self.ops
         )
 
@@ -458,8 +458,9 @@ def steps(dag):
         revokers += [r for r in valid if kind(r) == dag.RETIRE and dag.author(r) == dag.granted(g)
                      and dag.rank(cap(r)) <= dag.rank(g) and r not in past(g)]
         leaves = {op for op in ops if kind(op) == dag.LEAVE and dag.author(op) == dag.granted(g)} - past(g)
-        valid.update(op for op in mine if op not in retires and all(op in past(r) for r in revokers)
-                     and not leaves & past(op))
+        voids = lambda r, op: not (kind(r) == dag.DEMOTE and kind(op) == dag.REFRESH)
+        valid.update(op for op in mine if op not in retires
+                     and all(op in past(r) for r in revokers if voids(r, op)) and not leaves & past(op))
 
     for g in grants:
         if kind(g) in (dag.GENESIS, dag.PROMOTE):

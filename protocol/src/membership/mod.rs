@@ -15,6 +15,8 @@ mod bits;
 #[cfg(test)]
 mod crowded;
 #[cfg(test)]
+mod demoted;
+#[cfg(test)]
 mod evidence;
 #[cfg(test)]
 mod fixture;

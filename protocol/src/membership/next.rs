@@ -167,12 +167,9 @@ impl OpSet {
 
 fn fitting_grant(standing: &Standing, kind: &Kind) -> Result<Option<OpId>, NotAllowed> {
     match kind.needs() {
-        // It ends the membership even of whoever may not act any more.
-        Needs::Member if matches!(kind, Kind::Retire { .. }) => {
-            Ok(standing.acts.or(Some(standing.grant)))
-        }
         Needs::Nothing => Ok(None),
-        Needs::Member => standing.acts.map(Some).ok_or(NotAllowed::NotAMember),
+        // Whoever is a member by promotions alone may be demoted, and is one still.
+        Needs::Member => Ok(standing.acts.or(Some(standing.grant))),
         Needs::Admin => standing.admin.map(Some).ok_or(NotAllowed::NotAnAdmin),
         Needs::Unknown => Err(OpError::Malformed.into()),
     }

@@ -60,7 +60,8 @@ pub struct Standing {
     /// Whether that is the Genesis itself: nobody can remove them.
     pub founder: bool,
     pub(super) admin_rank: Option<Rank>,
-    /// The most senior grant under which they may act as a member.
+    /// The most senior grant that nothing revokes, if there is one. Whoever is a member by promotions
+    /// alone, and demoted, refreshes under `grant`.
     pub(super) acts: Option<OpId>,
 }
 

@@ -9,7 +9,7 @@
 //! valid(o)   ⇔ formed(o) ∧ valid(o.cap) ∧ ¬left(o)
 //!              ∧ ¬∃ r: revokes(r,o.cap) ∧ valid(r) ∧ r∉past(o.cap) ∧ o∉past(r)
 //!              (Genesis, Leave: formed is enough; o = Retire: r = Remove or Demote alone, and left
-//!              does not matter)
+//!              does not matter; o = Refresh: r = Remove or Retire alone)
 //! member(x)  ⇔ ∃ grant g of x: valid(g) ∧ ¬∃ r∉past(g):
 //!              r = Leave or Retire by x, formed | r = Remove, valid, revokes(r,g)
 //! admin(x)   ⇔ the same for g ∈ {Genesis, Promote}, with Demote counted too
@@ -64,6 +64,37 @@ pub(super) struct Verdict {
     endings: BTreeMap<MemberId, Vec<usize>>,
     /// How many Admits count for each InviteCreate.
     pub(super) uses: BTreeMap<usize, u32>,
+}
+
+/// The sorts of ops under a grant, each of which something else voids, in the order in which they
+/// are judged.
+const SORTS: [Sort; 3] = [Sort::Retire, Sort::Refresh, Sort::Other];
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sort {
+    Retire,
+    Refresh,
+    Other,
+}
+
+impl Sort {
+    fn of(act: &Act) -> Self {
+        match act {
+            Act::Retire => Self::Retire,
+            Act::Refresh => Self::Refresh,
+            _ => Self::Other,
+        }
+    }
+
+    /// Whether what revokes a grant voids this under it. No Retire voids another; and a member
+    /// refreshes, an admin or not.
+    fn is_voided_by(self, end: &Act) -> bool {
+        match self {
+            Self::Retire => *end != Act::Retire,
+            Self::Refresh => !matches!(end, Act::Demote { .. }),
+            Self::Other => true,
+        }
+    }
 }
 
 /// What may be done under one grant.
@@ -168,30 +199,29 @@ impl Verdict {
         if !self.valid[cap] {
             return;
         }
-        for retires in [true, false] {
-            let authority = self.authority(nodes, cap, retires);
+        for sort in SORTS {
+            let authority = self.authority(nodes, cap, sort);
             for (_, at) in acts {
-                if (nodes[*at].act == Act::Retire) == retires {
+                if Sort::of(&nodes[*at].act) == sort {
                     self.valid[*at] = authority.has(nodes, *at);
                 }
             }
         }
     }
 
-    /// What may still be done under a valid grant. No Retire voids another, and its author's own
-    /// Leave spares nobody from one: what a lost machine signs first does not save what it signs
-    /// beside.
-    fn authority(&self, nodes: &[Node], grant: usize, for_retires: bool) -> Authority {
+    /// What of one sort may still be done under a valid grant. Its author's own Leave spares nobody
+    /// from a Retire: what a lost machine signs first does not save what it signs beside.
+    fn authority(&self, nodes: &[Node], grant: usize, sort: Sort) -> Authority {
         let mut authority = Authority { spared: None, left: Bits::default() };
-        for end in self.revokers(nodes, grant) {
+        let revokers = self.revokers(nodes, grant);
+        for end in revokers.filter(|end| sort.is_voided_by(&nodes[*end].act)) {
             let past = &nodes[end].past;
             match &mut authority.spared {
-                _ if for_retires && nodes[end].act == Act::Retire => {}
                 None => authority.spared = Some(past.clone()),
                 Some(spared) => spared.intersect(past),
             }
         }
-        if !for_retires {
+        if sort != Sort::Retire {
             let leaves = self.endings(nodes, grant).filter(|at| nodes[*at].act == Act::Leave);
             leaves.for_each(|at| authority.left.insert(at));
         }
@@ -271,17 +301,16 @@ impl Verdict {
 
     /// Judges what is done under Admits: Retires, and the Refreshes that they void.
     fn judge_members(&mut self, nodes: &[Node]) {
-        for act in [Act::Retire, Act::Refresh] {
+        for sort in [Sort::Retire, Sort::Refresh] {
             let mut under: BTreeMap<usize, Authority> = BTreeMap::new();
-            for at in self.within.iter().filter(|at| nodes[*at].act == act) {
+            for at in self.within.iter().filter(|at| Sort::of(&nodes[*at].act) == sort) {
                 let Some(cap) = nodes[at].cap.filter(|cap| !nodes[*cap].act.is_admin_grant())
                 else {
                     continue;
                 };
                 if nodes[at].is_formed(nodes) && self.valid[cap] {
-                    let authority = under
-                        .entry(cap)
-                        .or_insert_with(|| self.authority(nodes, cap, act == Act::Retire));
+                    let authority =
+                        under.entry(cap).or_insert_with(|| self.authority(nodes, cap, sort));
                     self.valid[at] = authority.has(nodes, at);
                 }
             }

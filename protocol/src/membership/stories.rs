@@ -112,21 +112,6 @@ fn what_an_admin_did_before_its_removal_stays_and_what_it_did_beside_it_goes() {
 }
 
 #[test]
-fn a_demoted_admin_stays_a_member_and_may_still_refresh() {
-    let (a, b) = (person(1), person(2));
-    let mut set = group(&a);
-    act(&mut set, &a, admit(&b));
-    act(&mut set, &a, promote(&b));
-    act(&mut set, &a, Kind::Demote { member: b.id() });
-    assert!(set.resolve().is_member(&b.id()) && !set.resolve().is_admin(&b.id()));
-    assert_eq!(set.next(b.id(), invite(1, 1), NOW), Err(NotAllowed::NotAnAdmin));
-    let refreshed = act(&mut set, &b, refresh(Some(4)));
-    assert!(!set.resolve().void.contains(&refreshed));
-    act(&mut set, &a, remove(b.id(), 5));
-    assert!(!set.resolve().is_member(&b.id()));
-}
-
-#[test]
 fn the_founder_leaves_of_its_own_will_alone() {
     let (a, b) = (person(1), person(2));
     let mut set = group(&a);

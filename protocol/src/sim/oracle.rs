@@ -161,7 +161,9 @@ impl<'a> Oracle<'a> {
 
     fn counts_against(&mut self, r: usize, at: usize, cap: usize) -> bool {
         let retires = |at: usize| matches!(self.kind(at), Kind::Retire { .. });
-        let voids = !(retires(at) && retires(r));
+        let spares = matches!(self.kind(at), Kind::Refresh { .. })
+            && matches!(self.kind(r), Kind::Demote { .. });
+        let voids = !(retires(at) && retires(r) || spares);
         self.revokes(r, cap)
             && voids
             && !self.past[cap].contains(&r)

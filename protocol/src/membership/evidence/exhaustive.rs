@@ -222,6 +222,7 @@ fn each_part_of_the_rule_is_there_for_a_law() {
         (Rule::LeftForEver, 4, Broken::LeaveHarm),
         (Rule::RemovedForEver, 3, Broken::NoWayBack),
         (Rule::BesideSurvives, 3, Broken::Reentry),
+        (Rule::DemoteSilences, 3, Broken::Silenced),
         (Rule::RetireSpares, 3, Broken::Thief),
         (Rule::RetireLasts, 4, Broken::Retaliation),
         (Rule::RetireUpward, 3, Broken::JuniorHarm),

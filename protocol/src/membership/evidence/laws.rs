@@ -35,6 +35,8 @@ pub(super) enum Broken {
     Seniority,
     /// An act of an admin who knows everything does not count, or does not last.
     NoWayBack,
+    /// A Refresh by a member who knows everything does not count.
+    Silenced,
 }
 
 /// I7: ops that come in another order come to the same; and the rule that ships and its second
@@ -314,6 +316,10 @@ fn way_back(dag: &Dag, oracle: &Oracle<'_>) -> Result<(), Broken> {
         return if out { Ok(()) } else { Err(Broken::NotRetired) };
     }
     let counts = oracle.is_valid(last) && (dag.grants(last).is_none() || oracle.stands(last));
+    let member = step.cap.map(usize::from).is_some_and(|cap| oracle.stands(cap));
+    if follows_all && member && step.act == Do::Refresh && !oracle.is_valid(last) {
+        return Err(Broken::Silenced);
+    }
     if follows_all && acts && !redeems && step.act != Do::Inert && !counts {
         return Err(Broken::NoWayBack);
     }

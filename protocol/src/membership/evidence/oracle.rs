@@ -28,6 +28,8 @@ pub(super) enum Rule {
     RemovedForEver,
     /// A removal doesn't end grants that were made beside it.
     BesideSurvives,
+    /// A Demote voids a Refresh.
+    DemoteSilences,
     /// A Retire voids nothing.
     RetireSpares,
     /// A Retire can't be voided.
@@ -178,6 +180,9 @@ impl<'a> Oracle<'a> {
                 Rule::RetireVoidsRetire => voids,
                 _ => voids && !(retires(at) && retires(r)),
             };
+            let spares = self.dag.steps()[at].act == Do::Refresh
+                && matches!(self.dag.steps()[r].act, Do::Demote(_));
+            let voids = voids && (!spares || self.rule == Rule::DemoteSilences);
             let spared = self.rule != Rule::RevokedForEver && self.is_past(r, cap);
             if voids && !spared && !self.is_past(at, r) && self.judge(r)? {
                 return Ok(false);

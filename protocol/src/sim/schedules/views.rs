@@ -80,3 +80,22 @@ fn who_hears_of_its_removal_alone_is_told_what_was_before_it() {
     ];
     holds(5, 202_178, true, &steps);
 }
+
+#[test]
+fn who_is_left_alone_by_a_promotion_that_was_taken_back_begins_a_topic_that_it_knows() {
+    let steps = [
+        Step::Join { host: 0, who: 1 },
+        Step::Join { host: 0, who: 2 },
+        Step::Join { host: 0, who: 3 },
+        Step::Promote { by: 0, whom: 1 },
+        Step::Promote { by: 0, whom: 2 },
+        Step::Everything,
+        Step::Promote { by: 1, whom: 3 },
+        Step::Leave { by: 0 },
+        Step::Remove { by: 2, whom: 3 },
+        Step::Demote { by: 1, whom: 3 },
+        Step::Leave { by: 1 },
+        Step::Leave { by: 2 },
+    ];
+    holds(4, 300_680, true, &steps);
+}

@@ -239,7 +239,9 @@ impl Sim {
         if set_back {
             return;
         }
-        let truth = self.truth();
+        // Of two whose past only whoever signed them has kept, neither counts, and nobody takes them in.
+        let honest = |at: &usize| !self.world.people[*at].hostile;
+        let truth = self.ops_of(self.active().into_iter().filter(honest));
         for (one, _) in truth.equivocations() {
             let author = truth.op(&one).unwrap().author();
             let at = self.world.at(&author);

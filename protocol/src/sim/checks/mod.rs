@@ -143,8 +143,9 @@ impl Sim {
         self.ops_of(self.present().into_iter().filter(|at| !self.world.people[*at].hostile))
     }
 
-    fn ops_of(&self, people: impl IntoIterator<Item = usize>) -> OpSet {
-        let mut truth = self.world.member(0).op_set().clone();
+    pub(super) fn ops_of(&self, people: impl IntoIterator<Item = usize>) -> OpSet {
+        let genesis = self.world.member(0).op_set().iter().next().unwrap().clone();
+        let mut truth = OpSet::new(genesis).unwrap();
         for at in people {
             for op in self.world.member(at).op_set().iter() {
                 // All of it fits.

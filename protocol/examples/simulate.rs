@@ -6,14 +6,14 @@
 //!     --seed S       one seed alone              --trace      tell each step and what it checked
 //!     --threads T    threads (as many as cores)  --rule NAME  switch a rule off
 //!     --all          fail if something that is watched for never happened
-//!     --survey       play all seeds, tell each failure in a line and shrink none
+//!     --survey       play all seeds, tell each failure in a line at once and shrink none
 //! ```
 //!
 //! A failure is told with its seed and the fewest steps found that still fail.
 
 use std::{
     collections::BTreeMap,
-    env,
+    env, fmt,
     panic::{self, AssertUnwindSafe},
     process::ExitCode,
     sync::{
@@ -56,6 +56,15 @@ impl Broken {
     }
 }
 
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Invariant(failure) => failure.fmt(f),
+            Self::Panic(text) => write!(f, "panic: {text}"),
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let options = match options() {
         Ok(options) => options,
@@ -76,7 +85,7 @@ fn main() -> ExitCode {
         "{} seeds from {} on, {} steps each: {seconds:.1} s, {rate:.1} seeds per second",
         options.seeds, options.from, options.steps
     );
-    for (seed, (steps, setup, broken)) in &failures {
+    for (seed, (steps, setup, broken)) in failures.iter().filter(|_| !options.survey) {
         tell_failure(*seed, *setup, steps, broken, &options);
     }
     let lacking = counts.lacking();
@@ -105,6 +114,9 @@ fn run_all(options: &Options) -> (Counts, Failures) {
                     let mut found = found.lock().unwrap_or_else(|it| it.into_inner());
                     found.0.add(&run.counts);
                     if let Some(broken) = run.broken {
+                        if options.survey {
+                            println!("FAILED: seed {seed}: {broken}");
+                        }
                         found.1.insert(seed, (run.steps, run.setup, broken));
                         if found.1.len() >= 10 && !options.survey {
                             next.store(end, Ordering::Relaxed);
@@ -173,14 +185,7 @@ fn tell(counts: &Counts) {
 }
 
 fn tell_failure(seed: u64, setup: Setup, steps: &[Step], broken: &Broken, options: &Options) {
-    let text = |broken: &Broken| match broken {
-        Broken::Invariant(failure) => failure.to_string(),
-        Broken::Panic(text) => format!("panic: {text}"),
-    };
-    println!("{}FAILED: seed {seed}: {}", if options.survey { "" } else { "\n" }, text(broken));
-    if options.survey {
-        return;
-    }
+    println!("\nFAILED: seed {seed}: {broken}");
     let same = |steps: &[Step]| {
         replayed(setup, steps, options.rule).is_some_and(|found| found.sort() == broken.sort())
     };
@@ -188,7 +193,7 @@ fn tell_failure(seed: u64, setup: Setup, steps: &[Step], broken: &Broken, option
     let found = replayed(setup, &least, options.rule);
     println!("{} of {} steps are enough:", least.len(), steps.len());
     print!("{}", sim::told(setup, &least));
-    println!("{}", found.as_ref().map_or_else(String::new, text));
+    println!("{}", found.map_or_else(String::new, |it| it.to_string()));
 }
 
 fn options() -> Result<Options, String> {

@@ -6,7 +6,11 @@ use alloc::{
     string::String,
 };
 
-use super::{invariant::Invariant, rules::Rule, world::World};
+use super::{
+    invariant::Invariant,
+    rules::Rule,
+    world::{Person, World},
+};
 use crate::{
     group::{Alarm, Class, Event, Group, Keys, Received},
     ids::{ChainId, MessageId, OpId},
@@ -21,7 +25,7 @@ pub(crate) struct Said {
     pub chain: ChainId,
     pub index: u32,
     /// To whom it was sealed, in which of their eras its chain began, and by which grant its sender took them for
-    /// members.
+    /// members. Whom it knew no card of it could not seal to.
     pub to: BTreeMap<usize, (u32, OpId)>,
     /// Who was removed, by the sender's ops.
     pub removed: BTreeSet<usize>,
@@ -44,7 +48,7 @@ impl World {
         let to = sent.recipients.iter().filter_map(|id| {
             let to = self.at(id);
             let era = then.and_then(|eras| eras.get(to)).copied();
-            let era = era.unwrap_or(self.people[to].era);
+            let era = era.unwrap_or(Some(self.people[to].era))?;
             Some((to, (era, view.members.get(id)?.grant)))
         });
         let person = &self.people[from];
@@ -144,7 +148,11 @@ impl World {
                 _ => {}
             },
             Event::Rotated { sender, chain, .. } if *sender == self.id(at) => {
-                let eras = self.people.iter().map(|person| person.era).collect();
+                let sender = self.member(at);
+                let known = |person: &Person| {
+                    sender.card(&person.me.member()).is_some().then_some(person.era)
+                };
+                let eras = self.people.iter().map(known).collect();
                 self.watch.eras.insert(*chain, eras);
                 self.watch.happened("chains");
             }

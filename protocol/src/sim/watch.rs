@@ -94,8 +94,8 @@ pub const EXPECTED: &[&str] = &[
 /// What a world is watched by.
 #[derive(Default)]
 pub(crate) struct Watch {
-    /// In which of their eras everybody was when a chain was made.
-    pub eras: BTreeMap<ChainId, Vec<u32>>,
+    /// In which of their eras everybody was when a chain was made, of whom its sender knew a card.
+    pub eras: BTreeMap<ChainId, Vec<Option<u32>>>,
     /// The rule that is switched off.
     pub broken_rule: Option<Rule>,
     /// The first failure.

@@ -7,6 +7,9 @@
 //! [`Group::changes`]). The order for each step is: one verb or handler; [`Group::poll`] until it
 //! is empty; [`Group::changes`]; commit all of it in one transaction; only then carry the outputs
 //! out. A step whose commit fails is undone by [`Group::load`].
+//!
+//! > What is due is due by the caller's clock. Whoever's clock was set back takes the group up again
+//! > by [`Group::load`] with the new time, or what waits waits until the old time is reached again.
 
 mod absence;
 #[cfg(any(test, feature = "sim"))]

@@ -122,6 +122,31 @@ fn messages_of_a_known_chain_that_a_state_has_lost_are_shown_to_it() {
 }
 
 #[test]
+fn an_old_state_that_is_taken_up_again_by_a_clock_set_back_catches_up_by_the_new_one() {
+    for relay in [true, false] {
+        let mut world = World::with(2, relay);
+        if !relay {
+            world.link(0, 1);
+        }
+        world.say(1, "one");
+        world.settle();
+        let copy = world.people[1].records.clone();
+        world.say(1, "two");
+        world.settle();
+        restore(&mut world, 1, copy);
+        world.pass(1_500);
+        assert!(world.member(1).is_behind(), "relay: {relay}");
+        world.set_clock(1, -25 * 60 * 60 * 1000);
+        assert!(world.member(1).is_behind(), "relay: {relay}");
+        // A neighbour looks at the summary of one that it has just answered with the next, after 5 min.
+        world.pass(6 * 60_000);
+        assert!(!world.member(1).is_behind(), "relay: {relay}");
+        everybody_reads_everybody(&mut world);
+        nobody_is_accused(&world);
+    }
+}
+
+#[test]
 fn first_words_after_a_restore_are_sealed_as_to_strangers() {
     let mut world = World::with(2, true);
     for text in ["one", "two"] {

@@ -21,6 +21,8 @@ pub enum Trick {
 
 /// Frames kept for whoever replays them.
 const OVERHEARD: usize = 64;
+/// A clock that goes back by no more, in milliseconds, is not worth a word.
+const SET_BACK_MS: i64 = 10_000;
 
 impl World {
     pub fn is_linked(&self, a: usize, b: usize) -> bool {
@@ -105,6 +107,21 @@ impl World {
         if self.people[at].group.is_some() {
             self.act(at, |group, cx| group.on_relays_down(cx));
         }
+    }
+
+    /// A node's clock leaps. Where it goes back, the process around the group takes it up again with the
+    /// new time, as its own node does, and tells it anew of channels that stand and logs that were read.
+    pub fn set_clock(&mut self, at: usize, ms: i64) {
+        let person = &mut self.people[at];
+        person.skew = person.skew.saturating_add(ms);
+        if ms >= -SET_BACK_MS || person.group.is_none() {
+            return;
+        }
+        person.caught_up.clear();
+        self.wired.retain(|(of, _)| *of != at);
+        self.reload(at);
+        self.meet(at);
+        self.drain(at);
     }
 
     /// The relay loses all it has: its logs are of another generation, and read from the start.

@@ -467,8 +467,8 @@ impl Sim {
     }
 
     fn set_clock(&mut self, at: usize, ms: i64) {
-        if let Some(person) = self.world.people.get_mut(at) {
-            person.skew = person.skew.saturating_add(ms);
+        if at < self.world.people.len() {
+            self.world.set_clock(at, ms);
             let what = if ms < 0 { "clocks set back" } else { "clocks set ahead" };
             self.world.watch.happened(what);
         }

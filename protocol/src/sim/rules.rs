@@ -205,7 +205,7 @@ impl World {
     }
 
     /// Takes up what is committed, as it is.
-    fn reload(&mut self, at: usize) {
+    pub(super) fn reload(&mut self, at: usize) {
         let person = &mut self.people[at];
         let (records, now) = (person.records.clone(), person.clock(self.now));
         person.group = Some(Group::load(&person.me, records, now).unwrap());

@@ -241,3 +241,18 @@ fn who_stays_by_a_promotion_beside_its_removal_misses_nothing_of_before() {
     ];
     holds(4, 1412, true, &steps);
 }
+
+#[test]
+fn an_old_state_whose_clock_is_set_back_speaks_again() {
+    let steps = [
+        Step::Power { who: 0 },
+        Step::Clone { who: 0 },
+        Step::Say { by: 3 },
+        Step::Power { who: 0 },
+        Step::Relay,
+        Step::Relay,
+        Step::Everything,
+        Step::Clock { who: 0, ms: -90_000_000 },
+    ];
+    holds(3, 601_383, true, &steps);
+}

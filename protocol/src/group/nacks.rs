@@ -107,7 +107,7 @@ impl Nacks {
         self.failing.get(sender).map(|failing| failing.chain)
     }
 
-    /// A slot of this sender opened.
+    /// A slot of this sender opened, of a chain that is none before what is told.
     pub fn open(&mut self, sender: &MemberId) {
         self.failing.remove(sender);
     }
@@ -214,6 +214,14 @@ impl Group {
     fn fail_slot(&mut self, now: Timestamp, sender: MemberId, chain: ChainId) {
         let known = self.nacks.failing(&sender).filter(|known| self.comes_after(*known, chain));
         self.nacks.fail(sender, known.unwrap_or(chain), now);
+    }
+
+    /// A slot opened: what is told of its sender has an end, unless that is of a later chain.
+    pub(super) fn open_after_nack(&mut self, sender: &MemberId, chain: ChainId) {
+        let later = self.nacks.failing(sender).filter(|failing| self.comes_after(*failing, chain));
+        if later.is_none() {
+            self.nacks.open(sender);
+        }
     }
 
     /// Whether one chain followed another, as the heads of those between them say.

@@ -446,8 +446,9 @@ impl Group {
         };
         match self.open_slot(cx.me, &held.head, page, position) {
             Ok(opened) => {
-                self.nacks.open(&sender);
-                self.confirm_first(cx.now, chain, bundle::slot_type(page, position));
+                let slot = bundle::slot_type(page, position);
+                self.open_after_nack(&sender, chain);
+                self.confirm_first(cx.now, chain, slot);
                 self.receiving.pairs.insert(sender, opened.pair);
                 self.dirty.mark(Key::PairReceive(sender));
                 let read = self.resume(&chain, opened.chain);

@@ -65,3 +65,27 @@ fn two_messages_are_not_taken_for_one_by_their_words() {
     ];
     heals(3, 201_553, true, &steps);
 }
+
+#[test]
+fn who_opens_an_older_chain_after_a_newer_one_failed_is_sealed_to_anew() {
+    let steps = [
+        Step::Join { host: 0, who: 1 },
+        Step::Join { host: 0, who: 4 },
+        Step::Relay,
+        Step::Remove { by: 0, whom: 4 },
+        Step::Power { who: 0 },
+        Step::Power { who: 1 },
+        Step::Power { who: 0 },
+        Step::Relay,
+        Step::Relay,
+        Step::Relay,
+        Step::Join { host: 0, who: 5 },
+        Step::Say { by: 5 },
+        Step::Clone { who: 1 },
+        Step::Everything,
+        Step::Pass { ms: 90_000_000 },
+        Step::Everything,
+        Step::Say { by: 5 },
+    ];
+    holds(8, 700_030, true, &steps);
+}

@@ -1,5 +1,7 @@
 //! A process that dies between any two effects, and a store that refuses.
 
+use protocol::{group::Group, ids::Timestamp};
+
 use super::{World, stories::group_of};
 use crate::{api::types::JoinState, core::Effect};
 
@@ -145,7 +147,7 @@ fn a_clock_that_was_ahead_and_is_set_back_holds_nothing_up() {
     world.send("ada", "reading", "one");
     world.relay_is_full(&relay, true);
     world.send("ada", "reading", "two");
-    world.now = protocol::ids::Timestamp(world.now.0 - DAY_MS);
+    world.now = Timestamp(world.now.0 - DAY_MS);
     let now = world.now;
     for name in ["ada", "bob"] {
         world.core(name).on_clock_set_back(now);
@@ -157,6 +159,29 @@ fn a_clock_that_was_ahead_and_is_set_back_holds_nothing_up() {
         let delivery = message.delivery.unwrap();
         assert!(delivery.stored && delivery.missing.is_empty(), "{}: {delivery:?}", message.text);
     }
+}
+
+#[test]
+fn a_disk_that_was_set_back_catches_up_though_the_clock_is_set_back_meanwhile() {
+    const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+    let (mut world, _) = group_of(&["ada", "bob"]);
+    world.send("ada", "reading", "one");
+    let disk = world.disk("ada");
+    world.settle();
+    world.send("ada", "reading", "two");
+    world.set_back("ada", disk);
+    world.pass(1_500);
+    let is_behind = |world: &mut World| world.core("ada").groups.values().any(Group::is_behind);
+    assert!(is_behind(&mut world));
+    world.now = Timestamp(world.now.0 - DAY_MS);
+    let now = world.now;
+    for name in ["ada", "bob"] {
+        world.core(name).on_clock_set_back(now);
+    }
+    world.pass(10_000);
+    assert!(!is_behind(&mut world));
+    world.send("ada", "reading", "three");
+    assert_eq!(world.texts("bob"), ["one", "two", "three"]);
 }
 
 #[test]

@@ -153,6 +153,22 @@ impl World {
         }
     }
 
+    /// A copy of a node's disk. The node is stopped, and starts again.
+    pub(super) fn disk(&mut self, name: &'static str) -> TempDir {
+        let copy = tempfile::tempdir().unwrap();
+        self.stop(name);
+        copy_files(self.nodes[name].dir.path(), copy.path());
+        self.start(name);
+        copy
+    }
+
+    /// Sets a node back to a copy of its disk.
+    pub(super) fn set_back(&mut self, name: &'static str, disk: TempDir) {
+        self.stop(name);
+        self.nodes.get_mut(name).unwrap().dir = disk;
+        self.start(name);
+    }
+
     /// Lets a node's process die after it has carried out so many more effects.
     pub(super) fn dies_after(&mut self, name: &'static str, effects: usize) {
         let node = self.nodes.get_mut(name).unwrap();
@@ -499,5 +515,11 @@ impl World {
             node.channels.remove(&member);
             core.on_channel_down(member, "the connection was closed".into(), now).unwrap();
         }
+    }
+}
+
+fn copy_files(from: &std::path::Path, to: &std::path::Path) {
+    for file in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
     }
 }

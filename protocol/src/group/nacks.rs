@@ -287,9 +287,12 @@ impl Group {
         for (_, chain, sender) in late {
             let stays = self.is_member(&sender);
             match self.receiving.held.get_mut(&chain) {
-                Some(held) if stays && matches!(held.waits, Waits::Since(_)) => {
+                Some(held) if matches!(held.waits, Waits::Since(_)) => {
                     held.waits = Waits::Long(cx.now);
-                    self.fail_slot(cx.now, sender, chain);
+                    // Whoever is gone seals to nobody anew; others may have the ciphertext.
+                    if stays {
+                        self.fail_slot(cx.now, sender, chain);
+                    }
                 }
                 // That keys are missing was said when they were asked for in vain.
                 _ => self.accept(cx, chain, ChainState::Failed),

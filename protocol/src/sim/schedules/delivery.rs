@@ -256,3 +256,33 @@ fn an_old_state_whose_clock_is_set_back_speaks_again() {
     ];
     holds(3, 601_383, true, &steps);
 }
+
+#[test]
+fn the_ciphertext_of_who_has_left_is_waited_for_as_others_have_it() {
+    let steps = [
+        Step::Join { host: 0, who: 4 },
+        Step::Join { host: 0, who: 7 },
+        Step::Join { host: 0, who: 8 },
+        Step::Join { host: 0, who: 11 },
+        Step::Link { a: 4, b: 8 },
+        Step::Link { a: 4, b: 11 },
+        Step::Link { a: 8, b: 11 },
+        Step::Everything,
+        Step::Pass { ms: 420_000 },
+        Step::Partition { side: 682 },
+        Step::Link { a: 11, b: 7 },
+        Step::Everything,
+        Step::Say { by: 11 },
+        Step::Say { by: 7 },
+        Step::Everything,
+        Step::Leave { by: 7 },
+        Step::Restart { who: 8, reread: true },
+        Step::Link { a: 11, b: 4 },
+        Step::Pass { ms: 420_000 },
+        Step::Everything,
+        Step::Pass { ms: 20_000 },
+        Step::Pass { ms: 20_000 },
+        Step::Pass { ms: 20_000 },
+    ];
+    holds(12, 710_478, false, &steps);
+}

@@ -97,7 +97,8 @@ impl Sim {
                     || people[said.from].shaken)
                     && people[*to].events.iter().any(told)
                     && people[*to].group.as_ref().is_some_and(failed);
-                // What nobody is left to give: the ciphertext of a first contact whose maker is gone.
+                // What nobody is left to give: the ciphertext of a first contact whose maker is gone, or
+                // has lost it as it joined anew.
                 let shut = |group: &Group| {
                     !group.chain(&said.chain).is_some_and(|it| matches!(it.2, Keys::Open(..)))
                 };
@@ -110,7 +111,8 @@ impl Sim {
                     let slot = groups.find_map(|group| group.slot_type(&said.chain, &ids[*to]));
                     slot.is_some_and(|slot| slot >= FIRST_WITH_KEM)
                 };
-                let orphaned = !members.contains(&said.from)
+                let stays = members.contains(&said.from) && people[said.from].era == said.era;
+                let orphaned = !stays
                     && people[*to].group.as_ref().is_some_and(shut)
                     && kem()
                     && !members.iter().any(has);

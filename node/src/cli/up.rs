@@ -13,7 +13,7 @@ use node::{
     config::{self, RelayFlags, Relays},
     core::{InitError, OpenError},
     driver::{self, HostRelay, NodeConfig, Running, StartError},
-    store::hex,
+    store::{Reader, hex},
 };
 use tokio::{net::UnixListener, task::JoinHandle, time::timeout};
 
@@ -117,13 +117,15 @@ struct Serving {
     node: Running,
     api: Api,
     served: JoinHandle<std::io::Result<()>>,
+    reader: Reader,
     socket: Socket,
 }
 
 impl Serving {
     fn new(node: Running, listener: UnixListener, socket: Socket) -> Self {
-        let api = Api::new(node.handle.clone(), node.reader.clone());
-        Self { node, served: tokio::spawn(api.clone().serve(listener)), api, socket }
+        let reader = node.reader.clone();
+        let api = Api::new(node.handle.clone(), reader.clone());
+        Self { node, served: tokio::spawn(api.clone().serve(listener)), api, reader, socket }
     }
 
     /// Serves until the process is told to end, then ends in order.
@@ -141,6 +143,7 @@ impl Serving {
         drop(self.socket);
         self.api.end();
         drop(timeout(PATIENCE, self.served).await);
+        drop(tokio::task::spawn_blocking(move || self.reader.close()).await);
         ended.context("the node failed; start it again with: wattle up")?;
         show::words("the node has ended");
         Ok(Exit::Done)

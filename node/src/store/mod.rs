@@ -104,6 +104,9 @@ pub enum StoreError {
         /// The database's format.
         found: i64,
     },
+    /// It was closed, since the node ends.
+    #[error("the node has ended")]
+    Closed,
     /// There is no database.
     #[error("there is no node in this data directory")]
     NoDatabase,

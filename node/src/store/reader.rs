@@ -1,4 +1,7 @@
 //! Reads that need no decision: history and events, on a connection that can't write.
+//!
+//! > Whoever ends the process closes it first: SQLCipher frees what it shares when a process exits,
+//! > under the hands of a thread that still reads, or drops the last reader.
 
 use std::{
     path::Path,
@@ -15,13 +18,14 @@ use crate::api::types::{Event, Message};
 /// blocking is allowed. It sees what is committed, nothing else.
 #[derive(Clone)]
 pub struct Reader {
-    sql: Arc<Mutex<Connection>>,
+    /// Gone when it was closed.
+    sql: Arc<Mutex<Option<Connection>>>,
 }
 
 impl Reader {
     pub(super) fn open(path: &Path, key: &DatabaseKey) -> Result<Self, StoreError> {
         let sql = connect(path, key, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        Ok(Self { sql: Arc::new(Mutex::new(sql)) })
+        Ok(Self { sql: Arc::new(Mutex::new(Some(sql))) })
     }
 
     /// Messages in the order of the history, of one group or of all: the first `limit` with a
@@ -33,25 +37,37 @@ impl Reader {
         before: Option<u64>,
         limit: u32,
     ) -> Result<Vec<Message>, StoreError> {
-        messages::page(&self.sql(), group, after, before, limit)
+        self.read(|sql| messages::page(sql, group, after, before, limit))
     }
 
     /// One message by its local id.
     pub fn message(&self, id: &[u8]) -> Result<Option<Message>, StoreError> {
-        messages::message_by_id(&self.sql(), id)
+        self.read(|sql| messages::message_by_id(sql, id))
     }
 
     /// The first `limit` events with a `seq` above `after`. The last 100,000 are kept.
     pub fn events(&self, after: u64, limit: u32) -> Result<Vec<Event>, StoreError> {
-        events::page(&self.sql(), after, limit)
+        self.read(|sql| events::page(sql, after, limit))
     }
 
     /// The last event's `seq`; 0 before the first.
     pub fn last_event(&self) -> Result<u64, StoreError> {
-        events::last(&self.sql())
+        self.read(events::last)
     }
 
-    fn sql(&self) -> MutexGuard<'_, Connection> {
+    /// Ends it for all its clones, once nobody reads; from then on each read is refused.
+    pub fn close(&self) {
+        drop(self.sql().take());
+    }
+
+    fn read<T>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        read(self.sql().as_ref().ok_or(StoreError::Closed)?)
+    }
+
+    fn sql(&self) -> MutexGuard<'_, Option<Connection>> {
         // A reader changes nothing, so one that panicked left nothing half done.
         self.sql.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -406,6 +406,17 @@ fn outbox_rows_end_once_and_their_tags_never_return() {
 }
 
 #[test]
+fn a_reader_that_was_closed_refuses_with_all_its_clones() {
+    let dir = dir();
+    let reader = open(dir.path()).unwrap().reader().unwrap();
+    let clone = reader.clone();
+    assert_eq!(clone.last_event().unwrap(), 0);
+    reader.close();
+    assert!(matches!(clone.last_event(), Err(StoreError::Closed)));
+    assert!(matches!(reader.events(0, 1), Err(StoreError::Closed)));
+}
+
+#[test]
 fn marks_say_what_was_read_by_when_and_what_still_stands() {
     const DAY: u64 = 24 * 60 * 60 * 1000;
     let dir = tempfile::tempdir().unwrap();

@@ -32,7 +32,7 @@ impl Sim {
         // Who was let in by somebody that was removed beside may be gone with it before any member hears.
         let truth = self.all_told();
         let everything = self.ops_of(self.present());
-        let removed = self.removed();
+        let (now, removed) = (truth.resolve(), self.removed());
         for at in 0..self.world.people.len() {
             let shadows = core::mem::take(&mut self.world.people[at].shadows);
             for mut shadow in shadows {
@@ -58,11 +58,13 @@ impl Sim {
                         continue;
                     }
                     let then = truth.resolve_at(&[op.id()]).unwrap();
+                    let past = truth.past(&[op.id()]).unwrap();
                     let grants = |op: &&Op| makes_a_member(op, &id);
-                    let later = truth
-                        .iter()
-                        .filter(grants)
-                        .any(|grant| !truth.past(&[op.id()]).unwrap().contains(&grant.id()));
+                    let later =
+                        truth.iter().filter(grants).any(|grant| !past.contains(&grant.id()));
+                    // Whose removal is void is told of the topics that were begun meanwhile.
+                    let standing = now.members.get(&id);
+                    let later = later || standing.is_some_and(|it| past.contains(&it.grant));
                     // Where a hostile admin let it in and nobody honest heard of that, the topics that
                     // this one knew of are what it was given.
                     let later = later

@@ -6,7 +6,8 @@
 //!     --seed S       one seed alone              --trace      tell each step and what it checked
 //!     --threads T    threads (as many as cores)  --rule NAME  switch a rule off
 //!     --all          fail if something that is watched for never happened
-//!     --survey       play all seeds, tell each failure in a line at once and shrink none
+//!     --survey       play all seeds, tell each failure in a line at once and how many
+//!                    they were at the end; shrink none
 //! ```
 //!
 //! A failure is told with its seed and the fewest steps found that still fail.
@@ -87,6 +88,9 @@ fn main() -> ExitCode {
     );
     for (seed, (steps, setup, broken)) in failures.iter().filter(|_| !options.survey) {
         tell_failure(*seed, *setup, steps, broken, &options);
+    }
+    if options.survey {
+        println!("{} failed", failures.len());
     }
     let lacking = counts.lacking();
     if options.all && !lacking.is_empty() {

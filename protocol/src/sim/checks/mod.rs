@@ -21,7 +21,8 @@ impl Sim {
         // Those whom a state let in that is gone tell of it once; a relay that then lost it all was the
         // only one to know.
         let forgot = self.world.watch.counts.happened.contains_key("relay forgot");
-        if forgot && !self.is_calm() && !self.are_acquainted(&members) {
+        let strange = !self.is_calm() && !self.are_acquainted(&members);
+        if forgot && (strange || self.are_all_out(&members)) {
             return self.verdict();
         }
         let pieces = self.pieces(&members);
@@ -101,6 +102,13 @@ impl Sim {
             let group = self.world.member(*at);
             members.iter().all(|other| group.is_member(&self.world.id(*other)))
         })
+    }
+
+    /// Whether all of them are out by what somebody signed who has left: nobody is a member any more,
+    /// and whoever was one can't hear of it from a relay that forgot.
+    fn are_all_out(&self, members: &[usize]) -> bool {
+        let told = self.all_told();
+        !members.iter().any(|at| told.resolve().is_member(&self.world.id(*at)))
     }
 
     /// The members, apart where they can't hear each other: those of a piece take nobody else who is

@@ -99,3 +99,17 @@ fn who_is_left_alone_by_a_promotion_that_was_taken_back_begins_a_topic_that_it_k
     ];
     holds(4, 300_680, true, &steps);
 }
+
+#[test]
+fn nothing_is_claimed_of_two_who_were_removed_by_whoever_left_last_and_can_not_hear_of_it() {
+    let steps = [
+        Step::Join { host: 0, who: 1 },
+        Step::Join { host: 0, who: 2 },
+        Step::Remove { by: 0, whom: 1 },
+        Step::CrashAfter { who: 1, what: 1 },
+        Step::Forget,
+        Step::Remove { by: 0, whom: 2 },
+        Step::Leave { by: 0 },
+    ];
+    holds(3, 1194, true, &steps);
+}

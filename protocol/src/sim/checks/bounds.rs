@@ -2,7 +2,7 @@
 
 use alloc::format;
 
-use super::{MINUTE, Sim};
+use super::{MINUTE, Sim, delivery::is_without_ciphertext};
 use crate::{
     bundle::SignedHead,
     group::Keys,
@@ -29,7 +29,11 @@ impl Sim {
                 let keys = self.world.member(*other).chain(chain).map(|it| it.2);
                 keys.is_some_and(|keys| keys != Keys::NotForMe)
             };
-            let known = parked.iter().any(|chain| members.iter().any(|it| has(it, chain)));
+            let people = &self.world.people;
+            let known = parked.iter().any(|chain| {
+                members.iter().any(|it| has(it, chain))
+                    && !is_without_ciphertext(people, members, chain, &self.world.id(*at))
+            });
             let gaps = group.known_gaps();
             let kept = gaps.iter().find(|(chain, index)| {
                 // Who joined anew hands on nothing of before: its node knows no more of those chains

@@ -12,13 +12,26 @@ use crate::{
     group::{Alarm, Class, Event, Group, Keys, class_of},
     ids::{ChainId, MemberId},
     membership::{Ended, OpSet},
-    sim::{facts::Said, invariant::Invariant},
+    sim::{facts::Said, invariant::Invariant, world::Person},
 };
 
 /// Rounds of probes, where slots have to be repaired first.
 const ROUNDS: usize = 4;
 /// Slots of this type and above need an ML-KEM ciphertext.
 const FIRST_WITH_KEM: u8 = 2;
+
+/// Whether what `to` opens its first contact in a chain by is nobody's to give: its maker is gone.
+pub(super) fn is_without_ciphertext(
+    people: &[Person],
+    members: &[usize],
+    chain: &ChainId,
+    to: &MemberId,
+) -> bool {
+    let mut groups = members.iter().filter_map(|at| people[*at].group.as_ref());
+    let slot = groups.clone().find_map(|group| group.slot_type(chain, to));
+    slot.is_some_and(|slot| slot >= FIRST_WITH_KEM)
+        && !groups.any(|group| group.has_ciphertext(chain, to))
+}
 
 impl Sim {
     /// How often somebody's store has each text.
@@ -102,20 +115,10 @@ impl Sim {
                 let shut = |group: &Group| {
                     !group.chain(&said.chain).is_some_and(|it| matches!(it.2, Keys::Open(..)))
                 };
-                let has = |at: &usize| {
-                    let group = people[*at].group.as_ref();
-                    group.is_some_and(|group| group.has_ciphertext(&said.chain, &ids[*to]))
-                };
-                let kem = || {
-                    let mut groups = members.iter().filter_map(|at| people[*at].group.as_ref());
-                    let slot = groups.find_map(|group| group.slot_type(&said.chain, &ids[*to]));
-                    slot.is_some_and(|slot| slot >= FIRST_WITH_KEM)
-                };
                 let stays = members.contains(&said.from) && people[said.from].era == said.era;
                 let orphaned = !stays
                     && people[*to].group.as_ref().is_some_and(shut)
-                    && kem()
-                    && !members.iter().any(has);
+                    && is_without_ciphertext(people, members, &said.chain, &ids[*to]);
                 // A copied disk's other copy has confirmed it in this member's name.
                 let taken = copies
                     .iter()

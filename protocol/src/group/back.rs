@@ -219,6 +219,40 @@ fn a_removed_member_hears_over_a_channel_that_its_removal_does_not_count() {
     assert!(world.heard(3).iter().any(|text| text == "still here?"));
 }
 
+/// Back by an op that no relay told of, so long after its Welcome.
+fn is_back_unread(after_ms: u64) {
+    let mut world = World::with(4, true);
+    let (second, last) = (world.id(1), world.id(3));
+    world.act(0, |group, cx| group.promote(cx, second)).unwrap();
+    world.pass(after_ms);
+    world.people[0].online = false;
+    world.act(1, |group, cx| group.remove(cx, last)).unwrap();
+    world.settle();
+    assert_eq!(world.member(3).state(), GroupState::Removed);
+    world.reachable = false;
+    let voids = world.act(0, |group, cx| {
+        group.remove(cx, second).unwrap();
+        Vec::from(group.ops.iter().last().unwrap().as_bytes())
+    });
+    world.act(3, |group, mut cx| drop(group.take_ops(&mut cx, [voids.as_slice()])));
+    assert_eq!(world.member(3).state(), GroupState::Active);
+    assert_eq!(world.member(3).ready(world.now), Err(NotReady::NotSynced));
+    world.reachable = true;
+    world.people[0].online = true;
+    world.settle();
+    assert_eq!(world.member(3).ready(world.now), Ok(()));
+}
+
+#[test]
+fn what_a_relay_had_before_somebody_was_out_says_nothing_of_what_came_since() {
+    is_back_unread(TEN_MINUTES);
+}
+
+#[test]
+fn a_welcome_from_before_somebody_was_out_says_nothing_of_what_came_since() {
+    is_back_unread(20_000);
+}
+
 #[test]
 fn whoever_left_comes_back_by_an_admins_new_grant() {
     let mut world = World::with(3, true);

@@ -196,9 +196,11 @@ impl Group {
         self.out.push_back(Output::Event(Event::Members));
     }
 
-    /// A member again, on a node that had closed the group.
+    /// A member again, on a node that had closed the group. Whoever is out hears neither that its relays
+    /// are gone nor what they have; and a Welcome of before says nothing of what came since.
     pub(super) fn reopen(&mut self, now: Timestamp) {
         self.state = GroupState::Active;
+        (self.relays_up, self.fresh_until) = (false, Timestamp(0));
         self.dirty.mark(Key::Meta);
         self.take_stock(now);
         self.ask_anew(now);

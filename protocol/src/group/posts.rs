@@ -163,3 +163,27 @@ fn a_topic_whose_old_log_is_full_is_handed_over_by_the_inboxes() {
     assert!(world.heard(1).contains(&"to the new log".into()));
     assert!(!world.heard(2).contains(&"to the new log".into()));
 }
+
+#[test]
+fn a_topic_begun_since_nobody_has_the_last_one_goes_to_the_inboxes() {
+    let mut world = World::with(3, true);
+    // The founder begins a topic, is heard of by the op alone, and never again.
+    world.people[0].online = false;
+    let op = world.act(0, |group, cx| {
+        group.rotate(cx).unwrap();
+        Vec::from(group.ops.iter().last().unwrap().as_bytes())
+    });
+    for at in [1, 2] {
+        world.act(at, |group, mut cx| drop(group.take_ops(&mut cx, [op.as_slice()])));
+        assert!(world.member(at).write_topics().is_empty(), "{at}");
+    }
+    let inboxes = [1, 2].map(|at| own_logs(&world, at)[0]);
+    let entries = |world: &World| inboxes.map(|log| world.logs.get(&log).map_or(0, Vec::len));
+    let before = entries(&world);
+    world.pass(120_000);
+    let found = [1, 2].map(|at| world.member(at).write_topics());
+    assert!(!found[0].is_empty() && found[0] == found[1]);
+    // One's own, and the other's.
+    let after = entries(&world);
+    assert!((0..2).all(|of| after[of] == before[of] + 1), "{before:?} {after:?}");
+}

@@ -264,8 +264,9 @@ impl Group {
             let topic = TopicSecret::generate(cx.rng);
             let kind = Kind::Refresh { topic_commit: Some(topic.commit()) };
             // A full set of ops stays as it is; it is tried again.
-            if self.enact(cx, kind, Some(&topic), &under).is_ok() {
+            if let Ok(op) = self.enact(cx, kind, Some(&topic), &under) {
                 self.rotate_chain(cx, RotationReason::Renewal, Some(&topic), &under);
+                self.post_hand_over(cx, &op, &topic);
             }
         }
         self.watch_lost(cx.now);

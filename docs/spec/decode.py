@@ -415,11 +415,15 @@ class Dag:
         if not self.known(op):
             return False
         cap = self.cap(op)
-        spared = {self.RETIRE: self.RETIRE, self.REFRESH: self.DEMOTE}.get(self.kind(op))
         return self.valid(cap) and not self.left(op) and not any(
-            self.kind(r) != spared and self.revokes(r, cap) and self.valid(r) and r not in self.past(cap) and op not in self.past(r)
-            for r in self.ops
+            self.voids(r, op) and r not in self.past(cap) and op not in self.past(r) for r in self.ops
         )
+
+    def voids(self, r, op):
+        if self.kind(op) == self.REFRESH and self.kind(r) == self.RETIRE:
+            return self.author(r) == self.author(op)
+        spared = {self.RETIRE: self.RETIRE, self.REFRESH: self.DEMOTE}.get(self.kind(op))
+        return self.kind(r) != spared and self.revokes(r, self.cap(op)) and self.valid(r)
 
     def stands(self, grant, demotions):
         return self.valid(grant) and not any(
@@ -455,12 +459,12 @@ def steps(dag):
                     and dag.rank(cap(r)) < dag.rank(g) and r not in past(g)]
         retires = [op for op in mine if kind(op) == dag.RETIRE]
         valid.update(op for op in retires if all(op in past(r) for r in revokers))
-        revokers += [r for r in valid if kind(r) == dag.RETIRE and dag.author(r) == dag.granted(g)
-                     and dag.rank(cap(r)) <= dag.rank(g) and r not in past(g)]
-        leaves = {op for op in ops if kind(op) == dag.LEAVE and dag.author(op) == dag.granted(g)} - past(g)
-        voids = lambda r, op: not (kind(r) == dag.DEMOTE and kind(op) == dag.REFRESH)
-        valid.update(op for op in mine if op not in retires
-                     and all(op in past(r) for r in revokers if voids(r, op)) and not leaves & past(op))
+        own = {end: {op for op in ops if kind(op) == end and dag.author(op) == dag.granted(g)} - past(g)
+               for end in (dag.RETIRE, dag.LEAVE)}
+        by_member = [r for r in revokers if kind(r) == dag.REMOVE] + list(own[dag.RETIRE])
+        by_admin = revokers + [r for r in own[dag.RETIRE] & valid if dag.rank(cap(r)) <= dag.rank(g)]
+        valid.update(op for op in mine if op not in retires and not own[dag.LEAVE] & past(op)
+                     and all(op in past(r) for r in (by_member if kind(op) == dag.REFRESH else by_admin)))
 
     for g in grants:
         if kind(g) in (dag.GENESIS, dag.PROMOTE):

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::{
     fixture::*,
-    op::{Cut, Kind, Op, OpError},
+    op::{Body, Cut, Kind, Op, OpError},
     set::{InsertError, Inserted, OpSet},
 };
 use crate::{
@@ -129,6 +129,97 @@ fn a_demoted_admin_is_retired_but_takes_nothing_back() {
     put(&mut set, retirement(&before, &b));
     let now = set.resolve();
     assert!(!now.is_member(&b.id()) && now.is_member(&c.id()));
+}
+
+/// Takes in what whoever has the lost machine signs, knowing all that `set` holds; whether it is void.
+fn stolen(set: &mut OpSet, body: &Body, cap: OpId, kind: Kind, by: &SigningSecret) -> bool {
+    let (cap, deps) = (Some(cap), set.heads());
+    let seq = body.seq + set.iter().count() as u32;
+    let id = put(set, Op::sign(Body { cap, deps, seq, kind, ..body.clone() }, by));
+    set.resolve().void.contains(&id)
+}
+
+/// Bob is a member by an admission, an admin by a promotion that was taken back.
+#[test]
+fn a_lost_machine_begins_no_topic_by_a_promotion_that_was_taken_back() {
+    let (a, b, c) = (person(1), person(2), person(3));
+    let mut set = group(&a);
+    act(&mut set, &a, admit(&c));
+    let first = act(&mut set, &a, admit(&b));
+    let second = act(&mut set, &a, promote(&b));
+    let body = set.next(b.id(), refresh(Some(8)), NOW).unwrap();
+    let beside = op(&set, &b, refresh(Some(7)));
+    act(&mut set, &a, Kind::Demote { member: b.id() });
+    let retired = retirement(&set, &b);
+    assert_eq!(retired.body().cap, Some(first));
+    put(&mut set, retired);
+    act(&mut set, &c, refresh(Some(1)));
+    for cap in [first, second] {
+        assert!(stolen(&mut set, &body, cap, refresh(Some(8)), &b));
+        assert!(stolen(&mut set, &body, cap, refresh(None), &b));
+    }
+    put(&mut set, beside.clone());
+    assert!(set.resolve().void.contains(&beside.id()));
+    assert_eq!(set.resolve().topics().write, [[1; 32]]);
+    assert!(set.resolve().topics().clean);
+}
+
+/// Cleo is a member by Bob's promotion alone, since Dora removed her beside it, and Bob took it back:
+/// her Retire is void by that.
+#[test]
+fn a_lost_machine_begins_no_topic_beside_a_retirement_that_is_void() {
+    let [a, b, d, c] = [person(1), person(2), person(3), person(4)];
+    let mut set = group(&a);
+    for who in [&b, &d, &c] {
+        act(&mut set, &a, admit(who));
+    }
+    act(&mut set, &a, promote(&b));
+    act(&mut set, &a, promote(&d));
+    let mut removed = set.clone();
+    act(&mut removed, &d, remove(c.id(), 1));
+    let cap = act(&mut set, &b, promote(&c));
+    let body = set.next(c.id(), refresh(Some(8)), NOW).unwrap();
+    act(&mut set, &b, Kind::Demote { member: c.id() });
+    merge(&mut set, &removed);
+    assert!(set.resolve().is_member(&c.id()));
+    let kept = act(&mut set, &c, refresh(Some(2)));
+    let retired = retirement(&set, &c);
+    assert_eq!(retired.body().cap, Some(cap));
+    let retired = put(&mut set, retired);
+    assert!(set.resolve().void.contains(&retired) && !set.resolve().is_member(&c.id()));
+    assert!(!set.resolve().void.contains(&kept));
+    act(&mut set, &b, refresh(Some(3)));
+    assert!(stolen(&mut set, &body, cap, refresh(Some(8)), &c));
+    assert!(stolen(&mut set, &body, cap, admit(&person(9)), &c));
+    assert_eq!(set.resolve().topics().write, [[3; 32]]);
+    // Whoever let her in anew has her own machine back.
+    act(&mut set, &b, admit(&c));
+    act(&mut set, &c, refresh(Some(4)));
+    assert_eq!(set.resolve().topics().write, [[4; 32]]);
+}
+
+/// Whoever does not know of a Retire may promote the lost machine beside it: that gives no membership,
+/// and begins no topic. What the machine does as an admin by it counts, until it is let in and removed.
+#[test]
+fn what_a_lost_machine_does_by_a_promotion_beside_its_retirement_is_a_seniors_to_void() {
+    let (a, b, c) = (person(1), person(2), person(3));
+    let mut set = group(&a);
+    act(&mut set, &a, admit(&b));
+    act(&mut set, &a, admit(&c));
+    let mut beside = set.clone();
+    let cap = act(&mut beside, &a, promote(&b));
+    let body = beside.next(b.id(), refresh(Some(8)), NOW).unwrap();
+    let retired = retirement(&set, &b);
+    put(&mut set, retired);
+    merge(&mut set, &beside);
+    assert!(!set.resolve().is_member(&b.id()));
+    assert!(stolen(&mut set, &body, cap, refresh(Some(8)), &b));
+    let mut after = set.clone();
+    assert!(!stolen(&mut set, &body, cap, admit(&person(9)), &b));
+    act(&mut after, &a, admit(&b));
+    act(&mut after, &a, remove(b.id(), 1));
+    merge(&mut after, &set);
+    assert!(!after.resolve().is_member(&person(9).id()));
 }
 
 #[test]

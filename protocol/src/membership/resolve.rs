@@ -9,7 +9,8 @@
 //! valid(o)   ⇔ formed(o) ∧ valid(o.cap) ∧ ¬left(o)
 //!              ∧ ¬∃ r: revokes(r,o.cap) ∧ valid(r) ∧ r∉past(o.cap) ∧ o∉past(r)
 //!              (Genesis, Leave: formed is enough; o = Retire: r = Remove or Demote alone, and left
-//!              does not matter; o = Refresh: r = Remove or Retire alone)
+//!              does not matter; o = Refresh: r = such a Remove, or any formed Retire by o's author,
+//!              valid or not and whatever its rank)
 //! member(x)  ⇔ ∃ grant g of x: valid(g) ∧ ¬∃ r∉past(g):
 //!              r = Leave or Retire by x, formed | r = Remove, valid, revokes(r,g)
 //! admin(x)   ⇔ the same for g ∈ {Genesis, Promote}, with Demote counted too
@@ -83,16 +84,6 @@ impl Sort {
             Act::Retire => Self::Retire,
             Act::Refresh => Self::Refresh,
             _ => Self::Other,
-        }
-    }
-
-    /// Whether what revokes a grant voids this under it. No Retire voids another; and a member
-    /// refreshes, an admin or not.
-    fn is_voided_by(self, end: &Act) -> bool {
-        match self {
-            Self::Retire => *end != Act::Retire,
-            Self::Refresh => !matches!(end, Act::Demote { .. }),
-            Self::Other => true,
         }
     }
 }
@@ -213,8 +204,7 @@ impl Verdict {
     /// from a Retire: what a lost machine signs first does not save what it signs beside.
     fn authority(&self, nodes: &[Node], grant: usize, sort: Sort) -> Authority {
         let mut authority = Authority { spared: None, left: Bits::default() };
-        let revokers = self.revokers(nodes, grant);
-        for end in revokers.filter(|end| sort.is_voided_by(&nodes[*end].act)) {
+        for end in self.endings(nodes, grant).filter(|end| self.voids(nodes, grant, sort, *end)) {
             let past = &nodes[end].past;
             match &mut authority.spared {
                 None => authority.spared = Some(past.clone()),
@@ -228,18 +218,35 @@ impl Verdict {
         authority
     }
 
+    /// Whether an ending of a grant voids what is beside it of one sort. No Retire voids another. A
+    /// member refreshes, an admin or not, so what ends the membership voids it and nothing else: of the
+    /// author's Retires each, for whoever has the lost machine begins no topic by another grant.
+    fn voids(&self, nodes: &[Node], grant: usize, sort: Sort, end: usize) -> bool {
+        let act = &nodes[end].act;
+        match sort {
+            Sort::Retire => *act != Act::Retire && self.revokes(nodes, grant, end),
+            Sort::Refresh => matches!(act, Act::Remove { .. } | Act::Retire),
+            Sort::Other => self.revokes(nodes, grant, end),
+        }
+    }
+
     /// The valid removals, demotions and retirements that revoke a grant and are not before it.
     pub(super) fn revokers<'a>(
         &'a self,
         nodes: &'a [Node],
         grant: usize,
     ) -> impl Iterator<Item = usize> + 'a {
-        self.endings(nodes, grant).filter(move |at| match nodes[*at].act {
+        self.endings(nodes, grant).filter(move |end| self.revokes(nodes, grant, *end))
+    }
+
+    /// Whether an ending of a grant takes its member's authority under it.
+    fn revokes(&self, nodes: &[Node], grant: usize, end: usize) -> bool {
+        match nodes[end].act {
             Act::Remove { .. } => true,
             Act::Demote { .. } => matches!(nodes[grant].act, Act::Promote { .. }),
-            Act::Retire => self.valid[*at] && self.rank_of_cap(nodes, *at) <= self.rank[grant],
+            Act::Retire => self.valid[end] && self.rank_of_cap(nodes, end) <= self.rank[grant],
             _ => false,
-        })
+        }
     }
 
     /// The ops not before a grant that end its member's membership: valid removals by a senior, or

@@ -161,14 +161,15 @@ impl<'a> Oracle<'a> {
 
     fn counts_against(&mut self, r: usize, at: usize, cap: usize) -> bool {
         let retires = |at: usize| matches!(self.kind(at), Kind::Retire { .. });
+        let beside = !self.past[cap].contains(&r) && !self.past[r].contains(&at);
+        let own = self.ops[r].author() == self.ops[at].author();
+        if retires(r) && own && matches!(self.kind(at), Kind::Refresh { .. }) {
+            return beside;
+        }
         let spares = matches!(self.kind(at), Kind::Refresh { .. })
             && matches!(self.kind(r), Kind::Demote { .. });
         let voids = !(retires(at) && retires(r) || spares);
-        self.revokes(r, cap)
-            && voids
-            && !self.past[cap].contains(&r)
-            && !self.past[r].contains(&at)
-            && self.is_valid(r)
+        self.revokes(r, cap) && voids && beside && self.is_valid(r)
     }
 
     fn lives_by_its_invite(&mut self, at: usize) -> bool {

@@ -291,7 +291,25 @@ pub fn dags() -> Json {
     stories.push(redeemed_twice(four()));
     stories.push(revoked(four()));
     stories.push(after_leave(four()));
+    stories.push(demoted_and_lost(four()));
     list(stories)
+}
+
+/// An admin is demoted and then retired; its lost machine refreshes by the promotion that was taken back.
+fn demoted_and_lost(mut story: Story) -> Json {
+    let bob = story.id(1);
+    story.act(0, Kind::Promote { member: bob });
+    let set = story.set();
+    let begins = |byte| Kind::Refresh { topic_commit: Some([byte; 32]) };
+    let mut body = set.next(bob, begins(40), NOW).unwrap();
+    story.act_on(&set, 0, Kind::Demote { member: bob });
+    let demoted = story.set();
+    story.retire(&demoted, 1, vec![]);
+    story.ops.push(Op::sign(body.clone(), story.people[1].identity()));
+    story.act(2, begins(41));
+    (body.deps, body.kind, body.seq) = (story.set().heads(), begins(42), body.seq + 1);
+    story.ops.push(Op::sign(body, story.people[1].identity()));
+    story.end("a lost machine begins no topic by a promotion that was taken back")
 }
 
 /// An admin leaves, and acts on beside its Leave and after it; then it comes back and is retired.

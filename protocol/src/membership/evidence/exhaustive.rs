@@ -223,6 +223,8 @@ fn each_part_of_the_rule_is_there_for_a_law() {
         (Rule::RemovedForEver, 3, Broken::NoWayBack),
         (Rule::BesideSurvives, 3, Broken::Reentry),
         (Rule::DemoteSilences, 3, Broken::Silenced),
+        (Rule::RefreshUpward, 3, Broken::Refreshed),
+        (Rule::RefreshOutlives, 4, Broken::Refreshed),
         (Rule::RetireSpares, 3, Broken::Thief),
         (Rule::RetireLasts, 4, Broken::Retaliation),
         (Rule::RetireUpward, 3, Broken::JuniorHarm),

@@ -27,6 +27,8 @@ pub(super) enum Broken {
     Thief,
     /// Somebody is a member after a Retire that nothing follows.
     NotRetired,
+    /// A Refresh counts that its author's Retire does not follow, by a grant that does not follow it.
+    Refreshed,
     /// More Admits count than the invite has uses.
     Uses,
     /// An Admit counts that an InviteRevoke voids.
@@ -126,29 +128,54 @@ fn junior(dag: &Dag, oracle: &Oracle<'_>, op: usize, without: &Oracle<'_>) -> Re
         let senior = oracle.rank_of_cap(at) <= rank;
         let senior_grant = dag.grants(at).is_some_and(|who| !retires(dag, without, who))
             && oracle.rank(at) <= rank;
-        (by_invite || !senior || oracle.is_valid(at) == without.is_valid(at))
+        let own_word = refreshes_retired(dag, without, at);
+        (by_invite || own_word || !senior || oracle.is_valid(at) == without.is_valid(at))
             && (by_invite || !senior_grant || same(oracle, without, at))
     });
     if unharmed { Ok(()) } else { Err(Broken::JuniorHarm) }
 }
 
-/// A Retire is harmless to all that is senior to its grant, and to everybody's grants there but its
-/// author's own; and nothing is left of its author's membership that it follows or stands beside.
+/// A Retire is harmless to all that is senior to its grant but its author's own Refreshes, and to
+/// everybody's grants there but its author's own; and nothing is left of its author's membership, nor
+/// of what it did as a member, that the Retire follows or stands beside.
 fn retire(dag: &Dag, oracle: &Oracle<'_>, op: usize, without: &Oracle<'_>) -> Result<(), Broken> {
     let (rank, own) = (oracle.rank_of_cap(op), dag.steps()[op].author);
     let unharmed = (0..dag.steps().len()).filter(|at| *at != op).all(|at| {
         let by_invite = matches!(dag.steps()[at].act, Do::Redeem(..));
         let senior = oracle.rank_of_cap(at) < rank;
         let senior_grant = dag.grants(at).is_some_and(|who| who != own) && oracle.rank(at) < rank;
-        (by_invite || !senior || oracle.is_valid(at) == without.is_valid(at))
+        (by_invite
+            || is_refresh(dag, at, own)
+            || !senior
+            || oracle.is_valid(at) == without.is_valid(at))
             && (by_invite || !senior_grant || same(oracle, without, at))
     });
     if !unharmed {
         return Err(Broken::JuniorHarm);
     }
     let mut grants = (0..dag.steps().len()).filter(|g| dag.grants(*g) == Some(own));
-    let ended = grants.all(|g| oracle.is_past(op, g) || !oracle.stands(g));
-    if ended { Ok(()) } else { Err(Broken::NotRetired) }
+    if !grants.all(|g| oracle.is_past(op, g) || !oracle.stands(g)) {
+        return Err(Broken::NotRetired);
+    }
+    let anew = |at: usize| {
+        let cap = dag.steps()[at].cap.map(usize::from);
+        cap.is_some_and(|cap| oracle.is_past(op, cap))
+    };
+    let mut refreshes = (0..dag.steps().len()).filter(|at| is_refresh(dag, *at, own));
+    let silent = refreshes.all(|at| oracle.is_past(at, op) || anew(at) || !oracle.is_valid(at));
+    if silent { Ok(()) } else { Err(Broken::Refreshed) }
+}
+
+fn is_refresh(dag: &Dag, at: usize, by: u8) -> bool {
+    let step = &dag.steps()[at];
+    step.act == Do::Refresh && step.author == by
+}
+
+/// Whether an op is a Refresh by somebody who retires by a grant that is not there without some ops:
+/// whoever does voids its own Refreshes, too.
+fn refreshes_retired(dag: &Dag, without: &Oracle<'_>, at: usize) -> bool {
+    let author = dag.steps()[at].author;
+    is_refresh(dag, at, author) && retires(dag, without, author)
 }
 
 /// Whether somebody retires by a grant that is not there without some ops: whoever does ends its
@@ -179,8 +206,10 @@ fn retaliation(dag: &Dag, oracle: &Oracle<'_>, rule: Rule) -> Result<(), Broken>
             .filter(|g| dag.grants(*g) == Some(whom) && (!demoted || dag.is_admin_grant(*g)));
         let out =
             held.all(|g| !oracle.is_formed(g) || oracle.revokes(end, g) && !oracle.is_past(end, g));
-        // Whoever is demoted is a member still, and may leave, or void what it does as a member.
-        let own = |at: usize| demoted && dag.steps()[at].author == whom;
+        // Whoever is demoted is a member still, and may leave, or void what it does as a member. Of who is
+        // removed a Retire voids Refreshes that the removal follows, which begins a topic after them.
+        let own =
+            |at: usize| demoted && dag.steps()[at].author == whom || is_refresh(dag, at, whom);
         let beside = beside(dag, oracle, end, whom, |act| !demoted || act != Do::Leave);
         if out && !is_harmless(dag, oracle, rule, beside, whom, own)? {
             return Err(Broken::Retaliation);
@@ -240,7 +269,7 @@ fn is_harmless(
     let mut left = (0..dag.steps().len()).filter(|at| ops >> at & 1 == 0 && !own(*at));
     let unharmed = left.all(|at| {
         let grants = dag.grants(at);
-        oracle.is_valid(at) == without.is_valid(at)
+        (oracle.is_valid(at) == without.is_valid(at) || refreshes_retired(dag, &without, at))
             && grants.is_none_or(|who| {
                 who == whom || retires(dag, &without, who) || same(oracle, &without, at)
             })

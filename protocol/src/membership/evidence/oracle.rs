@@ -30,6 +30,10 @@ pub(super) enum Rule {
     BesideSurvives,
     /// A Demote voids a Refresh.
     DemoteSilences,
+    /// A Refresh under a grant that is senior to its author's Retire outlives it.
+    RefreshUpward,
+    /// A Retire that is void voids no Refresh.
+    RefreshOutlives,
     /// A Retire voids nothing.
     RetireSpares,
     /// A Retire can't be voided.
@@ -182,13 +186,31 @@ impl<'a> Oracle<'a> {
             };
             let spares = self.dag.steps()[at].act == Do::Refresh
                 && matches!(self.dag.steps()[r].act, Do::Demote(_));
-            let voids = voids && (!spares || self.rule == Rule::DemoteSilences);
+            let silences = self.silences(r, at)?;
+            let voids = silences || voids && (!spares || self.rule == Rule::DemoteSilences);
             let spared = self.rule != Rule::RevokedForEver && self.is_past(r, cap);
-            if voids && !spared && !self.is_past(at, r) && self.judge(r)? {
+            let counts = voids && !spared && !self.is_past(at, r);
+            if counts && (silences || self.judge(r)?) {
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    /// o = Refresh: each formed Retire by o's author counts as r.
+    fn silences(&mut self, r: usize, at: usize) -> Result<bool, Cycle> {
+        let steps = self.dag.steps();
+        let own = steps[at].act == Do::Refresh
+            && steps[r].act == Do::Retire
+            && steps[r].author == steps[at].author
+            && self.is_formed(r);
+        Ok(own
+            && match self.rule {
+                Rule::RetireSpares => false,
+                Rule::RefreshUpward => self.rank_of_cap(r) <= self.rank_of_cap(at),
+                Rule::RefreshOutlives => self.judge(r)?,
+                _ => true,
+            })
     }
 
     fn is_redeemed(&mut self, at: usize, invite: usize) -> Result<bool, Cycle> {

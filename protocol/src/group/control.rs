@@ -221,7 +221,9 @@ impl Group {
         // Own chains open nothing: who turns out to be a member still serves its last words.
         let is_own = |entry: &mut Entry| matches!(entry.state, ChainState::Mine { .. });
         self.receiving.chains = receiving.chains.extract_if(.., |_, entry| is_own(entry)).collect();
-        for chain in receiving.chains.into_keys() {
+        let again = receiving.held.iter().filter(|(_, held)| held.again.is_some());
+        let again = again.map(|(chain, _)| *chain);
+        for chain in receiving.chains.into_keys().chain(again) {
             self.dirty.mark(Key::Chain(chain));
             self.dirty.mark(Key::Bundle(chain));
             self.dirty.mark(Key::Classes(chain));

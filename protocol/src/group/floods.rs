@@ -101,6 +101,37 @@ fn strangers_who_hold_a_topic_displace_no_bundle_of_a_members() {
 }
 
 #[test]
+fn who_was_removed_displaces_no_bundle_of_somebody_who_left() {
+    let mut world = World::with(4, true);
+    let gone = world.id(3);
+    world.act(0, |group, cx| group.remove(cx, gone)).unwrap();
+    world.settle();
+    world.act(2, |group, cx| group.leave(cx)).unwrap();
+    world.settle();
+    let [left, removed] = [2, 3].map(|at| Endpoint::clone(&world.people[at].me));
+    let honest = head(&mut world, &left, 0xee, false);
+    let hostile: Vec<_> = (0..0xe0).map(|n| head(&mut world, &removed, n, true)).collect();
+    let names: Vec<_> = (0..64u8)
+        .map(|n| {
+            let made_up = Endpoint::generate("x", vec![], &mut world.rng).unwrap();
+            head(&mut world, &made_up, n, true)
+        })
+        .collect();
+    let said = Said { from: world.id(1), topic: world.member(0).write_topics()[0] };
+    world.act(0, |group, mut cx| {
+        let mut take = |head: &SignedHead| {
+            let wire = BundleWire { head: head.as_bytes().into(), pages: vec![] };
+            group.take_statement(&mut cx, said, Statement::Bundle(wire));
+        };
+        take(&honest);
+        hostile.iter().chain(&names).chain(&hostile).for_each(&mut take);
+        let held = &group.receiving.held;
+        assert!(held.contains_key(&honest.chain()));
+        assert!(held.len() <= 256);
+    });
+}
+
+#[test]
 fn a_bundle_with_one_slot_too_many_is_told_of_and_not_waited_for() {
     let mut world = World::with(4, true);
     let (hidden, sender) = (world.id(3), world.id(2));

@@ -29,6 +29,7 @@ mod epochs;
 mod error;
 mod gaps;
 mod gone;
+mod held;
 mod history;
 mod holds;
 mod inbox;
@@ -174,8 +175,8 @@ pub struct Group {
     witness: Witness,
     notices: Notices,
     own: Own,
-    /// This member's standing grants, as they were last seen.
-    standing: Vec<OpId>,
+    /// This member's grants that go on, as they were last seen.
+    going_on: BTreeSet<OpId>,
     heads: VecDeque<HeadRef>,
     lamport: u64,
     relays_up: bool,
@@ -234,6 +235,7 @@ enum Timer {
     Word,
     Strangers,
     Unseen,
+    Shut,
 }
 
 impl Group {
@@ -278,6 +280,7 @@ impl Group {
                 Timer::Word => self.seek_word(&mut cx),
                 Timer::Strangers => self.ask_strangers(&mut cx),
                 Timer::Unseen => self.post_admission(&mut cx),
+                Timer::Shut => self.judge_held(&mut cx),
             }
         }
     }
@@ -421,6 +424,7 @@ impl Group {
         if !self.holds.is_empty() {
             self.set_timer(Timer::Holds, now);
         }
+        self.recall_shut(now);
         self.want_parked(now);
         self.watch_epoch(now);
         self.take_stock_of_view(now);

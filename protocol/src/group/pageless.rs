@@ -7,27 +7,24 @@
 
 use alloc::vec::Vec;
 
-use super::{
-    Group,
-    nacks::Waits,
-    receiving::{Held, Receiving},
-};
+use super::{Group, held::Held, nacks::Waits, receiving::Receiving};
 use crate::ids::ChainId;
 
 impl Receiving {
     fn is_given_up(&self, chain: &ChainId) -> bool {
         self.wanted.get(chain).is_some_and(|lacking| !lacking.is_asked())
     }
-
-    /// A head came without its page. Once that was given up it is not kept.
-    pub fn let_go_of_head(&mut self, chain: &ChainId) {
-        if self.is_given_up(chain) && self.held.get(chain).is_some_and(|it| it.pages.is_empty()) {
-            self.held.remove(chain);
-        }
-    }
 }
 
 impl Group {
+    /// A head came without its page. Once that was given up it is not kept.
+    pub(super) fn let_go_of_head(&mut self, chain: &ChainId) {
+        let held = self.receiving.held.get(chain);
+        if self.receiving.is_given_up(chain) && held.is_some_and(|it| it.pages.is_empty()) {
+            self.let_go(chain);
+        }
+    }
+
     /// Keeps no bundle that could be judged but for a page that was given up.
     pub(super) fn let_go_of_pageless(&mut self) {
         let pageless = |held: &Held| {
@@ -37,7 +34,7 @@ impl Group {
         let over = held.filter(|(chain, held)| self.receiving.is_given_up(chain) && pageless(held));
         let over: Vec<ChainId> = over.map(|(chain, _)| *chain).collect();
         for chain in over {
-            self.receiving.held.remove(&chain);
+            self.let_go(&chain);
         }
     }
 }

@@ -14,9 +14,9 @@ use super::{
     classes::Classes,
     control::Said,
     gaps::Lacking,
+    held::{HELD, Held},
     history::HISTORY,
     moving::MOVE,
-    nacks::Waits,
     notices::Learnt,
     records::Key,
     wire::{BundleWire, Control, Statement},
@@ -33,10 +33,6 @@ use crate::{
     pair::ReceiveState,
 };
 
-/// Bundles held while ops or pages are missing.
-const HELD: usize = 256;
-/// Of them, of signers who are no members as far as is known here.
-const HELD_OF_STRANGERS: usize = 32;
 /// A bundle that does not come by itself is asked for after this long, in milliseconds.
 const WANT_MS: u64 = 400;
 
@@ -73,22 +69,6 @@ pub(super) enum ChainState {
     Mine { count: u32 },
     /// Was readable; its keys are gone, for a newer chain stands.
     Closed { next: u32 },
-}
-
-/// A bundle that can't be judged yet.
-pub(super) struct Held {
-    pub head: SignedHead,
-    pub pages: Vec<Vec<u8>>,
-    /// Its place in the order of coming.
-    pub place: u64,
-    /// For this member's ML-KEM ciphertext, where it is all that lacks.
-    pub waits: Waits,
-}
-
-impl Held {
-    pub fn new(head: SignedHead, place: u64) -> Self {
-        Self { head, pages: Vec::new(), place, waits: Waits::No }
-    }
 }
 
 /// An envelope whose chain is not known yet.
@@ -390,7 +370,9 @@ impl Group {
         self.receiving.came += 1;
         let place = self.receiving.came;
         let held = self.receiving.held.entry(chain).or_insert_with(|| Held::new(head, place));
-        add_pages(&held.head, &mut held.pages, pages);
+        if add_pages(&held.head, &mut held.pages, pages) && held.again.is_some() {
+            self.dirty.mark(Key::Bundle(chain));
+        }
         self.people.note_prekey(sender, prekey);
         self.take_early(&chain);
         self.judge_bundle(cx, chain);
@@ -415,7 +397,7 @@ impl Group {
             .filter(|_| self.is_still(&self.me, &view));
         let recipients: Vec<MemberId> = others.copied().collect();
         if wrong {
-            self.receiving.held.remove(&chain);
+            self.let_go(&chain);
             return;
         }
         // A page that the head names, and that has no slot for each, convicts the head.
@@ -441,7 +423,7 @@ impl Group {
             held.pages.iter().find(|page| held.head.has_page(number, page, recipients.len()));
         let Some(page) = page else {
             self.want_bundle(cx.now, chain);
-            self.receiving.let_go_of_head(&chain);
+            self.let_go_of_head(&chain);
             return;
         };
         match self.open_slot(cx.me, &held.head, page, position) {
@@ -481,30 +463,6 @@ impl Group {
         self.note_slot(cx, chain);
         self.out.push_back(Output::Event(Event::Alarm(Alarm::SlotFailed(sender))));
         self.nack(cx, sender, chain);
-    }
-
-    /// Makes room for one more bundle that waits, of the signer who has most of them: the oldest
-    /// goes. Those of strangers have a part of their own.
-    fn room_to_hold(&mut self, sender: MemberId) {
-        let members = &self.ops.resolve().members;
-        let held = &self.receiving.held;
-        let strange = |held: &Held| !members.contains_key(&held.head.head().sender);
-        let strangers = held.values().filter(|held| strange(held)).count();
-        let gone = if !members.contains_key(&sender) && strangers >= HELD_OF_STRANGERS {
-            let strange = held.iter().filter(|(_, held)| strange(held));
-            strange.min_by_key(|(_, held)| held.place).map(|(chain, _)| *chain)
-        } else if held.len() >= HELD {
-            let mut of: BTreeMap<MemberId, (usize, u64, ChainId)> = BTreeMap::new();
-            for (chain, held) in held {
-                let most = of.entry(held.head.head().sender).or_insert((0, held.place, *chain));
-                let oldest = (most.1, most.2).min((held.place, *chain));
-                *most = (most.0 + 1, oldest.0, oldest.1);
-            }
-            of.into_values().max_by_key(|(count, _, _)| *count).map(|(_, _, chain)| chain)
-        } else {
-            None
-        };
-        gone.and_then(|chain| self.receiving.held.remove(&chain));
     }
 
     pub(super) fn accept<R: CryptoRng>(

@@ -225,22 +225,11 @@ impl Group {
             Key::PairReceive(member) => {
                 self.receiving.pairs.get(&member).map(|pair| pair.save().to_vec())
             }
-            Key::Bundle(chain) => self.receiving.chains.get(&chain).map(|entry| {
-                codec::encode(&BundleWire {
-                    head: entry.head.as_bytes().into(),
-                    pages: entry.pages.iter().map(|page| page.clone().into()).collect(),
-                })
-            }),
-            Key::Chain(chain) => self.receiving.chains.get(&chain).map(|entry| {
-                let (state, count, chain) = match &entry.state {
-                    ChainState::Open(chain) => (0, 0, chain.save().to_vec()),
-                    ChainState::NotForMe => (1, 0, Vec::new()),
-                    ChainState::Failed => (2, 0, Vec::new()),
-                    ChainState::Mine { count } => (3, *count, Vec::new()),
-                    ChainState::Closed { next } => (4, *next, Vec::new()),
-                };
-                codec::encode(&ChainRecord { state, at: entry.at, count, chain })
-            }),
+            Key::Bundle(chain) => {
+                let known = self.bundle_wire(&chain).or_else(|| self.shut_bundle(&chain));
+                known.map(|bundle| codec::encode(&bundle))
+            }
+            Key::Chain(chain) => self.chain_record(&chain).map(|record| codec::encode(&record)),
             Key::Inits(chain) => self.sending.inits.get(&chain).map(|inits| {
                 let inits: Vec<_> = inits
                     .iter()
@@ -293,6 +282,21 @@ impl Group {
             Key::Unseen => self.unseen_record(),
             Key::Place(chain) => self.places.place(&chain).map(codec::encode),
         }
+    }
+
+    fn chain_record(&self, chain: &ChainId) -> Option<ChainRecord> {
+        let Some(entry) = self.receiving.chains.get(chain) else {
+            let at = self.receiving.held.get(chain)?.again?;
+            return Some(ChainRecord { state: 1, at, count: 0, chain: Vec::new() });
+        };
+        let (state, count, chain) = match &entry.state {
+            ChainState::Open(chain) => (0, 0, chain.save().to_vec()),
+            ChainState::NotForMe => (1, 0, Vec::new()),
+            ChainState::Failed => (2, 0, Vec::new()),
+            ChainState::Mine { count } => (3, *count, Vec::new()),
+            ChainState::Closed { next } => (4, *next, Vec::new()),
+        };
+        Some(ChainRecord { state, at: entry.at, count, chain })
     }
 
     fn take_up(
@@ -399,7 +403,7 @@ impl Group {
             turns: Turns::default(),
             state: GroupState::Active,
             people: People::of(&ops),
-            standing: ops.resolve().grants.get(&me).cloned().unwrap_or_default(),
+            going_on: super::shut::going_on(&ops, &me),
             ops,
             topics: KnownTopics::default(),
             sending: Sending::default(),

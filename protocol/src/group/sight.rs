@@ -7,12 +7,7 @@ use alloc::{
     vec::Vec,
 };
 
-use super::{
-    Group,
-    receiving::{ChainState, Held},
-    records::Key,
-    wire::Frame,
-};
+use super::{Group, held::Held, receiving::ChainState, records::Key, wire::Frame};
 use crate::{
     bundle::SignedHead,
     codec,
@@ -59,6 +54,11 @@ impl Group {
             self.dirty.mark(Key::Bundle(*chain));
             self.dirty.mark(Key::Chain(*chain));
             self.dirty.mark(Key::Classes(*chain));
+        }
+        let again = self.receiving.held.iter().filter(|(_, held)| held.again.is_some());
+        for chain in again.map(|(chain, _)| *chain).collect::<Vec<_>>() {
+            self.dirty.mark(Key::Bundle(chain));
+            self.dirty.mark(Key::Chain(chain));
         }
         self.places.chains().for_each(|chain| self.dirty.mark(Key::Place(*chain)));
         self.dirty.mark(Key::WelcomedBy);

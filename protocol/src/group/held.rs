@@ -1,0 +1,77 @@
+//! Bundles that wait to be judged, until the ops, pages or ciphertext that they need are here.
+//!
+//! > They have bounds. Where there is no room, the oldest of whoever has most goes; signers of whom no op
+//! > tells have a part of their own, so that nobody whom an op names loses a place to made-up names.
+//!
+//! They are not stored, but for those that were accepted once and are judged once more (shut.rs).
+
+use alloc::{collections::BTreeMap, vec::Vec};
+
+use super::{Group, nacks::Waits, records::Key};
+use crate::{
+    bundle::SignedHead,
+    ids::{ChainId, MemberId, Timestamp},
+};
+
+/// Bundles held while ops or pages are missing.
+pub(super) const HELD: usize = 256;
+/// Of them, of signers of whom no op is known here.
+const HELD_OF_STRANGERS: usize = 32;
+
+/// A bundle that can't be judged yet.
+pub(super) struct Held {
+    pub head: SignedHead,
+    pub pages: Vec<Vec<u8>>,
+    /// Its place in the order of coming.
+    pub place: u64,
+    /// For this member's ML-KEM ciphertext, where it is all that lacks.
+    pub waits: Waits,
+    /// When it was first accepted, where it is judged once more: until then its records stay.
+    pub again: Option<Timestamp>,
+}
+
+impl Held {
+    pub fn new(head: SignedHead, place: u64) -> Self {
+        Self { head, pages: Vec::new(), place, waits: Waits::No, again: None }
+    }
+}
+
+impl Group {
+    /// Lets go of a bundle that waits.
+    pub(super) fn let_go(&mut self, chain: &ChainId) {
+        let gone = self.receiving.held.remove(chain);
+        if gone.is_some_and(|gone| gone.again.is_some()) {
+            self.forget_ciphertexts(chain);
+            self.dirty.mark(Key::Bundle(*chain));
+            self.dirty.mark(Key::Chain(*chain));
+        }
+    }
+
+    /// Makes room for one more bundle that waits, of the signer who has most of them: the oldest
+    /// goes. Those of strangers have a part of their own.
+    pub(super) fn room_to_hold(&mut self, sender: MemberId) {
+        let known = &self.people.cards;
+        let held = &self.receiving.held;
+        let strange = |held: &Held| !known.contains_key(&held.head.head().sender);
+        let strangers = held.values().filter(|held| strange(held)).count();
+        let gone = if !known.contains_key(&sender) && strangers >= HELD_OF_STRANGERS {
+            oldest_of_most(held.iter().filter(|(_, held)| strange(held)))
+        } else if held.len() >= HELD {
+            oldest_of_most(held.iter())
+        } else {
+            None
+        };
+        gone.into_iter().for_each(|chain| self.let_go(&chain));
+    }
+}
+
+/// The oldest of the signer who has most of these.
+fn oldest_of_most<'a>(held: impl Iterator<Item = (&'a ChainId, &'a Held)>) -> Option<ChainId> {
+    let mut of: BTreeMap<MemberId, (usize, u64, ChainId)> = BTreeMap::new();
+    for (chain, held) in held {
+        let most = of.entry(held.head.head().sender).or_insert((0, held.place, *chain));
+        let oldest = (most.1, most.2).min((held.place, *chain));
+        *most = (most.0 + 1, oldest.0, oldest.1);
+    }
+    of.into_values().max_by_key(|(count, _, _)| *count).map(|(_, _, chain)| chain)
+}

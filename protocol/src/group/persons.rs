@@ -63,7 +63,8 @@ impl Group {
     #[must_use]
     pub fn has_caught_up(&self, now: Timestamp) -> bool {
         match self.ready(now) {
-            Ok(()) | Err(NotReady::NotAMember) => true,
+            // Whoever has moved reads on for as long as that takes, and is ready never again.
+            Ok(()) | Err(NotReady::NotAMember | NotReady::Moved) => true,
             Err(_) => false,
         }
     }
@@ -73,7 +74,7 @@ impl Group {
 mod tests {
     use std::vec;
 
-    use super::super::world::World;
+    use super::super::{onward, world::World};
     use super::*;
 
     fn name(world: &mut World, at: usize, others: &[usize]) {
@@ -111,6 +112,20 @@ mod tests {
         assert_eq!(people(&world), [vec![0], vec![1, 2, 3]]);
         name(&mut world, 2, &[]);
         assert_eq!(people(&world), [vec![0], vec![1, 3], vec![2]]);
+    }
+
+    #[test]
+    fn a_group_that_was_moved_on_from_has_caught_up_once_it_was_read() {
+        let mut world = World::with(2, true);
+        onward::migrate(&mut world, 0, &[]);
+        world.settle();
+        for at in 0..2 {
+            world.restart(at);
+            assert_eq!(world.member(at).state(), GroupState::Migrated);
+            assert!(!world.member(at).has_caught_up(world.now), "{at} has read nothing yet");
+            world.settle();
+            assert!(world.member(at).has_caught_up(world.now), "{at}");
+        }
     }
 
     #[test]

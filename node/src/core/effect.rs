@@ -17,6 +17,16 @@ pub enum Effect {
     /// Be connected to this relay, with exactly these logs open. Takes the place of the plan before
     /// it.
     RelayPlan(RelayPeer, Vec<LogPlan>),
+    /// Follow a log of the relay's plan from this place, whatever was read of it. What waits to be
+    /// appended there goes on waiting.
+    FollowAnew {
+        /// The relay.
+        relay: RelayKey,
+        /// The log.
+        log: LogId,
+        /// The place, or the log's start.
+        after: Option<Cursor>,
+    },
     /// Leave this relay, and forget what was to be appended there.
     RelayDrop(RelayKey),
     /// Append an entry to a log of the relay's plan; answered by `Appended` or `Refused`. The

@@ -73,14 +73,20 @@ impl Core {
     pub(super) fn plan(&mut self, anew: &[LogId]) -> Result<(), StoreError> {
         let mut wanted = self.wanted()?;
         self.want_inboxes(&mut wanted);
-        if !anew.is_empty() {
-            let mut without = wanted.clone();
-            for (_, logs) in without.values_mut() {
-                logs.retain(|log, _| !anew.contains(log));
+        self.plan_for(wanted)?;
+        self.follow_anew(anew)
+    }
+
+    fn follow_anew(&mut self, logs: &[LogId]) -> Result<(), StoreError> {
+        for (key, relay) in &mut self.relays {
+            let bytes = key.to_bytes();
+            for log in logs.iter().copied().filter(|log| relay.planned.contains(log)) {
+                let after = self.store.read(|tx| tx.cursor(&bytes, log))?;
+                relay.caught_up.remove(&log);
+                self.effects.push_back(Effect::FollowAnew { relay: *key, log, after });
             }
-            self.plan_for(without)?;
         }
-        self.plan_for(wanted)
+        Ok(())
     }
 
     fn plan_for(&mut self, wanted: BTreeMap<RelayKey, Wanted>) -> Result<(), StoreError> {
@@ -388,6 +394,7 @@ impl Core {
     }
 
     /// A relay refused an entry: it waits. People hear of it once, until the relay has taken all.
+    /// Where it is in the outbox no more, that is nothing to anybody.
     pub(super) fn refused(
         &mut self,
         key: &RelayKey,
@@ -398,6 +405,10 @@ impl Core {
         let Some(relay) = self.relays.get_mut(key) else { return Ok(()) };
         let log = relay.in_flight.remove(&tag);
         self.after.outbox = true;
+        if self.store.read(|tx| tx.outbox_entry(tag))?.is_none() {
+            relay.refused.remove(&tag);
+            return Ok(());
+        }
         let tries = relay.refused.get(&tag).map_or(0, |(_, tries)| tries.saturating_add(1));
         let wait = RETRY_MS.saturating_mul(1 << tries.min(16)).min(RETRY_MAX_MS);
         let told = !relay.refused.is_empty();

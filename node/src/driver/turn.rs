@@ -201,6 +201,11 @@ impl Turn {
                     let client = self.relays.wanted(peer);
                     self.tell_relay(client, RelayCommand::Plan(plan)).await;
                 }
+                Effect::FollowAnew { relay, log, after } => {
+                    if let Some(client) = self.relays.client(&relay) {
+                        self.tell_relay(client, RelayCommand::FollowAnew { log, after }).await;
+                    }
+                }
                 Effect::RelayDrop(relay) => self.relays.drop_client(&relay),
                 Effect::Append { relay, log, tag, entry } => {
                     if let Some(client) = self.relays.client(&relay) {

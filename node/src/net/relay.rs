@@ -41,6 +41,13 @@ pub enum RelayCommand {
     /// The whole set of logs wanted from now on: new ones are opened and followed, those that are
     /// missing are closed.
     Plan(Vec<LogPlan>),
+    /// Follows a log of the plan from this place, whatever was reported of it; its appends wait on.
+    FollowAnew {
+        /// The log.
+        log: LogId,
+        /// The place, or the log's start.
+        after: Option<Cursor>,
+    },
     /// Appends an entry; answered by one [`RelayReport::Appended`] or [`RelayReport::Refused`],
     /// however many connections that takes. Waits while its log is in no plan yet.
     Append {

@@ -1,7 +1,7 @@
 //! Members' nodes that reach each other without a relay, or beside one.
 
 use super::World;
-use crate::api::types::{CreateInvite, Path};
+use crate::api::types::{CreateInvite, Path, What};
 
 #[test]
 fn two_nodes_without_a_relay_join_and_talk() {
@@ -41,6 +41,33 @@ fn three_nodes_without_a_relay_find_one_another() {
     world.start("ada");
     world.pass(60_000);
     assert_eq!(world.texts("ada"), ["just us"]);
+}
+
+#[test]
+fn what_still_waited_for_the_relay_when_somebody_came_back_alarms_nobody() {
+    let mut world = World::new();
+    let relay = world.relay(1);
+    world.direct_node("ada", &[&relay]);
+    world.create("ada", "reading");
+    let code = world.invite("ada", "reading");
+    world.direct_node("bob", &[]);
+    world.joined("bob", &code);
+    world.pass(1000);
+    world.relay_stands(&relay, false);
+    world.settle();
+    let now = world.now;
+    world.core("bob").leave("reading", now).unwrap();
+    world.settle();
+    let code = world.invite("ada", "reading");
+    world.joined("bob", &code);
+    world.pass(1000);
+    world.relay_stands(&relay, true);
+    world.pass(60_000);
+    world.send("bob", "reading", "here again");
+    assert_eq!(world.texts("ada"), ["here again"]);
+    let told = world.events("bob").into_iter();
+    let told: Vec<_> = told.filter(|event| matches!(event.what, What::Alarm { .. })).collect();
+    assert!(told.is_empty(), "{told:?}");
 }
 
 #[test]

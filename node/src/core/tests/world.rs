@@ -363,6 +363,20 @@ impl World {
                     });
                     connection.logs.insert(id, following);
                 }
+                // As the ledger does: what waits for a log that is wanted no more is refused.
+                let gone = |log: &LogId| old.contains_key(log);
+                for (_, tag, _) in connection.appends.extract_if(.., |(log, ..)| gone(log)) {
+                    let reason = protocol::relay_log::Refusal::NoSuchHandle;
+                    let refused = RelayReport::Refused { tag, reason };
+                    node.inbox.push_back(Input::Relay(relay.peer_id, refused));
+                }
+            }
+            Effect::FollowAnew { relay, log, after } => {
+                let connection = node.plans.entry(relay).or_default();
+                if let Some(following) = connection.logs.get_mut(&log) {
+                    following.read = after.map_or(0, |at| usize::try_from(at.seq).unwrap());
+                    following.caught_up = false;
+                }
             }
             Effect::RelayDrop(relay) => drop(node.plans.remove(&relay)),
             Effect::Append { relay, log, tag, entry } => {

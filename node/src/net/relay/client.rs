@@ -137,6 +137,7 @@ fn report(ledger: &mut Ledger, permit: Permit<'_>, relay: RelayKey) -> Result<()
 fn obey(ledger: &mut Ledger, command: Option<RelayCommand>) -> Result<(), Stopped> {
     match command {
         Some(RelayCommand::Plan(plan)) => ledger.plan(plan),
+        Some(RelayCommand::FollowAnew { log, after }) => ledger.follow_anew(log, after),
         Some(RelayCommand::Append { log, tag, entry }) => ledger.append(log, tag, entry),
         Some(RelayCommand::Trim { log, cursor }) => ledger.trim(log, cursor),
         Some(RelayCommand::Stop) | None => return Err(Stopped),

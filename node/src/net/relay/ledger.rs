@@ -112,6 +112,17 @@ impl Ledger {
         self.trims.retain(|id, _| self.logs.contains_key(id));
     }
 
+    /// Follows a log of the plan from this place, under another handle: what is still under way of
+    /// the old one counts no more. What is to be appended waits on.
+    pub(super) fn follow_anew(&mut self, log: LogId, after: Option<Cursor>) {
+        let Some(wanted) = self.logs.get_mut(&log) else { return };
+        wanted.after = after;
+        wanted.follows = Follows::No;
+        if let Some(handle) = wanted.handle.take() {
+            self.todo.extend([Todo::Close(handle), Todo::Open(log)]);
+        }
+    }
+
     /// Takes a place up to which a log of the plan is to be trimmed; of one log the last one counts.
     pub(super) fn trim(&mut self, log: LogId, cursor: Cursor) {
         if self.logs.get(&log).is_some_and(|wanted| wanted.keys.allows(Role::Trim)) {

@@ -73,6 +73,35 @@ fn a_planned_log_is_opened_and_followed_and_a_dropped_one_closed() {
 }
 
 #[test]
+fn a_log_is_followed_anew_under_another_handle_and_what_is_to_be_appended_waits_on() {
+    let keys = keys(1);
+    let mut ledger = Ledger::default();
+    ledger.plan(vec![plan(&keys)]);
+    ledger.append(keys.id(), 1, Bytes::from_static(&[1; 512]));
+    ledger.follow_anew(keys.id(), Some(place(2)));
+    assert_eq!(reports(&mut ledger), [], "without a connection it is as good as done");
+    ledger.connected(challenge(1));
+    let before = requests(&mut ledger);
+    let handle = handle_of(&before);
+    assert_eq!(before[1], Request::Follow { handle, after: Some(place(2)) });
+    assert!(matches!(before[2], Request::Append { .. }));
+    ledger.answer(entries(handle, 7), Instant::now()).unwrap();
+    reports(&mut ledger);
+
+    ledger.append(keys.id(), 2, Bytes::from_static(&[2; 512]));
+    ledger.follow_anew(keys.id(), Some(place(3)));
+    ledger.answer(entries(handle, 8), Instant::now()).unwrap();
+    assert_eq!(reports(&mut ledger), [], "what was under way is dropped");
+    let after = requests(&mut ledger);
+    assert_eq!(after[0], Request::Close { handle });
+    let other = handle_of(&after[1..]);
+    assert_eq!(after[2], Request::Follow { handle: other, after: Some(place(3)) });
+    assert!(matches!(after[3], Request::Append { handle, .. } if handle == other));
+    ledger.answer(entries(other, 4), Instant::now()).unwrap();
+    assert_eq!(reports(&mut ledger).len(), 1);
+}
+
+#[test]
 fn a_log_that_may_only_be_written_is_not_followed() {
     let all = keys(1).publics();
     let writer = Arc::new(LogKeys::write_only([1; 32], all.read, all.trim));

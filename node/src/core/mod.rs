@@ -375,29 +375,41 @@ impl Core {
     fn follow_up(&mut self, now: Timestamp) -> Result<(), StoreError> {
         loop {
             self.flush(now)?;
-            let woken = self.after.woken;
-            let todo = std::mem::replace(&mut self.after, After { woken, ..After::default() });
-            let After { logs, members, outbox, moved, present, reloaded, anew, .. } = todo;
-            if !(logs || members || outbox || moved) && present.is_empty() && reloaded.is_empty() {
+            let woken = self.after.woken.take();
+            let mut todo = std::mem::replace(&mut self.after, After { woken, ..After::default() });
+            if todo.is_empty() {
                 return Ok(());
             }
-            reloaded.into_iter().try_for_each(|id| self.catch_up(id, now))?;
-            self.present(present, now)?;
-            if moved {
-                self.follow_moves(now)?;
-            }
-            if members {
-                self.settle_requests()?;
-                self.overtake(now)?;
-                self.meet(now)?;
-            }
-            if logs {
-                self.take_up_invites(now)?;
-                self.plan(&anew)?;
-            }
-            if outbox {
-                self.pump()?;
+            if let Err(error) = self.follow_steps(&mut todo, now) {
+                // Nobody else says again what followed: all of it waits for the store.
+                self.adopt(todo);
+                return Err(error);
             }
         }
     }
 }
+
+    fn follow_steps(&mut self, todo: &mut After, now: Timestamp) -> Result<(), StoreError> {
+        // One that fails is taken up again, and comes again by that.
+        while let Some(id) = todo.reloaded.pop() {
+            self.catch_up(id, now)?;
+        }
+        self.present(&todo.present, now)?;
+        todo.present.clear();
+        if todo.moved {
+            self.follow_moves(now)?;
+        }
+        if todo.members {
+            self.settle_requests()?;
+            self.overtake(now)?;
+            self.meet(now)?;
+        }
+        if todo.logs {
+            self.take_up_invites(now)?;
+            self.plan(&todo.anew)?;
+        }
+        if todo.outbox {
+            self.pump()?;
+        }
+        Ok(())
+    }

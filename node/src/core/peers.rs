@@ -139,17 +139,13 @@ impl Core {
     }
 
     /// Tells the members of these groups where this node is.
-    pub(super) fn present(
-        &mut self,
-        groups: Vec<GroupId>,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
+    pub(super) fn present(&mut self, groups: &[GroupId], now: Timestamp) -> Result<(), StoreError> {
         if !self.options.direct || self.peers.listening.is_empty() {
             return Ok(());
         }
         let addresses: Vec<Vec<u8>> =
             self.peers.listening.iter().filter_map(|text| address::to_bytes(text)).collect();
-        for id in groups.into_iter().collect::<BTreeSet<_>>() {
+        for id in groups.iter().copied().collect::<BTreeSet<_>>() {
             if self.groups.get(&id).is_some_and(is_active) {
                 self.step(id, now, |group, step| {
                     group.present(step.cx(), addresses.clone());

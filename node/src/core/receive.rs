@@ -40,6 +40,15 @@ impl Core {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         match report {
+            // To be followed anew: what is passed over now comes again, as no cursor moves.
+            RelayReport::Entries { log, .. }
+            | RelayReport::CaughtUp { log, .. }
+            | RelayReport::CursorGone { log }
+            | RelayReport::Begins { log, .. }
+                if self.after.anew.contains(&log) =>
+            {
+                Ok(())
+            }
             RelayReport::Up => {
                 self.relay_up(relay, now)?;
                 self.joins_on_relay(relay, now)

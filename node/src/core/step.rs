@@ -47,10 +47,19 @@ pub(super) struct After {
     pub(super) present: Vec<GroupId>,
     /// Groups that were taken up again, or are back, and know of no relay.
     pub(super) reloaded: Vec<GroupId>,
-    /// Logs to be read from the start, though they may be followed already.
+    /// Logs to be read from where it is stored that they are read to, though they may be followed
+    /// already. What comes of them before that is left for then.
     pub(super) anew: Vec<LogId>,
     /// The last event.
     pub(super) woken: Option<u64>,
+}
+
+impl After {
+    /// Whether nothing is left to be followed up.
+    pub(super) fn is_empty(&self) -> bool {
+        let Self { logs, members, outbox, moved, present, reloaded, .. } = self;
+        !(*logs || *members || *outbox || *moved) && present.is_empty() && reloaded.is_empty()
+    }
 }
 
 /// An error of a step that may come from the store.
@@ -159,10 +168,10 @@ impl Core {
         }
     }
 
-    fn adopt(&mut self, step: After) {
+    pub(super) fn adopt(&mut self, step: After) {
         let After { effects, logs, members, outbox, moved, present, reloaded, anew, woken } = step;
         self.effects.extend(effects);
-        self.after.logs |= logs;
+        self.after.logs |= logs || !anew.is_empty();
         self.after.members |= members;
         self.after.outbox |= outbox;
         self.after.moved |= moved;

@@ -1,9 +1,13 @@
 //! A process that dies between any two effects, and a store that refuses.
 
-use protocol::{group::Group, ids::Timestamp};
+use protocol::{group::Group, ids::Timestamp, relay_log::Cursor};
 
 use super::{World, stories::group_of};
-use crate::{api::types::JoinState, core::Effect};
+use crate::{
+    api::types::JoinState,
+    core::{Core, Effect},
+    net::relay::RelayReport,
+};
 
 /// Runs a story once for each place at which `who` may die, until it no longer dies.
 fn dying_anywhere(who: &'static str, mut story: impl FnMut(usize) -> bool) {
@@ -137,6 +141,48 @@ fn when_the_store_refuses_nothing_leaves_and_nothing_is_lost() {
     world.send("bob", "reading", "good");
     assert_eq!(world.texts("bob"), ["in time", "good"]);
     assert_eq!(world.texts("ada"), ["in time", "good"]);
+}
+
+#[test]
+fn a_log_is_read_from_its_start_also_where_the_store_refuses_once() {
+    let mut world = World::new();
+    let relay = world.relay(1);
+    world.direct_node("ada", &[&relay]);
+    world.create("ada", "reading");
+    world.send("ada", "reading", "alone");
+    let now = world.now;
+    let core = world.core("ada");
+    let (key, logs) = core.planned().remove(0);
+    let log = *logs.first().unwrap();
+    let cursor = |core: &mut Core| core.store.read(|tx| tx.cursor(&key.to_bytes(), log)).unwrap();
+    assert!(cursor(core).is_some());
+
+    // As where somebody comes back to a group; and then the store refuses.
+    core.store.transaction(|tx| tx.unread(log)).unwrap();
+    core.after.anew.push(log);
+    core.after.logs = true;
+    core.after.present.extend(core.groups.keys());
+    core.refuse_commits(true);
+    core.finish(now);
+    let anew = |core: &mut Core| {
+        let effects = std::iter::from_fn(|| core.poll_effect());
+        effects
+            .filter_map(|effect| match effect {
+                Effect::FollowAnew { log, after, .. } => Some((log, after)),
+                _ => None,
+            })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(anew(core), []);
+
+    // What is under way of the log's end says nothing of its start.
+    core.refuse_commits(false);
+    let end = Cursor { generation: 1, seq: 1_000 };
+    core.on_relay(&key, RelayReport::CaughtUp { log, cursor: end }, now).unwrap();
+    assert_eq!(cursor(core), None);
+    assert_eq!(anew(core), [(log, None)]);
+    core.on_relay(&key, RelayReport::CaughtUp { log, cursor: end }, now).unwrap();
+    assert_eq!(cursor(core), Some(end), "and from then on it is read again");
 }
 
 #[test]

@@ -14,9 +14,11 @@ use protocol::{
 use rand_chacha::ChaCha20Rng;
 use zeroize::Zeroizing;
 
-use super::{Core, ENDPOINT, HOUR_MS, NODE_KEY, VerbError, membership::is_active, step::random};
+use super::{
+    Core, ENDPOINT, HOUR_MS, NODE_KEY, VerbError, membership::is_active, step::random, words,
+};
 use crate::{
-    api::types::{Machine, Machines, VERSION},
+    api::types::{Machine, Machines, VERSION, What},
     net::address,
     store::{Store, StoreError, unhex},
 };
@@ -53,13 +55,43 @@ pub(super) fn node_key(
     Ok(key)
 }
 
+/// Between the first two cards in a run that overtake another copy's, in milliseconds; twice as long
+/// from each to the next, and at most six hours.
+const OVERTAKE_MS: u64 = HOUR_MS / 60;
+/// See [`OVERTAKE_MS`].
+const OVERTAKE_MAX_MS: u64 = 6 * HOUR_MS;
+
+/// How often this run has overtaken another copy of this identity, and when it may again: two
+/// copies that run would else overtake each other without end, and have everybody seal anew each time.
+#[derive(Default)]
+pub(super) struct Overtaking {
+    times: u32,
+    due: Timestamp,
+}
+
+impl Overtaking {
+    fn note(&mut self, now: Timestamp) {
+        let pause = OVERTAKE_MS.saturating_mul(1 << self.times.min(16)).min(OVERTAKE_MAX_MS);
+        self.due = now.plus_ms(pause);
+        self.times = self.times.saturating_add(1);
+    }
+
+    /// The clock was set back.
+    pub(super) fn all_due(&mut self) {
+        self.due = Timestamp::default();
+    }
+}
+
 impl Core {
     /// Makes the keys that are due, tells the card where that has changed, and deletes keys that
     /// nothing can need any more.
     pub(super) fn renew_keys(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        self.overtake(now)?;
         let mut me = Endpoint::clone(&self.me);
-        me.overtake(self.known_card(), now, &mut self.rng);
-        me.renew(now, &mut self.rng);
+        // A card below the one that others know would tell nobody anything.
+        if self.overtake_due().is_none() {
+            me.renew(now, &mut self.rng);
+        }
         if self.groups.values().all(|group| group.has_caught_up(now)) {
             me.forget_superseded(now);
         }
@@ -67,14 +99,26 @@ impl Core {
     }
 
     /// Where members know a newer card of this identity than this node has, it was taken up from an
-    /// old copy: a card above theirs is made.
+    /// old copy: a card above theirs is made, once it is time. From the second time in a run on,
+    /// people are told: another copy makes cards, too.
     pub(super) fn overtake(&mut self, now: Timestamp) -> Result<(), StoreError> {
-        if self.known_card() <= self.me.card().card().seq {
+        if self.overtake_due().is_none_or(|due| due > now) {
             return Ok(());
         }
+        // Also where the store refuses: it is not asked without end.
+        self.overtaking.note(now);
         let mut me = Endpoint::clone(&self.me);
         me.overtake(self.known_card(), now, &mut self.rng);
-        self.put_endpoint(me, now)
+        self.put_endpoint(me, now)?;
+        if self.overtaking.times < 2 {
+            return Ok(());
+        }
+        self.record(now, |step| step.emit(None, What::Alarm { text: words::COPIED.into() }))
+    }
+
+    /// When a newer card of this identity that members know may be overtaken, if there is one.
+    pub(super) fn overtake_due(&self) -> Option<Timestamp> {
+        (self.known_card() > self.me.card().card().seq).then_some(self.overtaking.due)
     }
 
     /// This machine and those that its card names.
@@ -134,7 +178,7 @@ impl Core {
     }
 
     /// Takes an endpoint up in place of the last, once it is stored; tells its card.
-    fn put_endpoint(&mut self, me: Endpoint, now: Timestamp) -> Result<(), StoreError> {
+    pub(super) fn put_endpoint(&mut self, me: Endpoint, now: Timestamp) -> Result<(), StoreError> {
         let saved = me.save();
         if *saved != *self.me.save() {
             self.store.transaction(|tx| tx.put_meta(ENDPOINT, &saved))?;

@@ -58,6 +58,7 @@ use self::{
     gaps::Gaps,
     invites::Hosted,
     joins::Joining,
+    keys::Overtaking,
     mail::Streams,
     membership::is_active,
     peers::Peers,
@@ -109,6 +110,7 @@ pub struct Core {
     again: Option<Timestamp>,
     /// When to drop what is too old.
     tidy: Timestamp,
+    overtaking: Overtaking,
     effects: VecDeque<Effect>,
 }
 
@@ -191,6 +193,7 @@ impl Core {
             after: After { logs: true, members: true, moved: true, ..After::default() },
             again: None,
             tidy: now,
+            overtaking: Overtaking::default(),
             effects: VecDeque::new(),
         };
         core.take_up(now)?;
@@ -247,6 +250,7 @@ impl Core {
             .chain(self.hosted.requests.deadline())
             .chain(self.refused_deadline())
             .chain(self.streams.deadline())
+            .chain(self.overtake_due())
             .chain([self.tidy])
             .min()
     }
@@ -268,6 +272,7 @@ impl Core {
         self.tidy = now;
         self.again = Some(now);
         self.refused_due(now);
+        self.overtaking.all_due();
         self.joining.all_due();
         self.hosted.requests.all_due();
         self.unloaded.extend(self.groups.keys());
@@ -331,6 +336,7 @@ impl Core {
         self.serve_due(now)?;
         self.retry_refused(now)?;
         self.close_silent(now);
+        self.overtake(now)?;
         if self.tidy <= now {
             // Where the clock has leapt, what only looks old gets another hour.
             let leapt = now.ms_since(self.tidy) > 24 * HOUR_MS;
@@ -387,7 +393,6 @@ impl Core {
             }
         }
     }
-}
 
     fn follow_steps(&mut self, todo: &mut After, now: Timestamp) -> Result<(), StoreError> {
         // One that fails is taken up again, and comes again by that.
@@ -413,3 +418,4 @@ impl Core {
         }
         Ok(())
     }
+}

@@ -13,6 +13,11 @@ use crate::{
     store::{hex, rfc3339},
 };
 
+/// Cards of this identity come, again and again, that this run did not make.
+pub(super) const COPIED: &str = "Another copy of this identity seems to run: others go on hearing of keys \
+    of it that this node did not make. Was a backup restored, or this machine copied? Stop one of the \
+    two and start the other one again: what is said to the one can't be read by the other.";
+
 pub(super) fn equivocation(name: &str, me: bool) -> String {
     if me {
         return "It is proven that this identity signed two different statements under one number: \

@@ -2,7 +2,9 @@
 
 use protocol::{endpoint::Endpoint, recovery::RecoveryKey};
 
-use super::stories::group_of;
+use super::{World, stories::group_of};
+use crate::api::types::What;
+
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 #[test]
@@ -95,6 +97,49 @@ fn machines_that_name_each_other_are_shown_as_one() {
     for (wrong, code) in [("ana", "no-identity"), (bob.as_str(), "bad-machines")] {
         assert_eq!(world.core("bob").add_machine(wrong, now).unwrap_err().code(), code);
     }
+}
+
+/// Another copy of Bob's identity makes a card above his, and his node hears it.
+fn the_copy_overtakes(world: &mut World) {
+    let now = world.now;
+    let core = world.core("bob");
+    let own = std::sync::Arc::clone(&core.me);
+    let mut copy = Endpoint::clone(&own);
+    assert!(copy.overtake(own.card().card().seq + 1, now, &mut core.rng));
+    core.put_endpoint(copy, now).unwrap();
+    core.store.transaction(|tx| tx.put_meta(super::super::ENDPOINT, &own.save())).unwrap();
+    core.me = own;
+    core.finish(now);
+}
+
+#[test]
+fn two_copies_that_run_overtake_each_other_ever_more_rarely_and_people_are_told() {
+    let (mut world, _) = group_of(&["ada", "bob"]);
+    world.pass(1_000);
+    let (mut seq, mut made, mut told) = (0, Vec::new(), Vec::new());
+    for minute in 0..140 {
+        if world.core("bob").overtake_due().is_none() {
+            the_copy_overtakes(&mut world);
+        }
+        world.pass(60_000);
+        if world.core("bob").overtake_due().is_none() {
+            made.push(minute);
+            let now = world.core("bob").endpoint().card().card().seq;
+            assert!(now > seq, "each is above all before");
+            seq = now;
+        }
+        let alarms = world.events("bob").into_iter();
+        told.push(alarms.filter(|event| matches!(event.what, What::Alarm { .. })).count());
+    }
+    assert!((7..=9).contains(&made.len()), "{made:?}");
+    assert_eq!((told[0], *told.last().unwrap()), (0, made.len() - 1), "but for the first");
+    assert!(world.core("bob").overtake_due().is_some());
+    // The other one is stopped: a start of this one overtakes at once.
+    world.stop("bob");
+    world.start("bob");
+    world.settle();
+    world.send("ada", "reading", "which of you?");
+    assert_eq!(world.texts("bob"), ["which of you?"]);
 }
 
 #[test]

@@ -200,15 +200,12 @@ impl Core {
             step.tx.clear_records(id)?;
             step.tx.clear_outbox(id)?;
             // What came before it is lost on that one, and is for this one to read.
-            for log in group.logs() {
-                step.tx.unread(log.keys.id())?;
-            }
+            step.read_anew(&group)?;
             step.names(&group)?;
             step.settle(&mut group)?;
             step.emit(Some(id), What::GroupAdded)?;
             also(step)
         })?;
-        self.after.anew.extend(group.logs().iter().map(|log| log.keys.id()));
         self.groups.insert(id, group);
         self.queued.remove(&id);
         self.wired.retain(|(wired, _)| *wired != id);

@@ -45,7 +45,7 @@ pub(super) struct After {
     pub(super) moved: bool,
     /// Newcomers should hear where this node is.
     pub(super) present: Vec<GroupId>,
-    /// Groups that were taken up again, or are back, and know of no relay.
+    /// Groups that were taken up again and know of no relay.
     pub(super) reloaded: Vec<GroupId>,
     /// Logs to be read from where it is stored that they are read to, though they may be followed
     /// already. What comes of them before that is left for then.
@@ -107,9 +107,9 @@ impl Core {
             let mut step = Step { tx, me, now, rng, gaps, after: &mut after };
             let value = act(group, &mut step)?;
             step.settle(group)?;
-            // Who was out and listened was not told what relays have said.
+            // What was passed over while it was out is for it to read after all.
             if !was_active && is_active(group) {
-                step.after.reloaded.push(id);
+                step.read_anew(group)?;
             }
             Ok(value)
         });
@@ -183,6 +183,16 @@ impl Core {
 }
 
 impl Step<'_> {
+    /// Forgets how far a group's logs were read, for all of them to be read from the start.
+    pub(super) fn read_anew(&mut self, group: &Group) -> Result<(), StoreError> {
+        self.after.logs = true;
+        for log in group.logs() {
+            self.tx.unread(log.keys.id())?;
+            self.after.anew.push(log.keys.id());
+        }
+        Ok(())
+    }
+
     /// What the group is lent for one call.
     pub(super) fn cx(&mut self) -> Cx<'_, ChaCha20Rng> {
         Cx { me: self.me, now: self.now, rng: self.rng }

@@ -6,6 +6,7 @@ mod direct;
 mod joining;
 mod keys;
 mod refusals;
+mod returns;
 mod stories;
 mod trims;
 mod world;

@@ -97,6 +97,26 @@ impl Client {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_only_websocket_gets_through_a_relay_is_reached_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = Relay::start(config(dir.path(), anywhere())).await.unwrap();
+    let mut web = peer(&relay);
+    web.addrs.retain(|addr| addr.to_string().ends_with("/ws"));
+    assert_eq!(web.addrs.len(), 1);
+    // An address where nobody listens is tried first.
+    let nobody = std::net::TcpListener::bind(anywhere()).unwrap().local_addr().unwrap().port();
+    let dead = format!("/ip4/127.0.0.1/tcp/{nobody}").parse().unwrap();
+    let both = RelayPeer { addrs: vec![dead, web.addrs[0].clone()], ..web.clone() };
+    for peer in [web, both] {
+        let mut client = Client::of(peer);
+        client.follow(&keys(), None).await;
+        client.append(&keys(), 1).await;
+        client.sees(RelayReport::Appended { tag: 1 }).await;
+        assert_eq!(client.entries(1).await, [1]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_one_appends_the_other_gets() {
     let dir = tempfile::tempdir().unwrap();
     let relay = Relay::start(config(dir.path(), anywhere())).await.unwrap();

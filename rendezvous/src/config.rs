@@ -6,6 +6,7 @@ use std::{
 };
 
 use libp2p::{Multiaddr, multiaddr::Protocol};
+use serde::{Deserialize, Serialize};
 
 use crate::limits::Limits;
 
@@ -19,7 +20,7 @@ pub struct Config {
     pub data_dir: Option<PathBuf>,
     /// Where entries are kept.
     pub storage: Storage,
-    /// Where to listen, each for TCP and QUIC on the same port number; port 0: the system chooses.
+    /// Where to listen, each for TCP, WebSocket and QUIC on the same port number; port 0: the system chooses.
     pub listen: Vec<SocketAddr>,
     /// Addresses under which others reach this relay, if they differ from where it listens.
     pub external: Vec<Multiaddr>,
@@ -28,11 +29,13 @@ pub struct Config {
 }
 
 /// Where entries are kept.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Storage {
     /// On disk, in the data directory.
+    #[serde(rename = "disk")]
     Durable,
     /// In memory, for those who are connected.
+    #[serde(rename = "memory")]
     Live,
 }
 
@@ -73,7 +76,7 @@ pub fn every_interface() -> Vec<SocketAddr> {
 #[error("expected HOST:PORT or a multiaddr such as /dns/relay.example.org/tcp/4407")]
 pub struct BadAddress;
 
-/// Reads where others reach a relay: a multiaddr, or `HOST:PORT` for both TCP and QUIC.
+/// Reads where others reach a relay: a multiaddr, or `HOST:PORT` for TCP, QUIC and WebSocket.
 pub fn external(text: &str) -> Result<Vec<Multiaddr>, BadAddress> {
     if text.starts_with('/') {
         let mut addr: Multiaddr = text.parse().map_err(|_| BadAddress)?;
@@ -83,13 +86,25 @@ pub fn external(text: &str) -> Result<Vec<Multiaddr>, BadAddress> {
         return Ok(vec![addr]);
     }
     if let Ok(addr) = text.parse::<SocketAddr>() {
-        return Ok(both(addr.ip().into(), addr.port()));
+        return Ok(all(addr.ip().into(), addr.port()));
     }
     let (host, port) = text.rsplit_once(':').ok_or(BadAddress)?;
     let port = port.parse().map_err(|_| BadAddress)?;
     let is_name = !host.is_empty()
         && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
-    if is_name { Ok(both(Protocol::Dns(host.into()).into(), port)) } else { Err(BadAddress) }
+    if is_name { Ok(all(Protocol::Dns(host.into()).into(), port)) } else { Err(BadAddress) }
+}
+
+/// The addresses of one port: TCP, QUIC, and WebSocket on TCP.
+fn all(host: Multiaddr, port: u16) -> Vec<Multiaddr> {
+    let web = web(&host.clone().with(Protocol::Tcp(port)));
+    both(host, port).into_iter().chain(web).collect()
+}
+
+/// The WebSocket address of a TCP one.
+pub(crate) fn web(tcp: &Multiaddr) -> Option<Multiaddr> {
+    matches!(tcp.iter().last(), Some(Protocol::Tcp(_)))
+        .then(|| tcp.clone().with(Protocol::Ws("/".into())))
 }
 
 /// The TCP and the QUIC address of one port.
@@ -110,11 +125,12 @@ mod tests {
 
     #[test]
     fn an_external_address_is_read_in_each_form() {
-        let expected = ["/dns/relay.example.org/tcp/1", "/dns/relay.example.org/udp/1/quic-v1"];
+        let host = "/dns/relay.example.org";
+        let expected = ["/tcp/1", "/udp/1/quic-v1", "/tcp/1/ws"].map(|way| format!("{host}{way}"));
         assert_eq!(read("relay.example.org:1"), expected);
         assert_eq!(read("192.0.2.1:1")[0], "/ip4/192.0.2.1/tcp/1");
         assert_eq!(read("[2001:db8::1]:1")[1], "/ip6/2001:db8::1/udp/1/quic-v1");
-        assert_eq!(read("/dns4/r.example/tcp/443"), ["/dns4/r.example/tcp/443"]);
+        assert_eq!(read("/dns4/r.example/tcp/443/wss"), ["/dns4/r.example/tcp/443/wss"]);
     }
 
     #[test]

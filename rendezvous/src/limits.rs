@@ -4,12 +4,12 @@
 //!
 //! | what | TCP | QUIC |
 //! |---|---|---|
-//! | received and not read: 8 streams of 256; 2 MiB over QUIC | 2048 | 2048 |
+//! | received and not read: 24 streams of 256, half of them for circuits; 2 MiB over QUIC | 6144 | 2048 |
 //! | a request being read and decoded | 66 | 66 |
 //! | answers: 128 small ones, a page read, one encoded, one in the framing | 224 | 224 |
 //! | 256 logs open and followed | 80 | 80 |
 //! | sent and not acknowledged: Yamux's queue; quinn's window of 10 MB, which libp2p does not set | 256 | 9766 |
-//! | together, about | 2.6 MiB | 12 MiB |
+//! | together, about | 6.6 MiB | 12 MiB |
 //!
 //! A client that reads what it gets costs about 85 KiB. The appends of all clients that wait for the
 //! disk are 32 MiB in the queue and 4 MiB in a batch, and each page being read from the disk is 64
@@ -18,20 +18,26 @@
 
 use std::time::Duration;
 
-use crate::store::Quota;
+use serde::{Deserialize, Serialize};
+
+use crate::{settings::units, store::Quota};
 
 /// What a relay grants. [`Limits::default`] suits a small machine.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Limits {
     /// Connections that stand.
     pub connections: u32,
     /// Connections that are being made: handshakes under way.
     pub handshakes: u32,
     /// Handshakes under way with one IPv4 address or one IPv6 /64: one alone can't take all.
+    #[serde(rename = "handshakes_per_address")]
     pub handshakes_per_ip: u32,
     /// Connections of one PeerId.
+    #[serde(rename = "connections_per_peer")]
     pub per_peer: u32,
     /// Connections from one IPv4 address or one IPv6 /64, made or being made.
+    #[serde(rename = "connections_per_address")]
     pub per_ip: u32,
     /// Logs open at once on one stream.
     pub logs: u32,
@@ -42,15 +48,20 @@ pub struct Limits {
     /// Requests that a stream may make at once after a rest.
     pub requests_burst: u32,
     /// Bytes per second on one stream, in the long run.
+    #[serde(with = "units::bytes")]
     pub bytes_per_s: u32,
     /// Bytes that a stream may send at once after a rest.
+    #[serde(with = "units::bytes")]
     pub bytes_burst: u32,
     /// Bytes that all connections from one IPv4 address or one IPv6 /64 may append together within
     /// [`Self::address_time`]; more are refused for a while.
+    #[serde(with = "units::bytes")]
     pub address_bytes: u32,
     /// See [`Self::address_bytes`].
+    #[serde(with = "units::time")]
     pub address_time: Duration,
     /// How long an entry is kept.
+    #[serde(with = "units::time")]
     pub ttl: Duration,
     /// How much is kept.
     pub quota: Quota,
@@ -58,11 +69,28 @@ pub struct Limits {
     pub append_queue: usize,
     /// Reads of the store at once.
     pub reads: usize,
+    /// Circuits between two clients that stand; none: the relay makes none.
+    pub circuits: u32,
+    /// Circuits that one client may have made, and as many that lead to it.
+    pub circuits_per_peer: u32,
+    /// How long a circuit stands.
+    #[serde(with = "units::time")]
+    pub circuit_time: Duration,
+    /// Bytes that a circuit carries each way.
+    #[serde(with = "units::bytes")]
+    pub circuit_bytes: u64,
+    /// Clients to whom circuits may be made.
+    pub reservations: u32,
+    /// Circuits and reservations that clients from one address may ask for in a minute, each.
+    pub circuits_per_min: u32,
     /// A connection on which no stream was opened is closed after this time.
+    #[serde(with = "units::time")]
     pub idle: Duration,
     /// How often a connection is tried.
+    #[serde(with = "units::time")]
     pub ping_interval: Duration,
     /// How long it may take to answer; then the connection is closed.
+    #[serde(with = "units::time")]
     pub ping_timeout: Duration,
 }
 
@@ -121,6 +149,12 @@ impl Default for Limits {
             quota: Quota { log_entries: 65_536, log_bytes: 64 << 20, total_bytes: 16 << 30 },
             append_queue: 1024,
             reads: 16,
+            circuits: 1000,
+            circuits_per_peer: 4,
+            circuit_time: Duration::from_hours(1),
+            circuit_bytes: 256 << 20,
+            reservations: 5000,
+            circuits_per_min: 60,
             idle: Duration::from_secs(30),
             ping_interval: Duration::from_secs(15),
             ping_timeout: Duration::from_secs(20),

@@ -49,7 +49,7 @@ impl Relay {
             Some(dir) => dir.key()?,
             None => Keypair::generate_ed25519(),
         };
-        let net = Net::listen(key, &config.listen, &config.limits).await?;
+        let net = Net::listen(key, &config.listen, &config.external, &config.limits).await?;
         let store = open_store(&config, dir.as_ref()).await?;
         let peer_id = net.peer_id();
         let addrs = config.external.iter().chain(net.addrs()).cloned().collect();

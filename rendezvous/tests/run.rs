@@ -70,7 +70,7 @@ impl Drop for Relay {
 }
 
 #[test]
-fn the_ready_line_names_the_key_and_one_port_for_tcp_and_quic() {
+fn the_ready_line_names_the_key_and_one_port_for_tcp_quic_and_websocket() {
     let dir = tempfile::tempdir().unwrap();
     let relay = start(dir.path(), "127.0.0.1:0");
     let peer = relay.ready["peer"].as_str().unwrap();
@@ -81,6 +81,7 @@ fn the_ready_line_names_the_key_and_one_port_for_tcp_and_quic() {
         [
             format!("/ip4/127.0.0.1/tcp/{port}/p2p/{peer}"),
             format!("/ip4/127.0.0.1/udp/{port}/quic-v1/p2p/{peer}"),
+            format!("/ip4/127.0.0.1/tcp/{port}/ws/p2p/{peer}"),
         ]
     );
 }
@@ -92,7 +93,25 @@ fn bytes_that_mean_nothing_end_their_connection_and_nothing_else() {
     let noise: Vec<u8> =
         (0..100_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-    for bytes in [&noise[..0], &noise[..1], &noise[..1000], &noise[..], &[0xff; 70_000]] {
+    let web = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\
+                Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+    let plain = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
+    // A message of 2^62 bytes, and one of text.
+    let huge = [&web[..], &[0x82, 0xff, 0x40, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5]].concat();
+    let text = [&web[..], &[0x81, 0x82, 1, 2, 3, 4, 5, 6]].concat();
+    let long = [b"GET /", &[b'a'; 70_000][..]].concat();
+    for bytes in [
+        &noise[..0],
+        &noise[..1],
+        &noise[..1000],
+        &noise[..],
+        &[0xff; 70_000],
+        b"G",
+        plain,
+        &huge,
+        &text,
+        &long,
+    ] {
         let mut stream = TcpStream::connect(relay.socket()).unwrap();
         // It may hang up in the middle.
         let _ = stream.write_all(bytes);

@@ -11,7 +11,7 @@ use std::{
 use rendezvous::{Config, ListenError, Relay, StartError, config::PORT};
 
 use super::{HostRelay, port};
-use crate::net::{free_port, reachable};
+use crate::net::{address::is_web, free_port, reachable};
 
 /// A relay that runs in this process.
 pub(super) struct Host {
@@ -40,7 +40,8 @@ pub(super) async fn start(data_dir: &Path, config: HostRelay) -> Result<Host, Ho
     } else {
         on(data_dir, config.listen).await?
     };
-    let chosen = reachable(relay.addrs(), ADDRESSES);
+    // WebSocket is for relays that networks let nobody else reach; a code is to be short.
+    let chosen = reachable(relay.addrs().into_iter().filter(|addr| !is_web(addr)), ADDRESSES);
     Ok(Host { addresses: chosen.iter().map(ToString::to_string).collect(), relay })
 }
 

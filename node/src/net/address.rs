@@ -64,6 +64,11 @@ pub fn is_loopback(text: &str) -> bool {
     })
 }
 
+/// Whether an address is spoken to through WebSocket.
+pub(crate) fn is_web(address: &Multiaddr) -> bool {
+    address.iter().any(|part| matches!(part, Protocol::Ws(_) | Protocol::Wss(_)))
+}
+
 /// The bytes of those addresses that a stranger should try first: without QUIC where there is TCP,
 /// to keep a code short. The others come with the group's policy and with presence.
 pub fn first_to_try<'a>(texts: impl IntoIterator<Item = &'a String>) -> Vec<Vec<u8>> {

@@ -1,10 +1,12 @@
-//! What a relay speaks on a connection: Identify, Ping, and the log service's stream.
+//! What a relay speaks on a connection: Identify, Ping, circuits, and the log service's stream.
 
 use std::{
     collections::{HashMap, VecDeque},
     convert::Infallible,
     net::{IpAddr, Ipv6Addr},
+    num::NonZeroU32,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use libp2p::{
@@ -14,7 +16,7 @@ use libp2p::{
     identify,
     identity::PublicKey,
     multiaddr::Protocol,
-    ping,
+    ping, relay,
     swarm::{
         ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId, FromSwarm,
         NetworkBehaviour, SubstreamProtocol, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
@@ -32,6 +34,7 @@ pub(super) struct Behaviour {
     pub(super) front: Front,
     identify: identify::Behaviour,
     ping: ping::Behaviour,
+    pub(super) circuits: relay::Behaviour,
 }
 
 impl Behaviour {
@@ -41,7 +44,7 @@ impl Behaviour {
             .with_max_established_incoming(Some(limits.connections))
             .with_max_established_per_peer(Some(limits.per_peer))
             .with_max_pending_outgoing(Some(0));
-        let identify = identify::Config::new("/wattle/1".into(), key)
+        let identify = identify::Config::new("/wattle/1".into(), key.clone())
             .with_agent_version("wattle-relay".into())
             .with_hide_listen_addrs(true)
             .with_push_listen_addr_updates(false)
@@ -54,8 +57,36 @@ impl Behaviour {
             front: Front::new(limits.per_ip, limits.handshakes_per_ip),
             identify: identify::Behaviour::new(identify),
             ping: ping::Behaviour::new(ping),
+            circuits: circuits(key.to_peer_id(), limits),
         }
     }
+}
+
+/// Circuits between clients. A reservation lasts as long as its connection, which ends when the client
+/// answers no ping: one that ran out while it was being renewed could end the relay.
+fn circuits(me: PeerId, limits: &Limits) -> relay::Behaviour {
+    const YEAR: Duration = Duration::from_hours(365 * 24);
+    // libp2p lets one more pass than it is told.
+    let per_peer = (limits.circuits_per_peer as usize).saturating_sub(1);
+    let mut config = relay::Config {
+        max_reservations: limits.reservations as usize,
+        max_reservations_per_peer: 1,
+        reservation_duration: YEAR,
+        reservation_rate_limiters: Vec::new(),
+        max_circuits: limits.circuits as usize,
+        max_circuits_per_peer: per_peer,
+        max_circuit_duration: limits.circuit_time.min(YEAR),
+        max_circuit_bytes: limits.circuit_bytes.max(1),
+        circuit_src_rate_limiters: Vec::new(),
+    };
+    if let Some(each) = NonZeroU32::new(limits.circuits_per_min) {
+        let every = Duration::from_mins(1) / each.get();
+        config = config.reservation_rate_per_ip(each, every).circuit_src_per_ip(each, every);
+    }
+    let mut circuits = relay::Behaviour::new(me, config);
+    let status = if limits.circuits == 0 { relay::Status::Disable } else { relay::Status::Enable };
+    circuits.set_status(Some(status));
+    circuits
 }
 
 /// Counts connections by address, and hands out the one stream of each connection.

@@ -13,7 +13,7 @@ use libp2p::{
 };
 
 use super::{Event, ListenError, behaviour::Behaviour};
-use crate::config::both;
+use crate::config::{both, web};
 
 /// How often another port is tried where the system may choose.
 const TRIES: usize = 16;
@@ -46,6 +46,8 @@ pub(super) async fn on_all(
         }
     }
     addrs.retain(is_reachable);
+    let webs: Vec<_> = addrs.iter().filter_map(web).collect();
+    addrs.extend(webs);
     addrs.sort_by_key(is_loopback);
     Ok(addrs)
 }

@@ -1,6 +1,7 @@
 //! libp2p: listeners, connections, and one log-service session for each client's stream.
 
 mod behaviour;
+mod front_door;
 mod listen;
 mod narrow;
 
@@ -8,7 +9,8 @@ use std::{io, net::SocketAddr, sync::Arc};
 
 use futures::StreamExt as _;
 use libp2p::{
-    Multiaddr, PeerId, Swarm, SwarmBuilder,
+    Multiaddr, PeerId, Swarm, SwarmBuilder, Transport as _,
+    core::{muxing::StreamMuxerBox, transport::Boxed, upgrade::Version},
     identity::Keypair,
     noise, ping,
     swarm::{ConnectionId, SwarmEvent},
@@ -22,9 +24,12 @@ use crate::{
     log_service::{self, LogService},
 };
 use behaviour::{Behaviour, BehaviourEvent, Opened};
-use narrow::{MAX_STREAMS, Narrow};
+use narrow::{Narrow, streams};
 
 type Event = SwarmEvent<BehaviourEvent>;
+
+/// Addresses of its own that a relay tells those who reserve a place for circuits.
+const EXTERNAL: usize = 16;
 
 /// A relay's listeners and connections.
 pub(crate) struct Net {
@@ -51,15 +56,21 @@ pub enum ListenError {
 }
 
 impl Net {
-    /// Opens the listeners, TCP and QUIC for each address.
+    /// Opens the listeners, TCP, WebSocket and QUIC for each address. What others reach it by is
+    /// `external`, and where there is none what it listens on.
     pub(crate) async fn listen(
         key: Keypair,
         addrs: &[SocketAddr],
+        external: &[Multiaddr],
         limits: &Limits,
     ) -> Result<Self, ListenError> {
         let mut swarm = swarm(key, limits)?;
         let mut early = Vec::new();
         let addrs = listen::on_all(&mut swarm, addrs, &mut early).await?;
+        let known = if external.is_empty() { &addrs } else { external };
+        for addr in known.iter().take(EXTERNAL) {
+            swarm.add_external_address(addr.clone());
+        }
         Ok(Self { swarm, early, addrs })
     }
 
@@ -134,27 +145,39 @@ impl Net {
 
 fn swarm(key: Keypair, limits: &Limits) -> Result<Swarm<Behaviour>, ListenError> {
     let behaviour = Behaviour::new(key.public(), limits);
+    let streams = streams(limits);
     let swarm = SwarmBuilder::with_existing_identity(key)
         .with_tokio()
-        .with_tcp(
-            tcp::Config::new().nodelay(true).listen_backlog(BACKLOG),
-            noise::Config::new,
-            Narrow::new,
-        )
-        .map_err(|_| ListenError::Transport)?
         .with_quic_config(|mut config| {
-            config.max_concurrent_stream_limit = MAX_STREAMS as u32;
+            config.max_concurrent_stream_limit = streams as u32;
             config.max_stream_data = 1 << 20;
             config.max_connection_data = 2 << 20;
             config
         })
+        .with_other_transport(|key| tcp(key, streams))
+        .map_err(|_| ListenError::Transport)?
         .with_behaviour(|_| behaviour)
         .map_err(|_| ListenError::Transport)?
         .with_swarm_config(|config| {
             config
                 .with_idle_connection_timeout(limits.idle)
-                .with_max_negotiating_inbound_streams(MAX_STREAMS)
+                .with_max_negotiating_inbound_streams(streams)
         })
         .build();
     Ok(swarm)
+}
+
+/// TCP, with WebSocket on the same port; Noise and Yamux on either.
+fn tcp(
+    key: &Keypair,
+    streams: usize,
+) -> Result<Boxed<(PeerId, StreamMuxerBox)>, Box<dyn std::error::Error + Send + Sync>> {
+    let config = tcp::Config::new().nodelay(true).listen_backlog(BACKLOG);
+    let tcp = tcp::tokio::Transport::new(config)
+        .and_then(|socket, _| front_door::enter(socket))
+        .upgrade(Version::V1Lazy)
+        .authenticate(noise::Config::new(key)?)
+        .multiplex(Narrow::new(streams))
+        .boxed();
+    Ok(tcp)
 }

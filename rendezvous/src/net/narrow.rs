@@ -2,8 +2,8 @@
 //!
 //! Yamux as it comes doubles a stream's window, from 256 KiB on, for whoever sends fast and answers
 //! its pings late, up to 1 GiB a connection. All of it may be in memory as soon as the relay reads no
-//! further. Here [`MAX_STREAMS`] windows of 256 KiB are the bound, and one stream more ends the
-//! connection.
+//! further. Here twice [`streams`] windows of 256 KiB are the bound, and one stream more by the client ends
+//! the connection.
 
 use std::{
     collections::VecDeque,
@@ -26,23 +26,35 @@ use libp2p::{
     yamux,
 };
 
-/// Streams of one connection that a client may have open: the log service's, Identify's and Ping's,
-/// and as many again for those that are being closed or negotiated.
-pub(super) const MAX_STREAMS: usize = 8;
+use crate::limits::Limits;
 
-/// With so many windows guaranteed, Yamux has none left to let one grow; [`MAX_STREAMS`] is what
+/// Streams of one connection beside those of circuits, opened by each side: the log service's,
+/// Identify's and Ping's, and as many again for those that are being closed or negotiated.
+const STREAMS: usize = 8;
+
+/// Streams of one connection that each side may open.
+pub(super) fn streams(limits: &Limits) -> usize {
+    STREAMS + limits.circuits_per_peer as usize
+}
+
+/// With so many windows guaranteed, Yamux has none left to let one grow; [`streams`] is what
 /// counts them.
 const GUARANTEED: usize = 4096;
 
 /// The upgrade of a connection.
 #[derive(Clone)]
-pub(super) struct Narrow(yamux::Config);
+pub(super) struct Narrow {
+    config: yamux::Config,
+    streams: usize,
+}
 
 /// The connection.
 pub(super) struct Muxer<C> {
     inner: yamux::Muxer<C>,
-    /// Cloned into each stream.
-    open: Arc<()>,
+    streams: usize,
+    /// Cloned into each stream that the client opened, and into each that the relay did.
+    theirs: Arc<()>,
+    ours: Arc<()>,
     waiting: VecDeque<Stream>,
     waker: Option<Waker>,
 }
@@ -59,24 +71,25 @@ pub(super) struct Stream {
 struct TooMany;
 
 impl Narrow {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(streams: usize) -> Self {
         let mut config = yamux::Config::default();
         config.set_max_num_streams(GUARANTEED);
-        Self(config)
+        Self { config, streams }
     }
 }
 
 impl<C: AsyncRead + AsyncWrite + Unpin + 'static> Muxer<C> {
-    fn new(inner: yamux::Muxer<C>) -> Self {
-        Self { inner, open: Arc::new(()), waiting: VecDeque::new(), waker: None }
+    fn new(inner: yamux::Muxer<C>, streams: usize) -> Self {
+        let [theirs, ours] = [(); 2].map(Arc::new);
+        Self { inner, streams, theirs, ours, waiting: VecDeque::new(), waker: None }
     }
 
     fn next(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
         let inner = ready!(Pin::new(&mut self.inner).poll_inbound(cx))?;
-        if Arc::strong_count(&self.open) > MAX_STREAMS {
+        if Arc::strong_count(&self.theirs) > self.streams {
             return Poll::Ready(Err(io::Error::other(TooMany)));
         }
-        Poll::Ready(Ok(Stream { inner, _open: Arc::clone(&self.open) }))
+        Poll::Ready(Ok(Stream { inner, _open: Arc::clone(&self.theirs) }))
     }
 }
 
@@ -95,9 +108,14 @@ impl<C: AsyncRead + AsyncWrite + Unpin + 'static> StreamMuxer for Muxer<C> {
         next
     }
 
+    /// Waits while there are too many: others may want circuits to this client, and it has done no
+    /// wrong. Who asks gives up by itself.
     fn poll_outbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
+        if Arc::strong_count(&self.ours) > self.streams {
+            return Poll::Pending;
+        }
         let inner = ready!(Pin::new(&mut self.inner).poll_outbound(cx))?;
-        Poll::Ready(Ok(Stream { inner, _open: Arc::clone(&self.open) }))
+        Poll::Ready(Ok(Stream { inner, _open: Arc::clone(&self.ours) }))
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -124,7 +142,7 @@ impl UpgradeInfo for Narrow {
     type InfoIter = <yamux::Config as UpgradeInfo>::InfoIter;
 
     fn protocol_info(&self) -> Self::InfoIter {
-        self.0.protocol_info()
+        self.config.protocol_info()
     }
 }
 
@@ -134,7 +152,8 @@ impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> InboundConnectionUpgrad
     type Future = Ready<io::Result<Muxer<C>>>;
 
     fn upgrade_inbound(self, io: C, info: Self::Info) -> Self::Future {
-        future::ready(self.0.upgrade_inbound(io, info).into_inner().map(Muxer::new))
+        let made = self.config.upgrade_inbound(io, info).into_inner();
+        future::ready(made.map(|muxer| Muxer::new(muxer, self.streams)))
     }
 }
 
@@ -144,7 +163,8 @@ impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> OutboundConnectionUpgra
     type Future = Ready<io::Result<Muxer<C>>>;
 
     fn upgrade_outbound(self, io: C, info: Self::Info) -> Self::Future {
-        future::ready(self.0.upgrade_outbound(io, info).into_inner().map(Muxer::new))
+        let made = self.config.upgrade_outbound(io, info).into_inner();
+        future::ready(made.map(|muxer| Muxer::new(muxer, self.streams)))
     }
 }
 

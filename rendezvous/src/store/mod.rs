@@ -24,6 +24,9 @@ use protocol::{
     ids::{LogId, Timestamp},
     relay_log::Entry,
 };
+use serde::{Deserialize, Serialize};
+
+use crate::settings::units;
 
 pub use embedded::EmbeddedStore;
 pub use memory::MemoryStore;
@@ -100,13 +103,16 @@ pub struct Trimmed {
 }
 
 /// How much a store takes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Quota {
     /// Entries in one log.
     pub log_entries: u64,
     /// Entry bytes in one log.
+    #[serde(with = "units::bytes")]
     pub log_bytes: u64,
     /// Entry bytes in all logs.
+    #[serde(with = "units::bytes")]
     pub total_bytes: u64,
 }
 

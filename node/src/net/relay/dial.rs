@@ -5,17 +5,20 @@ use std::{collections::HashMap, time::Duration};
 use bytes::BytesMut;
 use futures::{
     AsyncReadExt as _, StreamExt as _,
+    future::Either,
     io::{ReadHalf, WriteHalf},
 };
 use libp2p::{
-    Multiaddr, StreamProtocol, Swarm, SwarmBuilder,
+    Multiaddr, StreamProtocol, Swarm, SwarmBuilder, Transport as _,
+    core::upgrade::Version,
+    dns,
     multiaddr::Protocol,
     noise, ping,
     swarm::{
         ConnectionId, DialError, NetworkBehaviour, SwarmEvent,
         dial_opts::{DialOpts, PeerCondition},
     },
-    tcp, yamux,
+    tcp, websocket, yamux,
 };
 use libp2p_stream::OpenStreamError;
 use protocol::{
@@ -29,11 +32,16 @@ use tokio_util::{
 };
 
 use super::{DownReason, RelayPeer};
+use crate::net::address::is_web;
 
 /// The whole of it: dialing, handshake, stream, hello.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long TCP is tried alone.
 const HEAD_START: Duration = Duration::from_millis(300);
+/// How long TCP and QUIC are tried before WebSocket.
+const WEB_START: Duration = Duration::from_secs(3);
+/// The longest WebSocket message that is taken: a frame of Noise is 64 KiB and its length.
+const MESSAGE_MAX: usize = 128 << 10;
 const PING_INTERVAL: Duration = Duration::from_secs(15);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -66,8 +74,37 @@ pub(super) async fn connect(relay: &RelayPeer) -> Result<(Link, Challenge), Down
         .unwrap_or(Err(DownReason::TimedOut))
 }
 
+/// TCP and QUIC first; WebSocket, which goes where nothing else does, after [`WEB_START`] or when
+/// both have failed. The first that stands is taken.
 async fn try_connect(relay: &RelayPeer) -> Result<(Link, Challenge), DownReason> {
-    let mut swarm = swarm(&relay.addrs).ok_or(DownReason::Unreachable)?;
+    let (web, plain): (Vec<_>, Vec<_>) = relay.addrs.iter().cloned().partition(is_web);
+    let [web, plain] = [web, plain].map(|addrs| RelayPeer { addrs, ..relay.clone() });
+    if web.addrs.is_empty() {
+        return attempt(swarm(&plain.addrs), &plain).await;
+    }
+    let through_web = attempt(web_swarm(), &web);
+    if plain.addrs.is_empty() {
+        return through_web.await;
+    }
+    let direct = attempt(swarm(&plain.addrs), &plain);
+    tokio::pin!(direct, through_web);
+    match tokio::time::timeout(WEB_START, &mut direct).await {
+        Ok(Ok(link)) => return Ok(link),
+        Ok(Err(_)) => return through_web.await,
+        Err(_) => {}
+    }
+    match futures::future::select(direct, through_web).await {
+        Either::Left((Err(_), through_web)) => through_web.await,
+        Either::Right((Err(_), direct)) => direct.await,
+        Either::Left((first, _)) | Either::Right((first, _)) => first,
+    }
+}
+
+async fn attempt(
+    swarm: Option<Swarm<Behaviour>>,
+    relay: &RelayPeer,
+) -> Result<(Link, Challenge), DownReason> {
+    let mut swarm = swarm.ok_or(DownReason::Unreachable)?;
     dial(&mut swarm, relay).await?;
     let mut control = swarm.behaviour().stream.new_control();
     let open = control.open_stream(relay.peer_id, StreamProtocol::new(PROTOCOL));
@@ -229,6 +266,24 @@ fn swarm(addrs: &[Multiaddr]) -> Option<Swarm<Behaviour>> {
         builder.with_behaviour(|_| behaviour()).ok()?.with_swarm_config(few).build()
     };
     Some(swarm)
+}
+
+/// A swarm that speaks WebSocket alone, also to a proxy that ends TLS; names are resolved below it, so
+/// that the proxy is asked for the right one.
+fn web_swarm() -> Option<Swarm<Behaviour>> {
+    let swarm = SwarmBuilder::with_new_identity()
+        .with_tokio()
+        .with_other_transport(|key| {
+            let tcp = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true));
+            let mut web = websocket::Config::new(dns::tokio::Transport::system(tcp)?);
+            web.set_max_data_size(MESSAGE_MAX).set_max_redirects(0);
+            Ok(web
+                .upgrade(Version::V1Lazy)
+                .authenticate(noise::Config::new(key)?)
+                .multiplex(narrow()))
+        })
+        .ok()?;
+    Some(swarm.with_behaviour(|_| behaviour()).ok()?.with_swarm_config(few).build())
 }
 
 /// Yamux with windows that grow by no more than [`WINDOW_GROWTH`]: what it guarantees to streams,

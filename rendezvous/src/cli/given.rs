@@ -1,0 +1,97 @@
+//! What is given on the command line, in the environment and in a file, in this order.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use clap::Args;
+use directories::ProjectDirs;
+use rendezvous::{
+    Storage,
+    config::{BadAddress, external},
+    settings::{SYSTEM, Settings},
+};
+
+/// Settings that have a flag, and where the others are.
+#[derive(Args)]
+pub(super) struct Given {
+    /// The settings file [default: the user's, else /etc/wattle-rendezvous/relay.toml, else none].
+    #[arg(long, value_name = "FILE", env = "WATTLE_RENDEZVOUS_CONFIG")]
+    config: Option<PathBuf>,
+    /// Where its key and its store live [default: the user's data directory].
+    #[arg(long, value_name = "DIR", env = "WATTLE_RENDEZVOUS_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+    /// Where to listen, TCP and QUIC alike; port 0: the system chooses [default: port 4407 of every
+    /// interface].
+    #[arg(
+        long,
+        value_name = "IP:PORT",
+        env = "WATTLE_RENDEZVOUS_LISTEN",
+        value_delimiter = ',',
+        value_parser = parse_listen
+    )]
+    listen: Vec<SocketAddr>,
+    /// Under which address others reach it, if it can't know: HOST:PORT or a multiaddr.
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "WATTLE_RENDEZVOUS_EXTERNAL",
+        value_delimiter = ',',
+        value_parser = parse_external
+    )]
+    external: Vec<String>,
+    /// Keep messages in memory only and for two minutes.
+    #[arg(long, env = "WATTLE_RENDEZVOUS_NO_STORE")]
+    no_store: bool,
+}
+
+impl Given {
+    /// The settings that hold.
+    pub(super) fn settings(self) -> anyhow::Result<Settings> {
+        let store = self.no_store.then_some(Storage::Live);
+        let mut settings = match self.config.or_else(found) {
+            Some(file) => Settings::read(&file, store)?,
+            None => Settings::shipped(store.unwrap_or(Storage::Durable)),
+        };
+        if let Some(dir) = self.data_dir {
+            settings.data_dir = dir;
+        }
+        if !self.listen.is_empty() {
+            settings.listen = self.listen;
+        }
+        if !self.external.is_empty() {
+            settings.external = self.external;
+        }
+        Ok(settings)
+    }
+}
+
+/// Where a user's settings are.
+pub(super) fn users_file() -> Option<PathBuf> {
+    dirs().map(|dirs| dirs.config_dir().join("relay.toml"))
+}
+
+/// Where a user's relay lives.
+pub(super) fn users_data() -> anyhow::Result<PathBuf> {
+    let dirs = dirs().context("no home directory; name one with --data-dir")?;
+    Ok(dirs.data_dir().to_path_buf())
+}
+
+fn dirs() -> Option<ProjectDirs> {
+    ProjectDirs::from("", "", "wattle-rendezvous")
+}
+
+fn found() -> Option<PathBuf> {
+    let files = users_file().into_iter().chain([Path::new(SYSTEM).to_path_buf()]);
+    files.into_iter().find(|file| file.exists())
+}
+
+fn parse_listen(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "expected IP:PORT, such as 0.0.0.0:4407 or [::]:4407")
+}
+
+fn parse_external(text: &str) -> Result<String, BadAddress> {
+    external(text).map(|_| text.to_owned())
+}

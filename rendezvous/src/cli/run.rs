@@ -1,0 +1,69 @@
+//! `wattle-rendezvous run`.
+
+use std::{io, time::Duration};
+
+use clap::Args;
+use rendezvous::{Relay, Storage};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::{
+    EnvFilter, Layer as _, filter::filter_fn, fmt, layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
+};
+
+use super::{
+    announce::announce,
+    given::{self, Given},
+};
+
+/// The crates whose words are logged.
+const OURS: [&str; 2] = ["rendezvous", "wattle_rendezvous"];
+
+#[derive(Args)]
+pub(super) struct Run {
+    #[command(flatten)]
+    given: Given,
+    /// Print one JSON line when ready.
+    #[arg(long)]
+    json: bool,
+    /// For tests: how many days the clock goes ahead of the system's.
+    #[arg(long, hide = true, value_name = "DAYS", default_value_t = 0)]
+    clock_offset: u32,
+}
+
+pub(super) fn run(asked: Run) -> anyhow::Result<()> {
+    log();
+    start(asked)
+}
+
+/// Logs to standard error what `WATTLE_LOG` asks for, of the relay's own words only: libraries
+/// write addresses and PeerIds into theirs, and no setting may bring those out.
+fn log() {
+    let wanted = EnvFilter::try_from_env("WATTLE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let ours = filter_fn(|it| OURS.contains(&it.target().split("::").next().unwrap_or_default()));
+    let lines =
+        fmt::layer().with_writer(io::stderr).with_ansi(false).with_target(false).with_filter(ours);
+    tracing_subscriber::registry().with(wanted).with(lines).init();
+}
+
+#[tokio::main]
+async fn start(asked: Run) -> anyhow::Result<()> {
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    let mut terminated = signal(SignalKind::terminate())?;
+    rendezvous::set_clock_ahead(Duration::from_hours(24) * asked.clock_offset);
+    let settings = asked.given.settings()?;
+    let data_dir =
+        if settings.data_dir.as_os_str().is_empty() { given::users_data()? } else { "".into() };
+    let config = settings.config(data_dir)?;
+    let live = config.storage == Storage::Live;
+    let mut relay = Relay::start(config).await?;
+    announce(&relay, asked.json)?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), live, "the relay is ready");
+    tokio::select! {
+        _ = interrupted.recv() => {}
+        _ = terminated.recv() => {}
+        () = relay.ended() => anyhow::bail!("the relay could not go on; its log says why. Start it again"),
+    }
+    tracing::info!("stopping");
+    relay.stop().await;
+    Ok(())
+}

@@ -1,0 +1,118 @@
+//! One TCP port for two ways in: libp2p as it is, and inside WebSocket (RFC 6455) for networks that
+//! let nothing else through.
+//!
+//! > Who speaks first decides: a libp2p dialer begins with the length of its first line, a browser or
+//! > a proxy with `GET`. One byte is looked at, none is taken.
+//!
+//! A reverse proxy ends TLS and passes WebSocket on to this port; Noise goes through it from end to
+//! end, so that a proxy reads nothing and can be nobody else.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use futures::{
+    Sink, Stream,
+    future::Either,
+    sink,
+    stream::{self, BoxStream},
+};
+use libp2p::tcp::tokio::TcpStream;
+use rw_stream_sink::RwStreamSink;
+use soketto::{
+    Data, Incoming,
+    connection::Error,
+    handshake::{Server, server::Response},
+};
+
+/// What a client speaks through: a socket, or WebSocket messages on one.
+pub(super) type Entered = Either<TcpStream, WebSocket>;
+
+/// A WebSocket connection as a stream of bytes; where messages end means nothing.
+pub(super) type WebSocket = RwStreamSink<Messages>;
+
+/// The longest WebSocket message: a frame of Noise is 64 KiB and its length.
+const MESSAGE_MAX: usize = 128 << 10;
+
+/// The first byte of `GET`.
+const GET: u8 = b'G';
+
+/// Binary messages from and to one client.
+pub(super) struct Messages {
+    incoming: BoxStream<'static, io::Result<Vec<u8>>>,
+    outgoing: Pin<Box<dyn Sink<Vec<u8>, Error = io::Error> + Send>>,
+}
+
+/// Lets a client in, by what it says first.
+pub(super) async fn enter(socket: TcpStream) -> io::Result<Entered> {
+    let mut first = [0];
+    if socket.0.peek(&mut first).await? == 1 && first[0] == GET {
+        Ok(Either::Right(upgrade(socket).await?))
+    } else {
+        Ok(Either::Left(socket))
+    }
+}
+
+async fn upgrade(socket: TcpStream) -> io::Result<WebSocket> {
+    let mut server = Server::new(socket);
+    let key = server.receive_request().await.map_err(io::Error::other)?.key();
+    server
+        .send_response(&Response::Accept { key, protocol: None })
+        .await
+        .map_err(io::Error::other)?;
+    let mut connection = server.into_builder();
+    connection.set_max_message_size(MESSAGE_MAX);
+    connection.set_max_frame_size(MESSAGE_MAX);
+    let (sender, receiver) = connection.finish();
+    let incoming = stream::try_unfold(receiver, |mut receiver| async move {
+        let mut message = Vec::new();
+        loop {
+            match receiver.receive(&mut message).await {
+                Ok(Incoming::Data(Data::Binary(_))) => return Ok(Some((message, receiver))),
+                Ok(Incoming::Pong(_)) => {}
+                Ok(Incoming::Closed(_)) | Err(Error::Closed) => return Ok(None),
+                Ok(Incoming::Data(Data::Text(_))) => {
+                    return Err(io::Error::from(io::ErrorKind::InvalidData));
+                }
+                Err(error) => return Err(io::Error::other(error)),
+            }
+        }
+    });
+    let outgoing = sink::unfold(sender, |mut sender, message: Vec<u8>| async move {
+        sender.send_binary_mut(message).await.map_err(io::Error::other)?;
+        sender.flush().await.map_err(io::Error::other)?;
+        Ok(sender)
+    });
+    let messages = Messages { incoming: Box::pin(incoming), outgoing: Box::pin(outgoing) };
+    Ok(RwStreamSink::new(messages))
+}
+
+impl Stream for Messages {
+    type Item = io::Result<Vec<u8>>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.incoming.as_mut().poll_next(cx)
+    }
+}
+
+impl Sink<Vec<u8>> for Messages {
+    type Error = io::Error;
+
+    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.outgoing.as_mut().poll_ready(cx)
+    }
+
+    fn start_send(mut self: Pin<&mut Self>, message: Vec<u8>) -> io::Result<()> {
+        self.outgoing.as_mut().start_send(message)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.outgoing.as_mut().poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.outgoing.as_mut().poll_close(cx)
+    }
+}

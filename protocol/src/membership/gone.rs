@@ -1,9 +1,14 @@
 //! By which ops somebody is no member any more. docs/spec/membership.md.
 
-use alloc::{collections::BTreeSet, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 
 use super::{
+    bits::Bits,
     node::{Act, Node},
+    resolve::Verdict,
     set::OpSet,
 };
 use crate::ids::{InviteId, MemberId, OpId};
@@ -27,17 +32,10 @@ impl OpSet {
 
     /// Whether the membership that a grant gave goes on: nothing has ended the grant, or its member has
     /// another one that stands and that follows nothing of what did. Whoever was let in anew after its
-    /// removal has another membership.
+    /// removal has another membership. Computed once for each resolution.
     #[must_use]
     pub fn goes_on(&self, grant: &OpId) -> bool {
-        let now = self.resolve();
-        let Some(ended) = now.ended(grant) else { return true };
-        let ends = ended.removals.iter().chain(&ended.leaves);
-        let ends: Vec<usize> = ends.filter_map(|end| self.number(end)).collect();
-        let standing = now.grants.get(&ended.member).into_iter().flatten();
-        let mut standing = standing.filter_map(|grant| self.number(grant));
-        let beside = |grant: usize| ends.iter().all(|end| !self.nodes[grant].past.contains(*end));
-        ended.is_void_alone() || standing.any(beside)
+        self.resolve().ended(grant).is_none_or(|ended| ended.goes_on)
     }
 
     /// The valid Removes, Demotes, Retires, Leaves and InviteRevokes that a grant, or one of those that it
@@ -75,6 +73,41 @@ impl OpSet {
     }
 }
 
+/// By which grants memberships go on whose grants have ended: of each member those that stand and that
+/// follow no other of its own which does. What one of them follows, those after it follow too.
+pub(super) struct FirstGrants<'a> {
+    nodes: &'a [Node],
+    first: BTreeMap<MemberId, Bits>,
+    /// Many grants are ended by the same ops.
+    known: BTreeMap<(MemberId, Bits), bool>,
+}
+
+impl<'a> FirstGrants<'a> {
+    pub(super) fn of(nodes: &'a [Node], verdict: &Verdict) -> Self {
+        let mut first: BTreeMap<MemberId, Bits> = BTreeMap::new();
+        for grant in verdict.valid().filter(|at| verdict.stands(nodes, *at)) {
+            let Some(member) = nodes[grant].grants() else { continue };
+            let first = first.entry(member).or_default();
+            if !nodes[grant].past.meets(first) {
+                first.insert(grant);
+            }
+        }
+        Self { nodes, first, known: BTreeMap::new() }
+    }
+
+    /// Whether a member has a grant that stands and follows none of these ops.
+    pub(super) fn is_beside(&mut self, member: MemberId, ends: &[usize]) -> bool {
+        let Some(first) = self.first.get(&member) else { return false };
+        let mut all = Bits::default();
+        ends.iter().for_each(|end| all.insert(*end));
+        let nodes = self.nodes;
+        *self
+            .known
+            .entry((member, all))
+            .or_insert_with_key(|(_, all)| first.iter().any(|grant| !nodes[grant].past.meets(all)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::fixture::*;
@@ -99,6 +132,14 @@ mod tests {
         act(&mut beside, &b, promote(&d));
         merge(&mut set, &beside);
         assert!(set.resolve().ended(&first).is_some() && set.goes_on(&first));
+        // Whichever of two grants that stand came first.
+        let mut early = beside;
+        merge(&mut early, &after);
+        merge(&mut after, &set);
+        for both in [&after, &early] {
+            assert_eq!(both.resolve().grants[&d.id()].len(), 2);
+            assert!(both.goes_on(&first) && both.goes_on(&second));
+        }
         act(&mut set, &a, remove(d.id(), 2));
         assert!(!set.goes_on(&first));
     }

@@ -7,6 +7,7 @@ use alloc::{
 use core::cmp::Reverse;
 
 use super::{
+    gone,
     node::{Act, Node},
     op::{AdmitMode, Cut, InviteFields, Kind, Op, Policy},
     resolve::{Rank, Verdict},
@@ -100,6 +101,9 @@ pub struct Ended {
     pub leaves: Vec<OpId>,
     /// Whether the grant never counted: its author was removed, or its invite was used up.
     pub void: bool,
+    /// Whether the membership that it gave goes on all the same: no removal and no Leave ended it, or the
+    /// member has a grant that stands and follows none of them.
+    pub goes_on: bool,
     /// What is still accepted of the member's chains: of each chain, the greatest index that one of
     /// the removals names. A Retire's own cut counts where nobody removed the member.
     pub cut: Vec<Cut>,
@@ -311,13 +315,16 @@ fn invites(ops: &[Op], nodes: &[Node], verdict: &Verdict) -> BTreeMap<InviteId, 
 
 fn ended(ops: &[Op], nodes: &[Node], verdict: &Verdict) -> BTreeMap<OpId, Ended> {
     let mut ended = BTreeMap::new();
+    let mut standing = gone::FirstGrants::of(nodes, verdict);
     for at in verdict.all() {
         let Some(member) = nodes[at].grants() else { continue };
         if verdict.stands(nodes, at) {
             continue;
         }
+        let ends: Vec<usize> = verdict.leavings(nodes, at).collect();
+        let goes_on = ends.is_empty() || standing.is_beside(member, &ends);
         let (mut removals, mut leaves): (Vec<_>, Vec<_>) =
-            verdict.leavings(nodes, at).partition(|end| nodes[*end].act != Act::Leave);
+            ends.into_iter().partition(|end| nodes[*end].act != Act::Leave);
         let mut cut: BTreeMap<_, u32> = BTreeMap::new();
         // Nobody can widen the cut of a removal by a Retire.
         let removed = removals.iter().any(|end| nodes[*end].act != Act::Retire);
@@ -342,6 +349,7 @@ fn ended(ops: &[Op], nodes: &[Node], verdict: &Verdict) -> BTreeMap<OpId, Ended>
                 removals: removals.iter().map(by_id).collect(),
                 leaves: leaves.iter().map(by_id).collect(),
                 void: !verdict.valid[at],
+                goes_on,
                 cut: cut
                     .into_iter()
                     .map(|((incarnation, chain), index)| Cut { incarnation, chain, index })

@@ -242,6 +242,11 @@ impl World {
             person.shadows.push(person.records.clone());
             person.outs += 1;
         }
+        // Who is back reads its logs from their start, as nodes do.
+        if was != GroupState::Active && group.state() == GroupState::Active {
+            person.read.clear();
+            person.caught_up.clear();
+        }
         answer
     }
 

@@ -359,3 +359,28 @@ fn ended(ops: &[Op], nodes: &[Node], verdict: &Verdict) -> BTreeMap<OpId, Ended>
     }
     ended
 }
+
+#[cfg(test)]
+mod tests {
+    use std::vec;
+
+    use super::*;
+
+    #[test]
+    fn what_never_counted_is_void_alone_unless_somebody_or_its_member_ended_it_too() {
+        let alone = Ended {
+            member: MemberId([1; 32]),
+            removals: vec![],
+            leaves: vec![],
+            void: true,
+            goes_on: true,
+            cut: vec![],
+        };
+        let op = vec![OpId([2; 32])];
+        let removed = Ended { removals: op.clone(), ..alone.clone() };
+        let left = Ended { leaves: op.clone(), ..alone.clone() };
+        let both = Ended { leaves: op, ..removed.clone() };
+        assert!(alone.is_void_alone());
+        assert!([removed, left, both].iter().all(|ended| !ended.is_void_alone()));
+    }
+}

@@ -96,7 +96,7 @@ pub fn external(text: &str) -> Result<Vec<Multiaddr>, BadAddress> {
 }
 
 /// The addresses of one port: TCP, QUIC, and WebSocket on TCP.
-fn all(host: Multiaddr, port: u16) -> Vec<Multiaddr> {
+pub(crate) fn all(host: Multiaddr, port: u16) -> Vec<Multiaddr> {
     let web = web(&host.clone().with(Protocol::Tcp(port)));
     both(host, port).into_iter().chain(web).collect()
 }

@@ -17,6 +17,7 @@
 
 pub mod config;
 pub mod limits;
+pub mod probe;
 pub mod settings;
 pub mod store;
 

@@ -1,6 +1,7 @@
 //! The command line: what can be asked for, and what comes out.
 
 mod announce;
+mod check;
 mod given;
 mod run;
 mod words;
@@ -32,6 +33,8 @@ struct Cli {
 enum Command {
     /// Run a relay until interrupted. Nothing needs to be set.
     Run(run::Run),
+    /// Look at a relay from outside: what works, and what to do about what doesn't.
+    Check(check::Check),
     /// Write a settings file that says of each key what it means.
     Init(Init),
     /// Print the settings that hold, from flags, environment and file.
@@ -59,6 +62,7 @@ struct Init {
 pub(crate) fn run() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(asked) => run::run(asked),
+        Command::Check(asked) => return check::check(asked),
         Command::Init(asked) => init(asked),
         Command::Config(given) => given.settings().and_then(|set| print(set.written().as_bytes())),
         Command::Man => man().context("the manual page can't be printed"),

@@ -1,0 +1,62 @@
+//! A circuit between two clients, both of them here.
+
+use std::time::Instant;
+
+use futures::StreamExt as _;
+use libp2p::{Multiaddr, Swarm, multiaddr::Protocol, swarm::SwarmEvent};
+
+use super::{
+    Finding, PATIENCE, Trial,
+    ways::{self, Behaviour},
+};
+
+const ADVICE: &str = "Members who can't reach each other directly use the relay's log alone: slower \
+                      for files, and no direct path is found. Are circuits switched off in its settings, \
+                      or its external address wrong?";
+
+pub(super) async fn try_out(relay: &Multiaddr) -> Finding {
+    match tokio::time::timeout(PATIENCE, meet(relay)).await {
+        Ok(Ok(took)) => Finding::works(Trial::Circuit, format!("made in {took} ms")),
+        Ok(Err(seen)) => Finding::fails(Trial::Circuit, seen, ADVICE),
+        Err(_) => {
+            let seen = format!("none within {} s", PATIENCE.as_secs());
+            Finding::fails(Trial::Circuit, seen, ADVICE)
+        }
+    }
+}
+
+async fn meet(relay: &Multiaddr) -> Result<u128, &'static str> {
+    const NONE: &str = "this way can't be gone twice";
+    let (mut one, mut other) = (ways::swarm(relay).ok_or(NONE)?, ways::swarm(relay).ok_or(NONE)?);
+    let circuit = relay.clone().with(Protocol::P2pCircuit);
+    one.listen_on(circuit.clone()).map_err(|_| NONE)?;
+    reserved(&mut one).await?;
+    let start = Instant::now();
+    let there = circuit.with(Protocol::P2p(*one.local_peer_id()));
+    other.dial(there).map_err(|_| NONE)?;
+    let one_id = *one.local_peer_id();
+    loop {
+        tokio::select! {
+            _ = one.select_next_some() => {}
+            event = other.select_next_some() => match event {
+                SwarmEvent::ConnectionEstablished { peer_id, .. } if peer_id == one_id => {
+                    return Ok(start.elapsed().as_millis());
+                }
+                SwarmEvent::OutgoingConnectionError { .. } => return Err("it was refused"),
+                _ => {}
+            }
+        }
+    }
+}
+
+async fn reserved(swarm: &mut Swarm<Behaviour>) -> Result<(), &'static str> {
+    loop {
+        match swarm.select_next_some().await {
+            SwarmEvent::NewListenAddr { .. } => return Ok(()),
+            SwarmEvent::ListenerClosed { .. } | SwarmEvent::ListenerError { .. } => {
+                return Err("no place is reserved");
+            }
+            _ => {}
+        }
+    }
+}

@@ -78,6 +78,7 @@ mod tests {
         assert!(bits.contains(64) && !bits.contains(65) && !bits.contains(100_000));
         for end in [0, 1, 63, 64, 65, 130] {
             assert_eq!(Bits::below(end).iter().count(), end);
+            assert_eq!(of(&(0..end).rev().collect::<Vec<_>>()), Bits::below(end));
         }
     }
 

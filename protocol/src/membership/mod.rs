@@ -11,6 +11,8 @@
 //!
 //! docs/spec/membership.md.
 
+#[cfg(test)]
+mod asked;
 mod bits;
 #[cfg(test)]
 mod crowded;

@@ -77,3 +77,19 @@ fn who_stays_by_a_removal_that_is_void_is_told_which() {
     act(&mut both, &a, admit(&d));
     assert_eq!(both.voided_removal(&d.id()), None);
 }
+
+#[test]
+fn who_was_let_in_for_nothing_begins_no_topic() {
+    let [a, b, c] = [person(1), person(2), person(3)];
+    let mut set = group(&a);
+    act(&mut set, &a, admit(&b));
+    act(&mut set, &a, promote(&b));
+    let mut other = set.clone();
+    act(&mut other, &b, admit(&c));
+    let begun = act(&mut other, &c, refresh(Some(9)));
+    act(&mut set, &a, remove(b.id(), 1));
+    merge(&mut set, &other);
+    let now = set.resolve();
+    assert!(now.void.contains(&begun) && !now.is_member(&c.id()));
+    assert_eq!(now.topics().write, [[1; 32]]);
+}

@@ -69,14 +69,15 @@ pub struct Limits {
     pub append_queue: usize,
     /// Reads of the store at once.
     pub reads: usize,
-    /// Circuits between two clients that stand; none: the relay makes none.
+    /// Circuits between two clients that stand. None unless the operator says so: anybody who reaches
+    /// the relay may ask for them.
     pub circuits: u32,
     /// Circuits that one client may have made, and as many that lead to it.
     pub circuits_per_peer: u32,
     /// How long a circuit stands.
     #[serde(with = "units::time")]
     pub circuit_time: Duration,
-    /// Bytes that a circuit carries each way.
+    /// Bytes that a circuit carries, both ways together.
     #[serde(with = "units::bytes")]
     pub circuit_bytes: u64,
     /// Clients to whom circuits may be made.
@@ -149,7 +150,7 @@ impl Default for Limits {
             quota: Quota { log_entries: 65_536, log_bytes: 64 << 20, total_bytes: 16 << 30 },
             append_queue: 1024,
             reads: 16,
-            circuits: 1000,
+            circuits: 0,
             circuits_per_peer: 4,
             circuit_time: Duration::from_hours(1),
             circuit_bytes: 256 << 20,
@@ -163,6 +164,34 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// The first key that is zero and must not be: with it nothing would be served.
+    pub(crate) fn impossible(&self) -> Option<&'static str> {
+        let least = [
+            ("connections", u64::from(self.connections)),
+            ("connections_per_peer", self.per_peer.into()),
+            ("connections_per_address", self.per_ip.into()),
+            ("handshakes", self.handshakes.into()),
+            ("handshakes_per_address", self.handshakes_per_ip.into()),
+            ("logs", self.logs.into()),
+            ("appends_waiting", self.appends_waiting as u64),
+            ("append_queue", self.append_queue as u64),
+            ("reads", self.reads as u64),
+            ("requests_per_s", self.requests_per_s.into()),
+            ("requests_burst", self.requests_burst.into()),
+            ("bytes_per_s", self.bytes_per_s.into()),
+            ("bytes_burst", self.bytes_burst.into()),
+            ("address_bytes", self.address_bytes.into()),
+        ];
+        let times = [
+            ("ttl", self.ttl),
+            ("idle", self.idle),
+            ("ping_interval", self.ping_interval),
+            ("ping_timeout", self.ping_timeout),
+        ];
+        let zero = least.iter().find(|(_, value)| *value == 0).map(|(key, _)| *key);
+        zero.or_else(|| times.iter().find(|(_, time)| time.is_zero()).map(|(key, _)| *key))
+    }
+
     /// The default, for a relay that keeps entries in memory only and briefly.
     #[must_use]
     pub fn live() -> Self {

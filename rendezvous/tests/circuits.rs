@@ -106,14 +106,14 @@ async fn echoed(to: &(PeerId, Multiaddr), bytes: usize) -> io::Result<usize> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_who_know_only_the_relay_reach_each_other_through_it() {
-    let relay = start(Limits::live()).await;
+    let relay = start(Limits { circuits: 9, ..Limits::live() }).await;
     let to = reachable(&relay.addrs()[0]).await;
     assert_eq!(echoed(&to, 1 << 20).await.unwrap(), 1 << 20);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_circuit_carries_what_the_operator_says_and_no_more() {
-    let relay = start(Limits { circuit_bytes: 64 << 10, ..Limits::live() }).await;
+    let relay = start(Limits { circuits: 9, circuit_bytes: 64 << 10, ..Limits::live() }).await;
     let to = reachable(&relay.addrs()[0]).await;
     assert_eq!(echoed(&to, 16 << 10).await.unwrap(), 16 << 10);
     assert!(echoed(&to, 1 << 20).await.unwrap() < 64 << 10);
@@ -130,7 +130,7 @@ async fn too_many_circuits_are_refused_and_none_are_made_where_there_shall_be_no
     let _held = tokio::time::timeout(PATIENCE, control.open_stream(to.0, ECHO)).await.unwrap();
     assert!(echoed(&to, 1).await.is_err());
 
-    let relay = start(Limits { circuits: 0, ..Limits::live() }).await;
+    let relay = start(Limits::live()).await;
     let mut swarm = client();
     let there = relay.addrs()[0].clone().with(Protocol::P2pCircuit);
     let listener = swarm.listen_on(there).unwrap();

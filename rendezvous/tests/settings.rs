@@ -41,6 +41,11 @@ fn a_file_is_written_once_found_again_and_overruled_by_environment_and_flags() {
     assert!(shown.contains("external = [\"two.example:2\"]\n"), "{shown}");
     let (_, shown, _) = says(command.args(["--external", "three.example:3", "--no-store"]));
     assert!(shown.contains("external = [\"three.example:3\"]\n"), "{shown}");
+    for (value, store) in [("1", "memory"), ("false", "disk")] {
+        let mut command = rendezvous(&["config"], home.path());
+        let (_, shown, words) = says(command.env("WATTLE_RENDEZVOUS_NO_STORE", value));
+        assert_eq!(shown.contains("\nstore = \"memory\"\n"), store == "memory", "{words}");
+    }
     assert!(shown.contains("\nstore = \"memory\"\n") && shown.contains("\nttl = \"2m\"\n"));
 }
 

@@ -28,7 +28,8 @@ pub(super) fn announce(relay: &Relay, json: bool) -> io::Result<()> {
     let colours = std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty());
     if io::stderr().is_terminal()
         && colours
-        && let Some(code) = addrs.first().and_then(|addr| code(&addr.to_string()))
+        && let Some(addr) = addrs.iter().rev().max_by_key(|addr| Reach::of(addr))
+        && let Some(code) = code(&addr.to_string())
     {
         eprintln!("{code}");
     }

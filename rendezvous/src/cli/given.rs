@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use clap::Args;
+use clap::{Args, builder::FalseyValueParser};
 use directories::ProjectDirs;
 use rendezvous::{
     Storage,
@@ -43,7 +43,7 @@ pub(super) struct Given {
     )]
     external: Vec<String>,
     /// Keep messages in memory only and for two minutes.
-    #[arg(long, env = "WATTLE_RENDEZVOUS_NO_STORE")]
+    #[arg(long, env = "WATTLE_RENDEZVOUS_NO_STORE", value_parser = FalseyValueParser::new())]
     no_store: bool,
 }
 

@@ -40,10 +40,15 @@ const MESSAGE_MAX: usize = 128 << 10;
 const GET: u8 = b'G';
 
 /// Binary messages from and to one client.
+///
+/// > After one of them could not be sent, none is: Yamux goes on where a sink has failed, and what
+/// > lies below may not be asked again.
 pub(super) struct Messages {
     incoming: BoxStream<'static, io::Result<Vec<u8>>>,
-    outgoing: Pin<Box<dyn Sink<Vec<u8>, Error = io::Error> + Send>>,
+    outgoing: Option<Outgoing>,
 }
+
+type Outgoing = Pin<Box<dyn Sink<Vec<u8>, Error = io::Error> + Send>>;
 
 /// Lets a client in, by what it says first.
 pub(super) async fn enter(socket: TcpStream) -> io::Result<Entered> {
@@ -85,7 +90,7 @@ async fn upgrade(socket: TcpStream) -> io::Result<WebSocket> {
         sender.flush().await.map_err(io::Error::other)?;
         Ok(sender)
     });
-    let messages = Messages { incoming: Box::pin(incoming), outgoing: Box::pin(outgoing) };
+    let messages = Messages { incoming: Box::pin(incoming), outgoing: Some(Box::pin(outgoing)) };
     Ok(RwStreamSink::new(messages))
 }
 
@@ -101,18 +106,61 @@ impl Sink<Vec<u8>> for Messages {
     type Error = io::Error;
 
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.outgoing.as_mut().poll_ready(cx)
+        self.ask(|outgoing| outgoing.poll_ready(cx))
     }
 
     fn start_send(mut self: Pin<&mut Self>, message: Vec<u8>) -> io::Result<()> {
-        self.outgoing.as_mut().start_send(message)
+        match self.ask(|outgoing| Poll::Ready(outgoing.start_send(message))) {
+            Poll::Ready(sent) => sent,
+            Poll::Pending => Ok(()),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.outgoing.as_mut().poll_flush(cx)
+        self.ask(|outgoing| outgoing.poll_flush(cx))
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.outgoing.as_mut().poll_close(cx)
+        self.ask(|outgoing| outgoing.poll_close(cx))
+    }
+}
+
+impl Messages {
+    /// Asks the sink, unless it has failed before.
+    fn ask(
+        &mut self,
+        ask: impl FnOnce(
+            Pin<&mut (dyn Sink<Vec<u8>, Error = io::Error> + Send)>,
+        ) -> Poll<io::Result<()>>,
+    ) -> Poll<io::Result<()>> {
+        let Some(outgoing) = &mut self.outgoing else {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        };
+        let answer = ask(outgoing.as_mut());
+        if matches!(answer, Poll::Ready(Err(_))) {
+            self.outgoing = None;
+        }
+        answer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::{FutureExt as _, SinkExt as _};
+
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_sent_once_is_not_tried_again() {
+        let broken = sink::unfold((), |(), _: Vec<u8>| async {
+            Err(io::Error::from(io::ErrorKind::ConnectionReset))
+        });
+        let outgoing: Option<Outgoing> = Some(Box::pin(broken));
+        let mut messages = Messages { incoming: Box::pin(stream::empty()), outgoing };
+        for kind in [io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe] {
+            let sent = messages.send(vec![1]).now_or_never().unwrap();
+            assert_eq!(sent.unwrap_err().kind(), kind);
+            assert!(messages.start_send_unpin(vec![2]).is_err());
+        }
     }
 }

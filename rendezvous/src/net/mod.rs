@@ -67,8 +67,9 @@ impl Net {
         let mut swarm = swarm(key, limits)?;
         let mut early = Vec::new();
         let addrs = listen::on_all(&mut swarm, addrs, &mut early).await?;
+        // Who asks for circuits is told them; nobody else is to know of a relay's own networks.
         let known = if external.is_empty() { &addrs } else { external };
-        for addr in known.iter().take(EXTERNAL) {
+        for addr in known.iter().take(EXTERNAL).filter(|_| limits.circuits > 0) {
             swarm.add_external_address(addr.clone());
         }
         Ok(Self { swarm, early, addrs })

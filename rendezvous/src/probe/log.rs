@@ -74,18 +74,21 @@ async fn round_trip(
     let mut swarm = ways::swarm(addr).ok_or(Failure::Lost)?;
     swarm.dial(addr.clone()).map_err(|_| Failure::Lost)?;
     let mut control = swarm.behaviour().stream.new_control();
-    let driven = tokio::spawn(async move {
+    let driven = async {
         loop {
             swarm.select_next_some().await;
         }
-    });
-    let opened = control.open_stream(peer, StreamProtocol::new(PROTOCOL)).await;
-    let took = match opened {
-        Ok(stream) => converse(peer, stream, clock).await,
-        Err(_) => Err(Failure::NoStream),
     };
-    driven.abort();
-    took
+    let asked = async {
+        match control.open_stream(peer, StreamProtocol::new(PROTOCOL)).await {
+            Ok(stream) => converse(peer, stream, clock).await,
+            Err(_) => Err(Failure::NoStream),
+        }
+    };
+    tokio::select! {
+        took = asked => took,
+        never = driven => never,
+    }
 }
 
 async fn converse(

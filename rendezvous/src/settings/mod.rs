@@ -149,7 +149,14 @@ impl Settings {
                 return Err(value(key, &error));
             }
         }
-        all.try_into().map_err(|error| value("all of it", &error))
+        let settings: Self = all.try_into().map_err(|error| value("all of it", &error))?;
+        match settings.limits.impossible() {
+            None => Ok(settings),
+            Some(key) => {
+                let said = format!("limits.{key}: with none of it nothing is served");
+                Err(SettingsError::Value { path, said })
+            }
+        }
     }
 
     /// The file that says all this: [`DOCUMENTED`], with what differs from what ships set.
@@ -303,6 +310,8 @@ mod tests {
             ("listen = [\"here\"]", "listen: "),
             ("[limits]\nttl = 30", "limits: expected a time"),
             ("[limits]\naddress_bytes = \"5 TiB\"", "limits: this size is too large here"),
+            ("[limits]\nreads = 0", "limits.reads: with none of it"),
+            ("[limits]\nttl = \"0s\"", "limits.ttl: with none of it"),
             ("store = \"tape\"", "`disk` or `memory`"),
             ("listen = [", "relay.toml is not written as it should be"),
         ] {

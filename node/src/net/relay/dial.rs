@@ -82,7 +82,7 @@ async fn try_connect(relay: &RelayPeer) -> Result<(Link, Challenge), DownReason>
     if web.addrs.is_empty() {
         return attempt(swarm(&plain.addrs), &plain).await;
     }
-    let through_web = attempt(web_swarm(), &web);
+    let through_web = async { attempt(web_swarm(), &web).await };
     if plain.addrs.is_empty() {
         return through_web.await;
     }
@@ -90,14 +90,21 @@ async fn try_connect(relay: &RelayPeer) -> Result<(Link, Challenge), DownReason>
     tokio::pin!(direct, through_web);
     match tokio::time::timeout(WEB_START, &mut direct).await {
         Ok(Ok(link)) => return Ok(link),
-        Ok(Err(_)) => return through_web.await,
+        Ok(Err(reason)) => return through_web.await.map_err(|web| telling(reason, web)),
         Err(_) => {}
     }
     match futures::future::select(direct, through_web).await {
-        Either::Left((Err(_), through_web)) => through_web.await,
-        Either::Right((Err(_), direct)) => direct.await,
+        Either::Left((Err(reason), web)) => web.await.map_err(|web| telling(reason, web)),
+        Either::Right((Err(web), direct)) => direct.await.map_err(|reason| telling(reason, web)),
         Either::Left((first, _)) | Either::Right((first, _)) => first,
     }
+}
+
+/// Why there is no connection, of two reasons: whom one has met says more than that nobody answers.
+fn telling(direct: DownReason, web: DownReason) -> DownReason {
+    use DownReason::{Misbehaved, Refused, WrongKey};
+    let has_met = |reason| matches!(reason, WrongKey | Refused | Misbehaved);
+    if has_met(web) && !has_met(direct) { web } else { direct }
 }
 
 async fn attempt(

@@ -56,26 +56,26 @@ fn the_grants_of_a_member_are_those_that_stand_the_most_senior_first() {
 #[test]
 fn who_stays_by_a_removal_that_is_void_is_told_which() {
     let (mut set, [a, b, c, d]) = ranks();
-    act(&mut set, &c, admit(&person(5)));
-    let e = person(5).id();
-    assert_eq!(set.voided_removal(&e), None);
-    // Beside one another: the founder removes b, and b removes c, and then whom c let in.
+    let [e, f] = [person(5), person(6)];
+    act(&mut set, &c, admit(&e));
+    act(&mut set, &c, admit(&f));
+    assert_eq!(set.voided_removal(&e.id()), None);
+    // Beside one another: the founder removes b; b removes e, and then c, who let in e and f.
     let mut other = set.clone();
     act(&mut set, &a, remove(b.id(), 1));
-    let host = act(&mut other, &b, remove(c.id(), 2));
+    let own = act(&mut other, &b, remove(e.id(), 2));
+    let host = act(&mut other, &b, remove(c.id(), 3));
     let mut both = set.clone();
     merge(&mut both, &other);
-    assert_eq!(both.voided_removal(&e), Some(host), "the removal of its host was none");
     assert_eq!(both.voided_removal(&c.id()), Some(host));
+    assert_eq!(both.voided_removal(&f.id()), Some(host), "the removal of its host was none");
+    assert_eq!(both.voided_removal(&e.id()), Some(own), "its own before its host's");
     assert_eq!(both.voided_removal(&d.id()), None);
     assert_eq!(both.voided_removal(&b.id()), None, "b is out");
-    let own = act(&mut other, &b, remove(d.id(), 3));
-    merge(&mut both, &other);
-    assert_eq!(both.voided_removal(&d.id()), Some(own));
-    // What followed the void removal was meant to bring it back.
-    act(&mut both, &a, remove(d.id(), 4));
-    act(&mut both, &a, admit(&d));
-    assert_eq!(both.voided_removal(&d.id()), None);
+    // Whom a grant lets in that follows the void removal, that removal is nothing to.
+    act(&mut both, &a, remove(e.id(), 4));
+    act(&mut both, &a, admit(&e));
+    assert_eq!(both.voided_removal(&e.id()), None);
 }
 
 #[test]

@@ -338,13 +338,19 @@ impl World {
     }
 
     /// Hands a Welcome to somebody. Who knows of its own leaving or removal that the host has not
-    /// heard of does not take it.
+    /// heard of does not take it; nor does who knows that the host has left, of which a copy of the
+    /// host has not heard.
     pub fn welcome(&mut self, host: usize, at: usize, welcome: &[u8]) {
         let host_id = self.id(host);
         let person = &mut self.people[at];
         let cx = Cx { me: &person.me, now: person.clock(self.now), rng: &mut self.rng };
         let joined = Group::join(cx, welcome, host_id, |_| person.group.as_ref());
-        if joined.as_ref().err() == Some(&WelcomeError::NotAMember) {
+        let stale = match &joined {
+            Err(WelcomeError::NotAMember) => true,
+            Err(WelcomeError::NotAnAdmin) => person.group.is_some(),
+            _ => false,
+        };
+        if stale {
             self.watch.happened("stale welcomes");
             return;
         }

@@ -113,3 +113,20 @@ fn nothing_is_claimed_of_two_who_were_removed_by_whoever_left_last_and_can_not_h
     ];
     holds(3, 1194, true, &steps);
 }
+
+#[test]
+fn who_knows_that_its_host_has_left_takes_no_welcome_of_a_copy_that_does_not() {
+    let steps = [
+        Step::Join { host: 0, who: 2 },
+        Step::Leave { by: 2 },
+        Step::Relay,
+        Step::Everything,
+        Step::Clone { who: 0 },
+        Step::Leave { by: 0 },
+        Step::Partition { side: 1327 },
+        Step::Relay,
+        Step::Everything,
+        Step::Join { host: 12, who: 2 },
+    ];
+    holds(12, 11_322, true, &steps);
+}

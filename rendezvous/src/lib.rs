@@ -17,7 +17,6 @@
 
 pub mod config;
 pub mod limits;
-pub mod probe;
 pub mod settings;
 pub mod store;
 
@@ -30,5 +29,5 @@ pub use config::{Config, Storage};
 pub use data_dir::DataDirError;
 pub use limits::Limits;
 pub use log_service::set_clock_ahead;
-pub use net::ListenError;
+pub use net::{ListenError, probe};
 pub use relay::{Relay, StartError};

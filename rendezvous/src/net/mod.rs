@@ -4,6 +4,7 @@ mod behaviour;
 mod front_door;
 mod listen;
 mod narrow;
+pub mod probe;
 
 use std::{io, net::SocketAddr, sync::Arc};
 

@@ -50,10 +50,11 @@ async fn start(asked: Run) -> anyhow::Result<()> {
     let mut interrupted = signal(SignalKind::interrupt())?;
     let mut terminated = signal(SignalKind::terminate())?;
     rendezvous::set_clock_ahead(Duration::from_hours(24) * asked.clock_offset);
-    let settings = asked.given.settings()?;
-    let data_dir =
-        if settings.data_dir.as_os_str().is_empty() { given::users_data()? } else { "".into() };
-    let config = settings.config(data_dir)?;
+    let mut settings = asked.given.settings()?;
+    if settings.data_dir.as_os_str().is_empty() {
+        settings.data_dir = given::users_data()?;
+    }
+    let config = settings.config()?;
     let live = config.storage == Storage::Live;
     let mut relay = Relay::start(config).await?;
     announce(&relay, asked.json)?;

@@ -188,8 +188,8 @@ impl Settings {
         text
     }
 
-    /// What to run. `data_dir` is where the relay lives if the settings name nothing else.
-    pub fn config(self, data_dir: PathBuf) -> Result<Config, SettingsError> {
+    /// What to run. By then the settings name a data directory.
+    pub fn config(self) -> Result<Config, SettingsError> {
         let mut addrs = Vec::new();
         for text in self.external {
             match external(&text) {
@@ -198,11 +198,7 @@ impl Settings {
             }
         }
         Ok(Config {
-            data_dir: Some(if self.data_dir.as_os_str().is_empty() {
-                data_dir
-            } else {
-                self.data_dir
-            }),
+            data_dir: Some(self.data_dir),
             storage: self.store,
             listen: self.listen,
             external: addrs,

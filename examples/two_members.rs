@@ -87,6 +87,7 @@ fn invite(ana: &mut Person, group: &mut Group) -> Result<InviteCode> {
         secret,
         relays: Vec::new(),
         direct: Vec::new(),
+        tokens: Vec::new(),
         expires: Some(expires),
     })
 }

@@ -94,7 +94,7 @@ def vector(folder, name):
     return walk(json.loads((folder / name).read_text()))
 
 
-TEXTS = {"label", "name", "code", "recovery_code", "fingerprint", "pair", "verdict", "policy_name", "class"}
+TEXTS = {"label", "name", "code", "token_text", "recovery_code", "fingerprint", "pair", "verdict", "policy_name", "class"}
 
 
 # --- The derivations and signatures on their own
@@ -149,6 +149,9 @@ def relay(it):
         which, *fields = unframed(asked["framed"], 33_280)
         check("request", which == asked["number"] and REQUESTS[which](fields))
         seen.add(which)
+        if which == 6:
+            check("token", fields == [it["token"]])
+            continue
         check("request's handle", fields[which in (2, 5)] == asked["handle"])
         if which == 1:
             _, publics, proofs = fields
@@ -169,14 +172,16 @@ def relay(it):
         check("answer", ANSWERS[which](fields))
         seen.add(which)
         if which in REFUSED:
-            refused.add(fields[1][0])
-            check("refusal", fields[1][0] in REFUSED[which])
+            refused.add(fields[-1][0])
+            check("refusal", fields[-1][0] in REFUSED[which])
         if which == 16:
             check("relay's nonce", fields[0] == it["nonce"])
         if which == 21:
             check("entries", all(len(entry) in BUCKETS for _, entry in fields[1]) and fields[2] == it["cursor"])
             check("entries' order", fields[1][-1][0] == it["seq"] and fields[1] == sorted(fields[1]))
-    check("every frame of a relay", seen == REQUESTS.keys() | ANSWERS.keys() and refused == set(range(9)))
+    check("every frame of a relay", seen == REQUESTS.keys() | ANSWERS.keys() and refused == set(range(12)))
+    check("token's text", bech32m("wtt", it["token_text"]) == b"\1" + it["token"])
+    check("token's hash", digest("wt1 relay token", it["token"]) == it["token_hash"])
 
 
 def unframed(data, most):
@@ -297,7 +302,7 @@ def invites(it):
     payload = bech32m("wattle", it["code"])
     check("code's head", payload[:2] == b"\1\0" and int.from_bytes(payload[2:4]) == len(payload))
     check("code's head", payload[4:24] == group[:20] and payload[24:40] == secret)
-    found, rest = {1: [], 2: [], 3: []}, payload[40:]
+    found, rest = {1: [], 2: [], 3: [], 4: []}, payload[40:]
     while rest:
         kind, value, rest = rest[0], rest[2:2 + rest[1]], rest[2 + rest[1]:]
         if kind in (5, 6):
@@ -305,6 +310,7 @@ def invites(it):
             value += found[kind][-1][-41:]
         found[kind].append(value)
     check("code's addresses", (found[1], found[2]) == (it["relays"], it["direct"]))
+    check("code's token", found[4] == [it["token"]])
     check("code's end", [int.from_bytes(value) for value in found[3]] == [it["expires"]])
     proof = it["proof"]
     message = group + it["id"] + proof["joiner"] + digest("wt1 card id", proof["card"]) + proof["handshake"]
@@ -895,19 +901,22 @@ HEADS = many(B32)
 
 # relay-log.md: number of frame → fields
 CURSOR = blob(16)
-REFUSAL = lambda value: row(number, number, optional=1)(value) and (len(value) == 2) == (value[0] == 5)
+REFUSAL = lambda value: row(number, number, optional=1)(value) and (len(value) == 2) == (value[0] in (5, 11))
 REQUESTS = {
     1: row(number, row(B32, B32, B32), many(row(number, B64))), 2: row(number, number, TEXT),
     3: row(number, CURSOR, optional=1), 4: row(number), 5: row(number, number, CURSOR),
+    6: row(B16),
 }
 ANSWERS = {
-    16: row(B32, number, number, number), 17: row(number), 18: row(number, REFUSAL), 19: row(number, CURSOR),
+    16: row(B32, number, number, number, flag, optional=1), 17: row(number), 18: row(number, REFUSAL), 19: row(number, CURSOR),
     20: row(number, REFUSAL), 21: row(number, many(row(number, TEXT)), CURSOR), 22: row(number, CURSOR),
     23: row(number), 24: row(number, REFUSAL), 25: row(number, CURSOR), 26: row(number, REFUSAL),
     27: row(number, CURSOR),
+    28: row(number),
+    29: row(), 30: row(REFUSAL),
 }
 # … and the refusals that each may give
-REFUSED = {18: {3, 4}, 20: set(range(9)) - {4}, 24: {3, 6, 8}, 26: {3, 5, 6, 8}}
+REFUSED = {18: {3, 4, 9, 10, 11}, 20: set(range(9)) - {4} | {11}, 24: {3, 6, 8}, 26: {3, 5, 6, 8}, 30: {10, 11}}
 
 # sync.md, relay-log.md and consistency.md: kind of statement → payload
 STATEMENTS = {

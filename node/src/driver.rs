@@ -72,6 +72,7 @@ pub struct Running {
     /// Who it is and where it may be met.
     pub ready: Ready,
     end: oneshot::Receiver<Result<(), Stopped>>,
+    core: thread::JoinHandle<()>,
     stop: DropGuard,
     host: Option<host::Host>,
 }
@@ -191,7 +192,7 @@ pub async fn start(config: NodeConfig) -> Result<Running, StartError> {
     let turn = turn::Turn::new(opened.core, taken, mesh, network, woken, told, stop.clone());
     let (done, mut end) = oneshot::channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    thread::Builder::new().name("core".into()).spawn(move || {
+    let core = thread::Builder::new().name("core".into()).spawn(move || {
         // Whoever waits for the end may be gone.
         let _ = done.send(runtime.block_on(turn.run()));
     })?;
@@ -206,7 +207,7 @@ pub async fn start(config: NodeConfig) -> Result<Running, StartError> {
     let ready =
         Ready { member: opened.member, name: opened.name, peer: opened.peer, listen, relays: all };
     let handle = Handle::new(calls, events);
-    Ok(Running { handle, reader: opened.reader, ready, end, stop: stop.drop_guard(), host })
+    Ok(Running { handle, reader: opened.reader, ready, end, core, stop: stop.drop_guard(), host })
 }
 
 impl Running {
@@ -228,6 +229,8 @@ impl Running {
     pub async fn shutdown(self) -> Result<(), Stopped> {
         drop(self.stop);
         let ended = self.end.await.unwrap_or(Err(Stopped::Core));
+        // It has ended but for what its thread keeps, which OpenSSL takes down with it.
+        drop(tokio::task::spawn_blocking(|| self.core.join()).await);
         if let Some(host) = self.host {
             host.stop().await;
         }

@@ -2,12 +2,15 @@
 
 mod cli;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use clap::Parser;
 use tracing_subscriber::{
     EnvFilter, Layer, filter::filter_fn, fmt, layer::SubscriberExt, util::SubscriberInitExt,
 };
+
+/// How long the process waits for its threads at its end.
+const ENDS: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
@@ -20,8 +23,9 @@ fn main() -> ExitCode {
         }
     };
     let exit = runtime.block_on(cli.run());
-    // A thread that still waits for standard input holds nobody up.
-    runtime.shutdown_background();
+    // Threads are waited for: one that ends while the process is being taken down frees what OpenSSL
+    // has just freed. One that still waits for standard input holds nobody up for longer than this.
+    runtime.shutdown_timeout(ENDS);
     exit
 }
 

@@ -75,6 +75,7 @@ labels! {
     NoiseDatagrams = "wt1 noise dgram";
     Entry = "wt1 entry id";
     RelayPeer = "wt1 relay peer";
+    RelayToken = "wt1 relay token";
     EntrySum = "wt1 entry sum";
     Evidence = "wt1 evidence";
     InboxSeal = "wt1 inbox seal";

@@ -9,7 +9,7 @@
 //! payload = ver u8 = 1 ‖ flags u8 = 0 ‖ length of the payload u16 ‖ gid[20] ‖ secret[16] ‖ TLV…
 //! TLV     = type u8 ‖ length u8 ‖ value           at most 16; unknown types are passed over
 //!           1 relay multiaddr, with /p2p    2 inviter's multiaddr, with /p2p
-//!           3 expires, u64 ms               4 relay token (reserved)
+//!           3 expires, u64 ms               4 token[16] of the relay before it
 //!           5, 6: as 1, 2, but ends with the same 41 bytes, a /p2p, as the one before of its sort
 //! ```
 //!
@@ -27,6 +27,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 use crate::{
     hash::{Label, kdf16, kdf32},
     ids::{GroupId, InviteId, Timestamp},
+    relay_log::{RelayPass, RelayToken},
     sign::SigningSecret,
 };
 
@@ -44,6 +45,9 @@ pub struct InviteCode {
     pub relays: Vec<Vec<u8>>,
     /// Binary multiaddrs of the inviter's node, each with `/p2p`.
     pub direct: Vec<Vec<u8>>,
+    /// Tokens for those of the relays that want one, in the order in which the relays first come.
+    /// One for a relay that [`Self::relays`] doesn't name is not written.
+    pub tokens: Vec<RelayPass>,
     /// When the invite ends: a hint, so that the joiner hears it early. The admitter judges.
     pub expires: Option<Timestamp>,
 }
@@ -104,11 +108,15 @@ const TLVS: usize = 16;
 const RELAY: u8 = 1;
 const DIRECT: u8 = 2;
 const EXPIRES: u8 = 3;
+const TOKEN: u8 = 4;
 const RELAY_TOO: u8 = 5;
 const DIRECT_TOO: u8 = 6;
 
 /// The `/p2p` of an Ed25519 key at the end of a binary multiaddr, in bytes.
 const PEER: usize = 41;
+
+/// What stands in it before the PeerId.
+const PEER_HEAD: usize = 3;
 
 impl InviteCode {
     /// The code, in lower case.
@@ -140,6 +148,11 @@ impl InviteCode {
         payload.extend_from_slice(&self.secret.0);
         let expires = self.expires.map(|at| at.0.to_be_bytes());
         let tlvs = shortened(&self.relays, RELAY, RELAY_TOO)
+            .enumerate()
+            .flat_map(|(at, relay)| {
+                let token = self.token_after(at).map(|token| (TOKEN, token.as_bytes().as_slice()));
+                core::iter::once(relay).chain(token)
+            })
             .chain(shortened(&self.direct, DIRECT, DIRECT_TOO))
             .chain(expires.iter().map(|at| (EXPIRES, at.as_slice())));
         for (count, (kind, value)) in tlvs.enumerate() {
@@ -153,6 +166,14 @@ impl InviteCode {
         let len = u16::try_from(payload.len()).map_err(|_| CodeTooLong)?;
         payload[2..4].copy_from_slice(&len.to_be_bytes());
         Ok(payload)
+    }
+
+    /// The token that stands after the relay's address with this number: the first of its relay.
+    fn token_after(&self, at: usize) -> Option<&RelayToken> {
+        let peer = peer(self.relays.get(at)?)?;
+        let named = self.relays.iter().take(at).any(|before| self::peer(before) == Some(peer));
+        let mut tokens = self.tokens.iter().filter(|_| !named);
+        tokens.find(|pass| pass.relay == peer).map(|pass| &pass.token)
     }
 
     fn read(payload: &[u8]) -> Result<Self, CodeError> {
@@ -174,6 +195,7 @@ impl InviteCode {
             secret: InviteSecret(*secret),
             relays: Vec::new(),
             direct: Vec::new(),
+            tokens: Vec::new(),
             expires: None,
         };
         for _ in 0..TLVS {
@@ -184,6 +206,7 @@ impl InviteCode {
                 DIRECT => code.direct.push(value.into()),
                 RELAY_TOO => code.relays.push(lengthened(value, code.relays.last())?),
                 DIRECT_TOO => code.direct.push(lengthened(value, code.direct.last())?),
+                TOKEN => code.tokens.push(code.pass(value)?),
                 EXPIRES if code.expires.is_some() => return None,
                 EXPIRES => {
                     code.expires = Some(Timestamp(u64::from_be_bytes(value.try_into().ok()?)))
@@ -194,6 +217,19 @@ impl InviteCode {
         }
         rest.is_empty().then_some(code)
     }
+
+    /// A token that stands after a relay, which has none yet.
+    fn pass(&self, token: &[u8]) -> Option<RelayPass> {
+        let relay = peer(self.relays.last()?)?;
+        let token = RelayToken::from_bytes(token.try_into().ok()?);
+        let known = self.tokens.iter().any(|pass| pass.relay == relay);
+        (!known).then(|| RelayPass { relay: relay.into(), token })
+    }
+}
+
+/// The PeerId at the end of an address.
+fn peer(address: &[u8]) -> Option<&[u8]> {
+    address.last_chunk::<PEER>()?.get(PEER_HEAD..)
 }
 
 /// The addresses as they are written: one of the same peer as the one before leaves the peer out.
@@ -333,6 +369,7 @@ mod tests {
             secret: InviteSecret(*b"sixteen bytes ok"),
             relays: vec![vec![1; 60], vec![2; 45]],
             direct: vec![vec![3; 50]],
+            tokens: vec![],
             expires: Some(Timestamp(1_800_000_000_000)),
         }
     }
@@ -348,6 +385,44 @@ mod tests {
         let text = many.to_text().unwrap();
         assert_eq!(InviteCode::parse(&text), Ok(many));
         assert!(text.len() <= 8 * (HEADER + 10 + 5 * 12 + 3 * PEER) / 5 + 14, "{}", text.len());
+    }
+
+    #[test]
+    fn a_relay_s_token_stands_after_it_and_a_code_without_one_is_as_before() {
+        let address = |n: u8, peer: u8| [vec![n; 10], vec![peer; PEER]].concat();
+        let pass = |peer: u8| RelayPass {
+            relay: vec![peer; PEER - PEER_HEAD],
+            token: RelayToken::from_bytes([peer; 16]),
+        };
+        let bare = InviteCode {
+            relays: vec![address(1, 9), address(2, 9), address(3, 8), address(4, 7)],
+            ..code()
+        };
+        let with = InviteCode { tokens: vec![pass(9), pass(7)], ..bare.clone() };
+        let text = with.to_text().unwrap();
+        assert_eq!(InviteCode::parse(&text), Ok(with.clone()));
+        // Two bytes of head and 16 of token, each.
+        assert!(text.len() - bare.to_text().unwrap().len() <= 2 * 18 * 8 / 5 + 1);
+        let strange = InviteCode { tokens: vec![pass(6)], ..bare.clone() };
+        assert_eq!(strange.to_text().unwrap(), bare.to_text().unwrap());
+        assert!(!format!("{with:?}").contains("[9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9])"));
+    }
+
+    #[test]
+    fn a_token_without_a_relay_of_another_length_or_twice_is_no_invite() {
+        let relay = [&[RELAY, PEER as u8], [5; PEER].as_slice()].concat();
+        let token = [&[TOKEN, 16], [1; 16].as_slice()].concat();
+        let short = [&[TOKEN, 15], [1; 15].as_slice()].concat();
+        let read = |parts: &[&[u8]]| InviteCode::parse(&text(&payload(&parts.concat())));
+        assert!(read(&[&relay, &token]).is_ok());
+        for parts in [
+            &[token.as_slice()][..],
+            &[&relay, &short],
+            &[&relay, &token, &token],
+            &[&[RELAY, 1, 5], &token],
+        ] {
+            assert_eq!(read(parts), Err(CodeError::Malformed));
+        }
     }
 
     #[test]
@@ -467,7 +542,7 @@ mod tests {
 
     #[test]
     fn unknown_fields_are_passed_over_and_broken_ones_are_not() {
-        let read = InviteCode::parse(&text(&payload(&[99, 2, 0, 0, 4, 0, 1, 1, 5]))).unwrap();
+        let read = InviteCode::parse(&text(&payload(&[99, 2, 0, 0, 98, 0, 1, 1, 5]))).unwrap();
         assert_eq!((read.relays, read.direct), (vec![vec![5]], vec![]));
         let expires = [3, 8, 0, 0, 0, 0, 0, 0, 0, 9];
         let read = InviteCode::parse(&text(&payload(&expires))).unwrap();

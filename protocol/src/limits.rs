@@ -64,6 +64,9 @@ pub const POLICY_RELAYS: usize = 8;
 /// See [`POLICY_RELAYS`].
 pub const RELAY_BYTES: usize = 256;
 
+/// Bytes of the PeerId of a relay for which a token is.
+pub const RELAY_TOKEN_KEY: usize = 64;
+
 /// How long a policy may let somebody be away before it is removed, in milliseconds: 1 hour to 10
 /// years.
 pub const EVICT_AFTER_MS: RangeInclusive<u64> = 3_600_000..=315_576_000_000;

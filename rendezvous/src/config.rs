@@ -1,17 +1,22 @@
 //! What an operator can set.
 
 use std::{
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
 };
 
 use libp2p::{Multiaddr, multiaddr::Protocol};
 use serde::{Deserialize, Serialize};
 
-use crate::limits::Limits;
+pub use crate::settings::cluster::{Allowance, Cluster};
+
+use crate::{limits::Limits, tokens::Access, watch::WatchConfig};
 
 /// The port that a relay listens on if no other is named; TCP and QUIC alike.
 pub const PORT: u16 = 4407;
+
+/// Where a relay's dashboard listens if nothing else is said.
+pub const WATCH: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), PORT + 1);
 
 /// How to run a relay.
 #[derive(Clone, Debug)]
@@ -20,12 +25,18 @@ pub struct Config {
     pub data_dir: Option<PathBuf>,
     /// Where entries are kept.
     pub storage: Storage,
+    /// The cluster that keeps them, beside an index in the data directory; with [`Storage::Durable`] only.
+    pub cluster: Option<Cluster>,
     /// Where to listen, each for TCP, WebSocket and QUIC on the same port number; port 0: the system chooses.
     pub listen: Vec<SocketAddr>,
     /// Addresses under which others reach this relay, if they differ from where it listens.
     pub external: Vec<Multiaddr>,
+    /// Whom it serves.
+    pub access: Access,
     /// What it grants.
     pub limits: Limits,
+    /// From where it can be watched.
+    pub watch: WatchConfig,
 }
 
 /// Where entries are kept.
@@ -46,9 +57,12 @@ impl Config {
         Self {
             data_dir: Some(data_dir),
             storage: Storage::Durable,
+            cluster: None,
             listen: every_interface(),
             external: Vec::new(),
+            access: Access::Open,
             limits: Limits::default(),
+            watch: WatchConfig::default(),
         }
     }
 
@@ -58,9 +72,12 @@ impl Config {
         Self {
             data_dir: None,
             storage: Storage::Live,
+            cluster: None,
             listen: every_interface(),
             external: Vec::new(),
+            access: Access::Open,
             limits: Limits::live(),
+            watch: WatchConfig::default(),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use libp2p::identity::Keypair;
@@ -58,6 +59,20 @@ impl DataDir {
         Ok(dir)
     }
 
+    /// Holds a directory that nothing is to be written to, as long as the answer lives; where there
+    /// is nothing to hold, no relay has ever run.
+    pub fn look(path: &Path) -> Result<Option<File>, DataDirError> {
+        match File::open(path.join("lock")) {
+            Ok(lock) => match fs4::FileExt::try_lock(&lock) {
+                Ok(()) => Ok(Some(lock)),
+                Err(fs4::TryLockError::WouldBlock) => Err(DataDirError::InUse),
+                Err(fs4::TryLockError::Error(error)) => Err(error.into()),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// The relay's key; made at the first start.
     pub fn key(&self) -> Result<Keypair, DataDirError> {
         let path = self.path.join("key");
@@ -84,7 +99,15 @@ impl DataDir {
 
     /// Where the store lives; a directory for its owner alone.
     pub fn store(&self) -> Result<PathBuf, DataDirError> {
+        crate::repair::settle(&self.path, SystemTime::now())?;
         let path = self.path.join("store");
+        create_private_dir(&path)?;
+        Ok(path)
+    }
+
+    /// Where the index of a cluster's log lives; a directory for its owner alone.
+    pub fn index(&self) -> Result<PathBuf, DataDirError> {
+        let path = self.path.join("index");
         create_private_dir(&path)?;
         Ok(path)
     }
@@ -106,7 +129,7 @@ impl DataDir {
 }
 
 /// Writes a new file so that it is there whole or not at all.
-fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let draft = path.with_extension("new");
     let mut file = private().create(true).truncate(true).write(true).open(&draft)?;
     file.write_all(bytes)?;
@@ -116,7 +139,7 @@ fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 #[cfg(unix)]
-fn private() -> OpenOptions {
+pub(crate) fn private() -> OpenOptions {
     use std::os::unix::fs::OpenOptionsExt as _;
     let mut options = OpenOptions::new();
     options.mode(0o600);
@@ -124,18 +147,18 @@ fn private() -> OpenOptions {
 }
 
 #[cfg(not(unix))]
-fn private() -> OpenOptions {
+pub(crate) fn private() -> OpenOptions {
     OpenOptions::new()
 }
 
 #[cfg(unix)]
-fn create_private_dir(path: &Path) -> io::Result<()> {
+pub(crate) fn create_private_dir(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 #[cfg(not(unix))]
-fn create_private_dir(path: &Path) -> io::Result<()> {
+pub(crate) fn create_private_dir(path: &Path) -> io::Result<()> {
     fs::create_dir_all(path)
 }
 

@@ -17,17 +17,22 @@
 
 pub mod config;
 pub mod limits;
+pub mod repair;
 pub mod settings;
 pub mod store;
+pub mod tokens;
 
 mod data_dir;
 mod log_service;
 mod net;
 mod relay;
+mod watch;
 
-pub use config::{Config, Storage};
+pub use config::{Cluster, Config, Storage};
 pub use data_dir::DataDirError;
 pub use limits::Limits;
 pub use log_service::set_clock_ahead;
 pub use net::{ListenError, probe};
-pub use relay::{Relay, StartError};
+pub use relay::{Pulse, Relay, StartError};
+pub use tokens::Access;
+pub use watch::{WatchConfig, WatchError};

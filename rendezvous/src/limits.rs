@@ -60,6 +60,17 @@ pub struct Limits {
     /// See [`Self::address_bytes`].
     #[serde(with = "units::time")]
     pub address_time: Duration,
+    /// Bytes that may be appended under one token in a day of UTC; this and the next three hold where
+    /// the relay serves holders of tokens, and where the token says nothing else.
+    #[serde(with = "units::bytes")]
+    pub token_bytes_per_day: u64,
+    /// Bytes per second that may be appended under one token, in the long run.
+    #[serde(with = "units::bytes")]
+    pub token_bytes_per_s: u32,
+    /// Logs open at once under one token.
+    pub token_logs: u32,
+    /// Connections that use one token at once.
+    pub token_connections: u32,
     /// How long an entry is kept.
     #[serde(with = "units::time")]
     pub ttl: Duration,
@@ -98,6 +109,21 @@ pub struct Limits {
 /// Addresses of which it is remembered what they appended.
 pub const BUDGETS: usize = 65_536;
 
+/// Tokens of one relay.
+pub const TOKENS: usize = 10_000;
+
+/// Characters of a token's label.
+pub const TOKEN_LABEL: usize = 64;
+
+/// How often it is looked whether the list of tokens has changed, and whether one has run out.
+pub const TOKENS_CHECK: Duration = Duration::from_secs(1);
+
+/// How often it is written down what was used of tokens today; a crash forgives what came since.
+pub const USAGE_KEPT: Duration = Duration::from_secs(10);
+
+/// When to try again where a token has as many connections or logs as it grants.
+pub const TOKEN_RETRY: Duration = Duration::from_secs(30);
+
 /// How many requests one `Open` counts for: checking its proofs is what costs most.
 pub const OPEN_COST: u32 = 15;
 
@@ -127,6 +153,20 @@ pub const TRIMS_BURST: u32 = 256;
 /// How long an append is to wait that found the queue full.
 pub const RETRY: Duration = Duration::from_millis(250);
 
+/// How long a store is left alone whose disk refused a write.
+pub const STORE_PAUSE: Duration = Duration::from_secs(5);
+
+/// Connections to the dashboard at once; one more is dropped unread. Each is for one request.
+pub const WATCH_CONNECTIONS: usize = 64;
+/// How long the dashboard waits for a request's header, which is all of it.
+pub const WATCH_HEADER: Duration = Duration::from_secs(5);
+/// How long a connection to the dashboard may last.
+pub const WATCH_TIME: Duration = Duration::from_secs(10);
+/// Bytes of a request's header, and lines in it, that the dashboard takes.
+pub const WATCH_HEADER_BYTES: usize = 8192;
+/// See [`WATCH_HEADER_BYTES`].
+pub const WATCH_HEADERS: usize = 64;
+
 /// Pending TCP connections that the kernel holds for a relay that is busy.
 pub const BACKLOG: u32 = 4096;
 
@@ -146,6 +186,10 @@ impl Default for Limits {
             bytes_burst: 32 << 20,
             address_bytes: 1 << 30,
             address_time: Duration::from_hours(24),
+            token_bytes_per_day: 1 << 30,
+            token_bytes_per_s: 4 << 20,
+            token_logs: 10_000,
+            token_connections: 1000,
             ttl: Duration::from_hours(30 * 24),
             quota: Quota { log_entries: 65_536, log_bytes: 64 << 20, total_bytes: 16 << 30 },
             append_queue: 1024,
@@ -181,6 +225,10 @@ impl Limits {
             ("bytes_per_s", self.bytes_per_s.into()),
             ("bytes_burst", self.bytes_burst.into()),
             ("address_bytes", self.address_bytes.into()),
+            ("token_bytes_per_day", self.token_bytes_per_day),
+            ("token_bytes_per_s", self.token_bytes_per_s.into()),
+            ("token_logs", self.token_logs.into()),
+            ("token_connections", self.token_connections.into()),
         ];
         let times = [
             ("ttl", self.ttl),

@@ -20,7 +20,9 @@ struct Relay {
 
 fn command(dir: &Path, listen: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wattle-rendezvous"));
-    command.args(["run", "--json", "--listen", listen, "--data-dir"]).arg(dir);
+    command.args(["run", "--json", "--watch", "", "--listen", listen, "--data-dir"]).arg(dir);
+    // The settings of whoever runs the tests are none of theirs.
+    command.env("HOME", dir).env_remove("WATTLE_RENDEZVOUS_CONFIG");
     command
 }
 

@@ -72,7 +72,7 @@ fn the_manual_names_each_command_and_shells_complete_them() {
     let home = tempfile::tempdir().unwrap();
     let (code, page, _) = says(&mut rendezvous(&["man"], home.path()));
     assert_eq!(code, Some(0));
-    for name in ["run", "init", "config", "completions"] {
+    for name in ["run", "status", "init", "config", "completions"] {
         assert!(page.contains(&format!("wattle\\-rendezvous\\-{name}(1)")), "{name}");
     }
     for shell in ["bash", "zsh", "fish"] {

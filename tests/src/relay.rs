@@ -107,6 +107,7 @@ impl Relay {
     fn run(&mut self, listen: &str) {
         let mut command = Command::new(binaries::rendezvous());
         command.arg("run").arg("--data-dir").arg(self.data_dir()).arg("--listen").arg(listen);
+        command.args(["--watch", ""]);
         command.arg(format!("--clock-offset={}", self.days_ahead));
         let process = Process::start(&self.name, &mut command, &self.log_file());
         self.address = process.line("the relay's address", tcp_address);

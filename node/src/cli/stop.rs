@@ -41,7 +41,8 @@ impl Stop {
         }
         tokio::spawn(async move {
             self.interrupt.recv().await;
-            std::process::exit(Exit::Interrupted as i32);
+            // As it stands: nothing is taken down that other threads still use.
+            signal_hook::low_level::exit(Exit::Interrupted as i32);
         });
     }
 }

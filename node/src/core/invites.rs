@@ -276,6 +276,7 @@ impl Core {
                 secret: secret.clone(),
                 relays: relays.clone(),
                 direct: direct.clone(),
+                tokens: group.policy().tokens.clone().unwrap_or_default(),
                 expires: Some(expires),
             };
             match code.to_text() {

@@ -167,6 +167,12 @@ pub enum DownReason {
     /// A connection that stood broke.
     #[error("the connection to the relay was lost")]
     Lost,
+    /// The relay said that it ends, and when to come back.
+    #[error("the relay is being restarted")]
+    Leaving,
+    /// It serves holders of its operator's tokens only.
+    #[error("the relay wants a token")]
+    TokenNeeded,
     /// The relay broke the rules of the wire.
     #[error("the relay does not follow the protocol")]
     Misbehaved,

@@ -46,6 +46,7 @@ pub(super) fn world() -> World {
         secret,
         relays: vec![],
         direct: vec![],
+        tokens: vec![],
         expires: None,
     };
     let key = NoiseKey::generate(&admin, NOW, &mut rng);

@@ -11,6 +11,7 @@ use crate::{
     identity::is_name,
     ids::{ChainId, GroupId, Incarnation, InviteId, MemberId, OpId, Timestamp},
     limits,
+    relay_log::{RelayPass, RelayToken},
     sign::Signature,
 };
 
@@ -141,6 +142,10 @@ pub struct Policy {
     /// Genesis says of it counts.
     #[n(5)]
     pub pair: Option<bool>,
+    /// Tokens for those of the relays that want one: at most [`limits::POLICY_RELAYS`], each for
+    /// another relay, and never an empty list.
+    #[n(6)]
+    pub tokens: Option<Vec<RelayPass>>,
 }
 
 /// One-way images of an invite's secret. Members see them, nobody else does.
@@ -261,7 +266,7 @@ impl Kind {
 }
 
 impl Policy {
-    /// Whether its name, relays and times keep their bounds.
+    /// Whether its name, relays, times and tokens keep their bounds.
     #[must_use]
     pub fn check(&self) -> bool {
         is_name(&self.name)
@@ -271,6 +276,23 @@ impl Policy {
             && self
                 .rotate_on_disconnect_ms
                 .is_none_or(|ms| limits::ROTATE_ON_DISCONNECT_MS.contains(&ms))
+            && self.tokens.as_ref().is_none_or(|tokens| check_tokens(tokens))
+    }
+
+    /// The token for the relay with these PeerId bytes.
+    #[must_use]
+    pub fn token(&self, relay: &[u8]) -> Option<&RelayToken> {
+        let mut tokens = self.tokens.iter().flatten();
+        tokens.find(|pass| pass.relay == relay).map(|pass| &pass.token)
+    }
+
+    /// Puts a token in the place of the one that was there for this relay, or takes it away.
+    pub fn set_token(&mut self, relay: &[u8], token: Option<RelayToken>) {
+        let mut tokens = self.tokens.take().unwrap_or_default();
+        tokens.retain(|pass| pass.relay != relay);
+        tokens.extend(token.map(|token| RelayPass { relay: relay.into(), token }));
+        tokens.sort_by(|one, other| one.relay.cmp(&other.relay));
+        self.tokens = (!tokens.is_empty()).then_some(tokens);
     }
 
     /// Whether members may hand on what they have read.
@@ -284,6 +306,15 @@ impl Policy {
     pub fn is_pair(&self) -> bool {
         self.pair == Some(true)
     }
+}
+
+fn check_tokens(tokens: &[RelayPass]) -> bool {
+    (1..=limits::POLICY_RELAYS).contains(&tokens.len())
+        && tokens.iter().all(RelayPass::check)
+        && tokens
+            .iter()
+            .zip(1..)
+            .all(|(pass, next)| tokens.iter().skip(next).all(|other| other.relay != pass.relay))
 }
 
 impl RemoveReason {

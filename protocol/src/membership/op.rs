@@ -251,6 +251,7 @@ mod tests {
     use crate::{
         ids::{ChainId, InviteId},
         membership::{NotAllowed, Policy, fixture::*},
+        relay_log::{RelayPass, RelayToken},
     };
 
     #[test]
@@ -283,6 +284,7 @@ mod tests {
                 },
             },
             Kind::SetPolicy { policy: Policy { pair: Some(true), ..policy("Orchard") } },
+            Kind::SetPolicy { policy: with_tokens(&[1, 2]) },
             Kind::Migrate { to: GroupId([4; 32]) },
             // Signed below by what stands in it.
             Kind::Retire { recovery: a.public(), cut: vec![cut] },
@@ -321,6 +323,41 @@ mod tests {
         let bytes = crate::codec::encode(&policy);
         assert_eq!(bytes[0], 0x82, "an array of two");
         assert_eq!(crate::codec::decode::<Policy>(&bytes), Ok(policy));
+    }
+
+    fn with_tokens(relays: &[u8]) -> Policy {
+        let token = RelayToken::from_bytes([9; 16]);
+        let pass = |relay: &u8| RelayPass { relay: vec![*relay; 38], token: token.clone() };
+        Policy { tokens: Some(relays.iter().map(pass).collect()), ..policy("Orchard") }
+    }
+
+    #[test]
+    fn a_policy_has_a_token_for_each_relay_once_and_no_more_than_relays() {
+        let a = person(1);
+        let set = group(&a);
+        let says = |policy: Policy| set.next(a.id(), Kind::SetPolicy { policy }, NOW).is_ok();
+        assert!(says(with_tokens(&[1, 2, 3, 4, 5, 6, 7, 8])));
+        assert!(!says(with_tokens(&[1, 2, 3, 4, 5, 6, 7, 8, 9])));
+        assert!(!says(with_tokens(&[])) && !says(with_tokens(&[1, 2, 1])));
+        let mut long = with_tokens(&[1]);
+        long.tokens.as_mut().unwrap()[0].relay = vec![1; limits::RELAY_TOKEN_KEY + 1];
+        assert!(!says(long));
+    }
+
+    #[test]
+    fn a_relay_s_token_is_set_replaced_and_taken_away() {
+        let (one, other) = ([1; 38], [2; 38]);
+        let token = |byte| RelayToken::from_bytes([byte; 16]);
+        let mut policy = policy("Orchard");
+        policy.set_token(&other, Some(token(1)));
+        policy.set_token(&one, Some(token(2)));
+        policy.set_token(&other, Some(token(3)));
+        assert_eq!(policy.token(&one), Some(&token(2)));
+        assert_eq!(policy.token(&other), Some(&token(3)));
+        assert!(policy.check() && !alloc::format!("{policy:?}").contains("RelayToken([2"));
+        policy.set_token(&one, None);
+        policy.set_token(&other, None);
+        assert_eq!(policy.tokens, None);
     }
 
     #[test]

@@ -8,10 +8,12 @@
 
 mod cursor;
 mod keys;
+mod token;
 mod wire;
 
 pub use cursor::{Cursor, EntryId};
 pub use keys::{BadProof, Challenge, LogKeys, LogPublics, Proof, Role};
+pub use token::{RelayPass, RelayToken, TokenError};
 pub use wire::{Answer, Entry, Refusal, Request, is_bucket};
 
 /// The libp2p protocol name of the log service, version 1.

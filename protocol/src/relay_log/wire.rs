@@ -4,6 +4,8 @@
 //! ```text
 //! relay                                      client
 //!   Hello{nonce, …}               ──────▶
+//!                                 ◀──────   Token{token}                  (if Hello asks for one)
+//!   TokenTaken                    ──────▶
 //!                                 ◀──────   Open{handle, publics, proofs}
 //!   Opened{handle}                ──────▶
 //!                                 ◀──────   Append{req, handle, entry}
@@ -19,6 +21,7 @@
 //! | 3 | Follow | client |
 //! | 4 | Close | client |
 //! | 5 | Trim | client |
+//! | 6 | Token | client |
 //! | 16 | Hello | relay |
 //! | 17 | Opened | relay |
 //! | 18 | OpenRefused | relay |
@@ -31,6 +34,9 @@
 //! | 25 | Trimmed | relay |
 //! | 26 | TrimRefused | relay |
 //! | 27 | Begins | relay |
+//! | 28 | Leaving | relay |
+//! | 29 | TokenTaken | relay |
+//! | 30 | TokenRefused | relay |
 //!
 //! The client chooses its handles, so that it need not wait for `Opened` before it appends and
 //! follows. A frame that breaks these rules ends the stream without a word.
@@ -39,7 +45,7 @@ use alloc::vec::Vec;
 
 use minicbor::{Decode, Encode};
 
-use super::{Cursor, LogPublics, Proof};
+use super::{Cursor, LogPublics, Proof, RelayToken};
 use crate::limits;
 
 /// A frame from a client, at most [`limits::LOG_REQUEST_MAX`] bytes.
@@ -104,6 +110,14 @@ pub enum Request {
         #[n(2)]
         cursor: Cursor,
     },
+    /// Shows a token: the logs that are opened from here on, until the next one, are used under it.
+    /// Said only to a relay whose `Hello` asks for one; each is answered, in their order.
+    #[n(6)]
+    Token {
+        /// The token.
+        #[n(0)]
+        token: RelayToken,
+    },
 }
 
 /// A frame from the relay, at most [`limits::LOG_ANSWER_MAX`] bytes.
@@ -125,6 +139,9 @@ pub enum Answer {
         /// The relay's clock, in milliseconds since the Unix epoch.
         #[n(3)]
         now_ms: u64,
+        /// `true`: nothing is opened but under a token. Left out by a relay that is open to all.
+        #[n(4)]
+        wants_token: Option<bool>,
     },
     /// The roles were proven.
     #[n(17)]
@@ -234,6 +251,24 @@ pub enum Answer {
         #[n(1)]
         cursor: Cursor,
     },
+    /// The relay is about to end. It takes no more requests, answers the appends and trims that it has
+    /// taken, and ends the stream. Whoever knows another address of it goes there.
+    #[n(28)]
+    Leaving {
+        /// Within which time clients are to come back, each at a moment of its own, in milliseconds.
+        #[n(0)]
+        retry_ms: u64,
+    },
+    /// The token is good, now.
+    #[n(29)]
+    TokenTaken,
+    /// The token is not taken: what is opened after it is refused for the same reason.
+    #[n(30)]
+    TokenRefused {
+        /// Why.
+        #[n(0)]
+        reason: Refusal,
+    },
 }
 
 /// An entry and its place.
@@ -292,6 +327,22 @@ pub enum Refusal {
     #[n(8)]
     #[error("the relay is not available")]
     Unavailable,
+    /// The relay serves holders of its operator's tokens, and none was shown.
+    #[n(9)]
+    #[error("the relay wants a token")]
+    TokenNeeded,
+    /// The token was never given out, has run out, or was taken back: which, is not said.
+    #[n(10)]
+    #[error("the relay's token is not valid, or no longer")]
+    TokenInvalid,
+    /// What the token grants is used up: bytes of the day, connections or logs at once.
+    #[n(11)]
+    #[error("what the relay's token grants is used up; again in {retry_ms} ms")]
+    TokenSpent {
+        /// When to try again, in milliseconds.
+        #[n(0)]
+        retry_ms: u64,
+    },
 }
 
 impl Refusal {
@@ -300,7 +351,11 @@ impl Refusal {
     pub const fn is_passing(self) -> bool {
         matches!(
             self,
-            Self::RateLimited { .. } | Self::DiskFull | Self::Unavailable | Self::NoSuchHandle
+            Self::RateLimited { .. }
+                | Self::DiskFull
+                | Self::Unavailable
+                | Self::NoSuchHandle
+                | Self::TokenSpent { .. }
         )
     }
 }
@@ -340,13 +395,27 @@ mod tests {
             Request::Follow { handle: 7, after: Some(CURSOR) },
             Request::Close { handle: 7 },
             Request::Trim { req: u32::MAX, handle: 7, cursor: CURSOR },
+            Request::Token { token: RelayToken::from_bytes([9; 16]) },
         ]
     }
 
     fn answers() -> Vec<Answer> {
         let entry = |len| Entry { seq: u64::MAX, bytes: vec![1; len] };
         vec![
-            Answer::Hello { nonce: [1; 32], max_logs: 256, ttl_ms: 5, now_ms: u64::MAX },
+            Answer::Hello {
+                nonce: [1; 32],
+                max_logs: 256,
+                ttl_ms: 5,
+                now_ms: u64::MAX,
+                wants_token: None,
+            },
+            Answer::Hello {
+                nonce: [1; 32],
+                max_logs: 256,
+                ttl_ms: 5,
+                now_ms: u64::MAX,
+                wants_token: Some(true),
+            },
             Answer::Opened { handle: 1 },
             Answer::OpenRefused { handle: 1, reason: Refusal::BadProof },
             Answer::Appended { req: 1, cursor: CURSOR },
@@ -363,6 +432,10 @@ mod tests {
             Answer::Trimmed { req: u32::MAX, cursor: CURSOR },
             Answer::TrimRefused { req: 1, reason: Refusal::BadProof },
             Answer::Begins { handle: u32::MAX, cursor: CURSOR },
+            Answer::Leaving { retry_ms: u64::MAX },
+            Answer::TokenTaken,
+            Answer::TokenRefused { reason: Refusal::TokenSpent { retry_ms: u64::MAX } },
+            Answer::TokenRefused { reason: Refusal::TokenInvalid },
         ]
     }
 
@@ -404,13 +477,27 @@ mod tests {
         };
         assert_eq!(
             requests().iter().map(|r| number(encode(r))).collect::<Vec<_>>(),
-            [1, 2, 3, 3, 4, 5]
+            [1, 2, 3, 3, 4, 5, 6]
         );
         assert_eq!(
             answers().iter().map(|a| number(encode(a))).collect::<Vec<_>>(),
-            [16, 17, 18, 19, 20, 21, 21, 22, 23, 24, 25, 26, 27]
+            [16, 16, 17, 18, 19, 20, 21, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 30]
         );
-        assert!(decode::<Request>(&[0x82, 6, 1]).is_err(), "6 is nothing yet");
+        assert!(decode::<Request>(&[0x82, 7, 1]).is_err(), "7 is nothing yet");
+    }
+
+    #[test]
+    fn an_open_relay_s_hello_is_as_it_was_before_there_were_tokens() {
+        let hello = |wants_token| {
+            encode(&Answer::Hello {
+                nonce: [1; 32],
+                max_logs: 1,
+                ttl_ms: 2,
+                now_ms: 3,
+                wants_token,
+            })
+        };
+        assert_eq!((hello(None)[0], hello(Some(true))[0]), (0x85, 0x86));
     }
 
     #[test]
@@ -434,7 +521,7 @@ mod tests {
 
         #[test]
         fn a_changed_byte_changes_the_frame(
-            which in 0..6_usize, at in any::<prop::sample::Index>(), flip in 1..=255_u8,
+            which in 0..7_usize, at in any::<prop::sample::Index>(), flip in 1..=255_u8,
         ) {
             let request = &requests()[which];
             let mut bytes = encode(request);

@@ -59,7 +59,6 @@ pub struct Setup {
 impl Sim {
     pub fn new(setup: Setup) -> Self {
         let mut world = World::founded(setup.people.into(), setup.relay, setup.seed);
-        world.rereads = true;
         world.strict = setup.strict;
         (world.thorough, world.altered) = (setup.thorough, setup.altered);
         Self { world, disks: alloc::collections::BTreeMap::new(), played: 0 }

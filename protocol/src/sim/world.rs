@@ -90,8 +90,6 @@ pub(crate) struct World {
     /// Whether there is a relay, and whether it can be reached now.
     pub relay: bool,
     pub reachable: bool,
-    /// Whether who is back in the group reads its logs from their start, as nodes do.
-    pub rereads: bool,
     pub links: BTreeSet<(usize, usize)>,
     /// Whose group was told that a channel to which member stands.
     pub wired: BTreeSet<(usize, MemberId)>,
@@ -193,7 +191,6 @@ impl World {
             logs: BTreeMap::new(),
             relay,
             reachable: true,
-            rereads: false,
             links: BTreeSet::new(),
             wired: BTreeSet::new(),
             frames: VecDeque::new(),
@@ -245,7 +242,8 @@ impl World {
             person.shadows.push(person.records.clone());
             person.outs += 1;
         }
-        if self.rereads && was != GroupState::Active && group.state() == GroupState::Active {
+        // Who is back reads its logs from their start, as nodes do.
+        if was != GroupState::Active && group.state() == GroupState::Active {
             person.read.clear();
             person.caught_up.clear();
         }

@@ -97,6 +97,7 @@ pub fn letters() -> Json {
         secret: secret.clone(),
         relays: vec![],
         direct: vec![],
+        tokens: Vec::new(),
         expires: None,
     };
     let mut drawn = Drawn::new(40);

@@ -81,6 +81,7 @@ pub fn join() -> Json {
         secret: secret.clone(),
         relays: vec![relay.clone()],
         direct: vec![],
+        tokens: Vec::new(),
         expires: Some(NOW.plus_ms(1)),
     };
     let welcome: Vec<u8> = (0..40_000_u32).map(|n| (n % 251) as u8).collect();

@@ -5,6 +5,7 @@ use protocol::{
     ids::{ChainId, GroupId, Incarnation, MemberId, OpId},
     invite::InviteSecret,
     membership::{AdmitMode, Body, Cut, Kind, Op, OpSet, Policy, RemoveReason, sign_join},
+    relay_log::{RelayPass, RelayToken},
     sign::{Signature, SigningSecret},
 };
 
@@ -84,6 +85,10 @@ pub fn kinds() -> Json {
         rotate_on_disconnect_ms: Some(600_000),
         history: Some(1),
         pair: None,
+        tokens: Some(vec![RelayPass {
+            relay: vec![6; 38],
+            token: RelayToken::from_bytes([7; 16]),
+        }]),
     };
     let recovery = SigningSecret::from_seed(&[12; 32]);
     let kinds = vec![

@@ -8,6 +8,7 @@ use protocol::{
     join::mailbox::{self, Direction, MailFrame},
     membership::sign_join,
     recovery::RecoveryKey,
+    relay_log::{RelayPass, RelayToken},
 };
 
 use crate::{
@@ -69,6 +70,7 @@ pub fn invites() -> Json {
         secret: secret.clone(),
         relays: vec![address(1), address(2)],
         direct: vec![address(3)],
+        tokens: vec![RelayPass { relay: peer[3..].into(), token: RelayToken::from_bytes([7; 16]) }],
         expires: Some(Timestamp(1_800_000_000_000)),
     };
     let text_of_it = code.to_text().unwrap();
@@ -102,6 +104,7 @@ pub fn invites() -> Json {
         ("seal_key", hex(record.seal_key)),
         ("relays", list(code.relays.iter().map(hex))),
         ("direct", list(code.direct.iter().map(hex))),
+        ("token", hex([7; 16])),
         ("expires", number(1_800_000_000_000_u64)),
         ("code", text(text_of_it.as_str())),
         (

@@ -6,25 +6,30 @@ use minicbor::{Decode, Encode};
 use protocol::{
     ids::GroupId,
     relay_log::{
-        Answer, Challenge, Cursor, Entry, LogKeys, LogPublics, Proof, Refusal, Request, Role,
+        Answer, Challenge, Cursor, Entry, LogKeys, LogPublics, Proof, Refusal, RelayToken, Request,
+        Role,
     },
     topic::TopicSecret,
 };
 
 use crate::{
     NOW,
-    json::{Json, hex, list, number, object, option},
+    json::{Json, hex, list, number, object, option, text},
 };
 
 const PEER: &[u8] = b"the relay's peer id";
 const NONCE: [u8; 32] = [8; 32];
 const CURSOR: Cursor = Cursor { generation: 0x0102_0304_0506_0708, seq: 9 };
 
+fn token() -> RelayToken {
+    RelayToken::from_bytes(*b"a relay's token.")
+}
+
 fn entry(bytes: usize) -> Vec<u8> {
     (0..bytes).map(|n| (n % 251) as u8).collect()
 }
 
-fn requests() -> [Request; 9] {
+fn requests() -> [Request; 10] {
     let challenge = Challenge::new(PEER, NONCE);
     let open = |handle, keys: &LogKeys, roles: &[Role]| {
         let proofs: Vec<Proof> =
@@ -45,12 +50,14 @@ fn requests() -> [Request; 9] {
         Request::Follow { handle: 8, after: Some(CURSOR) },
         Request::Close { handle: 256 },
         Request::Trim { req: 25, handle: 8, cursor: CURSOR },
+        Request::Token { token: token() },
     ]
 }
 
 fn answers() -> Vec<Answer> {
     let at = |seq, bytes| Entry { seq, bytes: entry(bytes) };
     let later = Refusal::RateLimited { retry_ms: 1_000 };
+    let spent = Refusal::TokenSpent { retry_ms: 3_600_000 };
     let appending = [
         Refusal::LogFull,
         Refusal::TooLarge,
@@ -60,12 +67,20 @@ fn answers() -> Vec<Answer> {
         Refusal::NoSuchHandle,
         Refusal::DiskFull,
         Refusal::Unavailable,
+        spent,
     ];
     let trimming = [Refusal::BadProof, later, Refusal::NoSuchHandle, Refusal::Unavailable];
     let following = [Refusal::BadProof, Refusal::NoSuchHandle, Refusal::Unavailable];
+    let hello = |max_logs, ttl_ms, wants_token| Answer::Hello {
+        nonce: NONCE,
+        max_logs,
+        ttl_ms,
+        now_ms: NOW.0,
+        wants_token,
+    };
     let mut answers = vec![
-        Answer::Hello { nonce: NONCE, max_logs: 256, ttl_ms: 30 * 24 * 3_600_000, now_ms: NOW.0 },
-        Answer::Hello { nonce: NONCE, max_logs: 1, ttl_ms: 0, now_ms: 0 },
+        hello(256, 30 * 24 * 3_600_000, None),
+        hello(1, 0, Some(true)),
         Answer::Opened { handle: 7 },
         Answer::OpenRefused { handle: 8, reason: Refusal::BadProof },
         Answer::OpenRefused { handle: 256, reason: Refusal::TooManyLogs },
@@ -76,7 +91,12 @@ fn answers() -> Vec<Answer> {
         Answer::CursorGone { handle: 8 },
         Answer::Trimmed { req: 25, cursor: CURSOR },
         Answer::Begins { handle: 8, cursor: CURSOR },
+        Answer::Leaving { retry_ms: 2_000 },
+        Answer::TokenTaken,
     ];
+    let under = [Refusal::TokenNeeded, Refusal::TokenInvalid, spent];
+    answers.extend(under.map(|reason| Answer::OpenRefused { handle: 8, reason }));
+    answers.extend([Refusal::TokenInvalid, spent].map(|reason| Answer::TokenRefused { reason }));
     answers.extend(appending.map(|reason| Answer::AppendRefused { req: 24, reason }));
     answers.extend(trimming.map(|reason| Answer::TrimRefused { req: 25, reason }));
     answers.extend(following.map(|reason| Answer::FollowRefused { handle: 256, reason }));
@@ -117,6 +137,7 @@ fn asked(request: &Request) -> Json {
             (req, upto) = (Some(number(*which)), Some(hex(cursor.to_bytes())));
             (5, handle)
         }
+        Request::Token { .. } => (6, &0),
     };
     object([
         ("number", number(number_)),
@@ -135,6 +156,9 @@ pub fn relay() -> Json {
     object([
         ("relay_peer", hex(PEER)),
         ("nonce", hex(NONCE)),
+        ("token", hex(token().as_bytes())),
+        ("token_text", text(token().to_text().as_str())),
+        ("token_hash", hex(token().hash())),
         ("cursor", hex(CURSOR.to_bytes())),
         ("generation", number(CURSOR.generation)),
         ("seq", number(CURSOR.seq)),

@@ -16,7 +16,10 @@ pub(super) fn announce(relay: &Relay, json: bool) -> io::Result<()> {
     if json {
         let addrs: Vec<_> = addrs.iter().map(ToString::to_string).collect();
         let peer = relay.peer_id().to_string();
-        let ready = serde_json::json!({"v": 1, "event": "ready", "peer": peer, "addrs": addrs});
+        let mut ready = serde_json::json!({"v": 1, "event": "ready", "peer": peer, "addrs": addrs});
+        if let Some(watch) = relay.watch() {
+            ready["watch"] = format!("http://{watch}/").into();
+        }
         writeln!(out, "{ready}")?;
         return out.flush();
     }
@@ -34,6 +37,9 @@ pub(super) fn announce(relay: &Relay, json: bool) -> io::Result<()> {
         eprintln!("{code}");
     }
     eprintln!("{}", reach(&addrs));
+    if let Some(watch) = relay.watch() {
+        eprintln!("Watch it: http://{watch}/");
+    }
     eprintln!("The relay is ready. On each machine: wattle up --relay ADDRESS");
     Ok(())
 }

@@ -1,9 +1,11 @@
-//! `wattle-rendezvous check`.
+//! `wattle-rendezvous check`: a relay from outside, or the store of one that doesn't run.
 
-use std::process::ExitCode;
+use std::{fs, io, path::PathBuf, process::ExitCode};
 
+use anyhow::Context as _;
 use clap::Args;
 use libp2p::{Multiaddr, PeerId};
+use protocol::relay_log::RelayToken;
 use rendezvous::{
     config::BadAddress,
     probe::{Report, Trial, probe, target},
@@ -12,8 +14,15 @@ use rendezvous::{
 #[derive(Args)]
 pub(super) struct Check {
     /// Which relay: HOST, HOST:PORT or a multiaddr, with or without its key.
-    #[arg(value_name = "ADDR", value_parser = parse)]
-    relay: Target,
+    #[arg(value_name = "ADDR", value_parser = parse, required_unless_present = "store")]
+    relay: Option<Target>,
+    /// Look at the store in a data directory instead, record by record. The relay must not run
+    /// [default: the data directory that `run` uses].
+    #[arg(long, value_name = "DIR", num_args = 0..=1, conflicts_with = "relay")]
+    store: Option<Option<PathBuf>>,
+    /// The relay's token, in a file; - is standard input. WATTLE_RELAY_TOKEN may hold it in its place.
+    #[arg(long, value_name = "FILE", conflicts_with = "store")]
+    token_file: Option<PathBuf>,
     /// Print one JSON line.
     #[arg(long)]
     json: bool,
@@ -25,16 +34,55 @@ struct Target {
     key: Option<PeerId>,
 }
 
-/// Exits with 0 if nodes can use it, else with 4.
+/// Exits with 0 if all is well, with 4 if nodes can't use the relay, with 10 if a store is damaged.
+pub(super) fn check(asked: Check) -> anyhow::Result<ExitCode> {
+    if let Some(dir) = &asked.store {
+        return super::store::check(dir.clone(), asked.json);
+    }
+    let token = match asked.token() {
+        Ok(token) => token,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            return Ok(ExitCode::from(2));
+        }
+    };
+    let target = asked.relay.context("no relay is named")?;
+    outside(&target, token.as_ref(), asked.json)
+}
+
 #[tokio::main]
-pub(super) async fn check(asked: Check) -> ExitCode {
-    let report = probe(&asked.relay.addrs, asked.relay.key).await;
-    if asked.json {
+async fn outside(
+    target: &Target,
+    token: Option<&RelayToken>,
+    json: bool,
+) -> anyhow::Result<ExitCode> {
+    let report = probe(&target.addrs, target.key, token).await;
+    if json {
         println!("{}", serde_json::json!({"v": 1, "usable": report.is_usable(), "report": report}));
     } else {
         tell(&report);
     }
-    if report.is_usable() { ExitCode::SUCCESS } else { ExitCode::from(4) }
+    Ok(if report.is_usable() { ExitCode::SUCCESS } else { ExitCode::from(4) })
+}
+
+impl Check {
+    /// The token that is to be shown, if the relay asks for one.
+    fn token(&self) -> anyhow::Result<Option<RelayToken>> {
+        let text = match (&self.token_file, std::env::var("WATTLE_RELAY_TOKEN")) {
+            (Some(file), _) if file.as_os_str() == "-" => io::read_to_string(io::stdin())?,
+            (Some(file), _) => fs::read_to_string(file)
+                .with_context(|| format!("{} can't be read", file.display()))?,
+            (None, Ok(text)) => text,
+            (None, Err(_)) => return Ok(None),
+        };
+        let token = RelayToken::parse(&text)?;
+        anyhow::ensure!(
+            self.relay.as_ref().is_some_and(|it| it.key.is_some()) || self.token_file.is_none(),
+            "a token is shown to the relay that it is for alone: name the relay with its key, as it \
+             printed it (…/p2p/12D3…)"
+        );
+        Ok(Some(token))
+    }
 }
 
 fn tell(report: &Report) {
@@ -60,6 +108,7 @@ fn name(trial: Trial) -> &'static str {
         Trial::Tcp => "tcp",
         Trial::Quic => "quic",
         Trial::WebSocket => "websocket",
+        Trial::Token => "token",
         Trial::Log => "log",
         Trial::Circuit => "circuit",
         Trial::Clock => "clock",

@@ -10,12 +10,12 @@ use clap::{Args, builder::FalseyValueParser};
 use directories::ProjectDirs;
 use rendezvous::{
     Storage,
-    config::{BadAddress, external},
+    config::{Allowance, BadAddress, external},
     settings::{SYSTEM, Settings},
 };
 
 /// Settings that have a flag, and where the others are.
-#[derive(Args)]
+#[derive(Args, Default)]
 pub(super) struct Given {
     /// The settings file [default: the user's, else /etc/wattle-rendezvous/relay.toml, else none].
     #[arg(long, value_name = "FILE", env = "WATTLE_RENDEZVOUS_CONFIG")]
@@ -42,6 +42,31 @@ pub(super) struct Given {
         value_parser = parse_external
     )]
     external: Vec<String>,
+    /// A server of the NATS cluster that keeps messages, such as nats://HOST:4222; again for each.
+    #[arg(long, value_name = "URL", env = "WATTLE_RENDEZVOUS_CLUSTER", value_delimiter = ',')]
+    cluster: Vec<String>,
+    /// What the cluster's streams are called [default: wattle].
+    #[arg(long, value_name = "NAME", env = "WATTLE_RENDEZVOUS_CLUSTER_NAME")]
+    cluster_name: Option<String>,
+    /// Where a server's monitoring answers, such as http://HOST:8222; for each server of the cluster.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "WATTLE_RENDEZVOUS_CLUSTER_MONITOR",
+        value_delimiter = ','
+    )]
+    cluster_monitor: Vec<String>,
+    /// What to take of the cluster though it can lose messages: unsynced, replicas, version.
+    #[arg(
+        long,
+        value_name = "DANGER",
+        env = "WATTLE_RENDEZVOUS_CLUSTER_ALLOW",
+        value_delimiter = ','
+    )]
+    cluster_allow: Vec<Allowance>,
+    /// Where its dashboard listens; "" is nowhere [default: 127.0.0.1:4408].
+    #[arg(long, value_name = "IP:PORT", env = "WATTLE_RENDEZVOUS_WATCH")]
+    watch: Option<String>,
     /// Keep messages in memory only and for two minutes.
     #[arg(long, env = "WATTLE_RENDEZVOUS_NO_STORE", value_parser = FalseyValueParser::new())]
     no_store: bool,
@@ -61,11 +86,50 @@ impl Given {
         if !self.listen.is_empty() {
             settings.listen = self.listen;
         }
+        if let Some(watch) = self.watch {
+            settings.watch.listen = watch;
+        }
         if !self.external.is_empty() {
             settings.external = self.external;
         }
+        let cluster = &mut settings.cluster;
+        if !self.cluster.is_empty() {
+            cluster.urls = self.cluster;
+        }
+        if let Some(name) = self.cluster_name {
+            cluster.name = name;
+        }
+        if !self.cluster_monitor.is_empty() {
+            cluster.monitors = self.cluster_monitor;
+        }
+        if !self.cluster_allow.is_empty() {
+            cluster.allow = self.cluster_allow;
+        }
         Ok(settings)
     }
+}
+
+/// The data directory that `run` uses without flags, unless one is named.
+pub(super) fn data_dir(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    if let Some(dir) =
+        named.or_else(|| std::env::var_os("WATTLE_RENDEZVOUS_DATA_DIR").map(Into::into))
+    {
+        return Ok(dir);
+    }
+    let file = std::env::var_os("WATTLE_RENDEZVOUS_CONFIG").map(PathBuf::from).or_else(found);
+    let set = file.map(|file| Settings::read(&file, None)).transpose()?;
+    match set.map(|set| set.data_dir).filter(|dir| !dir.as_os_str().is_empty()) {
+        Some(dir) => Ok(dir),
+        None => users_data(),
+    }
+}
+
+/// The settings of a relay that is not started here.
+pub(super) fn of_place(
+    config: Option<PathBuf>,
+    data_dir: Option<PathBuf>,
+) -> anyhow::Result<Settings> {
+    Given { config, data_dir, ..Given::default() }.settings()
 }
 
 /// Where a user's settings are.

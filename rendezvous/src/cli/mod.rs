@@ -4,6 +4,10 @@ mod announce;
 mod check;
 mod given;
 mod run;
+mod status;
+mod store;
+mod supervisor;
+mod token;
 mod words;
 
 use std::{
@@ -33,8 +37,15 @@ struct Cli {
 enum Command {
     /// Run a relay until interrupted. Nothing needs to be set.
     Run(run::Run),
-    /// Look at a relay from outside: what works, and what to do about what doesn't.
+    /// Look at a relay from outside: what works, and what to do about what doesn't. With --store: at
+    /// the store of one that doesn't run.
     Check(check::Check),
+    /// Say how the relay on this machine is, as its dashboard does.
+    Status(status::Status),
+    /// Save what can be read of a damaged store, beside it. The relay must not run.
+    Repair(store::Repair),
+    /// Say who may use a relay that is not open to all: make, show and revoke tokens.
+    Token(token::Token),
     /// Write a settings file that says of each key what it means.
     Init(Init),
     /// Print the settings that hold, from flags, environment and file.
@@ -62,7 +73,14 @@ struct Init {
 pub(crate) fn run() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(asked) => run::run(asked),
-        Command::Check(asked) => return check::check(asked),
+        Command::Check(asked) => {
+            return check::check(asked).unwrap_or_else(|error| words::tell(&error));
+        }
+        Command::Status(asked) => {
+            return status::status(asked).unwrap_or_else(|error| words::tell(&error));
+        }
+        Command::Repair(asked) => store::repair(asked),
+        Command::Token(asked) => asked.run(),
         Command::Init(asked) => init(asked),
         Command::Config(given) => given.settings().and_then(|set| print(set.written().as_bytes())),
         Command::Man => man().context("the manual page can't be printed"),

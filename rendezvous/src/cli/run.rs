@@ -13,6 +13,7 @@ use tracing_subscriber::{
 use super::{
     announce::announce,
     given::{self, Given},
+    supervisor,
 };
 
 /// The crates whose words are logged.
@@ -56,15 +57,30 @@ async fn start(asked: Run) -> anyhow::Result<()> {
     }
     let config = settings.config()?;
     let live = config.storage == Storage::Live;
+    let ttl = humantime::format_duration(config.limits.ttl);
     let mut relay = Relay::start(config).await?;
     announce(&relay, asked.json)?;
+    if live {
+        eprintln!(
+            "It keeps messages in memory only, for {ttl}, and forgets them when it ends: who is away \
+             longer misses them. Nothing but its key is on the disk."
+        );
+    }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), live, "the relay is ready");
+    supervisor::ready();
     tokio::select! {
         _ = interrupted.recv() => {}
         _ = terminated.recv() => {}
-        () = relay.ended() => anyhow::bail!("the relay could not go on; its log says why. Start it again"),
+        never = supervisor::watched(relay.pulse()) => match never {},
+        () = relay.ended() => anyhow::bail!(
+            "the relay could not go on; its log says why. Start it again. If its store is why, look at \
+             that first: wattle-rendezvous check --store"
+        ),
     }
-    tracing::info!("stopping");
-    relay.stop().await;
-    Ok(())
+    tracing::info!("stopping: clients are told to go elsewhere or to come back");
+    supervisor::stopping();
+    tokio::select! {
+        () = relay.stop() => Ok(()),
+        _ = interrupted.recv() => anyhow::bail!("interrupted while stopping"),
+    }
 }

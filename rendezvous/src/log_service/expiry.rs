@@ -30,7 +30,14 @@ async fn sweep(service: &LogService) -> Result<(), StoreError> {
         let now = service.clock.now();
         let before = Timestamp(now.0.saturating_sub(ttl));
         let store = Arc::clone(&service.store);
-        let gone = service.blocking(move || store.expire(before, now, EXPIRY_STEP)).await?;
+        let counts = Arc::clone(&service.counts);
+        let expire = move || {
+            let gone = store.expire(before, now, EXPIRY_STEP)?;
+            counts.expired.inc_by(gone as u64);
+            counts.stored(store.as_ref());
+            Ok(gone)
+        };
+        let gone = service.blocking(expire).await?;
         if gone < EXPIRY_STEP {
             return Ok(());
         }

@@ -13,6 +13,8 @@ mod budgets;
 mod clock;
 mod expiry;
 mod followers;
+mod holders;
+mod leave;
 mod pace;
 mod session;
 #[cfg(test)]
@@ -37,14 +39,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     limits::{Limits, TRIM_STEP},
-    store::{LogStore, Page, StoreError},
+    store::{LogStore, Others, Page, StoreError},
+    watch::Counts,
 };
 use budgets::Budgets;
 use clock::Clock;
 use followers::Followers;
+use leave::Leave;
 use writer::Job;
 
-pub(crate) use session::serve;
+pub(crate) use holders::Holders;
+pub(crate) use session::{Ended, serve};
 
 /// What all sessions of a relay share.
 pub(crate) struct LogService {
@@ -53,12 +58,15 @@ pub(crate) struct LogService {
     store: Arc<dyn LogStore>,
     clock: Arc<Clock>,
     budgets: Budgets,
+    /// Of a relay that is not open to all.
+    holders: Option<Arc<Holders>>,
     followers: Arc<Followers>,
     jobs: mpsc::Sender<Job>,
     reads: Arc<Semaphore>,
     /// Held by the one trim that is carried out.
     trims: Semaphore,
-    damaged: AtomicU64,
+    counts: Arc<Counts>,
+    leave: Leave,
 }
 
 /// The thread that writes; it ends when the last session and the service are gone.
@@ -71,27 +79,55 @@ impl LogService {
         relay: Vec<u8>,
         limits: Limits,
         store: Arc<dyn LogStore>,
+        counts: Arc<Counts>,
+        holders: Option<Arc<Holders>>,
         ended: CancellationToken,
     ) -> std::io::Result<(Arc<Self>, Writer)> {
+        counts.quota_bytes.set(i64::try_from(limits.quota.total_bytes).unwrap_or(i64::MAX));
+        counts.stored(store.as_ref());
         let followers = Arc::new(Followers::default());
         // A clock that was set ahead for a test leaps, as no system's clock makes it.
         let kept = store.clock().filter(|_| AHEAD_MS.load(Ordering::Relaxed) == 0);
         let clock = Arc::new(Clock::new(kept, Instant::now(), now()));
+        let ears = Ears { followers: Arc::clone(&followers), ended: ended.clone() };
+        store.listen(Box::new(ears));
         let (jobs, queue) = mpsc::channel(limits.append_queue);
         let writer = writer::start(
             queue,
             Arc::clone(&store),
             Arc::clone(&clock),
             Arc::clone(&followers),
+            Arc::clone(&counts),
             ended,
         )?;
         let reads = Arc::new(Semaphore::new(limits.reads));
-        let damaged = AtomicU64::new(0);
         let budgets = Budgets::new(&limits);
         let trims = Semaphore::new(1);
-        let service =
-            Self { relay, limits, store, clock, budgets, followers, jobs, reads, trims, damaged };
+        let service = Self {
+            relay,
+            limits,
+            store,
+            clock,
+            budgets,
+            holders,
+            followers,
+            jobs,
+            reads,
+            trims,
+            counts,
+            leave: Leave::default(),
+        };
         Ok((Arc::new(service), Writer(writer)))
+    }
+
+    /// Keeps the holders of tokens as the operator's list says, until the service is gone.
+    pub(crate) fn watch_holders(&self) -> impl Future<Output = ()> + use<> {
+        let holders = self.holders.as_ref().map(Arc::downgrade);
+        async move {
+            if let Some(holders) = holders {
+                Holders::watch(holders).await;
+            }
+        }
     }
 
     /// Deletes what is older than the time-to-live, until the service is gone.
@@ -99,11 +135,28 @@ impl LogService {
         expiry::run(Arc::downgrade(self))
     }
 
+    /// Has all sessions end, as soon as what they were asked for is answered: clients are told to come
+    /// back within a time that has room for so many of them. Answers whether there is a writer that
+    /// answers what waits.
+    pub(crate) fn leave(&self, sessions: usize) -> bool {
+        self.leave.tell(sessions);
+        !self.jobs.is_closed()
+    }
+
     async fn read(&self, log: LogId, after: u64) -> Result<Page, StoreError> {
         let store = Arc::clone(&self.store);
-        let page = self.blocking(move || store.read(log, after, LOG_BATCH_BYTES)).await?;
+        let read = move || {
+            let page = store.read(log, after, LOG_BATCH_BYTES)?;
+            if page.head >= after {
+                return Ok(page);
+            }
+            // Another process may have answered for what is not here yet.
+            store.catch_up(log)?;
+            store.read(log, after, LOG_BATCH_BYTES)
+        };
+        let page = self.blocking(read).await?;
         if page.damaged > 0 {
-            let total = self.damaged.fetch_add(page.damaged, Ordering::Relaxed) + page.damaged;
+            let total = self.counts.damaged.inc_by(page.damaged) + page.damaged;
             tracing::error!(damaged = page.damaged, total, "skipped damaged entries of a log");
         }
         Ok(page)
@@ -115,7 +168,13 @@ impl LogService {
         let _turn = self.trims.acquire().await;
         loop {
             let store = Arc::clone(&self.store);
-            let step = self.blocking(move || store.trim(log, to, TRIM_STEP)).await?;
+            let counts = Arc::clone(&self.counts);
+            let trim = move || {
+                let step = store.trim(log, to, TRIM_STEP)?;
+                counts.stored(store.as_ref());
+                Ok(step)
+            };
+            let step = self.blocking(trim).await?;
             if step.gone < TRIM_STEP {
                 return Ok(step.begins);
             }
@@ -135,6 +194,22 @@ impl LogService {
             result
         });
         call.await.unwrap_or(Err(StoreError::Damaged))
+    }
+}
+
+/// What the service does about what other processes do with the store.
+struct Ears {
+    followers: Arc<Followers>,
+    ended: CancellationToken,
+}
+
+impl Others for Ears {
+    fn grown(&self, log: LogId) {
+        self.followers.ring(log);
+    }
+
+    fn ended(&self) {
+        self.ended.cancel();
     }
 }
 

@@ -33,6 +33,7 @@ use super::{
     LogService,
     budgets::Budget,
     followers::{Bell, Following},
+    holders::{Held, Pass},
     now,
     pace::Pace,
     writer::Job,
@@ -40,6 +41,7 @@ use super::{
 use crate::{
     limits::{ANSWERS_WAITING, BAD_PROOFS, OPEN_COST, RETRY, TRIMS_BURST, TRIMS_PER_S},
     store::{NewEntry, Page, StoreError},
+    watch::Counted,
 };
 
 /// Why a stream ended.
@@ -51,12 +53,16 @@ pub(crate) enum Ended {
     /// The client broke the rules of the wire.
     #[error("the client broke the protocol")]
     Broken,
+    /// It was used under a token that has ended, or no good one was shown in time.
+    #[error("there is no good token")]
+    NoToken,
     /// The connection failed.
     #[error("the connection failed")]
     Io(#[from] io::Error),
 }
 
-/// Serves one client, who calls from an address, until its stream ends.
+/// Serves one client, who calls from an address, until its stream ends or the relay is told to
+/// leave; then the client is told so, and what it has asked for is answered first.
 pub(crate) async fn serve(
     service: Arc<LogService>,
     from: Option<IpAddr>,
@@ -64,6 +70,7 @@ pub(crate) async fn serve(
 ) -> Result<(), Ended> {
     let mut nonce = [0; 32];
     getrandom::fill(&mut nonce).map_err(|_| io::Error::other("no randomness"))?;
+    let _present = Counted::new(&service.counts.clients);
     let (reader, writer) = tokio::io::split(io);
     let reader = FramedRead::new(reader, frames(LOG_REQUEST_MAX));
     let writer = FramedWrite::new(writer, frames(usize::MAX));
@@ -74,7 +81,7 @@ pub(crate) async fn serve(
     let mut session = Session::new(Arc::clone(&service), nonce, budget, replies, Arc::clone(&bell));
     let mut unflushed = false;
 
-    loop {
+    while !session.has_left(unflushed) {
         session.read_on();
         tokio::select! {
             written = write(&mut writer, !session.answers.is_empty()), if unflushed || !session.answers.is_empty() => {
@@ -91,7 +98,9 @@ pub(crate) async fn serve(
             (handle, round, page) = finished(&mut session.reading) => session.page(handle, round, page),
             (req, trimmed) = finished(&mut session.trimming) => session.trimmed(req, trimmed),
             handles = bell.rung() => session.grown(handles),
+            () = session.pass.ended() => return Err(Ended::NoToken),
             () = pause(session.paused_until) => session.paused_until = None,
+            retry = service.leave.told(), if !session.leaves => session.leave(retry),
             frame = reader.next(), if session.has_room() => match frame {
                 Some(Ok(frame)) => session.request(&frame, Instant::now())?,
                 Some(Err(error)) if error.kind() == io::ErrorKind::InvalidData => return Err(Ended::Broken),
@@ -100,6 +109,9 @@ pub(crate) async fn serve(
             },
         }
     }
+    // What was said reaches the client before the end does.
+    futures::SinkExt::<Bytes>::close(&mut writer).await?;
+    Ok(())
 }
 
 /// Waits until a frame can be taken, or, if there is none, until all are flushed.
@@ -127,14 +139,14 @@ async fn finished<T>(call: &mut Option<BoxFuture<'static, T>>) -> T {
     }
 }
 
-async fn pause(until: Option<Instant>) {
+pub(super) async fn pause(until: Option<Instant>) {
     match until {
         Some(until) => tokio::time::sleep_until(until.into()).await,
         None => std::future::pending().await,
     }
 }
 
-fn again_in(wait: Duration) -> Refusal {
+pub(super) fn again_in(wait: Duration) -> Refusal {
     Refusal::RateLimited { retry_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX) }
 }
 
@@ -148,6 +160,7 @@ struct Session {
     challenge: Challenge,
     /// Shared by all streams from one address.
     budget: Option<Budget>,
+    pass: Pass,
     logs: BTreeMap<u32, OpenLog>,
     bell: Arc<Bell>,
     replies: mpsc::Sender<(u32, Result<Cursor, Refusal>)>,
@@ -163,12 +176,17 @@ struct Session {
     requests: Pace,
     bytes: Pace,
     paused_until: Option<Instant>,
+    /// Whether the client was told that the relay is about to end.
+    leaves: bool,
 }
 
 struct OpenLog {
     id: LogId,
     roles: BTreeSet<Role>,
     follow: Option<Follow>,
+    _counted: Counted,
+    /// The token that it counts for.
+    under: Option<Held>,
 }
 
 struct Follow {
@@ -190,16 +208,19 @@ impl Session {
         bell: Arc<Bell>,
     ) -> Self {
         let limits = &service.limits;
+        let start = Instant::now();
+        let pass = Pass::new(service.holders.clone(), limits.idle, start);
         let hello = Answer::Hello {
             nonce,
             max_logs: limits.logs,
             ttl_ms: u64::try_from(limits.ttl.as_millis()).unwrap_or(u64::MAX),
             now_ms: now().0,
+            wants_token: pass.wanted(),
         };
-        let start = Instant::now();
         Self {
             challenge: Challenge::new(&service.relay, nonce),
             budget,
+            pass,
             logs: BTreeMap::new(),
             bell,
             replies,
@@ -214,6 +235,7 @@ impl Session {
             requests: Pace::new(limits.requests_per_s, limits.requests_burst, start),
             bytes: Pace::new(limits.bytes_per_s, limits.bytes_burst, start),
             paused_until: None,
+            leaves: false,
             service,
         }
     }
@@ -231,6 +253,13 @@ impl Session {
             Request::Follow { handle, after } => self.follow(handle, after),
             Request::Close { handle } => drop(self.logs.remove(&handle)),
             Request::Trim { req, handle, cursor } => self.trim(req, handle, cursor, now),
+            Request::Token { token } => {
+                let shown = self.pass.show(&token).map_err(|reason| self.refused(reason));
+                self.answers.push_back(match shown {
+                    Ok(()) => Answer::TokenTaken,
+                    Err(reason) => Answer::TokenRefused { reason },
+                });
+            }
         }
         Ok(())
     }
@@ -240,14 +269,24 @@ impl Session {
             return Err(Ended::Broken);
         }
         if self.logs.len() >= self.service.limits.logs as usize {
-            let reason = Refusal::TooManyLogs;
+            let reason = self.refused(Refusal::TooManyLogs);
             self.answers.push_back(Answer::OpenRefused { handle, reason });
             return Ok(());
         }
+        let under = match self.pass.open() {
+            Ok(under) => under,
+            Err(reason) => {
+                let reason = self.refused(reason);
+                self.answers.push_back(Answer::OpenRefused { handle, reason });
+                return Ok(());
+            }
+        };
         let roles: Result<BTreeSet<_>, _> =
             proofs.iter().map(|proof| publics.check(proof, &self.challenge)).collect();
         if let Some(roles) = roles.ok().filter(|roles| !roles.is_empty()) {
-            self.logs.insert(handle, OpenLog { id: publics.id(), roles, follow: None });
+            let counted = Counted::new(&self.service.counts.logs);
+            let log = OpenLog { id: publics.id(), roles, follow: None, _counted: counted, under };
+            self.logs.insert(handle, log);
             self.answers.push_back(Answer::Opened { handle });
             return Ok(());
         }
@@ -255,13 +294,14 @@ impl Session {
         if self.bad_proofs > BAD_PROOFS {
             return Err(Ended::Broken);
         }
-        let reason = Refusal::BadProof;
+        let reason = self.refused(Refusal::BadProof);
         self.answers.push_back(Answer::OpenRefused { handle, reason });
         Ok(())
     }
 
     fn append(&mut self, req: u32, handle: u32, entry: Vec<u8>, now: Instant) {
         if let Err(reason) = self.try_append(req, handle, entry, now) {
+            let reason = self.refused(reason);
             self.answers.push_back(Answer::AppendRefused { req, reason });
         }
     }
@@ -289,8 +329,14 @@ impl Session {
             mpsc::error::TrySendError::Full(()) => again_in(RETRY),
             mpsc::error::TrySendError::Closed(()) => Refusal::Unavailable,
         })?;
-        if let Some(budget) = &self.budget {
-            budget.spend(len, now).map_err(|wait| again_in(wait.max(RETRY)))?;
+        if let Some(under) = &log.under {
+            under.spend(len, now)?;
+        }
+        if let Some(budget) = &self.budget
+            && let Err(wait) = budget.spend(len, now)
+        {
+            log.under.iter().for_each(|under| under.refund(len));
+            return Err(again_in(wait.max(RETRY)));
         }
         room.send(Job { entry, req, reply: self.replies.clone() });
         self.appends_waiting += 1;
@@ -319,11 +365,13 @@ impl Session {
                 return;
             }
         };
+        let reason = self.refused(reason);
         self.answers.push_back(Answer::FollowRefused { handle, reason });
     }
 
     fn trim(&mut self, req: u32, handle: u32, cursor: Cursor, now: Instant) {
         if let Err(reason) = self.try_trim(req, handle, cursor, now) {
+            let reason = self.refused(reason);
             self.answers.push_back(Answer::TrimRefused { req, reason });
         }
     }
@@ -357,7 +405,7 @@ impl Session {
             Ok(seq) => Answer::Trimmed { req, cursor: self.place(seq) },
             Err(error) => {
                 tracing::error!(%error, "could not trim a log");
-                Answer::TrimRefused { req, reason: Refusal::Unavailable }
+                Answer::TrimRefused { req, reason: self.refused(Refusal::Unavailable) }
             }
         });
     }
@@ -367,7 +415,7 @@ impl Session {
         self.appends_waiting -= 1;
         self.answers.push_back(match result {
             Ok(cursor) => Answer::Appended { req, cursor },
-            Err(reason) => Answer::AppendRefused { req, reason },
+            Err(reason) => Answer::AppendRefused { req, reason: self.refused(reason) },
         });
     }
 
@@ -393,6 +441,7 @@ impl Session {
                 tracing::error!(%error, "could not read a log");
                 log.follow = None;
                 let reason = Refusal::Unavailable;
+                self.service.counts.refuse(reason);
                 self.answers.push_back(Answer::FollowRefused { handle, reason });
             }
             Ok(page) if page.head < follow.after => {
@@ -408,6 +457,9 @@ impl Session {
                 if !page.entries.is_empty() {
                     let cursor = place(page.read_to);
                     let entries = page.entries;
+                    let bytes: usize = entries.iter().map(|entry| entry.bytes.len()).sum();
+                    self.service.counts.deliveries.inc_by(entries.len() as u64);
+                    self.service.counts.delivery_bytes.inc_by(bytes as u64);
                     self.answers.push_back(Answer::Entries { handle, entries, cursor });
                 }
                 if page.read_to < page.head {
@@ -423,7 +475,7 @@ impl Session {
 
     /// Starts to read the next log that has something, if nothing waits to be written.
     fn read_on(&mut self) {
-        while self.reading.is_none() && self.answers.is_empty() {
+        while !self.leaves && self.reading.is_none() && self.answers.is_empty() {
             let Some(handle) = self.due.pop_front() else { return };
             let Some(log) = self.logs.get(&handle) else { continue };
             let Some(follow) = &log.follow else { continue };
@@ -434,12 +486,33 @@ impl Session {
         }
     }
 
+    /// Counts a refusal.
+    fn refused(&self, reason: Refusal) -> Refusal {
+        self.service.counts.refuse(reason);
+        reason
+    }
+
     fn place(&self, seq: u64) -> Cursor {
         Cursor { generation: self.service.store.generation(), seq }
     }
 
+    /// Tells the client, and takes nothing more from it.
+    fn leave(&mut self, retry_ms: u64) {
+        self.leaves = true;
+        self.due.clear();
+        self.reading = None;
+        self.answers.push_back(Answer::Leaving { retry_ms });
+    }
+
+    /// Whether the relay leaves, and all that was asked for is answered and written.
+    fn has_left(&self, unflushed: bool) -> bool {
+        let is_done = self.appends_waiting == 0 && self.trimming.is_none();
+        self.leaves && is_done && self.answers.is_empty() && !unflushed
+    }
+
     fn has_room(&self) -> bool {
-        self.answers.len() < ANSWERS_WAITING
+        !self.leaves
+            && self.answers.len() < ANSWERS_WAITING
             && self.appends_waiting < self.service.limits.appends_waiting
             && self.paused_until.is_none()
     }

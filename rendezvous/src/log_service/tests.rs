@@ -1,5 +1,7 @@
 //! What a client sees of the log service, over a pipe.
 
+mod leaving;
+mod tokens;
 mod trims;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
@@ -19,7 +21,7 @@ use tokio_util::{
     sync::CancellationToken,
 };
 
-use super::{LogService, Writer, serve, session::Ended};
+use super::{Holders, LogService, Writer, serve, session::Ended};
 use crate::{
     limits::{BAD_PROOFS, Limits},
     store::{LogStore, MemoryStore, NewEntry, Outcome, Page, Quota, StoreError, Trimmed},
@@ -44,9 +46,18 @@ fn world(limits: Limits) -> World {
 }
 
 fn world_of(limits: Limits, store: Arc<dyn LogStore>) -> (World, CancellationToken) {
+    world_for(limits, store, None)
+}
+
+fn world_for(
+    limits: Limits,
+    store: Arc<dyn LogStore>,
+    holders: Option<Arc<Holders>>,
+) -> (World, CancellationToken) {
     let ended = CancellationToken::new();
     let (service, writer) =
-        LogService::start(RELAY.to_vec(), limits, store, ended.clone()).unwrap();
+        LogService::start(RELAY.to_vec(), limits, store, Arc::default(), holders, ended.clone())
+            .unwrap();
     (World { service, writer }, ended)
 }
 
@@ -363,6 +374,10 @@ impl LogStore for Broken {
 
     fn clock(&self) -> Option<Timestamp> {
         None
+    }
+
+    fn usage(&self) -> Option<crate::store::Usage> {
+        self.0.usage()
     }
 }
 

@@ -10,6 +10,7 @@ use super::{clock::Clock, followers::Followers};
 use crate::{
     limits::{COMMIT_BYTES, COMMIT_ENTRIES},
     store::{LogStore, NewEntry, Outcome, StoreError},
+    watch::Counts,
 };
 
 /// An append that waits for the disk.
@@ -27,13 +28,14 @@ pub(super) fn start(
     store: Arc<dyn LogStore>,
     clock: Arc<Clock>,
     followers: Arc<Followers>,
+    counts: Arc<Counts>,
     ended: CancellationToken,
 ) -> io::Result<thread::JoinHandle<()>> {
     thread::Builder::new().name("log-writer".into()).spawn(move || {
         let _ended: DropGuard = ended.drop_guard();
         while let Some(job) = queue.blocking_recv() {
             let jobs = gather(job, &mut queue);
-            if let Err(error) = commit(jobs, store.as_ref(), &clock, &followers) {
+            if let Err(error) = commit(jobs, store.as_ref(), &clock, &followers, &counts) {
                 tracing::error!(%error, "the store takes no more; the relay ends");
                 return;
             }
@@ -59,16 +61,22 @@ fn commit(
     store: &dyn LogStore,
     clock: &Clock,
     followers: &Followers,
+    counts: &Counts,
 ) -> Result<(), StoreError> {
     let (entries, clients): (Vec<_>, Vec<_>) =
         jobs.into_iter().map(|job| (job.entry, (job.req, job.reply))).unzip();
+    counts.commit_begins();
     let outcomes = store.append(&entries, clock.now())?;
+    counts.commit_ends();
+    counts.stored(store);
     let generation = store.generation();
     let mut grown = BTreeSet::new();
     for ((outcome, (req, reply)), entry) in outcomes.into_iter().zip(clients).zip(&entries) {
         let answer = answer(outcome);
         if answer.is_ok() {
             grown.insert(entry.log);
+            counts.appends.inc();
+            counts.append_bytes.inc_by(entry.bytes.len() as u64);
         }
         // A session that has ended needs no answer.
         let _ = reply.try_send((req, answer.map(|seq| Cursor { generation, seq })));
@@ -82,6 +90,6 @@ fn answer(outcome: Outcome) -> Result<u64, Refusal> {
         Outcome::Kept(seq) => Ok(seq),
         Outcome::LogFull => Err(Refusal::LogFull),
         Outcome::StoreFull => Err(Refusal::DiskFull),
-        Outcome::Damaged => Err(Refusal::Unavailable),
+        Outcome::Damaged | Outcome::Away => Err(Refusal::Unavailable),
     }
 }

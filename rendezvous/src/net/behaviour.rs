@@ -19,13 +19,14 @@ use libp2p::{
     ping, relay,
     swarm::{
         ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId, FromSwarm,
-        NetworkBehaviour, SubstreamProtocol, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
+        ListenError, NetworkBehaviour, SubstreamProtocol, THandler, THandlerInEvent,
+        THandlerOutEvent, ToSwarm,
         handler::{ConnectionEvent, FullyNegotiatedInbound},
     },
 };
 use protocol::relay_log::PROTOCOL;
 
-use crate::limits::Limits;
+use crate::{limits::Limits, watch::Why};
 
 /// All of it. The limits come first: what they refuse costs nothing more.
 #[derive(NetworkBehaviour)]
@@ -96,6 +97,7 @@ pub(super) struct Front {
     connections: HashMap<ConnectionId, Caller>,
     counts: HashMap<IpAddr, Count>,
     streams: VecDeque<Opened>,
+    is_shut: bool,
 }
 
 struct Caller {
@@ -126,6 +128,18 @@ pub(super) struct Opened {
 #[error("too many connections from this address")]
 struct TooMany;
 
+/// Why a connection was not made.
+pub(super) fn why(error: ListenError) -> Why {
+    let ListenError::Denied { cause } = error else { return Why::Handshake };
+    match cause.downcast::<TooMany>() {
+        Ok(TooMany) => Why::ConnectionsOfAddress,
+        Err(cause) => match cause.downcast::<connection_limits::Exceeded>() {
+            Ok(_) => Why::Connections,
+            Err(_) => Why::Handshake,
+        },
+    }
+}
+
 impl Front {
     fn new(per_ip: u32, handshakes_per_ip: u32) -> Self {
         Self {
@@ -134,14 +148,20 @@ impl Front {
             connections: HashMap::new(),
             counts: HashMap::new(),
             streams: VecDeque::new(),
+            is_shut: false,
         }
+    }
+
+    /// Takes no more connections: the relay is about to end.
+    pub(super) fn shut(&mut self) {
+        self.is_shut = true;
     }
 
     fn count(&mut self, connection: ConnectionId, from: &Multiaddr) -> Result<(), TooMany> {
         let Some(block) = block(from) else { return Ok(()) };
         let (all, handshakes) =
             self.counts.get(&block).map_or((0, 0), |count| (count.all, count.handshakes));
-        if all >= self.per_ip || handshakes >= self.handshakes_per_ip {
+        if self.is_shut || all >= self.per_ip || handshakes >= self.handshakes_per_ip {
             return Err(TooMany);
         }
         self.counts.insert(block, Count { all: all + 1, handshakes: handshakes + 1 });

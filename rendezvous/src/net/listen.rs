@@ -26,16 +26,20 @@ const SETTLED: Duration = Duration::from_millis(30);
 const GOODBYE: Duration = Duration::from_secs(3);
 
 /// Opens all, or says which can't be. IPv6 on every interface is left out where there is no IPv6
-/// and something else stands. Loopback addresses come last; what else happens goes into `early`.
+/// and something else stands. Answers the addresses, loopback last, and TCP's listeners; what else
+/// happens goes into `early`.
 pub(super) async fn on_all(
     swarm: &mut Swarm<Behaviour>,
     wanted: &[SocketAddr],
     early: &mut Vec<Event>,
-) -> Result<Vec<Multiaddr>, ListenError> {
-    let mut addrs = Vec::new();
+) -> Result<(Vec<Multiaddr>, Vec<ListenerId>), ListenError> {
+    let (mut addrs, mut listeners) = (Vec::new(), Vec::new());
     for addr in wanted {
         match pair(swarm, *addr, early).await {
-            Ok(found) => addrs.extend(found),
+            Ok((found, opened)) => {
+                addrs.extend(found);
+                listeners.push(opened);
+            }
             Err(error) if addr.is_ipv6() && addr.ip().is_unspecified() && !addrs.is_empty() => {
                 tracing::warn!(%error, "listening without IPv6");
             }
@@ -49,14 +53,14 @@ pub(super) async fn on_all(
     let webs: Vec<_> = addrs.iter().filter_map(web).collect();
     addrs.extend(webs);
     addrs.sort_by_key(is_loopback);
-    Ok(addrs)
+    Ok((addrs, listeners))
 }
 
 async fn pair(
     swarm: &mut Swarm<Behaviour>,
     addr: SocketAddr,
     early: &mut Vec<Event>,
-) -> io::Result<Vec<Multiaddr>> {
+) -> io::Result<(Vec<Multiaddr>, ListenerId)> {
     let mut tries = TRIES;
     loop {
         let [tcp, _] = addresses(addr, addr.port());
@@ -67,7 +71,7 @@ async fn pair(
         match swarm.listen_on(quic) {
             Ok(quic) => {
                 found.extend(opened(swarm, quic, addr, early).await?);
-                return Ok(found);
+                return Ok((found, tcp));
             }
             Err(_) if addr.port() == 0 && tries > 0 => {
                 tries -= 1;

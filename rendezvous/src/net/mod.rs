@@ -6,28 +6,42 @@ mod listen;
 mod narrow;
 pub mod probe;
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures::StreamExt as _;
 use libp2p::{
     Multiaddr, PeerId, Swarm, SwarmBuilder, Transport as _,
-    core::{muxing::StreamMuxerBox, transport::Boxed, upgrade::Version},
+    core::{
+        muxing::StreamMuxerBox,
+        transport::{Boxed, ListenerId},
+        upgrade::Version,
+    },
     identity::Keypair,
-    noise, ping,
+    noise, ping, relay,
     swarm::{ConnectionId, SwarmEvent},
     tcp,
 };
-use tokio::task::JoinSet;
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+};
 use tokio_util::{compat::FuturesAsyncReadCompatExt as _, sync::CancellationToken};
 
 use crate::{
     limits::{BACKLOG, Limits},
-    log_service::{self, LogService},
+    log_service::{self, Ended, LogService},
+    watch::{Counts, Why},
 };
 use behaviour::{Behaviour, BehaviourEvent, Opened};
 use narrow::{Narrow, streams};
 
 type Event = SwarmEvent<BehaviourEvent>;
+
+/// Answered by the loop that serves, for whoever asks whether it still turns.
+pub(crate) type Beat = oneshot::Sender<()>;
+
+/// How long a relay that ends waits for its clients to read what they had asked for.
+const DRAIN: Duration = Duration::from_secs(5);
 
 /// Addresses of its own that a relay tells those who reserve a place for circuits.
 const EXTERNAL: usize = 16;
@@ -38,6 +52,9 @@ pub(crate) struct Net {
     /// What happened while the listeners were being opened.
     early: Vec<Event>,
     addrs: Vec<Multiaddr>,
+    counts: Arc<Counts>,
+    /// TCP's: a QUIC listener takes its connections with it when it is closed.
+    listeners: Vec<ListenerId>,
 }
 
 /// Why a relay can't listen.
@@ -64,16 +81,17 @@ impl Net {
         addrs: &[SocketAddr],
         external: &[Multiaddr],
         limits: &Limits,
+        counts: Arc<Counts>,
     ) -> Result<Self, ListenError> {
         let mut swarm = swarm(key, limits)?;
         let mut early = Vec::new();
-        let addrs = listen::on_all(&mut swarm, addrs, &mut early).await?;
+        let (addrs, listeners) = listen::on_all(&mut swarm, addrs, &mut early).await?;
         // Who asks for circuits is told them; nobody else is to know of a relay's own networks.
         let known = if external.is_empty() { &addrs } else { external };
         for addr in known.iter().take(EXTERNAL).filter(|_| limits.circuits > 0) {
             swarm.add_external_address(addr.clone());
         }
-        Ok(Self { swarm, early, addrs })
+        Ok(Self { swarm, early, addrs, counts, listeners })
     }
 
     /// Where it listens, without `/p2p`.
@@ -87,8 +105,14 @@ impl Net {
     }
 
     /// Serves clients until `stop`. When it returns no session is left, clients have been told
-    /// that their connections are closed, and the ports are free.
-    pub(crate) async fn run(mut self, service: Arc<LogService>, stop: CancellationToken) {
+    /// to go elsewhere or to come back later, what they had asked for has been answered, and the
+    /// ports are free. Who doesn't listen is waited for no longer than [`DRAIN`].
+    pub(crate) async fn run(
+        mut self,
+        service: Arc<LogService>,
+        mut beats: mpsc::Receiver<Beat>,
+        stop: CancellationToken,
+    ) {
         let mut sessions = JoinSet::new();
         for event in std::mem::take(&mut self.early) {
             self.on_event(event, &service, &mut sessions);
@@ -96,6 +120,7 @@ impl Net {
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
+                Some(beat) = beats.recv() => drop(beat.send(())),
                 event = self.swarm.select_next_some() => {
                     self.on_event(event, &service, &mut sessions);
                 }
@@ -106,9 +131,41 @@ impl Net {
                 }
             }
         }
+        self.leave(&service, &mut sessions).await;
         sessions.shutdown().await;
         drop(self.swarm);
         listen::released(&self.addrs).await;
+    }
+
+    /// Takes no more connections, and waits for the sessions to end.
+    async fn leave(&mut self, service: &Arc<LogService>, sessions: &mut JoinSet<ConnectionId>) {
+        for listener in std::mem::take(&mut self.listeners) {
+            self.swarm.remove_listener(listener);
+        }
+        self.swarm.behaviour_mut().front.shut();
+        if !service.leave(sessions.len()) {
+            return;
+        }
+        let end = tokio::time::sleep(DRAIN);
+        tokio::pin!(end);
+        // Connections without a session have nothing to lose.
+        while !sessions.is_empty() {
+            tokio::select! {
+                () = &mut end => {
+                    tracing::warn!(clients = sessions.len(), "leaving clients that don't read");
+                    return;
+                }
+                event = self.swarm.select_next_some() => match event {
+                    SwarmEvent::ListenerClosed { .. } => {}
+                    event => self.on_event(event, service, sessions),
+                },
+                Some(ended) = sessions.join_next() => {
+                    if let Ok(connection) = ended {
+                        self.swarm.close_connection(connection);
+                    }
+                }
+            }
+        }
     }
 
     fn on_event(
@@ -120,8 +177,12 @@ impl Net {
         match event {
             SwarmEvent::Behaviour(BehaviourEvent::Front(Opened { connection, from, stream })) => {
                 let service = Arc::clone(service);
+                let counts = Arc::clone(&self.counts);
                 sessions.spawn(async move {
                     if let Err(ended) = log_service::serve(service, from, stream.compat()).await {
+                        if matches!(ended, Ended::Broken) {
+                            counts.refuse(Why::Protocol);
+                        }
                         tracing::debug!(%ended, "a stream ended");
                     }
                     connection
@@ -134,12 +195,38 @@ impl Net {
             })) => {
                 self.swarm.close_connection(connection);
             }
+            SwarmEvent::Behaviour(BehaviourEvent::Circuits(event)) => self.on_circuit(&event),
+            SwarmEvent::ConnectionEstablished { .. } => {
+                self.counts.connections.inc();
+                self.counts.connections_made.inc();
+            }
+            SwarmEvent::ConnectionClosed { .. } => {
+                self.counts.connections.dec();
+            }
+            SwarmEvent::IncomingConnectionError { error, .. } => {
+                self.counts.refuse(behaviour::why(error));
+            }
             SwarmEvent::ListenerClosed { reason, .. } => {
                 tracing::error!(?reason, "a listener was closed");
             }
             SwarmEvent::ListenerError { error, .. } => {
                 tracing::warn!(%error, "a listener had an error");
             }
+            _ => {}
+        }
+    }
+}
+
+impl Net {
+    /// Counts circuits, and what is refused of them. (How many stand can't be counted by these: the
+    /// end of one whose far side goes first is told twice.)
+    fn on_circuit(&self, event: &relay::Event) {
+        match event {
+            relay::Event::CircuitReqAccepted { .. } => {
+                self.counts.circuits.inc();
+            }
+            relay::Event::CircuitReqDenied { .. } => self.counts.refuse(Why::Circuit),
+            relay::Event::ReservationReqDenied { .. } => self.counts.refuse(Why::Reservation),
             _ => {}
         }
     }

@@ -6,7 +6,9 @@
 //! [`DOCUMENTED`] is the file as `init` writes it, with each key, what it means, and what it is if
 //! nobody sets it; a test holds it against the code.
 
+pub mod cluster;
 pub(crate) mod units;
+mod watch;
 
 use std::{
     io,
@@ -20,7 +22,11 @@ use toml::{Table, Value};
 use crate::{
     config::{Config, Storage, every_interface, external},
     limits::Limits,
+    settings::cluster::Cluster,
+    tokens::Access,
 };
+
+pub use watch::Watch;
 
 /// The settings file with every key and its default, each commented out.
 pub const DOCUMENTED: &str = include_str!("documented.toml");
@@ -43,8 +49,14 @@ pub struct Settings {
     pub listen: Vec<SocketAddr>,
     /// Under which addresses others reach it: `HOST:PORT` or a multiaddr.
     pub external: Vec<String>,
+    /// Whom it serves.
+    pub access: Access,
+    /// From where it can be watched.
+    pub watch: Watch,
     /// What it grants.
     pub limits: Limits,
+    /// Which cluster keeps the entries, if one does.
+    pub cluster: Cluster,
 }
 
 /// Why a settings file can't be used.
@@ -84,6 +96,30 @@ pub enum SettingsError {
         /// Which key, and why.
         said: String,
     },
+    /// Where to listen for those who watch is no address.
+    #[error("watch.listen = {0:?}: expected IP:PORT, such as 127.0.0.1:4408, or nothing")]
+    Watch(String),
+    /// The token's file can't be read.
+    #[error("watch.token_file: {} can't be read, or is empty", .path.display())]
+    Token {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A key of the cluster can't be followed.
+    #[error("cluster.{key} can't be followed: {why}")]
+    Cluster {
+        /// Which.
+        key: &'static str,
+        /// What it has to be.
+        why: &'static str,
+    },
+    /// Entries are to be kept in memory and by a cluster.
+    #[error(
+        "a cluster keeps entries on disks: leave out --no-store and store = \"memory\", or the cluster"
+    )]
+    LiveCluster,
     /// An external address is none.
     #[error("external = {0:?}: {1}")]
     External(String, crate::config::BadAddress),
@@ -106,7 +142,10 @@ impl Settings {
             store,
             listen: every_interface(),
             external: Vec::new(),
+            watch: Watch::default(),
+            access: Access::Open,
             limits,
+            cluster: Cluster::default(),
         }
     }
 
@@ -150,13 +189,11 @@ impl Settings {
             }
         }
         let settings: Self = all.try_into().map_err(|error| value("all of it", &error))?;
-        match settings.limits.impossible() {
-            None => Ok(settings),
-            Some(key) => {
-                let said = format!("limits.{key}: with none of it nothing is served");
-                Err(SettingsError::Value { path, said })
-            }
+        if let Some(key) = settings.limits.impossible() {
+            let said = format!("limits.{key}: with none of it nothing is served");
+            return Err(SettingsError::Value { path, said });
         }
+        Ok(settings)
     }
 
     /// The file that says all this: [`DOCUMENTED`], with what differs from what ships set.
@@ -197,11 +234,22 @@ impl Settings {
                 Err(error) => return Err(SettingsError::External(text, error)),
             }
         }
+        let cluster = self.cluster.is_set().then_some(self.cluster);
+        if let Some((key, why)) = cluster.as_ref().and_then(Cluster::impossible) {
+            return Err(SettingsError::Cluster { key, why });
+        }
+        if cluster.is_some() && self.store == Storage::Live {
+            return Err(SettingsError::LiveCluster);
+        }
+        let watch = self.watch.config()?;
         Ok(Config {
+            watch,
             data_dir: Some(self.data_dir),
             storage: self.store,
+            cluster,
             listen: self.listen,
             external: addrs,
+            access: self.access,
             limits: self.limits,
         })
     }
@@ -236,12 +284,16 @@ fn lay_over(all: &mut Table, set: Table, within: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The key that is most like this one.
+/// The key that is most like this one; of two that are alike, the one in its table.
 fn most_like(all: &Table, key: &str) -> Option<String> {
     let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_lowercase();
     let likeness = |known: &String| strsim::jaro_winkler(&last(known), &last(key));
+    let table = |key: &str| key.rsplit_once('.').map(|(table, _)| table.to_owned());
+    let beside = |known: &String| table(known) == table(key);
     let known = names(all, "").into_iter().filter(|known| likeness(known) > LIKE);
-    known.max_by(|one, other| likeness(one).total_cmp(&likeness(other)))
+    known.max_by(|one, other| {
+        likeness(one).total_cmp(&likeness(other)).then(beside(one).cmp(&beside(other)))
+    })
 }
 
 /// All keys, with their tables.

@@ -2,7 +2,7 @@
 
 use protocol::ids::{LogId, Timestamp};
 
-use super::{LogStore, NewEntry, Outcome, Page, Quota, Trimmed};
+use super::{LogStore, NewEntry, Outcome, Page, Quota, Trimmed, Usage};
 
 /// A quota that no test here reaches.
 pub const AMPLE: Quota = Quota { log_entries: 1000, log_bytes: 1 << 20, total_bytes: 1 << 20 };
@@ -27,6 +27,7 @@ pub fn holds(make: Make<'_>) {
     the_last_entry_and_what_nobody_read_are_not_trimmed(make);
     trimming_makes_room_and_goes_by_steps(make);
     a_page_says_where_its_log_begins(make);
+    what_is_held_is_counted(make);
     generations_differ(make);
 }
 
@@ -175,6 +176,19 @@ fn a_page_says_where_its_log_begins(make: Make<'_>) {
     for after in 3..=5 {
         assert!(store.read(LOG, after, 9999).unwrap().begins <= after);
     }
+}
+
+fn what_is_held_is_counted(make: Make<'_>) {
+    let store = make(Quota { log_entries: 3, ..AMPLE });
+    let held = |entries| Some(Usage { entries, bytes: entries * 512 });
+    assert_eq!(store.usage(), held(0));
+    let batch = [new(LOG, 1), new(LOG, 2), new(LOG, 1), new(LOG, 3), new(LOG, 4), new(OTHER, 1)];
+    store.append(&batch, Timestamp(10)).unwrap();
+    assert_eq!(store.usage(), held(4), "neither what is there already nor what is refused");
+    store.trim(LOG, 1, 9).unwrap();
+    assert_eq!(store.usage(), held(3));
+    store.expire(Timestamp(11), Timestamp(11), 100).unwrap();
+    assert_eq!(store.usage(), held(0));
 }
 
 fn generations_differ(make: Make<'_>) {

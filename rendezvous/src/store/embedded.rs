@@ -5,17 +5,23 @@
 //! | entries | log 20 ‖ number 8 | time 8 ‖ checksum 16 ‖ bytes |
 //! | ids | log 20 ‖ entry id 16 | number 8 |
 //! | expiry | time 8 ‖ log 20 ‖ number 8 | entry id 16 ‖ length 4 |
-//! | logs | log 20 | head 8 ‖ entries 8 ‖ bytes 8 |
-//! | meta | `generation`, `floor`, `commits`, `clock` | 8 |
+//! | logs | log 20 | head 8 ‖ entries 8 ‖ bytes 8 ‖ first 8 |
+//! | meta | `generation`, `floor`, `commits`, `clock`; `home` | 8; 16 |
 //!
 //! Numbers are big-endian. `floor` is the highest head that a forgotten log had: a log starts above
 //! it, so that an old cursor never hides a new entry. `commits` counts the batches; if it is behind
-//! what the file `witness` says, the store has gone back, and begins a new generation.
+//! what the file `witness` says, the store has gone back, and begins a new generation. So does one
+//! whose witness is another file than `home` says: it was copied, or restored from a backup.
 //!
 //! > A full disk is refused before it is full: fjall takes nothing more after a write that failed, so
 //! > appends stop while there is still room to sort and to delete what is there. After a write that
-//! > failed all the same, the relay ends, and whoever started it starts it again.
+//! > failed all the same, the store is read on, and is to be opened again.
 
+mod home;
+mod read;
+mod records;
+pub(super) mod replica;
+pub(crate) mod salvage;
 mod trim;
 
 use std::{
@@ -32,14 +38,17 @@ use fjall::{
     Slice, config::CompressionPolicy,
 };
 use protocol::{
-    hash::{Label, kdf16},
     ids::{LogId, Timestamp},
-    relay_log::{Entry, EntryId},
+    relay_log::EntryId,
 };
 
 use super::{
-    LogStore, NewEntry, Outcome, Page, Quota, StoreError, Tally, Trimmed, new_generation,
+    LogStore, NewEntry, Outcome, Page, Quota, StoreError, Tally, Trimmed, Usage, new_generation,
     witness::Witness,
+};
+use records::{
+    ShortId, checked, due_key, due_of, due_time, due_value, due_value_bytes, id_key, number, place,
+    record, seq_of, short, tally, tally_bytes,
 };
 
 /// Logs on disk.
@@ -62,24 +71,18 @@ pub struct EmbeddedStore {
 }
 
 struct Totals {
-    bytes: u64,
+    used: Usage,
     commits: u64,
     clock: Timestamp,
     witness: Witness,
     has_room: bool,
 }
 
-/// The 16 bytes of an entry's id that the indexes keep.
-type ShortId = [u8; 16];
-
 const MEMTABLE_BYTES: u64 = 8 << 20;
 const JOURNAL_BYTES: u64 = 64 << 20;
 const CACHE_BYTES: u64 = 8 << 20;
-const ENTRY_HEADER: usize = 24;
-/// Numbers that one salvaging read looks at.
-const SALVAGE_STEPS: u64 = 1024;
 /// Room on the disk that appends leave: for two journals, the memtables, and tables being merged.
-const RESERVE_BYTES: u64 = 256 << 20;
+pub const RESERVE_BYTES: u64 = 256 << 20;
 /// How far the clock goes on before it is written down without need, in milliseconds.
 const CLOCK_STEP: u64 = 10 * 60 * 1000;
 
@@ -89,7 +92,12 @@ impl EmbeddedStore {
         Self::open_with(dir, quota, RESERVE_BYTES)
     }
 
-    fn open_with(dir: &Path, quota: Quota, reserve: u64) -> Result<Self, StoreError> {
+    /// Opens it with so many bytes of the disk to be left free.
+    pub(super) fn open_with(dir: &Path, quota: Quota, reserve: u64) -> Result<Self, StoreError> {
+        if !salvage::is_openable(dir)? {
+            return Err(StoreError::NeedsRepair);
+        }
+        home::clear_unborn(dir)?;
         let db = Database::builder(dir)
             .worker_threads(1)
             .cache_size(CACHE_BYTES)
@@ -119,28 +127,38 @@ impl EmbeddedStore {
         if lost > 0 {
             tracing::error!(commits = lost, "the store has lost what it had; clients read it anew");
         }
-        let generation = match meta_number("generation")? {
-            Some(generation) if lost == 0 => generation,
-            _ => {
-                let generation = new_generation()?;
-                let mut batch = db.batch().durability(Some(PersistMode::SyncAll));
-                batch.insert(&meta, "generation", generation.to_be_bytes());
-                batch.commit()?;
-                witness.say(commits)?;
-                generation
-            }
-        };
-        let mut bytes = 0_u64;
+        let home = home::of(&witness)?;
+        let known = meta.get("home")?;
+        // An early store does not say where it is at home.
+        let is_at_home = known.as_ref().is_none_or(|known| **known == home);
+        if !is_at_home || (witnessed.is_none() && commits > 0) {
+            tracing::warn!("the store was copied, moved or restored; clients read it anew");
+        }
+        let is_same = lost == 0 && is_at_home && (witnessed.is_some() || commits == 0);
+        let held = meta_number("generation")?.filter(|_| is_same);
+        let generation = held.map_or_else(new_generation, Ok)?;
+        if held.is_none() || known.is_none_or(|known| *known != home) {
+            let mut batch = db.batch().durability(Some(PersistMode::SyncAll));
+            batch.insert(&meta, "generation", generation.to_be_bytes());
+            batch.insert(&meta, "home", home);
+            batch.commit()?;
+        }
+        if witnessed != Some(commits) {
+            witness.say(commits)?;
+            witness.sync()?;
+        }
+        let mut used = Usage::default();
         for log in logs.iter() {
             // A damaged record is its own log's misfortune.
             if let Ok(tally) = log.value().map_err(StoreError::from).and_then(|v| tally(&v)) {
-                bytes = bytes.saturating_add(tally.bytes);
+                used.bytes = used.bytes.saturating_add(tally.bytes);
+                used.entries = used.entries.saturating_add(tally.entries);
             }
         }
         let newest = expiry.last_key_value().and_then(|last| due_time(&last.key().ok()?));
         let clock = newest.map(|newest| clock.map_or(newest, |clock| clock.max(newest)));
         let kept = clock.unwrap_or(Timestamp(0));
-        let totals = Mutex::new(Totals { bytes, commits, clock: kept, witness, has_room: true });
+        let totals = Mutex::new(Totals { used, commits, clock: kept, witness, has_room: true });
         let (path, floor) = (dir.to_path_buf(), AtomicU64::new(floor));
         let store = Self {
             db,
@@ -166,7 +184,13 @@ impl EmbeddedStore {
     }
 
     fn number_of(&self, log: LogId, id: ShortId) -> Result<Option<u64>, StoreError> {
-        self.ids.get(id_key(log, id))?.map(|seq| number(&seq)).transpose()
+        let key = id_key(log, id);
+        let found = self.ids.get(key).or_else(|_| {
+            // A damaged filter says nothing of the record.
+            let mut records = self.ids.range(key..=key);
+            records.next().map(fjall::Guard::value).transpose()
+        })?;
+        found.map(|seq| number(&seq)).transpose()
     }
 
     fn batch(&self) -> OwnedWriteBatch {
@@ -247,28 +271,6 @@ impl EmbeddedStore {
     ) -> impl Iterator<Item = fjall::Result<(Slice, Slice)>> {
         self.expiry.range(from.to_be_bytes()..before.0.to_be_bytes()).map(fjall::Guard::into_inner)
     }
-
-    /// Reads number by number, past what the disk can't give back.
-    fn salvage(&self, log: LogId, page: &mut Page, max_bytes: usize) {
-        let mut room =
-            max_bytes.saturating_sub(page.entries.iter().map(|entry| entry.bytes.len()).sum());
-        let last = page.head.min(page.read_to.saturating_add(SALVAGE_STEPS));
-        for seq in page.read_to + 1..=last {
-            match self.entries.get(place(log, seq)) {
-                Ok(None) => {}
-                Ok(Some(value)) => match checked(log, seq, &value) {
-                    Some(bytes) if bytes.len() > room && !page.entries.is_empty() => return,
-                    Some(bytes) => {
-                        room = room.saturating_sub(bytes.len());
-                        page.entries.push(Entry { seq, bytes: bytes.to_vec() });
-                    }
-                    None => page.damaged += 1,
-                },
-                Err(_) => page.damaged += 1,
-            }
-            page.read_to = seq;
-        }
-    }
 }
 
 impl LogStore for EmbeddedStore {
@@ -278,7 +280,7 @@ impl LogStore for EmbeddedStore {
 
     fn append(&self, entries: &[NewEntry], now: Timestamp) -> Result<Vec<Outcome>, StoreError> {
         let mut totals = self.lock();
-        let mut bytes = totals.bytes;
+        let mut used = totals.used;
         let floor = self.floor.load(Ordering::Acquire);
         let wanted = entries.iter().map(|new| new.bytes.len() as u64).sum();
         self.look_for_room(wanted, &mut totals);
@@ -309,17 +311,15 @@ impl LogStore for EmbeddedStore {
                     continue;
                 }
             };
-            let outcome = tally.add(&mut bytes, new.bytes.len(), &quota);
+            let outcome = tally.add(&mut used, new.bytes.len(), &quota);
             outcomes.push(outcome);
             let Outcome::Kept(seq) = outcome else { continue };
             tallies.insert(new.log, tally);
             fresh.insert((new.log, id), seq);
-            batch.insert(&self.entries, place(new.log, seq), value(new, seq, now));
+            let value = record(new.log, seq, now, &new.bytes);
+            batch.insert(&self.entries, place(new.log, seq), value);
             batch.insert(&self.ids, id_key(new.log, id), seq.to_be_bytes());
-            let mut due = id.to_vec();
-            due.extend_from_slice(
-                &u32::try_from(new.bytes.len()).unwrap_or(u32::MAX).to_be_bytes(),
-            );
+            let due = due_value_bytes(id, new.bytes.len());
             batch.insert(&self.expiry, due_key(now, new.log, seq), due);
         }
         for (log, tally) in &tallies {
@@ -327,48 +327,13 @@ impl LogStore for EmbeddedStore {
         }
         if !tallies.is_empty() {
             self.commit(batch, &mut totals)?;
-            totals.bytes = bytes;
+            totals.used = used;
         }
         Ok(outcomes)
     }
 
     fn read(&self, log: LogId, after: u64, max_bytes: usize) -> Result<Page, StoreError> {
-        // Before the tally, lest the log be made meanwhile below a floor that rises.
-        let floor = self.floor.load(Ordering::Acquire);
-        let Some(tally) = self.tally(log)? else {
-            return Ok(Page { read_to: floor, head: floor, begins: floor, ..Page::default() });
-        };
-        if after >= tally.head {
-            return Ok(Page { read_to: tally.head, head: tally.head, ..Page::default() });
-        }
-        let mut page = Page { read_to: after, head: tally.head, ..Page::default() };
-        let mut room = max_bytes;
-        let mut is_first = true;
-        for item in self.entries.range(place(log, after.saturating_add(1))..=place(log, tally.head))
-        {
-            let Ok((key, value)) = item.into_inner() else {
-                self.salvage(log, &mut page, max_bytes);
-                return Ok(page);
-            };
-            let Some(seq) = seq_of(&key) else { continue };
-            if std::mem::take(&mut is_first) {
-                page.begins = seq - 1;
-            }
-            match checked(log, seq, &value) {
-                Some(bytes) if bytes.len() > room && !page.entries.is_empty() => {
-                    page.read_to = seq - 1;
-                    return Ok(page);
-                }
-                Some(bytes) => {
-                    room = room.saturating_sub(bytes.len());
-                    page.entries.push(Entry { seq, bytes: bytes.to_vec() });
-                }
-                None => page.damaged += 1,
-            }
-            page.read_to = seq;
-        }
-        page.read_to = tally.head;
-        Ok(page)
+        self.read_log(log, after, max_bytes)
     }
 
     fn trim(&self, log: LogId, to: u64, max: usize) -> Result<Trimmed, StoreError> {
@@ -377,7 +342,9 @@ impl LogStore for EmbeddedStore {
 
     fn expire(&self, before: Timestamp, now: Timestamp, max: usize) -> Result<usize, StoreError> {
         let mut totals = self.lock();
-        let mut bytes = totals.bytes;
+        // Where nobody appends any more, nobody else notices that there is room again.
+        self.look_for_room(0, &mut totals);
+        let mut used = totals.used;
         let mut floor = self.floor.load(Ordering::Acquire);
         let mut tallies: BTreeMap<LogId, Tally> = BTreeMap::new();
         let mut batch = self.batch();
@@ -394,7 +361,7 @@ impl LogStore for EmbeddedStore {
                 None => self.tally(log).ok().flatten(),
             };
             if let Some(mut tally) = tally {
-                tally.remove(&mut bytes, len);
+                tally.remove(&mut used, seq, len);
                 tallies.insert(log, tally);
             }
         }
@@ -414,7 +381,7 @@ impl LogStore for EmbeddedStore {
             // The floor before the commit: a log that is gone is read as empty up to it.
             self.floor.store(floor, Ordering::Release);
             self.commit(batch, &mut totals)?;
-            totals.bytes = bytes;
+            totals.used = used;
             totals.clock = now;
         }
         Ok(due.len())
@@ -423,91 +390,17 @@ impl LogStore for EmbeddedStore {
     fn clock(&self) -> Option<Timestamp> {
         self.clock
     }
-}
 
-fn short(id: EntryId) -> ShortId {
-    let mut short = [0; 16];
-    short.copy_from_slice(&id.0[..16]);
-    short
-}
-
-fn place(log: LogId, seq: u64) -> [u8; 28] {
-    let mut key = [0; 28];
-    key[..20].copy_from_slice(log.as_bytes());
-    key[20..].copy_from_slice(&seq.to_be_bytes());
-    key
-}
-
-fn seq_of(place: &[u8]) -> Option<u64> {
-    Some(u64::from_be_bytes(place.get(20..)?.try_into().ok()?))
-}
-
-fn id_key(log: LogId, id: ShortId) -> [u8; 36] {
-    let mut key = [0; 36];
-    key[..20].copy_from_slice(log.as_bytes());
-    key[20..].copy_from_slice(&id);
-    key
-}
-
-fn due_key(time: Timestamp, log: LogId, seq: u64) -> [u8; 36] {
-    let mut key = [0; 36];
-    key[..8].copy_from_slice(&time.0.to_be_bytes());
-    key[8..].copy_from_slice(&place(log, seq));
-    key
-}
-
-fn due_of(key: &[u8]) -> Option<(LogId, u64)> {
-    let place = key.get(8..)?;
-    Some((LogId::from_slice(place.get(..20)?)?, seq_of(place)?))
-}
-
-fn due_time(key: &[u8]) -> Option<Timestamp> {
-    key.first_chunk::<8>().map(|time| Timestamp(u64::from_be_bytes(*time)))
-}
-
-fn due_value(value: &[u8]) -> Option<(ShortId, u64)> {
-    let (id, len) = value.split_first_chunk::<16>()?;
-    Some((*id, u64::from(u32::from_be_bytes(len.try_into().ok()?))))
-}
-
-fn value(new: &NewEntry, seq: u64, now: Timestamp) -> Vec<u8> {
-    let mut value = Vec::with_capacity(ENTRY_HEADER + new.bytes.len());
-    value.extend_from_slice(&now.0.to_be_bytes());
-    value.extend_from_slice(&checksum(new.log, seq, &now.0.to_be_bytes(), &new.bytes));
-    value.extend_from_slice(&new.bytes);
-    value
-}
-
-/// The entry in a value, if it is the one that was written at this place.
-fn checked(log: LogId, seq: u64, value: &[u8]) -> Option<&[u8]> {
-    let (time, rest) = value.split_first_chunk::<8>()?;
-    let (sum, bytes) = rest.split_first_chunk::<16>()?;
-    (checksum(log, seq, time, bytes) == *sum).then_some(bytes)
-}
-
-fn checksum(log: LogId, seq: u64, time: &[u8; 8], bytes: &[u8]) -> [u8; 16] {
-    kdf16(&[], Label::EntrySum, &[log.as_bytes(), &seq.to_be_bytes(), time, bytes])
-}
-
-fn tally_bytes(tally: &Tally) -> [u8; 24] {
-    let mut bytes = [0; 24];
-    bytes[..8].copy_from_slice(&tally.head.to_be_bytes());
-    bytes[8..16].copy_from_slice(&tally.entries.to_be_bytes());
-    bytes[16..].copy_from_slice(&tally.bytes.to_be_bytes());
-    bytes
-}
-
-fn tally(bytes: &[u8]) -> Result<Tally, StoreError> {
-    let part = |at: usize| bytes.get(at..at + 8).ok_or(StoreError::Damaged).and_then(number);
-    if bytes.len() != 24 {
-        return Err(StoreError::Damaged);
+    fn usage(&self) -> Option<Usage> {
+        Some(self.lock().used)
     }
-    Ok(Tally { head: part(0)?, entries: part(8)?, bytes: part(16)? })
+
+    fn is_writable(&self) -> bool {
+        self.lock().has_room
+    }
 }
 
-fn number(bytes: &[u8]) -> Result<u64, StoreError> {
-    bytes.try_into().map(u64::from_be_bytes).map_err(|_| StoreError::Damaged)
-}
-
+#[cfg(test)]
+mod flips;
 #[cfg(test)]
 mod tests;

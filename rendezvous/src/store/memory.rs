@@ -11,7 +11,9 @@ use protocol::{
     relay_log::{Entry, EntryId},
 };
 
-use super::{LogStore, NewEntry, Outcome, Page, Quota, StoreError, Tally, Trimmed, new_generation};
+use super::{
+    LogStore, NewEntry, Outcome, Page, Quota, StoreError, Tally, Trimmed, Usage, new_generation,
+};
 
 /// Logs in memory. Its generation lasts as long as it does.
 pub struct MemoryStore {
@@ -24,7 +26,7 @@ pub struct MemoryStore {
 struct Shelves {
     logs: BTreeMap<LogId, Log>,
     by_age: BTreeSet<(Timestamp, LogId, u64)>,
-    total: u64,
+    used: Usage,
     floor: u64,
 }
 
@@ -108,6 +110,10 @@ impl LogStore for MemoryStore {
     fn clock(&self) -> Option<Timestamp> {
         None
     }
+
+    fn usage(&self) -> Option<Usage> {
+        Some(self.lock().used)
+    }
 }
 
 impl Shelves {
@@ -118,7 +124,7 @@ impl Shelves {
             return Outcome::Kept(*seq);
         }
         let mut tally = held.map_or(Tally::born_at(self.floor), |log| log.tally);
-        let outcome = tally.add(&mut self.total, new.bytes.len(), quota);
+        let outcome = tally.add(&mut self.used, new.bytes.len(), quota);
         let Outcome::Kept(seq) = outcome else { return outcome };
         let log = self.logs.entry(new.log).or_insert_with(|| Log {
             tally,
@@ -136,7 +142,7 @@ impl Shelves {
         let Some(log) = self.logs.get_mut(&id) else { return };
         if let Some((_, bytes)) = log.entries.remove(&seq) {
             log.ids.remove(&EntryId::of(&bytes));
-            log.tally.remove(&mut self.total, bytes.len() as u64);
+            log.tally.remove(&mut self.used, seq, bytes.len() as u64);
         }
         if log.entries.is_empty() {
             self.floor = self.floor.max(log.tally.head);

@@ -10,15 +10,22 @@
 //! 4. *Full means full.* An append past a quota is refused; nothing is evicted for it.
 //! 5. *Apart.* What is damaged in one log is skipped and counted there, and no other log notices.
 //! 6. *All or nothing.* A method that returns `Err` has changed nothing that can be read. A store
-//!    whose `append`, `trim` or `expire` answered `Err` takes nothing more; it is to be opened again.
+//!    whose `append`, `trim` or `expire` answered `Err` takes nothing more; it is to be opened again,
+//!    which [`ReopeningStore`] does by itself. [`StoreError::Away`] and [`Outcome::Away`] alone
+//!    promise neither: a cluster may keep what it has not answered for, and takes more once it can be
+//!    reached.
 //! 7. *Trimmed from the front.* What `trim` has deleted is gone after any crash, and nothing behind
 //!    it is touched. A log's last entry stays, so that its numbers go on without a gap.
 
 #[cfg(test)]
 mod contract;
 mod embedded;
+pub mod jetstream;
 mod memory;
+mod reopening;
 mod witness;
+
+use std::borrow::Cow;
 
 use protocol::{
     ids::{LogId, Timestamp},
@@ -28,8 +35,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::settings::units;
 
-pub use embedded::EmbeddedStore;
+pub(crate) use embedded::salvage;
+pub use embedded::{
+    EmbeddedStore, RESERVE_BYTES,
+    salvage::{Anew, Damage, Survey},
+};
+pub use jetstream::{ClusterError, JetStreamStore};
 pub use memory::MemoryStore;
+pub use reopening::ReopeningStore;
 
 /// Append-only logs, by id. Calls block; they are made from threads that may.
 pub trait LogStore: Send + Sync + 'static {
@@ -53,6 +66,47 @@ pub trait LogStore: Send + Sync + 'static {
 
     /// The last time that the store was told when it was opened; `None` if it was empty then.
     fn clock(&self) -> Option<Timestamp>;
+
+    /// How much it holds; `None` while it can't say. It may wait for a commit that is under way.
+    fn usage(&self) -> Option<Usage>;
+
+    /// Whether it would take an entry now, whatever the quota says: the disk had room when it was last
+    /// looked at, and no write has failed.
+    fn is_writable(&self) -> bool {
+        true
+    }
+
+    /// With whom it is shared and how that goes, in a sentence without addresses or names.
+    fn shared(&self) -> Cow<'static, str> {
+        "One relay, no cluster.".into()
+    }
+
+    /// Waits until what others were answered about this log before now can be read here too. At once
+    /// where no other process writes.
+    fn catch_up(&self, _log: LogId) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Has `others` told from now on of what other processes do, where others write.
+    fn listen(&self, _others: Box<dyn Others>) {}
+}
+
+/// What a store holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Usage {
+    /// Entries.
+    pub entries: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Told by a store of what other processes do.
+pub trait Others: Send + Sync {
+    /// A log has more to read.
+    fn grown(&self, log: LogId);
+
+    /// The store can't go on; it has said why.
+    fn ended(&self);
 }
 
 /// An entry to be appended.
@@ -75,6 +129,8 @@ pub enum Outcome {
     StoreFull,
     /// A record of this log is damaged: it takes nothing more.
     Damaged,
+    /// The cluster could not be asked, or has not answered in time. It may be kept all the same.
+    Away,
 }
 
 /// Some entries of a log, in order.
@@ -89,7 +145,7 @@ pub struct Page {
     pub begins: u64,
     /// The number of the log's last entry, or of the last one that any forgotten log had.
     pub head: u64,
-    /// Entries that were skipped because they don't match their checksum.
+    /// Entries that were skipped because they don't match their checksum or are not there.
     pub damaged: u64,
 }
 
@@ -122,9 +178,27 @@ pub enum StoreError {
     /// The disk, or what is on it.
     #[error("the store on disk failed: {0}")]
     Disk(fjall::Error),
+    /// Its files don't say any more what it consists of: opening it would drop what can be saved.
+    #[error("the store is damaged")]
+    NeedsRepair,
+    /// A write failed a moment ago, and it was not opened again yet.
+    #[error("the store takes nothing just now")]
+    Resting,
+    /// Opened again, it had lost something: live readers have places that mean nothing any more.
+    #[error("the store came back without all that it had")]
+    Changed,
     /// A record about this log is not as it was written.
     #[error("a record of the store is damaged")]
     Damaged,
+    /// The cluster that keeps the entries could not be asked, or has not answered in time.
+    #[error("the cluster can't be reached just now")]
+    Away,
+    /// The cluster's streams are full.
+    #[error("the cluster's streams are full")]
+    Full,
+    /// What is here is not what the cluster has, or can't be made so without a new start.
+    #[error("the store no longer goes with its cluster")]
+    Parted,
     /// The operating system gave no randomness.
     #[error("no randomness from the operating system")]
     Random,
@@ -148,33 +222,39 @@ struct Tally {
     head: u64,
     entries: u64,
     bytes: u64,
+    /// The number of the first entry; 0 where it isn't known.
+    first: u64,
 }
 
 impl Tally {
     const fn born_at(head: u64) -> Self {
-        Self { head, entries: 0, bytes: 0 }
+        Self { head, entries: 0, bytes: 0, first: head + 1 }
     }
 
     /// Counts one more entry in, or says which quota stands against it.
-    fn add(&mut self, total: &mut u64, len: usize, quota: &Quota) -> Outcome {
+    fn add(&mut self, used: &mut Usage, len: usize, quota: &Quota) -> Outcome {
         let len = len as u64;
         if self.entries >= quota.log_entries || self.bytes.saturating_add(len) > quota.log_bytes {
             return Outcome::LogFull;
         }
-        if total.saturating_add(len) > quota.total_bytes {
+        if used.bytes.saturating_add(len) > quota.total_bytes {
             return Outcome::StoreFull;
         }
         self.head += 1;
         self.entries += 1;
         self.bytes += len;
-        *total += len;
+        used.entries += 1;
+        used.bytes += len;
         Outcome::Kept(self.head)
     }
 
-    fn remove(&mut self, total: &mut u64, len: u64) {
+    /// Counts out an entry; none before it is left.
+    fn remove(&mut self, used: &mut Usage, seq: u64, len: u64) {
+        self.first = self.first.max(seq + 1);
         self.entries = self.entries.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(len);
-        *total = total.saturating_sub(len);
+        used.entries = used.entries.saturating_sub(1);
+        used.bytes = used.bytes.saturating_sub(len);
     }
 }
 

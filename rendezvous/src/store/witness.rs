@@ -5,7 +5,7 @@
 //! past the new entries would never see them.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{File, Metadata, OpenOptions},
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     path::Path,
 };
@@ -23,6 +23,16 @@ impl Witness {
         Ok((Self(file), commits(&bytes)))
     }
 
+    /// Makes what was said last outlive a crash of the machine.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.0.sync_all()
+    }
+
+    /// What the system knows of the file itself.
+    pub(super) fn metadata(&self) -> io::Result<Metadata> {
+        self.0.metadata()
+    }
+
     /// Says that so many commits have been made. Not synced: it may say too few after a crash of
     /// the machine, and never too many.
     pub(super) fn say(&mut self, commits: u64) -> io::Result<()> {
@@ -35,7 +45,8 @@ impl Witness {
     }
 }
 
-fn commits(bytes: &[u8]) -> Option<u64> {
+/// What the bytes of the file say.
+pub(super) fn commits(bytes: &[u8]) -> Option<u64> {
     let (number, check) = bytes.split_first_chunk::<8>()?;
     let commits = u64::from_be_bytes(*number);
     (check == (!commits).to_be_bytes()).then_some(commits)

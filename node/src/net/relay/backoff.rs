@@ -25,6 +25,12 @@ impl Backoff {
         wait
     }
 
+    /// A wait within a span that the other side has named, at most [`LONGEST`].
+    pub(super) fn within(&self, span: Duration, random: u32) -> Duration {
+        let part = f64::from(random) / f64::from(u32::MAX);
+        span.min(LONGEST).mul_f64(part).max(SHORTEST)
+    }
+
     /// Goes to the longest ceiling, for a relay that will not be better soon.
     pub(super) fn raise(&mut self) {
         self.0 = LONGEST;
@@ -53,6 +59,14 @@ mod tests {
         assert_eq!(backoff.next(u32::MAX), FIRST);
         backoff.raise();
         assert_eq!(backoff.next(u32::MAX), LONGEST);
+    }
+
+    #[test]
+    fn a_named_span_is_heeded_up_to_a_minute() {
+        let backoff = Backoff::default();
+        assert_eq!(backoff.within(Duration::from_secs(8), u32::MAX), Duration::from_secs(8));
+        assert_eq!(backoff.within(Duration::MAX, u32::MAX), LONGEST);
+        assert_eq!(backoff.within(Duration::MAX, 0), SHORTEST);
     }
 
     #[test]

@@ -25,6 +25,9 @@ use super::{
 /// answers and hangs up would be dialed without end.
 const STABLE: Duration = Duration::from_secs(5);
 
+/// How long a relay that has said that it ends may take to answer what it was asked.
+const LEAVING: Duration = Duration::from_secs(10);
+
 /// The client of one relay.
 pub(super) struct Client {
     relay: RelayPeer,
@@ -55,7 +58,10 @@ impl Client {
                 Ok((link, challenge)) => self.serve(link, challenge).await?,
                 Err(reason) => reason,
             };
-            let retry_in = self.backoff.next(random());
+            let retry_in = match self.ledger.leaving() {
+                Some(span) if reason == DownReason::Leaving => self.backoff.within(span, random()),
+                _ => self.backoff.next(random()),
+            };
             self.ledger.down(reason, retry_in);
             self.meanwhile(tokio::time::sleep(retry_in)).await?;
         }
@@ -68,10 +74,17 @@ impl Client {
         let Link { swarm, reader, writer } = &mut link;
         let mut request = None;
         let mut unflushed = false;
+        let mut leaves_by = None;
         let reason = loop {
             let now = Instant::now();
             if request.is_none() {
                 request = self.ledger.next_request(now);
+            }
+            if self.ledger.leaving().is_some() && leaves_by.is_none() {
+                leaves_by = Some(now + LEAVING);
+            }
+            if leaves_by.is_some_and(|by| by <= now) {
+                break DownReason::Lost;
             }
             let has_report = self.ledger.reports() > 0;
             tokio::select! {
@@ -98,15 +111,19 @@ impl Client {
                     }
                 }
                 reason = dial::lost(swarm) => break reason,
-                () = wait(self.ledger.deadline(now)) => {}
+                () = wait(leaves_by.or(self.ledger.deadline(now))) => {}
             }
         };
         if reason == DownReason::Misbehaved {
             self.backoff.raise();
-        } else if since.elapsed() >= STABLE {
+            return Ok(reason);
+        }
+        let was_good = since.elapsed() >= STABLE;
+        if was_good {
             self.backoff.reset();
         }
-        Ok(reason)
+        // One that says hello and that it leaves, again and again, gets no more than one that is lost.
+        Ok(if leaves_by.is_some() && was_good { DownReason::Leaving } else { reason })
     }
 
     /// Awaits something while reports go out and commands come in.

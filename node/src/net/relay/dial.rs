@@ -133,6 +133,7 @@ async fn attempt(
         reason = lost(&mut link.swarm) => return Err(reason),
     };
     match hello {
+        Answer::Hello { wants_token: Some(true), .. } => Err(DownReason::TokenNeeded),
         Answer::Hello { nonce, .. } => Ok((link, Challenge::new(&relay.peer_id.to_bytes(), nonce))),
         _ => Err(DownReason::Misbehaved),
     }

@@ -48,6 +48,8 @@ pub(super) struct Ledger {
     first: u32,
     challenge: Option<Challenge>,
     reports: VecDeque<RelayReport>,
+    /// When to come back, if the relay has said that it ends: it is asked for nothing more.
+    leaving: Option<Duration>,
     /// Logs to be opened or followed again, and when; at most one each.
     later: BTreeMap<LogId, Instant>,
 }
@@ -149,6 +151,7 @@ impl Ledger {
         self.handles.clear();
         self.todo.clear();
         self.later.clear();
+        self.leaving = None;
         // Whoever asked for it asks again, in time.
         self.trimming = None;
         for (id, wanted) in &mut self.logs {
@@ -174,7 +177,9 @@ impl Ledger {
     /// Takes an answer of the relay.
     pub(super) fn answer(&mut self, answer: Answer, now: Instant) -> Result<(), DownReason> {
         match answer {
-            Answer::Hello { .. } => return Err(DownReason::Misbehaved),
+            Answer::Hello { .. } | Answer::TokenTaken | Answer::TokenRefused { .. } => {
+                return Err(DownReason::Misbehaved);
+            }
             Answer::Opened { handle } => self.issued(handle)?,
             Answer::OpenRefused { handle, reason } => {
                 self.issued(handle)?;
@@ -249,12 +254,16 @@ impl Ledger {
                     self.reports.push_back(RelayReport::CursorGone { log });
                 }
             }
+            Answer::Leaving { retry_ms } => self.leaving = Some(Duration::from_millis(retry_ms)),
         }
         Ok(())
     }
 
     /// The next request to be written, if one is due.
     pub(super) fn next_request(&mut self, now: Instant) -> Option<Request> {
+        if self.leaving.is_some() {
+            return None;
+        }
         self.ask_again(now);
         while let Some(todo) = self.todo.pop_front() {
             if let Some(request) = self.request(&todo) {
@@ -298,6 +307,11 @@ impl Ledger {
     pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
         let appends = self.waiting.iter().filter_map(|append| append.not_before);
         appends.chain(self.later.values().copied()).filter(|at| *at > now).min()
+    }
+
+    /// Within which time to come back, if the relay has said that it ends.
+    pub(super) fn leaving(&self) -> Option<Duration> {
+        self.leaving
     }
 
     /// The next report for the reader.

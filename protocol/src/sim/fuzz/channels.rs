@@ -104,6 +104,7 @@ pub fn join(stage: &Stage, bytes: &[u8]) {
         secret: secret.clone(),
         relays: Vec::new(),
         direct: Vec::new(),
+        tokens: Vec::new(),
         expires: None,
     };
     let mut ops = group.admin_path();
@@ -188,6 +189,7 @@ pub fn letters(stage: &Stage, bytes: &[u8]) {
         secret: secret.clone(),
         relays: Vec::new(),
         direct: Vec::new(),
+        tokens: Vec::new(),
         expires: None,
     };
     let (newcomer, _) = person(3);

@@ -87,6 +87,7 @@ pub fn codes(_: &Stage, bytes: &[u8]) {
         direct: addresses(),
         group_prefix: [7; 20],
         secret: InviteSecret([9; 16]),
+        tokens: alloc::vec::Vec::new(),
         expires: None,
     };
     if let Ok(text) = code.to_text() {

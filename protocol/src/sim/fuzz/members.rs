@@ -399,6 +399,7 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         codec::encode(&Request::Trim { req: 8, handle: 7, cursor }),
         codec::encode(&Answer::Trimmed { req: 8, cursor }),
         codec::encode(&Answer::Begins { handle: 7, cursor }),
+        codec::encode(&Answer::Leaving { retry_ms: 9 }),
     ] {
         seeds.push(("relay", frame));
     }

@@ -8,7 +8,7 @@ use libp2p::{Multiaddr, PeerId, Stream, StreamProtocol};
 use protocol::{
     codec,
     limits::{BUCKETS, LOG_ANSWER_MAX},
-    relay_log::{Answer, Challenge, LogKeys, PROTOCOL, Refusal, Request, Role},
+    relay_log::{Answer, Challenge, LogKeys, PROTOCOL, Refusal, RelayToken, Request, Role},
 };
 use tokio_util::{
     codec::{Framed, LengthDelimitedCodec},
@@ -30,19 +30,33 @@ enum Failure {
     Misbehaved,
     #[error("it refuses: {0}")]
     Refused(Refusal),
+    #[error("this relay wants a token")]
+    TokenNeeded,
+    #[error("{0}")]
+    TokenRefused(Refusal),
     #[error("no randomness from the operating system")]
     Random,
 }
 
 /// Appends and reads back; says how the clocks differ.
-pub(super) async fn try_out(peer: PeerId, addr: &Multiaddr) -> Vec<Finding> {
+pub(super) async fn try_out(
+    peer: PeerId,
+    addr: &Multiaddr,
+    token: Option<&RelayToken>,
+) -> Vec<Finding> {
+    const ASK: &str = "Ask whoever runs it for one; name the relay with its key (/p2p/12D3…), and the \
+                       token by --token-file FILE.";
+    const RENEW: &str =
+        "It was revoked, has run out or was never of this relay: ask whoever runs it.";
     const LOST: &str =
         "Its log says why, at WATTLE_LOG=debug. Is it a wattle-rendezvous of this version?";
     const FULL: &str = "Is its disk full, or its quota? Its log and its settings say.";
-    let mut clock = None;
-    let tried = tokio::time::timeout(PATIENCE, round_trip(peer, addr, &mut clock)).await;
+    let mut seen = Seen::default();
+    let tried = tokio::time::timeout(PATIENCE, round_trip(peer, addr, token, &mut seen)).await;
     let log = match tried {
         Ok(Ok(took)) => Finding::works(Trial::Log, format!("stored and read back in {took} ms")),
+        Ok(Err(failure @ Failure::TokenNeeded)) => Finding::fails(Trial::Token, failure, ASK),
+        Ok(Err(failure @ Failure::TokenRefused(_))) => Finding::fails(Trial::Token, failure, RENEW),
         Ok(Err(failure @ Failure::Refused(_))) => Finding::fails(Trial::Log, failure, FULL),
         Ok(Err(failure)) => Finding::fails(Trial::Log, failure, LOST),
         Err(_) => {
@@ -50,7 +64,17 @@ pub(super) async fn try_out(peer: PeerId, addr: &Multiaddr) -> Vec<Finding> {
             Finding::fails(Trial::Log, seen, LOST)
         }
     };
-    [Some(log), clock.map(told)].into_iter().flatten().collect()
+    let token = seen.token.then(|| Finding::works(Trial::Token, "taken".into()));
+    token.into_iter().chain([log]).chain(seen.clock.map(told)).collect()
+}
+
+/// What is seen on the way.
+#[derive(Default)]
+struct Seen {
+    /// The relay's clock and this one, in milliseconds.
+    clock: Option<(u64, u64)>,
+    /// Whether a token was asked for, and taken.
+    token: bool,
 }
 
 /// What is said of a relay's clock.
@@ -69,7 +93,8 @@ fn told((theirs, mine): (u64, u64)) -> Finding {
 async fn round_trip(
     peer: PeerId,
     addr: &Multiaddr,
-    clock: &mut Option<(u64, u64)>,
+    token: Option<&RelayToken>,
+    seen: &mut Seen,
 ) -> Result<u128, Failure> {
     let mut swarm = ways::swarm(addr).ok_or(Failure::Lost)?;
     swarm.dial(addr.clone()).map_err(|_| Failure::Lost)?;
@@ -81,7 +106,7 @@ async fn round_trip(
     };
     let asked = async {
         match control.open_stream(peer, StreamProtocol::new(PROTOCOL)).await {
-            Ok(stream) => converse(peer, stream, clock).await,
+            Ok(stream) => converse(peer, stream, token, seen).await,
             Err(_) => Err(Failure::NoStream),
         }
     };
@@ -94,15 +119,25 @@ async fn round_trip(
 async fn converse(
     peer: PeerId,
     stream: Stream,
-    clock: &mut Option<(u64, u64)>,
+    token: Option<&RelayToken>,
+    seen: &mut Seen,
 ) -> Result<u128, Failure> {
     let frames = LengthDelimitedCodec::builder().max_frame_length(LOG_ANSWER_MAX).new_codec();
     let mut io = Framed::new(stream.compat(), frames);
-    let Answer::Hello { nonce, now_ms, .. } = next(&mut io).await? else {
+    let Answer::Hello { nonce, now_ms, wants_token, .. } = next(&mut io).await? else {
         return Err(Failure::Misbehaved);
     };
     let mine = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    *clock = Some((now_ms, u64::try_from(mine).unwrap_or(u64::MAX)));
+    seen.clock = Some((now_ms, u64::try_from(mine).unwrap_or(u64::MAX)));
+    if wants_token == Some(true) {
+        let token = token.ok_or(Failure::TokenNeeded)?.clone();
+        say(&mut io, Request::Token { token }).await?;
+        match next(&mut io).await? {
+            Answer::TokenTaken => seen.token = true,
+            Answer::TokenRefused { reason } => return Err(Failure::TokenRefused(reason)),
+            _ => return Err(Failure::Misbehaved),
+        }
+    }
     let [mut write, mut read] = [[0; 32]; 2];
     let mut entry = vec![0; BUCKETS[0]];
     for bytes in [&mut write[..], &mut read, &mut entry] {
@@ -123,6 +158,7 @@ async fn converse(
             Answer::Entries { entries, .. } => {
                 back |= entries.iter().any(|it| it.bytes[..] == entry[..]);
             }
+            Answer::Leaving { .. } => return Err(Failure::Lost),
             Answer::OpenRefused { reason, .. }
             | Answer::AppendRefused { reason, .. }
             | Answer::FollowRefused { reason, .. } => return Err(Failure::Refused(reason)),

@@ -11,6 +11,7 @@ mod ways;
 use std::time::Duration;
 
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
+use protocol::relay_log::RelayToken;
 use serde::Serialize;
 
 use crate::config::{BadAddress, PORT, external};
@@ -32,6 +33,8 @@ pub enum Trial {
     Quic,
     /// One through WebSocket.
     WebSocket,
+    /// The operator's token, at a relay that is not open to all.
+    Token,
     /// An entry appended to a log, and read back.
     Log,
     /// A circuit between two clients.
@@ -108,8 +111,14 @@ pub fn target(text: &str) -> Result<(Vec<Multiaddr>, Option<PeerId>), BadAddress
     }
 }
 
-/// Looks at a relay.
-pub async fn probe(addrs: &[Multiaddr], expected: Option<PeerId>) -> Report {
+/// Looks at a relay. A token is shown only if the relay asks for one and has proven the key that is
+/// expected: to whom no key is named, none is shown.
+pub async fn probe(
+    addrs: &[Multiaddr],
+    expected: Option<PeerId>,
+    token: Option<&RelayToken>,
+) -> Report {
+    let token = token.filter(|_| expected.is_some());
     let mut findings = Vec::new();
     let mut met: Option<(PeerId, Multiaddr)> = None;
     for addr in addrs {
@@ -125,7 +134,7 @@ pub async fn probe(addrs: &[Multiaddr], expected: Option<PeerId>) -> Report {
     }
     if let Some((peer, addr)) = &met {
         let there = addr.clone().with(Protocol::P2p(*peer));
-        findings.extend(log::try_out(*peer, &there).await);
+        findings.extend(log::try_out(*peer, &there, token).await);
         findings.push(circuit::try_out(&there).await);
     }
     Report { peer: met.map(|(peer, _)| peer.to_string()), findings }

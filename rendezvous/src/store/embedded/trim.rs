@@ -18,7 +18,7 @@ impl EmbeddedStore {
         let first = self.first(log, &tally);
         let to = if to > tally.head { 0 } else { to.min(tally.head.saturating_sub(1)) };
         let mut trimmed = Trimmed { begins: first.saturating_sub(1), gone: 0 };
-        let mut bytes = totals.bytes;
+        let mut used = totals.used;
         let mut batch = self.batch();
         for seq in first..=to {
             if trimmed.gone == max {
@@ -34,18 +34,19 @@ impl EmbeddedStore {
             };
             batch.remove(&self.ids, id_key(log, short(EntryId::of(entry))));
             batch.remove(&self.expiry, due_key(at, log, seq));
-            tally.remove(&mut bytes, entry.len() as u64);
+            tally.remove(&mut used, seq, entry.len() as u64);
         }
         if trimmed.gone > 0 {
+            tally.first = tally.first.max(trimmed.begins + 1);
             batch.insert(&self.logs, *log.as_bytes(), tally_bytes(&tally));
             self.commit(batch, &mut totals)?;
-            totals.bytes = bytes;
+            totals.used = used;
         }
         Ok(trimmed)
     }
 
     /// The number of a log's first entry; where the disk can't say, the least that it can be.
-    fn first(&self, log: LogId, tally: &Tally) -> u64 {
+    pub(super) fn first(&self, log: LogId, tally: &Tally) -> u64 {
         let mut entries = self.entries.range(place(log, 0)..=place(log, tally.head));
         let first = entries.next().and_then(|item| seq_of(&item.key().ok()?));
         first.unwrap_or_else(|| tally.head.saturating_sub(tally.entries).saturating_add(1))

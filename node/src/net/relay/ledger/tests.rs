@@ -239,7 +239,13 @@ fn a_relay_that_breaks_the_rules_is_left() {
             Answer::Opened { handle: u32::MAX },
             Answer::Appended { req: 77, cursor: place(9) },
             Answer::AppendRefused { req: 77, reason: Refusal::LogFull },
-            Answer::Hello { nonce: [0; 32], max_logs: 0, ttl_ms: u64::MAX, now_ms: u64::MAX },
+            Answer::Hello {
+                nonce: [0; 32],
+                max_logs: 0,
+                ttl_ms: u64::MAX,
+                now_ms: u64::MAX,
+                wants_token: None,
+            },
         ]);
     for lie in lies {
         let words = format!("{lie:?}");
@@ -398,4 +404,27 @@ fn a_log_that_begins_later_is_read_from_there_and_said_so_once_and_first() {
     let mut ledger = connected(vec![plan(&keys)]);
     let handle = handle_of(&requests(&mut ledger));
     assert!(ledger.answer(begins(handle, 9), Instant::now()).is_err(), "nobody asked for a place");
+}
+
+#[test]
+fn a_relay_that_leaves_is_asked_for_nothing_more_and_the_next_connection_for_all_of_it() {
+    let keys = keys(1);
+    let mut ledger = connected(vec![plan(&keys)]);
+    let handle = handle_of(&requests(&mut ledger));
+    let now = Instant::now();
+    ledger.answer(Answer::Opened { handle }, now).unwrap();
+    ledger.append(keys.id(), 1, Bytes::from(vec![1; 512]));
+    let sent = requests(&mut ledger);
+    let Request::Append { req, .. } = sent[0] else { panic!("{sent:?}") };
+    ledger.answer(Answer::Leaving { retry_ms: 700 }, now).unwrap();
+    ledger.append(keys.id(), 2, Bytes::from(vec![2; 512]));
+    assert_eq!(ledger.leaving(), Some(Duration::from_millis(700)));
+    assert_eq!(requests(&mut ledger), []);
+    // What it had taken is answered all the same.
+    ledger.answer(Answer::Appended { req, cursor: place(1) }, now).unwrap();
+    assert_eq!(reports(&mut ledger), [RelayReport::Appended { tag: 1 }]);
+    ledger.connected(challenge(2));
+    assert_eq!(ledger.leaving(), None);
+    let again = requests(&mut ledger);
+    assert!(again.iter().any(|it| matches!(it, Request::Append { entry, .. } if entry[0] == 2)));
 }

@@ -1,0 +1,360 @@
+//! A store as the index of a cluster's log: it decides nothing, it applies records, and remembers in the
+//! same commit how far it has applied each shard.
+//!
+//! In `meta`: `origin` is the cluster's generation 8 ‖ its shards 1 ‖ this store's own generation 8, which
+//! changes when the store has gone back. `p` ‖ shard is the place 8 ‖ the time 8 ‖ the mark 16 of the
+//! message that was applied last; `m` ‖ shard ‖ time 8 names the place of a record of that time, here and
+//! there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    EmbeddedStore, EntryId, LogId, NewEntry, Ordering, Outcome, OwnedWriteBatch, Quota, ShortId,
+    StoreError, Tally, Timestamp, Totals, Usage, checked, due_key, due_of, due_time,
+    due_value_bytes, id_key, number, place, record, short, tally_bytes,
+};
+use crate::store::jetstream::record::{Change, Gone, Put, Record, Sum};
+
+/// Of which cluster a store is the index.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::store) struct Origin {
+    pub(in crate::store) generation: u64,
+    pub(in crate::store) shards: u8,
+}
+
+/// How far a shard has been applied.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(in crate::store) struct Place {
+    /// The last message's place.
+    pub(in crate::store) at: u64,
+    /// The time of the last record.
+    pub(in crate::store) time: Timestamp,
+    /// What tells the last message from others.
+    pub(in crate::store) mark: Sum,
+}
+
+/// The next message of a shard.
+pub(in crate::store) struct Step {
+    pub(in crate::store) shard: u8,
+    pub(in crate::store) at: u64,
+    pub(in crate::store) mark: Sum,
+    /// Nothing, where the message is no record that counts.
+    pub(in crate::store) record: Option<Record>,
+}
+
+/// Entries of a log that are past their time.
+pub(in crate::store) struct Due {
+    pub(in crate::store) gone: Gone,
+    pub(in crate::store) count: usize,
+}
+
+/// Time between the records whose places are noted, in milliseconds.
+const NOTE_STEP: u64 = 60 * 1000;
+
+impl EmbeddedStore {
+    /// How far each shard was applied, if this is the index of that cluster or of none yet. `None`: it is
+    /// another's, or has lost something, and is of no use.
+    pub(in crate::store) fn follow(
+        &self,
+        origin: Origin,
+    ) -> Result<Option<Vec<Place>>, StoreError> {
+        let mut wanted = origin.generation.to_be_bytes().to_vec();
+        wanted.push(origin.shards);
+        wanted.extend_from_slice(&self.generation.to_be_bytes());
+        match self.meta.get("origin")? {
+            Some(found) if *found == *wanted => {}
+            Some(_) => return Ok(None),
+            None => {
+                let mut totals = self.lock();
+                if totals.commits > 0 {
+                    return Ok(None);
+                }
+                let mut batch = self.batch();
+                batch.insert(&self.meta, "origin", wanted);
+                self.commit(batch, &mut totals)?;
+            }
+        }
+        (0..origin.shards).map(|shard| self.place_of(shard)).collect::<Result<_, _>>().map(Some)
+    }
+
+    fn place_of(&self, shard: u8) -> Result<Place, StoreError> {
+        let Some(bytes) = self.meta.get([b'p', shard])? else { return Ok(Place::default()) };
+        let Some((numbers, mark)) = bytes.split_last_chunk::<16>() else {
+            return Err(StoreError::Damaged);
+        };
+        let (at, time) = numbers.split_at_checked(8).ok_or(StoreError::Damaged)?;
+        Ok(Place { at: number(at)?, time: Timestamp(number(time)?), mark: *mark })
+    }
+
+    /// Applies what comes next, shard by shard in order; answers the new places, and the logs that grew.
+    pub(in crate::store) fn apply(
+        &self,
+        steps: &[Step],
+    ) -> Result<(BTreeMap<u8, Place>, BTreeSet<LogId>), StoreError> {
+        let mut totals = self.lock();
+        let mut work = Work::new(self, &totals);
+        for step in steps {
+            let mut place = match work.places.get(&step.shard) {
+                Some(place) => *place,
+                None => self.place_of(step.shard)?,
+            };
+            if let Some(record) = &step.record {
+                // What goes is looked up in the store: there all that came before must be.
+                if matches!(record.change, Change::Drop(_)) && work.is_begun {
+                    work = work.committed(&mut totals)?;
+                }
+                let noted = record.time.0 / NOTE_STEP > place.time.0 / NOTE_STEP;
+                place.time = record.time;
+                if noted {
+                    let mut key = vec![b'm', step.shard];
+                    key.extend_from_slice(&record.time.0.to_be_bytes());
+                    work.batch.insert(&self.meta, key, step.at.to_be_bytes());
+                }
+                work.apply(record)?;
+            }
+            (place.at, place.mark) = (step.at, step.mark);
+            work.places.insert(step.shard, place);
+        }
+        let done = work.committed(&mut totals)?;
+        Ok((done.all_places, done.all_grown))
+    }
+
+    /// What becomes of these entries, and what has to be put on the log for it, where so many bytes
+    /// besides are on their way here.
+    pub(in crate::store) fn plan_append(
+        &self,
+        entries: &[&NewEntry],
+        under_way: u64,
+    ) -> (Vec<Outcome>, Vec<Put>) {
+        let floor = self.floor.load(Ordering::Acquire);
+        let (mut used, has_room) = {
+            let mut totals = self.lock();
+            let wanted = entries.iter().map(|new| new.bytes.len() as u64).sum();
+            self.look_for_room(wanted, &mut totals);
+            let bytes = totals.used.bytes.saturating_add(under_way);
+            (Usage { bytes, ..totals.used }, totals.has_room)
+        };
+        let quota = if has_room { self.quota } else { Quota { total_bytes: 0, ..self.quota } };
+        let mut tallies: BTreeMap<LogId, Tally> = BTreeMap::new();
+        let mut fresh: BTreeMap<(LogId, ShortId), u64> = BTreeMap::new();
+        let (mut outcomes, mut puts) = (Vec::with_capacity(entries.len()), Vec::new());
+        for new in entries {
+            let id = short(EntryId::of(&new.bytes));
+            let known = match fresh.get(&(new.log, id)) {
+                Some(seq) => Ok(Some(*seq)),
+                None => self.number_of(new.log, id),
+            };
+            let tally = match tallies.get(&new.log) {
+                Some(tally) => Ok(*tally),
+                None => self.tally(new.log).map(|held| held.unwrap_or(Tally::born_at(floor))),
+            };
+            let outcome = match (known, tally) {
+                (Ok(Some(seq)), _) => Outcome::Kept(seq),
+                (Ok(None), Ok(mut tally)) => {
+                    let outcome = tally.add(&mut used, new.bytes.len(), &quota);
+                    if let Outcome::Kept(seq) = outcome {
+                        tallies.insert(new.log, tally);
+                        fresh.insert((new.log, id), seq);
+                        puts.push(Put { log: new.log, seq, bytes: new.bytes.clone() });
+                    }
+                    outcome
+                }
+                (Err(_), _) | (_, Err(_)) => Outcome::Damaged,
+            };
+            outcomes.push(outcome);
+        }
+        (outcomes, puts)
+    }
+
+    /// After which number a log begins, and what would go of it by a trim; nothing where nothing would.
+    pub(in crate::store) fn plan_trim(
+        &self,
+        log: LogId,
+        to: u64,
+        max: usize,
+    ) -> Result<(u64, Option<Gone>), StoreError> {
+        let Some(tally) = self.tally(log)? else {
+            return Ok((self.floor.load(Ordering::Acquire), None));
+        };
+        let begins = self.first(log, &tally).saturating_sub(1);
+        let to = if to > tally.head { 0 } else { to.min(tally.head.saturating_sub(1)) };
+        let to = to.min(begins.saturating_add(max as u64));
+        Ok((begins, (to > begins).then_some(Gone { log, to })))
+    }
+
+    /// What was appended before `before`, up to `max` entries, by log; and the floor once all of it is
+    /// gone. What is damaged here is passed over.
+    pub(in crate::store) fn plan_expiry(&self, before: Timestamp, max: usize) -> (Vec<Due>, u64) {
+        let mut due: BTreeMap<LogId, Due> = BTreeMap::new();
+        for (log, seq) in self.due(before, max).iter().filter_map(|(key, _)| due_of(key)) {
+            if !matches!(self.entries.contains_key(place(log, seq)), Ok(true)) {
+                continue;
+            }
+            let due = due.entry(log).or_insert(Due { gone: Gone { log, to: 0 }, count: 0 });
+            due.gone.to = due.gone.to.max(seq);
+            due.count += 1;
+        }
+        let heads = due.values().filter_map(|due| {
+            let tally = self.tally(due.gone.log).ok().flatten()?;
+            (due.gone.to >= tally.head).then_some(tally.head)
+        });
+        let floor = self.floor.load(Ordering::Acquire);
+        let floor = heads.fold(floor, u64::max);
+        (due.into_values().collect(), floor)
+    }
+
+    /// The highest head that a forgotten log had.
+    pub(in crate::store) fn floor(&self) -> u64 {
+        self.floor.load(Ordering::Acquire)
+    }
+
+    /// The place in a shard before which nothing is left of what its records brought.
+    pub(in crate::store) fn unneeded(&self, shard: u8) -> Option<u64> {
+        let oldest = match self.expiry.first_key_value().map(|first| first.key()) {
+            Some(key) => due_time(&key.ok()?)?,
+            None => Timestamp(u64::MAX),
+        };
+        let key = |time: u64| [&[b'm', shard][..], &time.to_be_bytes()].concat();
+        let mut noted = self.meta.range(key(0)..key(oldest.0));
+        number(&noted.next_back()?.value().ok()?).ok()
+    }
+
+    /// Forgets the notes of places before this one.
+    pub(in crate::store) fn forget_places(&self, shard: u8, before: u64) -> Result<(), StoreError> {
+        let mut totals = self.lock();
+        let mut batch = self.batch();
+        let mut any = false;
+        for note in self.meta.prefix([b'm', shard]) {
+            let (key, at) = note.into_inner()?;
+            if number(&at)? >= before {
+                break;
+            }
+            batch.remove(&self.meta, key);
+            any = true;
+        }
+        if any { self.commit(batch, &mut totals) } else { Ok(()) }
+    }
+}
+
+/// What is to be committed at once.
+struct Work<'a> {
+    store: &'a EmbeddedStore,
+    batch: OwnedWriteBatch,
+    is_begun: bool,
+    used: Usage,
+    floor: u64,
+    tallies: BTreeMap<LogId, Option<Tally>>,
+    places: BTreeMap<u8, Place>,
+    grown: BTreeSet<LogId>,
+    all_places: BTreeMap<u8, Place>,
+    all_grown: BTreeSet<LogId>,
+}
+
+impl<'a> Work<'a> {
+    fn new(store: &'a EmbeddedStore, totals: &Totals) -> Self {
+        Self {
+            store,
+            batch: store.batch(),
+            is_begun: false,
+            used: totals.used,
+            floor: store.floor.load(Ordering::Acquire),
+            tallies: BTreeMap::new(),
+            places: BTreeMap::new(),
+            grown: BTreeSet::new(),
+            all_places: BTreeMap::new(),
+            all_grown: BTreeSet::new(),
+        }
+    }
+
+    fn tally(&self, log: LogId) -> Result<Option<Tally>, StoreError> {
+        self.tallies.get(&log).map_or_else(|| self.store.tally(log), |tally| Ok(*tally))
+    }
+
+    fn apply(&mut self, record: &Record) -> Result<(), StoreError> {
+        self.is_begun = true;
+        self.floor = self.floor.max(record.floor);
+        match &record.change {
+            Change::Put(puts) => puts.iter().try_for_each(|put| self.put(put, record.time)),
+            Change::Drop(gone) => {
+                // Each log once: what is removed here is still found in the store.
+                let by_log: BTreeMap<_, _> = gone.iter().map(|gone| (gone.log, gone)).collect();
+                by_log.into_values().try_for_each(|gone| self.drop(gone))
+            }
+        }
+    }
+
+    fn put(&mut self, put: &Put, time: Timestamp) -> Result<(), StoreError> {
+        let (store, log, seq) = (self.store, put.log, put.seq);
+        let id = short(EntryId::of(&put.bytes));
+        let len = put.bytes.len() as u64;
+        let mut tally = self.tally(log)?.unwrap_or(Tally::born_at(seq.saturating_sub(1)));
+        tally.head = seq;
+        tally.entries += 1;
+        tally.bytes += len;
+        self.batch.insert(&store.entries, place(log, seq), record(log, seq, time, &put.bytes));
+        self.batch.insert(&store.ids, id_key(log, id), seq.to_be_bytes());
+        let due = due_value_bytes(id, put.bytes.len());
+        self.batch.insert(&store.expiry, due_key(time, log, seq), due);
+        self.used.entries += 1;
+        self.used.bytes = self.used.bytes.saturating_add(len);
+        self.tallies.insert(log, Some(tally));
+        self.grown.insert(log);
+        Ok(())
+    }
+
+    fn drop(&mut self, gone: &Gone) -> Result<(), StoreError> {
+        let (store, log) = (self.store, gone.log);
+        let Some(mut tally) = self.tally(log)? else { return Ok(()) };
+        let to = gone.to.min(tally.head);
+        for item in store.entries.range(place(log, 0)..=place(log, to)) {
+            let (key, entry) = item.into_inner()?;
+            self.batch.remove(&store.entries, key.clone());
+            let seq = super::seq_of(&key).ok_or(StoreError::Damaged)?;
+            // Without these its part of the indexes can't be found: the store is to be made anew.
+            let bytes = checked(log, seq, &entry).ok_or(StoreError::Damaged)?;
+            let at = due_time(&entry).ok_or(StoreError::Damaged)?;
+            self.batch.remove(&store.ids, id_key(log, short(EntryId::of(bytes))));
+            self.batch.remove(&store.expiry, due_key(at, log, seq));
+            tally.remove(&mut self.used, seq, bytes.len() as u64);
+        }
+        let is_empty = to == tally.head;
+        if is_empty {
+            self.floor = self.floor.max(tally.head);
+        }
+        self.tallies.insert(log, (!is_empty).then_some(tally));
+        Ok(())
+    }
+
+    /// Commits; what follows begins with an empty batch.
+    fn committed(mut self, totals: &mut Totals) -> Result<Self, StoreError> {
+        let store = self.store;
+        for (log, tally) in &self.tallies {
+            match tally {
+                Some(tally) => {
+                    self.batch.insert(&store.logs, *log.as_bytes(), tally_bytes(tally));
+                }
+                None => self.batch.remove(&store.logs, *log.as_bytes()),
+            }
+        }
+        for (shard, place) in &self.places {
+            let mut bytes = place.at.to_be_bytes().to_vec();
+            bytes.extend_from_slice(&place.time.0.to_be_bytes());
+            bytes.extend_from_slice(&place.mark);
+            self.batch.insert(&store.meta, [b'p', *shard], bytes);
+        }
+        if self.floor != store.floor.load(Ordering::Acquire) {
+            self.batch.insert(&store.meta, "floor", self.floor.to_be_bytes());
+        }
+        // The floor before the commit: a log that is gone is read as empty up to it.
+        store.floor.store(self.floor, Ordering::Release);
+        store.commit(self.batch, totals)?;
+        totals.used = self.used;
+        let mut next = Self::new(store, totals);
+        next.all_places = self.all_places;
+        next.all_places.extend(&self.places);
+        next.all_grown = self.all_grown;
+        next.all_grown.extend(&self.grown);
+        next.places = self.places;
+        Ok(next)
+    }
+}

@@ -1,0 +1,490 @@
+//! Logs on a cluster: JetStream keeps a replicated log of records, and every relay process has an index.
+//!
+//! ```text
+//! append ──▶ plan on the index ──▶ publish "right behind N" ──▶ ack ──┐
+//!                  ▲                                                  ▼
+//!                index ◀── apply, one commit for many ◀── queue ◀── tail of each shard
+//! ```
+//!
+//! A log belongs to one of a few shards, by its id; a shard is one stream. Whoever appends decides by
+//! its index what becomes of it (its number, or why not) and writes that down as a `record`. The
+//! record counts only if it stands right behind the last one that its writer had applied: otherwise
+//! another process was first, and it decides anew. So all processes have the same numbers, each entry
+//! has one, and an index can be made from wherever the streams begin.
+//!
+//! > Nothing is answered before JetStream has acknowledged it and the index has applied it. Nothing goes
+//! > by the clock of a server: entries go by records, and messages by a purge up to where none of them
+//! > is needed by any process. Cursors mean the same in every process of a cluster.
+//!
+//! Why so: `docs/decisions/0017-a-cluster-as-a-log-and-an-index.md`.
+
+mod applier;
+mod cluster;
+pub(super) mod record;
+mod safety;
+mod shard;
+mod tail;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    borrow::Cow,
+    path::Path,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use futures::future::join_all;
+use protocol::ids::{LogId, Timestamp};
+use tokio::{runtime::Handle, task::JoinSet};
+
+use super::{
+    EmbeddedStore, LogStore, NewEntry, Others, Outcome, Page, Quota, StoreError, Trimmed, Usage,
+    embedded::replica::{Origin, Place},
+};
+use crate::settings::cluster::{Allowance, Cluster};
+use applier::Applier;
+use record::{Change, Gone, RECORD_BYTES, Record};
+use shard::{Shard, Written};
+
+pub use cluster::ClusterError;
+pub use safety::{Danger, Unsafe};
+
+/// How long an append waits for the cluster; the time that a stream needs for a new leader, and more.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long it waits where the last one has waited in vain.
+const IMPATIENCE: Duration = Duration::from_millis(500);
+/// How long a reader waits until what others have written is here.
+const CATCH_UP: Duration = Duration::from_secs(2);
+/// Logs that one record drops entries of.
+const RECORD_DROPS: usize = 8192;
+
+/// Logs on a NATS JetStream cluster, with an index in a directory of this process.
+pub struct JetStreamStore {
+    shared: Arc<Shared>,
+    shards: Vec<Shard>,
+    clock: Option<Timestamp>,
+    runtime: Handle,
+    patience: Duration,
+    /// Whether the last append has waited in vain.
+    away: AtomicBool,
+    /// Bytes of entries that were put on the log and are not in the index yet: one quota is for all
+    /// shards.
+    under_way: AtomicU64,
+    /// What the operator has taken though it isn't safe.
+    allowed: Vec<Allowance>,
+    became_unsafe: Arc<AtomicBool>,
+    _tails: JoinSet<()>,
+    _applier: Applier,
+}
+
+/// What the parts of a store share.
+struct Shared {
+    index: EmbeddedStore,
+    origin: Origin,
+    others: OnceLock<Box<dyn Others>>,
+    has_ended: AtomicBool,
+}
+
+impl Shared {
+    /// Says that the store can't go on.
+    fn end(&self) {
+        self.has_ended.store(true, Ordering::Release);
+        if let Some(others) = self.others.get() {
+            others.ended();
+        }
+    }
+
+    fn is_whole(&self) -> Result<(), StoreError> {
+        if self.has_ended.load(Ordering::Acquire) { Err(StoreError::Parted) } else { Ok(()) }
+    }
+}
+
+impl JetStreamStore {
+    /// Connects to a cluster, makes its streams if there are none, and brings the index in a directory
+    /// up to where they end. To be called on a Tokio runtime, on which the store then lives.
+    ///
+    /// `relay` is what tells this relay from others: a cluster is one relay's.
+    pub async fn open(
+        dir: &Path,
+        settings: &Cluster,
+        quota: Quota,
+        relay: &[u8],
+    ) -> Result<Self, ClusterError> {
+        let cluster = cluster::Reached::connect(settings, quota, relay).await?;
+        let origin = cluster.origin();
+        let ends = cluster.ends().await?;
+        let dir = dir.to_path_buf();
+        let opened = tokio::task::spawn_blocking(move || index(&dir, quota, origin, &ends));
+        let (index, places) = opened.await.map_err(|_| StoreError::Parted)??;
+
+        let shared = Arc::new(Shared {
+            index,
+            origin,
+            others: OnceLock::new(),
+            has_ended: AtomicBool::new(false),
+        });
+        let (applier, queue, applied) = applier::start(Arc::clone(&shared), &places)?;
+        let mut shards = Vec::new();
+        let mut tails = JoinSet::new();
+        for (number, applied) in (0_u8..).zip(applied) {
+            let stream = cluster.stream(number);
+            tails.spawn(tail::run(
+                number,
+                stream.clone(),
+                applied.clone(),
+                queue.clone(),
+                Arc::downgrade(&shared),
+            ));
+            shards.push(Shard::new(number, stream, applied, queue.clone(), Arc::clone(&shared)));
+        }
+        let became_unsafe = Arc::new(AtomicBool::new(false));
+        tails.spawn(safety::watch(cluster.clone(), Arc::clone(&became_unsafe)));
+        let mut store = Self {
+            shared,
+            shards,
+            clock: None,
+            patience: PATIENCE,
+            runtime: Handle::current(),
+            away: AtomicBool::new(false),
+            under_way: AtomicU64::new(0),
+            allowed: settings.allow.clone(),
+            became_unsafe,
+            _tails: tails,
+            _applier: applier,
+        };
+        store.catch_up_all(&cluster).await?;
+        let clock = store.shards.iter().map(|shard| shard.applied().time).max();
+        store.clock = clock.filter(|time| time.0 > 0);
+        for shard in &store.shards {
+            shard.look_at_room().await;
+        }
+        Ok(store)
+    }
+
+    /// Waits until the index is where the streams end now, and says how far it is meanwhile.
+    async fn catch_up_all(&self, cluster: &cluster::Reached) -> Result<(), ClusterError> {
+        let ends = cluster.ends().await?;
+        let behind = || -> u64 {
+            let pairs = self.shards.iter().zip(&ends);
+            pairs.map(|(shard, end)| end.last.saturating_sub(shard.applied().at)).sum()
+        };
+        let all = behind();
+        let mut said = Instant::now();
+        while behind() > 0 {
+            self.shared.is_whole()?;
+            if said.elapsed() > Duration::from_secs(2) {
+                said = Instant::now();
+                tracing::info!(done = all - behind(), all, "reading the cluster's log");
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        if all > 0 {
+            tracing::info!(records = all, "the index has caught up with the cluster");
+        }
+        Ok(())
+    }
+
+    fn shard_of(&self, log: LogId) -> &Shard {
+        // Ids are hashes.
+        &self.shards[usize::from(log.as_bytes()[0]) % self.shards.len()]
+    }
+
+    fn deadline(&self) -> Instant {
+        let patience = if self.away.load(Ordering::Relaxed) { IMPATIENCE } else { self.patience };
+        Instant::now() + patience
+    }
+
+    /// Writes what a plan asks for, planning anew for as long as other processes are first.
+    async fn change<T>(
+        &self,
+        shard: &Shard,
+        deadline: Instant,
+        now: Timestamp,
+        mut plan: impl FnMut() -> Result<(T, Option<(Change, u64)>), StoreError>,
+    ) -> Result<T, StoreError> {
+        loop {
+            self.shared.is_whole()?;
+            let last = shard.applied();
+            let (answer, change) = plan()?;
+            let Some((change, floor)) = change else { return Ok(answer) };
+            let record = Record {
+                generation: self.shared.origin.generation,
+                after: last.at,
+                time: last.time.max(now),
+                floor,
+                change,
+            };
+            match shard.write(&record, deadline).await? {
+                Written::Applied => {
+                    self.away.store(false, Ordering::Relaxed);
+                    return Ok(answer);
+                }
+                Written::Anew => {}
+                Written::Full => return Err(StoreError::Full),
+            }
+        }
+    }
+
+    /// Appends to one shard.
+    async fn append_to(
+        &self,
+        shard: &Shard,
+        entries: &[&NewEntry],
+        now: Timestamp,
+        deadline: Instant,
+    ) -> Result<Vec<Outcome>, StoreError> {
+        let _turn = shard.turn().await;
+        let mut outcomes = Vec::with_capacity(entries.len());
+        let mut rest = entries;
+        while !rest.is_empty() {
+            let (part, others) = rest.split_at(fitting(rest));
+            let index = &self.shared.index;
+            let mut mine = UnderWay { all: &self.under_way, bytes: 0 };
+            let answered = self.change(shard, deadline, now, || {
+                mine.is(0);
+                let others = self.under_way.load(Ordering::Acquire);
+                let (outcomes, puts) = index.plan_append(part, others);
+                mine.is(puts.iter().map(|put| put.bytes.len() as u64).sum());
+                let change = (!puts.is_empty()).then(|| (Change::Put(puts), index.floor()));
+                Ok((outcomes, change))
+            });
+            match answered.await {
+                Ok(answers) => outcomes.extend(answers),
+                Err(StoreError::Away) => {
+                    self.away.store(true, Ordering::Relaxed);
+                    outcomes.resize(entries.len(), Outcome::Away);
+                    break;
+                }
+                Err(StoreError::Full) => {
+                    outcomes.resize(entries.len(), Outcome::StoreFull);
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+            rest = others;
+        }
+        Ok(outcomes)
+    }
+
+    async fn expire_in(
+        &self,
+        shard: &Shard,
+        before: Timestamp,
+        now: Timestamp,
+        max: usize,
+    ) -> Result<usize, StoreError> {
+        let _turn = shard.turn().await;
+        let deadline = self.deadline();
+        self.change(shard, deadline, now, || {
+            let (due, floor) = self.shared.index.plan_expiry(before, max);
+            let here =
+                due.iter().filter(|due| self.shard_of(due.gone.log).number() == shard.number());
+            let here: Vec<_> = here.take(RECORD_DROPS).collect();
+            let count = here.iter().map(|due| due.count).sum();
+            let gone: Vec<Gone> = here.iter().map(|due| due.gone).collect();
+            Ok((count, (!gone.is_empty()).then_some((Change::Drop(gone), floor))))
+        })
+        .await
+    }
+
+    /// Has JetStream let go of what no process needs any more, and looks how it is.
+    async fn purge(&self) {
+        let mut answers = true;
+        for shard in &self.shards {
+            let at = self.shared.index.unneeded(shard.number());
+            if let Some(at) = at
+                && shard.purge(at).await
+                && let Err(error) = self.shared.index.forget_places(shard.number(), at)
+            {
+                tracing::warn!(%error, "could not tidy the index");
+            }
+            answers &= shard.look_at_room().await;
+        }
+        if answers {
+            self.away.store(false, Ordering::Release);
+        }
+    }
+}
+
+impl LogStore for JetStreamStore {
+    fn generation(&self) -> u64 {
+        self.shared.origin.generation
+    }
+
+    fn append(&self, batch: &[NewEntry], now: Timestamp) -> Result<Vec<Outcome>, StoreError> {
+        let deadline = self.deadline();
+        let mut by_shard: Vec<Vec<usize>> = vec![Vec::new(); self.shards.len()];
+        for (position, new) in batch.iter().enumerate() {
+            by_shard[usize::from(self.shard_of(new.log).number())].push(position);
+        }
+        let parts = self.shards.iter().zip(&by_shard).filter(|(_, part)| !part.is_empty());
+        let appends = parts.map(|(shard, part)| {
+            let entries: Vec<_> = part.iter().map(|position| &batch[*position]).collect();
+            async move { (part, self.append_to(shard, &entries, now, deadline).await) }
+        });
+        let answers = self.runtime.block_on(join_all(appends.collect::<Vec<_>>()));
+        let mut outcomes = vec![Outcome::Away; batch.len()];
+        for (part, answers) in answers {
+            for (position, outcome) in part.iter().zip(answers?) {
+                outcomes[*position] = outcome;
+            }
+        }
+        Ok(outcomes)
+    }
+
+    fn read(&self, log: LogId, after: u64, max_bytes: usize) -> Result<Page, StoreError> {
+        self.shared.index.read(log, after, max_bytes)
+    }
+
+    fn trim(&self, log: LogId, to: u64, max: usize) -> Result<Trimmed, StoreError> {
+        let shard = self.shard_of(log);
+        let index = &self.shared.index;
+        let now = shard.applied().time;
+        self.runtime.block_on(async {
+            let _turn = shard.turn().await;
+            let mut first = None;
+            let trim = self.change(shard, self.deadline(), now, || {
+                let (begins, gone) = index.plan_trim(log, to, max)?;
+                let first = *first.get_or_insert(begins);
+                let begins = gone.map_or(begins, |gone| gone.to);
+                let count = usize::try_from(begins.saturating_sub(first)).unwrap_or(usize::MAX);
+                let change = gone.map(|gone| (Change::Drop(vec![gone]), index.floor()));
+                Ok((Trimmed { begins, gone: count }, change))
+            });
+            trim.await
+        })
+    }
+
+    fn expire(&self, before: Timestamp, now: Timestamp, max: usize) -> Result<usize, StoreError> {
+        self.runtime.block_on(async {
+            let mut gone = 0;
+            for shard in &self.shards {
+                if gone >= max {
+                    return Ok(gone);
+                }
+                gone += self.expire_in(shard, before, now, max - gone).await?;
+            }
+            self.purge().await;
+            Ok(gone)
+        })
+    }
+
+    fn clock(&self) -> Option<Timestamp> {
+        self.clock
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        self.shared.index.usage()
+    }
+
+    fn is_writable(&self) -> bool {
+        !self.away.load(Ordering::Acquire) && self.shared.index.is_writable()
+    }
+
+    fn shared(&self) -> Cow<'static, str> {
+        let mut said = String::from(match self.away.load(Ordering::Acquire) {
+            true => {
+                "A cluster keeps the entries, and it did not answer: nothing is taken until it does."
+            }
+            false => "A cluster keeps the entries, and it answers.",
+        });
+        if self.became_unsafe.load(Ordering::Relaxed) {
+            said.push_str(" IT IS NO LONGER SAFE: the log says why.");
+        }
+        if !self.allowed.is_empty() {
+            let names = self.allowed.iter().map(|it| it.name()).collect::<Vec<_>>().join(", ");
+            said.push_str(&format!(" IT MAY LOSE ENTRIES, as its operator allows: {names}."));
+        }
+        said.into()
+    }
+
+    fn catch_up(&self, log: LogId) -> Result<(), StoreError> {
+        // Who asks for what nobody has must not keep others from reading while there is no cluster.
+        if self.away.load(Ordering::Acquire) {
+            return Err(StoreError::Away);
+        }
+        let shard = self.shard_of(log);
+        self.runtime.block_on(shard.catch_up(Instant::now() + CATCH_UP))
+    }
+
+    fn listen(&self, others: Box<dyn Others>) {
+        // Only the first is told: a store has one service.
+        let _ = self.shared.others.set(others);
+        if self.shared.has_ended.load(Ordering::Acquire) {
+            self.shared.end();
+        }
+    }
+}
+
+/// One append's part of what is under way, for as long as this lives.
+struct UnderWay<'a> {
+    all: &'a AtomicU64,
+    bytes: u64,
+}
+
+impl UnderWay<'_> {
+    fn is(&mut self, bytes: u64) {
+        self.all.fetch_add(bytes, Ordering::AcqRel);
+        self.all.fetch_sub(std::mem::replace(&mut self.bytes, bytes), Ordering::AcqRel);
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.is(0);
+    }
+}
+
+/// How many of these entries go into one record: at least one.
+fn fitting(entries: &[&NewEntry]) -> usize {
+    let mut bytes = 0;
+    let fit = entries.iter().take_while(|new| {
+        bytes += new.bytes.len();
+        bytes <= RECORD_BYTES
+    });
+    fit.count().max(1)
+}
+
+/// Opens the index in a directory; makes it anew where it is of no use any more.
+fn index(
+    dir: &Path,
+    quota: Quota,
+    origin: Origin,
+    ends: &[cluster::Ends],
+) -> Result<(EmbeddedStore, Vec<Place>), ClusterError> {
+    let opened = match EmbeddedStore::open(dir, quota) {
+        Ok(store) => match store.follow(origin) {
+            Ok(places) => places.map(|places| (store, places)),
+            Err(_) => None,
+        },
+        Err(_) => None,
+    };
+    if let Some((store, places)) = opened {
+        for (shard, (place, end)) in places.iter().zip(ends).enumerate() {
+            if place.at > end.last {
+                return Err(ClusterError::WentBack { shard, ends: end.last, seen: place.at });
+            }
+        }
+        // Where messages are gone that this index has not seen, all that it has of them is gone too.
+        if places.iter().zip(ends).all(|(place, end)| place.at + 1 >= end.first) {
+            return Ok((store, places));
+        }
+    }
+    if dir.join("witness").exists() {
+        tracing::warn!("the index can't be used and is made anew from the cluster's log");
+    }
+    std::fs::remove_dir_all(dir).or_else(|error| {
+        if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+    })?;
+    std::fs::create_dir_all(dir)?;
+    let store = EmbeddedStore::open(dir, quota)?;
+    let mut places = store.follow(origin)?.ok_or(StoreError::Parted)?;
+    for (place, end) in places.iter_mut().zip(ends) {
+        place.at = end.first.saturating_sub(1);
+    }
+    Ok((store, places))
+}

@@ -1,0 +1,249 @@
+//! A store on a cluster of real servers: the laws, several processes, and what can go wrong between them.
+
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    sync::{Mutex, mpsc},
+    thread,
+    time::Duration,
+};
+
+use tokio::runtime::Runtime;
+
+use super::*;
+use crate::{
+    settings::cluster::Allowance,
+    store::contract::{self, AMPLE},
+};
+use nats::{Nats, Sync as Synced};
+
+#[path = "../../../tests/common/nats.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod nats;
+
+const LOG: LogId = LogId([1; 20]);
+const OTHER: LogId = LogId([2; 20]);
+const NOW: Timestamp = Timestamp(1000);
+const RELAY: &[u8] = b"relay";
+
+/// Several names on one cluster: each has its own streams.
+struct World {
+    runtime: Runtime,
+    nats: Nats,
+    dirs: tempfile::TempDir,
+    shards: u8,
+}
+
+fn world(servers: usize, shards: u8) -> Option<World> {
+    let nats = Nats::start(servers, Synced::Always)?;
+    let runtime = Runtime::new().unwrap();
+    Some(World { runtime, nats, dirs: tempfile::tempdir().unwrap(), shards })
+}
+
+impl World {
+    fn settings(&self, name: &str) -> Cluster {
+        let replicas = u8::try_from(self.nats.len()).unwrap();
+        let allow = if replicas < 3 { vec![Allowance::Replicas] } else { Vec::new() };
+        Cluster {
+            urls: self.nats.urls(),
+            monitors: self.nats.monitors(),
+            name: name.into(),
+            shards: self.shards,
+            replicas,
+            allow,
+            ..Cluster::default()
+        }
+    }
+
+    fn dir(&self, name: &str) -> std::path::PathBuf {
+        self.dirs.path().join(name)
+    }
+
+    fn open_with(
+        &self,
+        settings: &Cluster,
+        dir: &str,
+        quota: Quota,
+    ) -> Result<JetStreamStore, ClusterError> {
+        let dir: &Path = &self.dir(dir);
+        self.runtime.block_on(JetStreamStore::open(dir, settings, quota, RELAY))
+    }
+
+    fn open(&self, name: &str, dir: &str) -> JetStreamStore {
+        self.open_with(&self.settings(name), dir, AMPLE).unwrap()
+    }
+
+    /// Waits until a process has all that others have written to a log.
+    fn read(&self, store: &JetStreamStore, log: LogId) -> Page {
+        store.catch_up(log).unwrap();
+        store.read(log, 0, 1 << 20).unwrap()
+    }
+}
+
+fn new(log: LogId, byte: u8) -> NewEntry {
+    NewEntry { log, bytes: vec![byte; 512] }
+}
+
+fn numbered(log: LogId, number: u32) -> NewEntry {
+    let mut bytes = vec![0; 512];
+    bytes[..4].copy_from_slice(&number.to_be_bytes());
+    NewEntry { log, bytes }
+}
+
+fn holds(world: &World) {
+    let count = std::cell::Cell::new(0);
+    contract::holds(&|quota| {
+        count.set(count.get() + 1);
+        let name = format!("c{}", count.get());
+        let store = world.open_with(&world.settings(&name), &name, quota);
+        Box::new(store.unwrap())
+    });
+}
+
+#[test]
+fn it_obeys_the_laws_of_a_store_on_three_servers() {
+    let Some(world) = world(3, 1) else { return };
+    holds(&world);
+}
+
+#[test]
+fn it_obeys_the_laws_of_a_store_with_several_shards() {
+    let Some(world) = world(1, 3) else { return };
+    holds(&world);
+}
+
+#[test]
+fn two_processes_that_append_at_once_give_each_entry_one_number() {
+    let Some(world) = world(1, 2) else { return };
+    let stores = [world.open("two", "a"), world.open("two", "b")];
+    assert_eq!(stores[0].generation(), stores[1].generation());
+    let numbers: Vec<Vec<Outcome>> = thread::scope(|scope| {
+        let append = |store| {
+            scope.spawn(move || {
+                let batches = (0..25_u32).map(|batch| {
+                    let new: Vec<_> = (0..4)
+                        .flat_map(|n| [LOG, OTHER].map(|log| numbered(log, batch * 4 + n)))
+                        .collect();
+                    let store: &JetStreamStore = store;
+                    store.append(&new, NOW).unwrap()
+                });
+                batches.collect::<Vec<_>>().concat()
+            })
+        };
+        let under_way: Vec<_> = stores.iter().map(append).collect();
+        under_way.into_iter().map(|it| it.join().unwrap()).collect()
+    });
+    assert_eq!(numbers[0], numbers[1], "the same bytes have one number");
+    assert!(numbers[0].iter().all(|it| matches!(it, Outcome::Kept(_))));
+    for log in [LOG, OTHER] {
+        let pages = stores.each_ref().map(|store| world.read(store, log));
+        assert_eq!(pages[0], pages[1]);
+        let seqs: Vec<_> = pages[0].entries.iter().map(|entry| entry.seq).collect();
+        assert_eq!(seqs, (1..=100).collect::<Vec<_>>());
+        let all: BTreeSet<_> = pages[0].entries.iter().map(|entry| entry.bytes.clone()).collect();
+        assert_eq!(all.len(), 100);
+    }
+}
+
+#[test]
+fn who_follows_one_process_is_told_of_what_another_appends() {
+    struct Ears(Mutex<mpsc::SyncSender<LogId>>);
+    impl Others for Ears {
+        fn grown(&self, log: LogId) {
+            let _ = self.0.lock().unwrap().try_send(log);
+        }
+        fn ended(&self) {}
+    }
+    let Some(world) = world(1, 2) else { return };
+    let (here, there) = (world.open("ring", "a"), world.open("ring", "b"));
+    let (tell, told) = mpsc::sync_channel(8);
+    here.listen(Box::new(Ears(Mutex::new(tell))));
+    there.append(&[new(LOG, 1)], NOW).unwrap();
+    assert_eq!(told.recv_timeout(Duration::from_secs(30)), Ok(LOG));
+    assert_eq!(here.read(LOG, 0, 9999).unwrap().head, 1, "it can be read by then");
+}
+
+#[test]
+fn trims_and_expiry_are_the_same_in_all_processes_and_in_one_that_comes_later() {
+    let Some(world) = world(1, 2) else { return };
+    let (here, there) = (world.open("same", "a"), world.open("same", "b"));
+    let batch: Vec<_> = (0..9).flat_map(|n| [new(LOG, n), new(OTHER, n)]).collect();
+    here.append(&batch, Timestamp(10)).unwrap();
+    there.catch_up(LOG).unwrap();
+    assert_eq!(there.trim(LOG, 4, 100).unwrap(), Trimmed { begins: 4, gone: 4 });
+    here.append(&[new(LOG, 9)], Timestamp(20)).unwrap();
+    there.catch_up(OTHER).unwrap();
+    assert_eq!(there.expire(Timestamp(11), Timestamp(30), 100).unwrap(), 14);
+    let later = world.open("same", "c");
+    for store in [&here, &there, &later] {
+        let page = world.read(store, LOG);
+        assert_eq!((page.begins, page.head, page.entries.len()), (9, 10, 1));
+        let empty = world.read(store, OTHER);
+        assert_eq!((empty.entries.len(), empty.head), (0, 9), "an empty log's head stays");
+    }
+    assert_eq!(later.append(&[new(OTHER, 1)], NOW).unwrap(), [Outcome::Kept(10)]);
+    assert_eq!(later.clock(), Some(Timestamp(30)));
+}
+
+#[test]
+fn an_index_that_is_damaged_or_too_old_is_made_anew_from_where_the_streams_begin() {
+    let Some(world) = world(1, 1) else { return };
+    let stays = world.open("anew", "a");
+    drop(world.open("anew", "late"));
+    let minute = |minute: u64| Timestamp(minute * 60_000);
+    stays.append(&[new(LOG, 1), new(OTHER, 1)], minute(1)).unwrap();
+    drop(world.open("anew", "behind"));
+    stays.append(&[new(OTHER, 2)], minute(2)).unwrap();
+    stays.append(&[new(OTHER, 3)], minute(3)).unwrap();
+    stays.append(&[new(LOG, 2)], minute(5)).unwrap();
+    stays.append(&[new(LOG, 3)], minute(6)).unwrap();
+    // What is older than the second entry goes, and with it the messages that brought it.
+    assert_eq!(stays.expire(minute(4), minute(7), 100).unwrap(), 4);
+    let ends = world.runtime.block_on(stays.shards[0].ends()).unwrap();
+    assert_eq!((ends.first, ends.last), (3, 6));
+    let expected = world.read(&stays, LOG);
+    assert_eq!(expected.entries.iter().map(|it| it.seq).collect::<Vec<_>>(), [2, 3]);
+
+    // One has seen nothing yet; one has lost its table of contents; one is new.
+    let damaged = world.dir("damaged");
+    drop(world.open("anew", "damaged"));
+    for file in std::fs::read_dir(&damaged).unwrap() {
+        let path = file.unwrap().path();
+        if path.is_file() {
+            std::fs::write(path, [7; 64]).unwrap();
+        }
+    }
+    for dir in ["late", "behind", "damaged", "new"] {
+        let store = world.open("anew", dir);
+        assert_eq!(world.read(&store, LOG), expected, "{dir}");
+        assert_eq!(world.read(&store, OTHER).head, 3, "{dir}");
+        assert_eq!(store.append(&[new(LOG, 3)], NOW).unwrap(), [Outcome::Kept(3)], "{dir}");
+    }
+    assert_eq!(stays.append(&[new(OTHER, 1)], NOW).unwrap(), [Outcome::Kept(4)]);
+    assert_eq!(stays.append(&[new(LOG, 1)], NOW).unwrap(), [Outcome::Kept(4)]);
+}
+
+#[test]
+fn without_servers_nothing_is_acknowledged_reads_go_on_and_it_recovers_by_itself() {
+    let Some(mut world) = world(1, 2) else { return };
+    let mut store = world.open("away", "a");
+    store.append(&[new(LOG, 0), new(LOG, 1)], NOW).unwrap();
+    store.patience = Duration::from_millis(100);
+    world.nats.kill(0);
+    assert_eq!(store.append(&[new(LOG, 2)], NOW).unwrap(), [Outcome::Away]);
+    assert!(matches!(store.trim(LOG, 1, 1), Err(StoreError::Away)));
+    assert!(matches!(store.catch_up(LOG), Err(StoreError::Away)));
+    assert_eq!(store.read(LOG, 0, 9999).unwrap().head, 2);
+    assert!(!store.is_writable() && store.shared().contains("did not answer"));
+    world.nats.start_node(0);
+    world.nats.wait();
+    while !store.is_writable() {
+        let _ = store.expire(Timestamp(0), NOW, 9);
+    }
+    let mut outcome = Outcome::Away;
+    while outcome == Outcome::Away {
+        outcome = store.append(&[new(LOG, 2)], NOW).unwrap()[0];
+    }
+    assert_eq!(outcome, Outcome::Kept(3));
+    assert_eq!(store.read(LOG, 0, 9999).unwrap().head, 3);
+}

@@ -1,0 +1,77 @@
+//! What a service manager is told by the program, over its socket.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    os::unix::net::UnixDatagram,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+/// Longer than any start on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The program under a manager, and what the manager hears.
+struct Managed {
+    process: Child,
+    socket: UnixDatagram,
+}
+
+impl Managed {
+    fn start(dir: &Path, watchdog: Option<Duration>) -> Self {
+        let path = dir.join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wattle-rendezvous"));
+        command.args(["run", "--listen", "127.0.0.1:0", "--data-dir"]).arg(dir.join("relay"));
+        command.env("NOTIFY_SOCKET", &path).env_remove("WATCHDOG_PID").env_remove("WATCHDOG_USEC");
+        if let Some(watchdog) = watchdog {
+            command.env("WATCHDOG_USEC", watchdog.as_micros().to_string());
+        }
+        let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        Self { process, socket }
+    }
+
+    fn hears(&self) -> String {
+        let mut said = [0; 512];
+        let len = self.socket.recv(&mut said).unwrap();
+        String::from_utf8(said[..len].to_vec()).unwrap().trim_end().to_owned()
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.process.id().to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+    }
+}
+
+impl Drop for Managed {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn a_manager_hears_that_the_relay_is_ready_lives_and_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut managed = Managed::start(dir.path(), Some(Duration::from_millis(100)));
+    assert_eq!(managed.hears(), "READY=1");
+    assert_eq!([managed.hears(), managed.hears()], ["WATCHDOG=1", "WATCHDOG=1"]);
+    managed.signal("-TERM");
+    loop {
+        match managed.hears().as_str() {
+            "WATCHDOG=1" => {}
+            said => break assert_eq!(said, "STOPPING=1"),
+        }
+    }
+    assert_eq!(managed.process.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn without_a_watchdog_nobody_is_fed() {
+    let dir = tempfile::tempdir().unwrap();
+    let managed = Managed::start(dir.path(), None);
+    assert_eq!(managed.hears(), "READY=1");
+    managed.signal("-TERM");
+    assert_eq!(managed.hears(), "STOPPING=1");
+}

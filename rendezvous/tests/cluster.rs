@@ -86,7 +86,7 @@ async fn nothing_acknowledged_is_lost_when_machines_are_cut_off() {
     let Some(machines) = tokio::task::block_in_place(|| netns::with(3, name)) else { return };
     let places = [0, 1, 2].map(|number| (machines.by(number), netns::ip(number)));
     let servers = places.clone().map(|(by, ip)| Place { by, ip });
-    let Some(nats) = Nats::start_at(&servers, Sync::Always, "") else { return };
+    let Some(mut nats) = Nats::start_at(&servers, Sync::Always, "") else { return };
     let places = places.map(|(by, ip)| (by, format!("{ip}:4407")));
     let relays = Relays::start(&nats.urls(), &nats.monitors(), &places);
     let client = bare::connect(&nats.urls()).await;

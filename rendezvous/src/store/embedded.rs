@@ -6,12 +6,14 @@
 //! | ids | log 20 ‖ entry id 16 | number 8 |
 //! | expiry | time 8 ‖ log 20 ‖ number 8 | entry id 16 ‖ length 4 |
 //! | logs | log 20 | head 8 ‖ entries 8 ‖ bytes 8 ‖ first 8 |
-//! | meta | `generation`, `floor`, `commits`, `clock`; `home` | 8; 16 |
+//! | meta | `generation`, `floor`, `commits`, `clock`; `home`, `stamp` | 8; 16 |
 //!
 //! Numbers are big-endian. `floor` is the highest head that a forgotten log had: a log starts above
 //! it, so that an old cursor never hides a new entry. `commits` counts the batches; if it is behind
 //! what the file `witness` says, the store has gone back, and begins a new generation. So does one
-//! whose witness is another file than `home` says: it was copied, or restored from a backup.
+//! whose witness is another file than `home` says: it was copied, or restored from a backup. Each
+//! batch begins with `stamp`, which the store alone knows: no entry can carry what would be taken for
+//! a batch.
 //!
 //! > A full disk is refused before it is full: fjall takes nothing more after a write that failed, so
 //! > appends stop while there is still room to sort and to delete what is there. After a write that
@@ -44,7 +46,7 @@ use protocol::{
 
 use super::{
     LogStore, NewEntry, Outcome, Page, Quota, StoreError, Tally, Trimmed, Usage, new_generation,
-    witness::Witness,
+    witness::{Said, Stamp, Witness},
 };
 use records::{
     ShortId, checked, due_key, due_of, due_time, due_value, due_value_bytes, id_key, number, place,
@@ -59,6 +61,7 @@ pub struct EmbeddedStore {
     expiry: Keyspace,
     logs: Keyspace,
     meta: Keyspace,
+    stamp: Stamp,
     path: PathBuf,
     generation: u64,
     clock: Option<Timestamp>,
@@ -83,6 +86,8 @@ const JOURNAL_BYTES: u64 = 64 << 20;
 const CACHE_BYTES: u64 = 8 << 20;
 /// Room on the disk that appends leave: for two journals, the memtables, and tables being merged.
 pub const RESERVE_BYTES: u64 = 256 << 20;
+/// The key of the record with which each batch begins.
+const STAMP: &str = "stamp";
 /// How far the clock goes on before it is written down without need, in milliseconds.
 const CLOCK_STEP: u64 = 10 * 60 * 1000;
 
@@ -122,7 +127,10 @@ impl EmbeddedStore {
         let floor = meta_number("floor")?.unwrap_or(0);
         let commits = meta_number("commits")?.unwrap_or(0);
         let clock = meta_number("clock")?.map(Timestamp);
-        let (mut witness, witnessed) = Witness::open(&dir.join("witness"))?;
+        let (mut witness, said) = Witness::open(&dir.join("witness"))?;
+        let Said { commits: witnessed, stamp: kept } = said;
+        let known = meta.get(STAMP)?.and_then(|stamp| Stamp::try_from(&stamp[..]).ok());
+        let stamp = known.map_or_else(new_stamp, Ok)?;
         let lost = witnessed.unwrap_or(0).saturating_sub(commits);
         if lost > 0 {
             tracing::error!(commits = lost, "the store has lost what it had; clients read it anew");
@@ -138,13 +146,14 @@ impl EmbeddedStore {
         let held = meta_number("generation")?.filter(|_| is_same);
         let generation = held.map_or_else(new_generation, Ok)?;
         if held.is_none() || known.is_none_or(|known| *known != home) {
-            let mut batch = db.batch().durability(Some(PersistMode::SyncAll));
+            let mut batch = begun(&db, &meta, &stamp);
             batch.insert(&meta, "generation", generation.to_be_bytes());
             batch.insert(&meta, "home", home);
             batch.commit()?;
         }
-        if witnessed != Some(commits) {
+        if witnessed != Some(commits) || kept != Some(stamp) {
             witness.say(commits)?;
+            witness.keep(&stamp)?;
             witness.sync()?;
         }
         let mut used = Usage::default();
@@ -167,6 +176,7 @@ impl EmbeddedStore {
             expiry,
             logs,
             meta,
+            stamp,
             path,
             generation,
             clock,
@@ -194,7 +204,7 @@ impl EmbeddedStore {
     }
 
     fn batch(&self) -> OwnedWriteBatch {
-        self.db.batch().durability(Some(PersistMode::SyncAll))
+        begun(&self.db, &self.meta, &self.stamp)
     }
 
     fn lock(&self) -> MutexGuard<'_, Totals> {
@@ -271,6 +281,19 @@ impl EmbeddedStore {
     ) -> impl Iterator<Item = fjall::Result<(Slice, Slice)>> {
         self.expiry.range(from.to_be_bytes()..before.0.to_be_bytes()).map(fjall::Guard::into_inner)
     }
+}
+
+/// A batch that is synced, with the store's stamp as its first record.
+fn begun(db: &Database, meta: &Keyspace, stamp: &Stamp) -> OwnedWriteBatch {
+    let mut batch = db.batch().durability(Some(PersistMode::SyncAll));
+    batch.insert(meta, STAMP, stamp);
+    batch
+}
+
+fn new_stamp() -> Result<Stamp, StoreError> {
+    let mut stamp = Stamp::default();
+    getrandom::fill(&mut stamp).map_err(|_| StoreError::Random)?;
+    Ok(stamp)
 }
 
 impl LogStore for EmbeddedStore {

@@ -14,7 +14,7 @@ use super::{
     merged::{Journaled, Merged},
     table::{self, Table},
 };
-use crate::store::witness;
+use crate::store::witness::{self, Said};
 use protocol::ids::LogId;
 
 /// A store's keyspaces, each as one list, by what its records look like.
@@ -104,7 +104,8 @@ impl Files {
         let (read_blocks, damaged) = records.blocks();
         other_blocks = (other_blocks.0 + read_blocks, other_blocks.1 + damaged);
         let kept = meta.get(&b"commits"[..]).and_then(|it| journal::array(it, 0));
-        let lost_commits = journals.lost(kept.map_or(0, u64::from_be_bytes), witness_of(dir)?);
+        let lost_commits =
+            journals.lost(kept.map_or(0, u64::from_be_bytes), witness_of(dir)?.commits);
         damaged_files += u64::from(lost_commits.is_none());
         Ok(Self {
             entries: role(Role::Entries),
@@ -124,7 +125,7 @@ impl Files {
 impl Journals {
     fn read(dir: &Path) -> io::Result<Self> {
         let mut journals = Self::default();
-        let witness = witness_of(dir)?;
+        let Said { commits: witness, mut stamp } = witness_of(dir)?;
         let mut last = 0;
         let paths = journal_paths(dir)?;
         let count = paths.len();
@@ -135,7 +136,7 @@ impl Journals {
                 continue;
             };
             let mut unsound = Vec::new();
-            let found = journal::walk(&bytes, last, &mut |place, item| {
+            let found = journal::walk(&bytes, last, &mut stamp, &mut |place, item| {
                 if item.is_sound {
                     journals.take(place, &item);
                 } else if is_entry(item.key, item.value) {
@@ -192,9 +193,9 @@ fn commits_of(item: &journal::Item<'_>) -> Option<u64> {
     journal::array(value, 0).map(u64::from_be_bytes)
 }
 
-/// How many commits the witness has seen, if it can be read.
-fn witness_of(dir: &Path) -> io::Result<Option<u64>> {
-    Ok(witness::commits(&read(&dir.join("witness"))?.unwrap_or_default()))
+/// What the witness says, as far as it can be read.
+fn witness_of(dir: &Path) -> io::Result<Said> {
+    Ok(witness::said(&read(&dir.join("witness"))?.unwrap_or_default()))
 }
 
 /// The journals of a store, oldest first.
@@ -272,17 +273,18 @@ pub(in super::super) fn is_openable(dir: &Path) -> io::Result<bool> {
     let journals = journal_paths(dir)?;
     let mut is_sound = has_mark(dir)?;
     let (mut found, mut kept) = (Found::default(), None);
+    let Said { commits: witnessed, mut stamp } = witness_of(dir)?;
     for (index, path) in journals.iter().enumerate() {
         let bytes = journal::read(path)?;
         let mut has_unsound = false;
-        found = journal::walk(&bytes, found.last, &mut |_, item| {
+        found = journal::walk(&bytes, found.last, &mut stamp, &mut |_, item| {
             has_unsound |= !item.is_sound;
             kept = kept.max(commits_of(&item).filter(|_| item.is_sound));
         });
         is_sound &= found.damaged == 0 && (found.torn.is_none() || index + 1 == journals.len());
         if let Some(torn) = found.torn.filter(|_| has_unsound) {
             // Acknowledged, and damaged since: some of it can be saved.
-            let is_lost = kept.is_some() && witness_of(dir)? > kept;
+            let is_lost = kept.is_some() && witnessed > kept;
             is_sound &= !is_lost;
             if is_sound {
                 let file = fs::OpenOptions::new().write(true).open(path)?;

@@ -8,8 +8,10 @@
 //! Numbers are little-endian. A batch's place is its rank among all batches: each is higher than the
 //! one before. After the last batch there are zeros, or a batch that was being written.
 //!
-//! > What follows after a place that can't be read counts only if it is the last run of sound batches
-//! > in the file: an entry can carry bytes that look like a batch, and these run into what is none.
+//! The first item of each batch of ours is the store's stamp: 16 bytes that the store alone knows.
+//!
+//! > What follows after a place that can't be read counts only where a sound batch begins with the
+//! > stamp: an entry can carry bytes that look like a batch, but its author does not know the stamp.
 
 use std::{
     fs::File,
@@ -18,6 +20,9 @@ use std::{
 };
 
 use xxhash_rust::xxh3::xxh3_64;
+
+use super::super::STAMP;
+use crate::store::witness::Stamp;
 
 /// One item of a batch.
 pub(super) struct Item<'a> {
@@ -47,6 +52,7 @@ const START: u8 = 1;
 const ITEM: u8 = 2;
 const END: u8 = 3;
 const TRAILER: &[u8] = b"FJL\x03";
+const HEADER: usize = 13;
 const ITEM_HEADER: usize = 21;
 /// How far a batch's place may be above the one before.
 const LEAP: u64 = 1 << 32;
@@ -60,23 +66,34 @@ struct Batch {
     is_sound: bool,
 }
 
-/// Tells each item of each batch with the batch's place, in order.
-pub(super) fn walk(bytes: &[u8], before: u64, each: &mut dyn FnMut(u64, Item<'_>)) -> Found {
+/// Tells each item of each batch with the batch's place, in order. `stamp`: the store's, as far as it is
+/// known from elsewhere; what the journal itself says before any damage is believed first.
+pub(super) fn walk(
+    bytes: &[u8],
+    before: u64,
+    stamp: &mut Option<Stamp>,
+    each: &mut dyn FnMut(u64, Item<'_>),
+) -> Found {
     let mut found = Found { last: before, ..Found::default() };
+    let mut is_whole = true;
     let mut at = 0;
     while at < bytes.len() {
         let Some(batch) = parse(&bytes[at..]) else {
             if is_zero(&bytes[at..]) {
                 break;
             }
-            let Some(next) = last_run(bytes, at) else {
+            let Some(next) = stamp.as_ref().and_then(|stamp| next_of_ours(bytes, at, stamp)) else {
                 found.torn = Some(at);
                 break;
             };
             found.damaged += 1;
+            is_whole = false;
             at = next;
             continue;
         };
+        if is_whole && batch.is_sound {
+            *stamp = stamp_of(&bytes[at..]).or(*stamp);
+        }
         let place = batch.place.wrapping_sub(found.last);
         // A place is under no checksum.
         let is_next = found.last == 0 || (1..LEAP).contains(&place);
@@ -87,6 +104,7 @@ pub(super) fn walk(bytes: &[u8], before: u64, each: &mut dyn FnMut(u64, Item<'_>
             items = rest;
         }
         found.last = place;
+        is_whole &= batch.is_sound;
         let end = at + batch.end;
         if !batch.is_sound && is_zero(&bytes[end..]) {
             found.torn = Some(at);
@@ -105,7 +123,7 @@ fn parse(bytes: &[u8]) -> Option<Batch> {
     }
     let count = u32::from_le_bytes(array(bytes, 1)?);
     let place = u64::from_le_bytes(array(bytes, 5)?);
-    let mut at = 13;
+    let mut at = HEADER;
     for _ in 0..count {
         let (_, rest) = item(&bytes[at..])?;
         at = bytes.len() - rest.len();
@@ -115,8 +133,8 @@ fn parse(bytes: &[u8]) -> Option<Batch> {
         return None;
     }
     let sum = u64::from_le_bytes(array(bytes, at + 1)?);
-    let is_sound = has_end && has_trailer && xxh3_64(&bytes[13..at]) == sum;
-    Some(Batch { place, items: (13, at), end: at + 13, is_sound })
+    let is_sound = has_end && has_trailer && xxh3_64(&bytes[HEADER..at]) == sum;
+    Some(Batch { place, items: (HEADER, at), end: at + 13, is_sound })
 }
 
 fn item(bytes: &[u8]) -> Option<(Item<'_>, &[u8])> {
@@ -137,22 +155,21 @@ fn item(bytes: &[u8]) -> Option<(Item<'_>, &[u8])> {
     Some((Item { is_sound: false, at: 0, keyspace, key, value }, &bytes[end..]))
 }
 
-/// Where the last run of sound batches begins after a place, if there is one.
-fn last_run(bytes: &[u8], from: usize) -> Option<usize> {
-    let mut last = None;
-    let mut at = from;
-    // Each batch ends with the trailer: what follows one may begin a run.
-    while let Some(found) = bytes[at..].windows(4).position(|window| window == TRAILER) {
-        at += found + TRAILER.len();
-        let begin = at;
-        while let Some(batch) = parse(&bytes[at..]).filter(|batch| batch.is_sound) {
-            at += batch.end;
-        }
-        if at > begin {
-            last = Some(begin);
-        }
-    }
-    last
+/// The stamp with which a batch begins, if it is one of ours.
+fn stamp_of(batch: &[u8]) -> Option<Stamp> {
+    let (first, _) = item(batch.get(HEADER..)?)?;
+    first.value.filter(|_| first.key == STAMP.as_bytes())?.try_into().ok()
+}
+
+/// Where the next sound batch begins after a place that has the store's stamp, if there is one.
+fn next_of_ours(bytes: &[u8], from: usize, stamp: &Stamp) -> Option<usize> {
+    let before = HEADER + ITEM_HEADER + STAMP.len();
+    let stamps = bytes[from..].windows(stamp.len()).enumerate().filter(|(_, it)| it == stamp);
+    let mut begins = stamps.filter_map(|(at, _)| Some(from + at.checked_sub(before)?));
+    begins.find(|at| {
+        let batch = parse(&bytes[*at..]).filter(|batch| batch.is_sound);
+        batch.is_some() && stamp_of(&bytes[*at..]).as_ref() == Some(stamp)
+    })
 }
 
 /// The bytes of a journal, without the zeros at its end, of which a new one has millions.
@@ -184,10 +201,17 @@ pub(super) fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> 
 mod tests {
     use super::*;
 
-    /// A batch of items, each a key and a value.
+    const OURS: Stamp = *b"the store's own.";
+
+    /// A batch of items, each a key and a value, as the store writes it.
     fn batch(place: u64, items: &[(&[u8], &[u8])]) -> Vec<u8> {
+        stamped(place, OURS, items)
+    }
+
+    fn stamped(place: u64, stamp: Stamp, items: &[(&[u8], &[u8])]) -> Vec<u8> {
         let mut written = Vec::new();
-        for (key, value) in items {
+        let items = [&[(STAMP.as_bytes(), &stamp[..])], items].concat();
+        for (key, value) in &items {
             written.extend_from_slice(&[ITEM, 0, 0]);
             written.extend_from_slice(&7_u64.to_le_bytes());
             written.extend_from_slice(&u16::try_from(key.len()).unwrap().to_le_bytes());
@@ -208,8 +232,8 @@ mod tests {
 
     fn read(bytes: &[u8]) -> (Vec<(u64, Vec<u8>)>, Found) {
         let mut items = Vec::new();
-        let found = walk(bytes, 0, &mut |place, item| {
-            if item.is_sound {
+        let found = walk(bytes, 0, &mut Some(OURS), &mut |place, item| {
+            if item.is_sound && item.key != STAMP.as_bytes() {
                 items.push((place, item.key.to_vec()));
             }
         });
@@ -235,7 +259,7 @@ mod tests {
     #[test]
     fn a_batch_that_was_being_written_is_the_end_and_no_damage() {
         let whole = three().concat();
-        for cut in [1, 13, 14, 30] {
+        for cut in 1..three()[2].len() {
             let (items, found) = read(&whole[..whole.len() - cut]);
             let torn = Some(three()[0].len() + three()[1].len());
             assert_eq!((items.len(), found.damaged, found.torn), (3, 0, torn), "{cut}");
@@ -264,16 +288,51 @@ mod tests {
         }
     }
 
+    /// A batch with an entry that carries a whole batch, which says that it is the next one.
+    fn carrier() -> Vec<u8> {
+        let forged = stamped(7, [0; 16], &[(b"x", b"forged"), (b"commits", &9_u64.to_be_bytes())]);
+        batch(6, &[(b"c", &[TRAILER, &forged].concat())])
+    }
+
     #[test]
     fn what_an_entry_carries_is_taken_for_no_batch() {
-        let forged = [TRAILER.to_vec(), batch(7, &[(b"x", b"forged")])].concat();
-        let carrier = batch(6, &[(b"c", &forged)]);
-        let mut bytes = [three()[0].clone(), carrier, three()[2].clone()].concat();
+        let mut bytes = [three()[0].clone(), carrier(), three()[2].clone()].concat();
         // The length of the carrier's value: nothing says any more where it ends.
-        let at = three()[0].len() + 13 + 13;
+        let at = three()[0].len() + HEADER + ITEM_HEADER + STAMP.len() + OURS.len() + 13;
         bytes[at] ^= 1;
         let (items, found) = read(&bytes);
         assert!(items.iter().all(|(_, key)| key != b"x"));
         assert_eq!((items.len(), found.damaged), (3, 1));
+    }
+
+    #[test]
+    fn nor_where_its_batch_was_being_written_when_the_machine_stopped() {
+        let before = three()[0].clone();
+        let whole = [before.clone(), carrier()].concat();
+        for end in before.len() + 1..whole.len() {
+            // Cut off; and pages that did not reach the disk before others that did.
+            let mut holed = whole.clone();
+            holed[end..].fill(0);
+            let mut hole = whole.clone();
+            hole[before.len()..end].fill(0);
+            for bytes in [&whole[..end], &[&holed[..], &[0; 5000]].concat(), &hole[..]] {
+                let (items, found) = read(bytes);
+                assert_eq!((items.len(), found.damaged), (2, 0), "{end}");
+                assert_eq!(found.torn, Some(before.len()), "{end}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_store_whose_stamp_is_not_known_learns_it_from_what_is_whole() {
+        let [first, second, third] = three();
+        let mut bytes = [&first[..], &second, &third].concat();
+        bytes[first.len()] ^= 4;
+        let mut stamp = None;
+        let found = walk(&bytes, 0, &mut stamp, &mut |_, _| {});
+        assert_eq!((found.last, found.damaged, stamp), (9, 1, Some(OURS)));
+        // Nothing whole before the damage: nothing is believed.
+        let found = walk(&bytes[first.len()..], 0, &mut None, &mut |_, _| {});
+        assert_eq!((found.last, found.torn), (0, Some(0)));
     }
 }

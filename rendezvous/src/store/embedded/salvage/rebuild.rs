@@ -32,7 +32,7 @@ const STEP: usize = 1024;
 /// Answers what was found, and whether the new store has a new generation.
 pub(super) fn rebuild(from: &Path, to: &Path, anew: Anew) -> Result<(Survey, bool), StoreError> {
     let store = EmbeddedStore::open_unbound(to)?;
-    let batch = store.db.batch();
+    let batch = store.batch().durability(None);
     let mut draft = Draft { store, batch, waiting: 0, log: Tally::born_at(0), floor: 0, newest: 0 };
     let (survey, memory) = walk(from, &mut |met| draft.take(met))?;
     let kept = memory.generation.filter(|_| memory.knows_heads && anew == Anew::IfNeeded);
@@ -112,7 +112,8 @@ impl Draft {
         self.waiting += 1;
         if self.waiting >= STEP {
             self.waiting = 0;
-            std::mem::replace(&mut self.batch, self.store.db.batch()).commit()?;
+            let next = self.store.batch().durability(None);
+            std::mem::replace(&mut self.batch, next).commit()?;
         }
         Ok(())
     }

@@ -59,7 +59,7 @@ async fn nothing_acknowledged_is_lost_when_servers_and_processes_are_killed() {
             load.go_on(BETWEEN, PATIENCE).await;
             nats.start_node(leader);
             tokio::task::block_in_place(|| nats.wait());
-            bare::settled(&jet).await;
+            bare::settled(&jet, &mut nats).await;
         } else {
             let process = (kill / 2) % 3;
             relays.kill(process);
@@ -105,7 +105,7 @@ async fn nothing_acknowledged_is_lost_when_machines_are_cut_off() {
             machines.heal(leader);
             nats.wait();
         });
-        bare::settled(&jet).await;
+        bare::settled(&jet, &mut nats).await;
         load.go_on(BETWEEN, PATIENCE).await;
     }
     let (gap, beside) = (load.gap(), beside.gap().await);

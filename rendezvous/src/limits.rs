@@ -109,6 +109,13 @@ pub struct Limits {
 /// Addresses of which it is remembered what they appended.
 pub const BUDGETS: usize = 65_536;
 
+/// How many times as fast as one stream, and as much at once, all streams of one address together may
+/// ask.
+pub const ADDRESS_PACE: u32 = 4;
+
+/// How often it is said in the log that clients' requests fail at the store: each could cause a line.
+pub const FAILURES_SAID: Duration = Duration::from_secs(60);
+
 /// Tokens of one relay.
 pub const TOKENS: usize = 10_000;
 

@@ -1,4 +1,6 @@
-//! What each address may append: anybody may make a log, so that nobody may fill the store alone.
+//! What each address may append and ask for: anybody may make a log, so that nobody may fill the store
+//! alone, nor have the relay check proofs all day. A stream has a pace of its own; this one is for all
+//! streams of an address together, and connecting again begins no new one.
 //!
 //! Kept in memory only. All connections from one address share its budget.
 
@@ -10,45 +12,74 @@ use std::{
 };
 
 use super::pace::Pace;
-use crate::limits::{BUDGETS, Limits};
+use crate::limits::{ADDRESS_PACE, BUDGETS, Limits};
 
 /// The budgets of all addresses that have spent something lately.
 pub(super) struct Budgets {
     bytes: u32,
     per_s: u32,
+    requests: u32,
+    requests_per_s: u32,
     by_address: Mutex<HashMap<IpAddr, Budget>>,
 }
 
-/// The bytes that one address may still append.
+/// What one address may still append, and ask for.
 #[derive(Clone)]
-pub(super) struct Budget(Arc<Mutex<Pace>>);
+pub(super) struct Budget(Arc<Mutex<Paces>>);
+
+struct Paces {
+    bytes: Pace,
+    requests: Pace,
+}
 
 impl Budgets {
     pub(super) fn new(limits: &Limits) -> Self {
         let seconds = limits.address_time.as_secs().max(1);
         let per_s = u32::try_from(u64::from(limits.address_bytes) / seconds).unwrap_or(u32::MAX);
-        Self { bytes: limits.address_bytes, per_s, by_address: Mutex::default() }
+        Self {
+            bytes: limits.address_bytes,
+            per_s,
+            requests: limits.requests_burst.saturating_mul(ADDRESS_PACE),
+            requests_per_s: limits.requests_per_s.saturating_mul(ADDRESS_PACE),
+            by_address: Mutex::default(),
+        }
     }
 
     /// The budget of an address, or of the block of addresses that counts as one.
     pub(super) fn of(&self, address: IpAddr, now: Instant) -> Budget {
         let mut budgets = lock(&self.by_address);
         if budgets.len() >= BUDGETS {
-            budgets.retain(|_, it| Arc::strong_count(&it.0) > 1 || !lock(&it.0).is_full(now));
+            budgets.retain(|_, it| Arc::strong_count(&it.0) > 1 || !lock(&it.0).are_full(now));
         }
         if budgets.len() >= BUDGETS {
             // Whoever has so many addresses is not held by a budget for each.
             budgets.clear();
         }
-        let new = || Budget(Arc::new(Mutex::new(Pace::new(self.per_s, self.bytes, now))));
+        let new = || {
+            Budget(Arc::new(Mutex::new(Paces {
+                bytes: Pace::new(self.per_s, self.bytes, now),
+                requests: Pace::new(self.requests_per_s, self.requests, now),
+            })))
+        };
         budgets.entry(address).or_insert_with(new).clone()
+    }
+}
+
+impl Paces {
+    fn are_full(&mut self, now: Instant) -> bool {
+        self.bytes.is_full(now) && self.requests.is_full(now)
     }
 }
 
 impl Budget {
     /// Spends so many bytes, or says after which time they could be spent.
     pub(super) fn spend(&self, bytes: u32, now: Instant) -> Result<(), Duration> {
-        lock(&self.0).try_take(bytes, now)
+        lock(&self.0).bytes.try_take(bytes, now)
+    }
+
+    /// Counts a request of this cost; answers how long its stream is to wait before the next.
+    pub(super) fn ask(&self, cost: u32, now: Instant) -> Duration {
+        lock(&self.0).requests.take(cost, now)
     }
 }
 
@@ -73,6 +104,21 @@ mod tests {
         assert_eq!(budgets.of(there, start).spend(1, start), Ok(()));
         assert_eq!(budgets.of(here, start).spend(500, start + wait), Ok(()));
         assert_eq!(budgets.of(here, start).spend(86_400_000, start + wait + day), Ok(()));
+    }
+
+    #[test]
+    fn what_one_address_asks_for_is_paced_over_all_its_streams_and_a_new_one_begins_no_new_pace() {
+        let limits = Limits { requests_per_s: 10, requests_burst: 100, ..Limits::default() };
+        let budgets = Budgets::new(&limits);
+        let now = Instant::now();
+        let here: IpAddr = [192, 0, 2, 1].into();
+        let burst = 100 * ADDRESS_PACE;
+        for _ in 0..burst / 10 {
+            assert_eq!(budgets.of(here, now).ask(10, now), Duration::ZERO);
+        }
+        let per_s = 10 * ADDRESS_PACE;
+        assert_eq!(budgets.of(here, now).ask(per_s, now), Duration::from_secs(1));
+        assert_eq!(budgets.of([192, 0, 2, 2].into(), now).ask(1, now), Duration::ZERO);
     }
 
     #[test]

@@ -48,9 +48,12 @@ impl Followers {
 
     /// Rings for all who follow `log`.
     pub(super) fn ring(&self, log: LogId) {
-        if let Some(followers) = lock(&self.logs).get(&log) {
-            followers.values().for_each(|follower| follower.bell.ring(follower.handle));
-        }
+        let bells = |followers: &BTreeMap<u64, Follower>| {
+            followers.values().map(|it| (Arc::clone(&it.bell), it.handle)).collect::<Vec<_>>()
+        };
+        // Not while those wait who begin or end to follow.
+        let rung = lock(&self.logs).get(&log).map(bells);
+        rung.into_iter().flatten().for_each(|(bell, handle)| bell.ring(handle));
     }
 }
 

@@ -219,8 +219,6 @@ pub(super) struct Pass {
     /// Of the tokens under which logs are open, and of the one that was shown last.
     leases: Vec<Weak<Lease>>,
     ended: Option<watch::Receiver<u64>>,
-    /// When the stream ends if no good token was shown.
-    until: Option<Instant>,
 }
 
 /// A token that one stream uses: one connection of it.
@@ -230,11 +228,10 @@ struct Lease(Arc<Holder>);
 pub(super) struct Held(Arc<Lease>);
 
 impl Pass {
-    /// Of a stream that begins now.
-    pub(super) fn new(holders: Option<Arc<Holders>>, idle: Duration, now: Instant) -> Self {
+    /// Of a stream that begins.
+    pub(super) fn new(holders: Option<Arc<Holders>>) -> Self {
         Self {
             ended: holders.as_ref().map(|holders| holders.ended.subscribe()),
-            until: holders.as_ref().map(|_| now + idle),
             holders,
             shown: Err(Refusal::TokenNeeded),
             leases: Vec::new(),
@@ -263,9 +260,6 @@ impl Pass {
                 }
             }
         };
-        if self.shown.is_ok() {
-            self.until = None;
-        }
         self.shown.as_ref().map(|_| ()).map_err(|reason| *reason)
     }
 
@@ -280,9 +274,9 @@ impl Pass {
         }
     }
 
-    /// Waits until a token has ended under which this stream is used, or until none was shown in time.
+    /// Waits until a token has ended under which this stream is used.
     pub(super) async fn ended(&mut self) {
-        let Self { ended: Some(ended), leases, until, .. } = self else {
+        let Self { ended: Some(ended), leases, .. } = self else {
             return std::future::pending().await;
         };
         loop {
@@ -292,9 +286,8 @@ impl Pass {
             if leases.iter().any(over) {
                 return;
             }
-            tokio::select! {
-                changed = ended.changed() => if changed.is_err() { return },
-                () = super::session::pause(*until) => return,
+            if ended.changed().await.is_err() {
+                return;
             }
         }
     }

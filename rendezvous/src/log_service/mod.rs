@@ -16,6 +16,7 @@ mod followers;
 mod holders;
 mod leave;
 mod pace;
+mod seldom;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -46,6 +47,7 @@ use budgets::Budgets;
 use clock::Clock;
 use followers::Followers;
 use leave::Leave;
+use seldom::Seldom;
 use writer::Job;
 
 pub(crate) use holders::Holders;
@@ -67,6 +69,8 @@ pub(crate) struct LogService {
     trims: Semaphore,
     counts: Arc<Counts>,
     leave: Leave,
+    failures: Seldom,
+    damages: Seldom,
 }
 
 /// The thread that writes; it ends when the last session and the service are gone.
@@ -116,6 +120,8 @@ impl LogService {
             trims,
             counts,
             leave: Leave::default(),
+            failures: Seldom::default(),
+            damages: Seldom::default(),
         };
         Ok((Arc::new(service), Writer(writer)))
     }
@@ -157,9 +163,21 @@ impl LogService {
         let page = self.blocking(read).await?;
         if page.damaged > 0 {
             let total = self.counts.damaged.inc_by(page.damaged) + page.damaged;
-            tracing::error!(damaged = page.damaged, total, "skipped damaged entries of a log");
+            if self.damages.may(Instant::now()) {
+                tracing::error!(total, "skipped damaged entries of logs; look with check --store");
+            }
         }
         Ok(page)
+    }
+
+    /// Says that the store failed a client, unless that was said a short while ago: whoever asks could
+    /// write the relay's log otherwise.
+    fn failed(&self, what: &'static str, error: &StoreError) {
+        if self.failures.may(Instant::now()) {
+            tracing::error!(%error, "{what}");
+        } else {
+            tracing::debug!(%error, "{what}");
+        }
     }
 
     /// Deletes a log's entries up to a number, step by step; answers after which number it begins.

@@ -53,9 +53,12 @@ pub(crate) enum Ended {
     /// The client broke the rules of the wire.
     #[error("the client broke the protocol")]
     Broken,
-    /// It was used under a token that has ended, or no good one was shown in time.
+    /// It was used under a token that has ended.
     #[error("there is no good token")]
     NoToken,
+    /// No log was open for too long.
+    #[error("no log is open")]
+    Idle,
     /// The connection failed.
     #[error("the connection failed")]
     Io(#[from] io::Error),
@@ -99,6 +102,7 @@ pub(crate) async fn serve(
             (req, trimmed) = finished(&mut session.trimming) => session.trimmed(req, trimmed),
             handles = bell.rung() => session.grown(handles),
             () = session.pass.ended() => return Err(Ended::NoToken),
+            () = pause(session.idle_until), if !session.leaves => return Err(Ended::Idle),
             () = pause(session.paused_until) => session.paused_until = None,
             retry = service.leave.told(), if !session.leaves => session.leave(retry),
             frame = reader.next(), if session.has_room() => match frame {
@@ -176,6 +180,8 @@ struct Session {
     requests: Pace,
     bytes: Pace,
     paused_until: Option<Instant>,
+    /// When the stream ends if no log is open by then.
+    idle_until: Option<Instant>,
     /// Whether the client was told that the relay is about to end.
     leaves: bool,
 }
@@ -209,7 +215,7 @@ impl Session {
     ) -> Self {
         let limits = &service.limits;
         let start = Instant::now();
-        let pass = Pass::new(service.holders.clone(), limits.idle, start);
+        let pass = Pass::new(service.holders.clone());
         let hello = Answer::Hello {
             nonce,
             max_logs: limits.logs,
@@ -235,6 +241,7 @@ impl Session {
             requests: Pace::new(limits.requests_per_s, limits.requests_burst, start),
             bytes: Pace::new(limits.bytes_per_s, limits.bytes_burst, start),
             paused_until: None,
+            idle_until: start.checked_add(limits.idle),
             leaves: false,
             service,
         }
@@ -246,12 +253,14 @@ impl Session {
         let request = codec::decode(frame).map_err(|_| Ended::Broken)?;
         let cost = if matches!(request, Request::Open { .. }) { OPEN_COST } else { 1 };
         let wait = self.requests.take(cost, now).max(self.bytes.take(len, now));
+        let all = self.budget.as_ref().map_or(Duration::ZERO, |budget| budget.ask(cost, now));
+        let wait = wait.max(all);
         self.paused_until = (!wait.is_zero()).then(|| now + wait);
         match request {
             Request::Open { handle, publics, proofs } => self.open(handle, publics, &proofs)?,
             Request::Append { req, handle, entry } => self.append(req, handle, entry, now),
             Request::Follow { handle, after } => self.follow(handle, after),
-            Request::Close { handle } => drop(self.logs.remove(&handle)),
+            Request::Close { handle } => self.close(handle, now),
             Request::Trim { req, handle, cursor } => self.trim(req, handle, cursor, now),
             Request::Token { token } => {
                 let shown = self.pass.show(&token).map_err(|reason| self.refused(reason));
@@ -264,11 +273,19 @@ impl Session {
         Ok(())
     }
 
+    fn close(&mut self, handle: u32, now: Instant) {
+        if self.logs.remove(&handle).is_some() && self.logs.is_empty() {
+            self.idle_until = now.checked_add(self.service.limits.idle);
+        }
+    }
+
     fn open(&mut self, handle: u32, publics: LogPublics, proofs: &[Proof]) -> Result<(), Ended> {
         if self.logs.contains_key(&handle) || proofs.len() > LOG_PROOFS {
             return Err(Ended::Broken);
         }
-        if self.logs.len() >= self.service.limits.logs as usize {
+        // One log under many handles would have each append read as often.
+        let is_open = self.logs.values().any(|log| log.id == publics.id());
+        if is_open || self.logs.len() >= self.service.limits.logs as usize {
             let reason = self.refused(Refusal::TooManyLogs);
             self.answers.push_back(Answer::OpenRefused { handle, reason });
             return Ok(());
@@ -287,6 +304,7 @@ impl Session {
             let counted = Counted::new(&self.service.counts.logs);
             let log = OpenLog { id: publics.id(), roles, follow: None, _counted: counted, under };
             self.logs.insert(handle, log);
+            self.idle_until = None;
             self.answers.push_back(Answer::Opened { handle });
             return Ok(());
         }
@@ -404,7 +422,7 @@ impl Session {
         self.answers.push_back(match begins {
             Ok(seq) => Answer::Trimmed { req, cursor: self.place(seq) },
             Err(error) => {
-                tracing::error!(%error, "could not trim a log");
+                self.service.failed("could not trim a log", &error);
                 Answer::TrimRefused { req, reason: self.refused(Refusal::Unavailable) }
             }
         });
@@ -438,7 +456,7 @@ impl Session {
         let place = |seq| Cursor { generation, seq };
         match page {
             Err(error) => {
-                tracing::error!(%error, "could not read a log");
+                self.service.failed("could not read a log", &error);
                 log.follow = None;
                 let reason = Refusal::Unavailable;
                 self.service.counts.refuse(reason);

@@ -135,6 +135,31 @@ fn seq(answer: &Answer) -> u64 {
 }
 
 #[tokio::test]
+async fn who_has_no_log_open_is_sent_away_in_time() {
+    let world = world(Limits { idle: Duration::from_millis(200), ..Limits::default() });
+    let silent = world.client().await;
+    let (mut user, mut done) = (world.client().await, world.client().await);
+    user.open(1, &keys(1), &[Role::Write]).await;
+    done.open(1, &keys(1), &[Role::Write]).await;
+    assert!(matches!(silent.ended().await, Err(Ended::Idle)));
+    done.send(Request::Close { handle: 1 }).await;
+    assert!(matches!(done.ended().await, Err(Ended::Idle)));
+    assert_eq!(seq(&user.append(1, 1, entry(1, 512)).await), 1);
+}
+
+#[tokio::test]
+async fn a_log_is_open_once_on_a_stream() {
+    let world = world(Limits::default());
+    let mut client = world.client().await;
+    client.open(1, &keys(1), &[Role::Read]).await;
+    let refused = Answer::OpenRefused { handle: 2, reason: Refusal::TooManyLogs };
+    assert_eq!(client.open(2, &keys(1), &[Role::Write]).await, refused);
+    assert_eq!(client.open(2, &keys(2), &[Role::Write]).await, Answer::Opened { handle: 2 });
+    client.send(Request::Close { handle: 1 }).await;
+    assert_eq!(client.open(1, &keys(1), &[Role::Write]).await, Answer::Opened { handle: 1 });
+}
+
+#[tokio::test]
 async fn a_follower_gets_what_was_there_and_what_comes() {
     let world = world(Limits::default());
     let (mut alice, mut bob) = (world.client().await, world.client().await);
@@ -199,6 +224,7 @@ async fn nothing_is_done_without_the_proof_for_it() {
     client.open(1, &keys(1), &[Role::Read]).await;
     let answer = client.append(5, 1, entry(1, 512)).await;
     assert_eq!(answer, Answer::AppendRefused { req: 5, reason: Refusal::BadProof });
+    client.send(Request::Close { handle: 1 }).await;
     client.open(2, &keys(1), &[Role::Write]).await;
     let answer = client.ask(Request::Follow { handle: 2, after: None }).await;
     assert_eq!(answer, Answer::FollowRefused { handle: 2, reason: Refusal::BadProof });

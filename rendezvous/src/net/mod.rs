@@ -210,7 +210,9 @@ impl Net {
                 tracing::error!(?reason, "a listener was closed");
             }
             SwarmEvent::ListenerError { error, .. } => {
-                tracing::warn!(%error, "a listener had an error");
+                // One forged packet is enough for it: it is counted, and no line of the log.
+                self.counts.refuse(Why::Handshake);
+                tracing::debug!(%error, "a listener had an error");
             }
             _ => {}
         }

@@ -83,15 +83,20 @@ async fn an_open_relay_asks_for_no_token_and_takes_any() {
 async fn who_shows_no_good_token_is_sent_away_in_time() {
     let closed = closed(Limits { idle: Duration::from_millis(50), ..Limits::default() });
     let silent = closed.world.client().await;
-    assert!(matches!(silent.ended().await, Err(Ended::NoToken)));
-    let (guessing, _) = closed.with(&RelayToken::from_bytes([7; 16])).await;
-    assert!(matches!(guessing.ended().await, Err(Ended::NoToken)));
+    assert!(matches!(silent.ended().await, Err(Ended::Idle)));
+    let wrong = RelayToken::from_bytes([7; 16]);
+    let (guessing, _) = closed.with(&wrong).await;
+    assert!(matches!(guessing.ended().await, Err(Ended::Idle)));
     let (token, _) = closed.issue(Grants::default(), None);
     let (mut holder, _) = closed.with(&token).await;
-    // Who came later and shows none is gone by then.
-    let later = closed.world.client().await;
-    assert!(matches!(later.ended().await, Err(Ended::NoToken)));
     assert_eq!(holder.open(1, &keys(1), &BOTH).await, Answer::Opened { handle: 1 });
+    // Who came later and shows none, or a wrong one after a good one, is gone; who has a log open is not.
+    let (mut turned, _) = closed.with(&token).await;
+    turned.ask(Request::Token { token: wrong }).await;
+    let later = closed.world.client().await;
+    assert!(matches!(later.ended().await, Err(Ended::Idle)));
+    assert!(matches!(turned.ended().await, Err(Ended::Idle)));
+    assert_eq!(seq(&holder.append(1, 1, entry(1, 512)).await), 1);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@
 //! | meta | `generation`, `floor`, `commits`, `clock`; `home`, `stamp` | 8; 16 |
 //!
 //! Numbers are big-endian. `floor` is the highest head that a forgotten log had: a log starts above
-//! it, so that an old cursor never hides a new entry. `commits` counts the batches; if it is behind
+//! it, so that an old cursor never hides a new entry; an index has one for each shard (`replica.rs`). `commits` counts the batches; if it is behind
 //! what the file `witness` says, the store has gone back, and begins a new generation. So does one
 //! whose witness is another file than `home` says: it was copied, or restored from a backup. Each
 //! batch begins with `stamp`, which the store alone knows: no entry can carry what would be taken for
@@ -19,6 +19,7 @@
 //! > appends stop while there is still room to sort and to delete what is there. After a write that
 //! > failed all the same, the store is read on, and is to be opened again.
 
+mod floors;
 mod home;
 mod read;
 mod records;
@@ -29,10 +30,7 @@ mod trim;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use fjall::{
@@ -48,6 +46,7 @@ use super::{
     LogStore, NewEntry, Outcome, Page, Quota, StoreError, Tally, Trimmed, Usage, new_generation,
     witness::{Said, Stamp, Witness},
 };
+use floors::Floors;
 use records::{
     ShortId, checked, due_key, due_of, due_time, due_value, due_value_bytes, id_key, number, place,
     record, seq_of, short, tally, tally_bytes,
@@ -70,7 +69,7 @@ pub struct EmbeddedStore {
     /// Held by whoever writes.
     totals: Mutex<Totals>,
     /// For those who read; written with `totals` held.
-    floor: AtomicU64,
+    floors: Floors,
 }
 
 struct Totals {
@@ -168,7 +167,7 @@ impl EmbeddedStore {
         let clock = newest.map(|newest| clock.map_or(newest, |clock| clock.max(newest)));
         let kept = clock.unwrap_or(Timestamp(0));
         let totals = Mutex::new(Totals { used, commits, clock: kept, witness, has_room: true });
-        let (path, floor) = (dir.to_path_buf(), AtomicU64::new(floor));
+        let (path, floors) = (dir.to_path_buf(), Floors::new([floor]));
         let store = Self {
             db,
             entries,
@@ -183,7 +182,7 @@ impl EmbeddedStore {
             quota,
             reserve,
             totals,
-            floor,
+            floors,
         };
         store.look_for_room(0, &mut store.lock());
         Ok(store)
@@ -191,6 +190,11 @@ impl EmbeddedStore {
 
     fn tally(&self, log: LogId) -> Result<Option<Tally>, StoreError> {
         self.logs.get(log.as_bytes())?.map(|bytes| tally(&bytes)).transpose()
+    }
+
+    /// What it remembers of a log, or of one that begins now.
+    fn tally_or_new(&self, log: LogId) -> Result<Tally, StoreError> {
+        Ok(self.tally(log)?.unwrap_or_else(|| Tally::born_at(self.floors.of(log))))
     }
 
     fn number_of(&self, log: LogId, id: ShortId) -> Result<Option<u64>, StoreError> {
@@ -304,7 +308,6 @@ impl LogStore for EmbeddedStore {
     fn append(&self, entries: &[NewEntry], now: Timestamp) -> Result<Vec<Outcome>, StoreError> {
         let mut totals = self.lock();
         let mut used = totals.used;
-        let floor = self.floor.load(Ordering::Acquire);
         let wanted = entries.iter().map(|new| new.bytes.len() as u64).sum();
         self.look_for_room(wanted, &mut totals);
         let quota =
@@ -321,7 +324,7 @@ impl LogStore for EmbeddedStore {
             };
             let tally = match tallies.get(&new.log) {
                 Some(tally) => Ok(*tally),
-                None => self.tally(new.log).map(|held| held.unwrap_or(Tally::born_at(floor))),
+                None => self.tally_or_new(new.log),
             };
             let mut tally = match (known, tally) {
                 (Ok(Some(seq)), _) => {
@@ -368,7 +371,7 @@ impl LogStore for EmbeddedStore {
         // Where nobody appends any more, nobody else notices that there is room again.
         self.look_for_room(0, &mut totals);
         let mut used = totals.used;
-        let mut floor = self.floor.load(Ordering::Acquire);
+        let mut floor = self.floors.of_shard(0);
         let mut tallies: BTreeMap<LogId, Tally> = BTreeMap::new();
         let mut batch = self.batch();
         let due = self.due(before, max);
@@ -396,13 +399,13 @@ impl LogStore for EmbeddedStore {
                 batch.insert(&self.logs, *log.as_bytes(), tally_bytes(tally));
             }
         }
-        if floor != self.floor.load(Ordering::Acquire) {
+        if floor != self.floors.of_shard(0) {
             batch.insert(&self.meta, "floor", floor.to_be_bytes());
         }
         if !due.is_empty() || now.0.saturating_sub(totals.clock.0) >= CLOCK_STEP {
             batch.insert(&self.meta, "clock", now.0.to_be_bytes());
             // The floor before the commit: a log that is gone is read as empty up to it.
-            self.floor.store(floor, Ordering::Release);
+            self.floors.set(0, floor);
             self.commit(batch, &mut totals)?;
             totals.used = used;
             totals.clock = now;

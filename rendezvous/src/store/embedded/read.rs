@@ -4,7 +4,7 @@
 use fjall::Readable as _;
 use protocol::{ids::LogId, relay_log::Entry};
 
-use super::{EmbeddedStore, Ordering, Page, StoreError, checked, place, seq_of, tally};
+use super::{EmbeddedStore, Page, StoreError, checked, place, seq_of, tally};
 
 /// Numbers that one salvaging read looks at.
 const SALVAGE_STEPS: u64 = 1024;
@@ -18,7 +18,7 @@ impl EmbeddedStore {
         max_bytes: usize,
     ) -> Result<Page, StoreError> {
         // Before the tally, lest the log be made meanwhile below a floor that rises.
-        let floor = self.floor.load(Ordering::Acquire);
+        let floor = self.floors.of(log);
         // A trim in between is no damage.
         let now = self.db.snapshot();
         let held = now.get(&self.logs, log.as_bytes())?;

@@ -4,12 +4,13 @@
 //! In `meta`: `origin` is the cluster's generation 8 ‖ its shards 1 ‖ this store's own generation 8, which
 //! changes when the store has gone back. `p` ‖ shard is the place 8 ‖ the time 8 ‖ the mark 16 of the
 //! message that was applied last; `m` ‖ shard ‖ time 8 names the place of a record of that time, here and
-//! there.
+//! there; `f` ‖ shard is the shard's floor 8.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub(in crate::store) use super::floors::shard_of;
 use super::{
-    EmbeddedStore, EntryId, LogId, NewEntry, Ordering, Outcome, OwnedWriteBatch, Quota, ShortId,
+    EmbeddedStore, EntryId, Floors, LogId, NewEntry, Outcome, OwnedWriteBatch, Quota, ShortId,
     StoreError, Tally, Timestamp, Totals, Usage, checked, due_key, due_of, due_time,
     due_value_bytes, id_key, number, place, record, short, tally_bytes,
 };
@@ -55,7 +56,7 @@ impl EmbeddedStore {
     /// How far each shard was applied, if this is the index of that cluster or of none yet. `None`: it is
     /// another's, or has lost something, and is of no use.
     pub(in crate::store) fn follow(
-        &self,
+        &mut self,
         origin: Origin,
     ) -> Result<Option<Vec<Place>>, StoreError> {
         let mut wanted = origin.generation.to_be_bytes().to_vec();
@@ -74,6 +75,12 @@ impl EmbeddedStore {
                 self.commit(batch, &mut totals)?;
             }
         }
+        let floor_of = |shard| match self.meta.get([b'f', shard])? {
+            Some(floor) => number(&floor),
+            None => Ok(0),
+        };
+        let floors = (0..origin.shards).map(floor_of).collect::<Result<Vec<_>, _>>()?;
+        self.floors = Floors::new(floors);
         (0..origin.shards).map(|shard| self.place_of(shard)).collect::<Result<_, _>>().map(Some)
     }
 
@@ -110,7 +117,7 @@ impl EmbeddedStore {
                     key.extend_from_slice(&record.time.0.to_be_bytes());
                     work.batch.insert(&self.meta, key, step.at.to_be_bytes());
                 }
-                work.apply(record)?;
+                work.apply(step.shard, record)?;
             }
             (place.at, place.mark) = (step.at, step.mark);
             work.places.insert(step.shard, place);
@@ -126,7 +133,6 @@ impl EmbeddedStore {
         entries: &[&NewEntry],
         under_way: u64,
     ) -> (Vec<Outcome>, Vec<Put>) {
-        let floor = self.floor.load(Ordering::Acquire);
         let (mut used, has_room) = {
             let mut totals = self.lock();
             let wanted = entries.iter().map(|new| new.bytes.len() as u64).sum();
@@ -146,7 +152,7 @@ impl EmbeddedStore {
             };
             let tally = match tallies.get(&new.log) {
                 Some(tally) => Ok(*tally),
-                None => self.tally(new.log).map(|held| held.unwrap_or(Tally::born_at(floor))),
+                None => self.tally_or_new(new.log),
             };
             let outcome = match (known, tally) {
                 (Ok(Some(seq)), _) => Outcome::Kept(seq),
@@ -174,7 +180,7 @@ impl EmbeddedStore {
         max: usize,
     ) -> Result<(u64, Option<Gone>), StoreError> {
         let Some(tally) = self.tally(log)? else {
-            return Ok((self.floor.load(Ordering::Acquire), None));
+            return Ok((self.floors.of(log), None));
         };
         let begins = self.first(log, &tally).saturating_sub(1);
         let to = if to > tally.head { 0 } else { to.min(tally.head.saturating_sub(1)) };
@@ -182,11 +188,20 @@ impl EmbeddedStore {
         Ok((begins, (to > begins).then_some(Gone { log, to })))
     }
 
-    /// What was appended before `before`, up to `max` entries, by log; and the floor once all of it is
-    /// gone. What is damaged here is passed over.
-    pub(in crate::store) fn plan_expiry(&self, before: Timestamp, max: usize) -> (Vec<Due>, u64) {
+    /// What was appended to a shard before `before`, of the first `max` entries in all shards, by log; and
+    /// the shard's floor once all of it is gone. What is damaged here is passed over.
+    pub(in crate::store) fn plan_expiry(
+        &self,
+        shard: u8,
+        shards: u8,
+        before: Timestamp,
+        max: usize,
+    ) -> (Vec<Due>, u64) {
         let mut due: BTreeMap<LogId, Due> = BTreeMap::new();
         for (log, seq) in self.due(before, max).iter().filter_map(|(key, _)| due_of(key)) {
+            if shard_of(log, shards) != shard {
+                continue;
+            }
             if !matches!(self.entries.contains_key(place(log, seq)), Ok(true)) {
                 continue;
             }
@@ -198,14 +213,13 @@ impl EmbeddedStore {
             let tally = self.tally(due.gone.log).ok().flatten()?;
             (due.gone.to >= tally.head).then_some(tally.head)
         });
-        let floor = self.floor.load(Ordering::Acquire);
-        let floor = heads.fold(floor, u64::max);
+        let floor = heads.fold(self.floors.of_shard(shard), u64::max);
         (due.into_values().collect(), floor)
     }
 
-    /// The highest head that a forgotten log had.
-    pub(in crate::store) fn floor(&self) -> u64 {
-        self.floor.load(Ordering::Acquire)
+    /// The highest head that a forgotten log of a shard had.
+    pub(in crate::store) fn floor(&self, shard: u8) -> u64 {
+        self.floors.of_shard(shard)
     }
 
     /// The place in a shard before which nothing is left of what its records brought.
@@ -242,7 +256,8 @@ struct Work<'a> {
     batch: OwnedWriteBatch,
     is_begun: bool,
     used: Usage,
-    floor: u64,
+    /// Those that this changes.
+    floors: BTreeMap<u8, u64>,
     tallies: BTreeMap<LogId, Option<Tally>>,
     places: BTreeMap<u8, Place>,
     grown: BTreeSet<LogId>,
@@ -257,7 +272,7 @@ impl<'a> Work<'a> {
             batch: store.batch(),
             is_begun: false,
             used: totals.used,
-            floor: store.floor.load(Ordering::Acquire),
+            floors: BTreeMap::new(),
             tallies: BTreeMap::new(),
             places: BTreeMap::new(),
             grown: BTreeSet::new(),
@@ -270,15 +285,24 @@ impl<'a> Work<'a> {
         self.tallies.get(&log).map_or_else(|| self.store.tally(log), |tally| Ok(*tally))
     }
 
-    fn apply(&mut self, record: &Record) -> Result<(), StoreError> {
+    /// Raises a shard's floor to at least this.
+    fn raise(&mut self, shard: u8, floor: u64) {
+        let held = self.floors.get(&shard).copied();
+        let held = held.unwrap_or_else(|| self.store.floors.of_shard(shard));
+        if floor > held {
+            self.floors.insert(shard, floor);
+        }
+    }
+
+    fn apply(&mut self, shard: u8, record: &Record) -> Result<(), StoreError> {
         self.is_begun = true;
-        self.floor = self.floor.max(record.floor);
+        self.raise(shard, record.floor);
         match &record.change {
             Change::Put(puts) => puts.iter().try_for_each(|put| self.put(put, record.time)),
             Change::Drop(gone) => {
                 // Each log once: what is removed here is still found in the store.
                 let by_log: BTreeMap<_, _> = gone.iter().map(|gone| (gone.log, gone)).collect();
-                by_log.into_values().try_for_each(|gone| self.drop(gone))
+                by_log.into_values().try_for_each(|gone| self.drop(shard, gone))
             }
         }
     }
@@ -302,7 +326,7 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    fn drop(&mut self, gone: &Gone) -> Result<(), StoreError> {
+    fn drop(&mut self, shard: u8, gone: &Gone) -> Result<(), StoreError> {
         let (store, log) = (self.store, gone.log);
         let Some(mut tally) = self.tally(log)? else { return Ok(()) };
         let to = gone.to.min(tally.head);
@@ -319,7 +343,7 @@ impl<'a> Work<'a> {
         }
         let is_empty = to == tally.head;
         if is_empty {
-            self.floor = self.floor.max(tally.head);
+            self.raise(shard, tally.head);
         }
         self.tallies.insert(log, (!is_empty).then_some(tally));
         Ok(())
@@ -342,11 +366,11 @@ impl<'a> Work<'a> {
             bytes.extend_from_slice(&place.mark);
             self.batch.insert(&store.meta, [b'p', *shard], bytes);
         }
-        if self.floor != store.floor.load(Ordering::Acquire) {
-            self.batch.insert(&store.meta, "floor", self.floor.to_be_bytes());
+        for (shard, floor) in &self.floors {
+            self.batch.insert(&store.meta, [b'f', *shard], floor.to_be_bytes());
+            // Before the commit: a log that is gone is read as empty up to it.
+            store.floors.set(*shard, *floor);
         }
-        // The floor before the commit: a log that is gone is read as empty up to it.
-        store.floor.store(self.floor, Ordering::Release);
         store.commit(self.batch, totals)?;
         totals.used = self.used;
         let mut next = Self::new(store, totals);
@@ -358,3 +382,6 @@ impl<'a> Work<'a> {
         Ok(next)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,8 +3,8 @@
 use protocol::ids::LogId;
 
 use super::{
-    EmbeddedStore, EntryId, Ordering, StoreError, Tally, Trimmed, checked, due_key, due_time,
-    id_key, place, seq_of, short, tally_bytes,
+    EmbeddedStore, EntryId, StoreError, Tally, Trimmed, checked, due_key, due_time, id_key, place,
+    seq_of, short, tally_bytes,
 };
 
 impl EmbeddedStore {
@@ -13,7 +13,7 @@ impl EmbeddedStore {
     pub(super) fn trim_log(&self, log: LogId, to: u64, max: usize) -> Result<Trimmed, StoreError> {
         let mut totals = self.lock();
         let Some(mut tally) = self.tally(log)? else {
-            return Ok(Trimmed { begins: self.floor.load(Ordering::Acquire), gone: 0 });
+            return Ok(Trimmed { begins: self.floors.of(log), gone: 0 });
         };
         let first = self.first(log, &tally);
         let to = if to > tally.head { 0 } else { to.min(tally.head.saturating_sub(1)) };

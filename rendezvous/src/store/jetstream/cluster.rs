@@ -33,7 +33,7 @@ const STREAM_LEAST: u64 = 64 << 20;
 /// In the environment: `USER:PASSWORD`.
 const LOGIN: &str = "WATTLE_RENDEZVOUS_CLUSTER_LOGIN";
 
-const LAYOUT: &str = "1";
+const LAYOUT: &str = "2";
 const OUR_LAYOUT: &str = "wattle-layout";
 const GENERATION: &str = "wattle-generation";
 const SHARDS: &str = "wattle-shards";

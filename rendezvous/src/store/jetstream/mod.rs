@@ -43,7 +43,7 @@ use tokio::{runtime::Handle, task::JoinSet};
 
 use super::{
     EmbeddedStore, LogStore, NewEntry, Others, Outcome, Page, Quota, StoreError, Trimmed, Usage,
-    embedded::replica::{Origin, Place},
+    embedded::replica::{Origin, Place, shard_of},
 };
 use crate::settings::cluster::{Allowance, Cluster};
 use applier::Applier;
@@ -189,8 +189,7 @@ impl JetStreamStore {
     }
 
     fn shard_of(&self, log: LogId) -> &Shard {
-        // Ids are hashes.
-        &self.shards[usize::from(log.as_bytes()[0]) % self.shards.len()]
+        &self.shards[usize::from(shard_of(log, self.shared.origin.shards))]
     }
 
     fn deadline(&self) -> Instant {
@@ -249,7 +248,8 @@ impl JetStreamStore {
                 let others = self.under_way.load(Ordering::Acquire);
                 let (outcomes, puts) = index.plan_append(part, others);
                 mine.is(puts.iter().map(|put| put.bytes.len() as u64).sum());
-                let change = (!puts.is_empty()).then(|| (Change::Put(puts), index.floor()));
+                let floor = index.floor(shard.number());
+                let change = (!puts.is_empty()).then_some((Change::Put(puts), floor));
                 Ok((outcomes, change))
             });
             match answered.await {
@@ -280,12 +280,11 @@ impl JetStreamStore {
         let _turn = shard.turn().await;
         let deadline = self.deadline();
         self.change(shard, deadline, now, || {
-            let (due, floor) = self.shared.index.plan_expiry(before, max);
-            let here =
-                due.iter().filter(|due| self.shard_of(due.gone.log).number() == shard.number());
-            let here: Vec<_> = here.take(RECORD_DROPS).collect();
-            let count = here.iter().map(|due| due.count).sum();
-            let gone: Vec<Gone> = here.iter().map(|due| due.gone).collect();
+            let (index, shards) = (&self.shared.index, self.shared.origin.shards);
+            let (mut due, floor) = index.plan_expiry(shard.number(), shards, before, max);
+            due.truncate(RECORD_DROPS);
+            let count = due.iter().map(|due| due.count).sum();
+            let gone: Vec<Gone> = due.iter().map(|due| due.gone).collect();
             Ok((count, (!gone.is_empty()).then_some((Change::Drop(gone), floor))))
         })
         .await
@@ -352,7 +351,8 @@ impl LogStore for JetStreamStore {
                 let first = *first.get_or_insert(begins);
                 let begins = gone.map_or(begins, |gone| gone.to);
                 let count = usize::try_from(begins.saturating_sub(first)).unwrap_or(usize::MAX);
-                let change = gone.map(|gone| (Change::Drop(vec![gone]), index.floor()));
+                let floor = index.floor(shard.number());
+                let change = gone.map(|gone| (Change::Drop(vec![gone]), floor));
                 Ok((Trimmed { begins, gone: count }, change))
             });
             trim.await
@@ -457,7 +457,7 @@ fn index(
     ends: &[cluster::Ends],
 ) -> Result<(EmbeddedStore, Vec<Place>), ClusterError> {
     let opened = match EmbeddedStore::open(dir, quota) {
-        Ok(store) => match store.follow(origin) {
+        Ok(mut store) => match store.follow(origin) {
             Ok(places) => places.map(|places| (store, places)),
             Err(_) => None,
         },
@@ -481,7 +481,7 @@ fn index(
         if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
     })?;
     std::fs::create_dir_all(dir)?;
-    let store = EmbeddedStore::open(dir, quota)?;
+    let mut store = EmbeddedStore::open(dir, quota)?;
     let mut places = store.follow(origin)?.ok_or(StoreError::Parted)?;
     for (place, end) in places.iter_mut().zip(ends) {
         place.at = end.first.saturating_sub(1);

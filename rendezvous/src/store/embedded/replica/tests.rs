@@ -1,0 +1,87 @@
+//! Indexes of two processes that have not applied the same of each shard.
+
+use super::*;
+use crate::store::{LogStore as _, Page, contract::AMPLE};
+
+const ORIGIN: Origin = Origin { generation: 7, shards: 2 };
+/// Of the first shard, and of the second.
+const HERE: LogId = LogId([2; 20]);
+const THERE: LogId = LogId([1; 20]);
+
+struct Index {
+    store: EmbeddedStore,
+    /// The place of each shard's last record.
+    at: [u64; 2],
+    _dir: tempfile::TempDir,
+}
+
+impl Index {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = EmbeddedStore::open(dir.path(), AMPLE).unwrap();
+        store.follow(ORIGIN).unwrap().unwrap();
+        Self { store, at: [0; 2], _dir: dir }
+    }
+
+    fn apply(&mut self, shard: u8, time: u64, floor: u64, change: &Change) {
+        let at = &mut self.at[usize::from(shard)];
+        let (after, change) = (*at, change.clone());
+        *at += 1;
+        let record = Record { generation: 7, after, time: Timestamp(time), floor, change };
+        let step = Step { shard, at: *at, mark: Sum::default(), record: Some(record) };
+        self.store.apply(&[step]).unwrap();
+    }
+
+    fn read(&self, log: LogId, after: u64) -> Page {
+        self.store.read(log, after, 9999).unwrap()
+    }
+}
+
+fn new(log: LogId, byte: u8) -> NewEntry {
+    NewEntry { log, bytes: vec![byte; 512] }
+}
+
+#[test]
+fn a_cursor_hides_nothing_that_a_process_appends_that_has_seen_less_of_another_shard() {
+    let (mut first, mut second) = (Index::new(), Index::new());
+    let batch: Vec<_> = (0..9).map(|n| new(HERE, n)).collect();
+    let (_, puts) = first.store.plan_append(&batch.iter().collect::<Vec<_>>(), 0);
+    for index in [&mut first, &mut second] {
+        index.apply(0, 10, 0, &Change::Put(puts.clone()));
+    }
+    // What is dropped of the first shard, only one of them has seen.
+    let (due, floor) = first.store.plan_expiry(0, 2, Timestamp(11), 99);
+    assert_eq!((due.len(), floor), (1, 9));
+    assert_eq!(first.store.plan_expiry(1, 2, Timestamp(11), 99).1, 0, "the other shard's stays");
+    first.apply(0, 20, floor, &Change::Drop(vec![due[0].gone]));
+    assert_eq!(first.read(HERE, 0).head, 9, "an empty log's head stays");
+    let cursor = first.read(THERE, 0).read_to;
+
+    let one = new(THERE, 1);
+    let (outcomes, puts) = second.store.plan_append(&[&one], 0);
+    let floor = second.store.floor(1);
+    for index in [&mut first, &mut second] {
+        index.apply(1, 30, floor, &Change::Put(puts.clone()));
+    }
+    let page = first.read(THERE, cursor);
+    assert_eq!(page.entries.len(), 1, "{outcomes:?} is behind the cursor {cursor}");
+    assert_eq!(second.read(THERE, cursor), page);
+}
+
+#[test]
+fn each_shards_floor_is_there_again_after_a_start() {
+    let dir = tempfile::tempdir().unwrap();
+    for _ in 0..2 {
+        let mut store = EmbeddedStore::open(dir.path(), AMPLE).unwrap();
+        let places = store.follow(ORIGIN).unwrap().unwrap();
+        if places[1].at == 0 {
+            let (time, change) = (Timestamp(10), Change::Drop(Vec::new()));
+            let record = Record { generation: 7, after: 0, time, floor: 5, change };
+            let mark = Sum::default();
+            store.apply(&[Step { shard: 1, at: 1, mark, record: Some(record) }]).unwrap();
+        }
+        let read = |log| store.read(log, 0, 9).unwrap().read_to;
+        assert_eq!((read(HERE), read(THERE)), (0, 5));
+        assert_eq!(store.trim(THERE, 1, 9).unwrap().begins, 5);
+    }
+}

@@ -152,6 +152,11 @@ fn of_cluster(error: &ClusterError) -> Option<String> {
         ClusterError::OtherStream { .. } => {
             "Look at it with nats stream info, or begin anew with --cluster-name NAME.".into()
         }
+        ClusterError::Lost { .. } => {
+            "Restore it from a backup (nats stream restore). Without one, give the cluster another name \
+             in all processes, --cluster-name NAME: clients read anew, and append what they still have."
+                .into()
+        }
         ClusterError::WentBack { .. } => {
             "Were the servers restored from a backup? Give the cluster another name in all processes, \
              --cluster-name NAME: clients read anew, and append what they still have."

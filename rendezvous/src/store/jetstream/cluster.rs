@@ -1,21 +1,21 @@
-//! Reaching a cluster, making its streams, and reading them back.
+//! Reaching a cluster, and what is asked of each of its streams.
 
-use std::{collections::HashMap, env, io, path::Path, time::Duration};
+use std::{env, io, path::Path, time::Duration};
 
 use async_nats::{
     Client, ConnectOptions, Event,
-    jetstream::{
-        self, Context, context,
-        stream::{Config, DiscardPolicy, Info, RetentionPolicy, StorageType},
-    },
+    jetstream::{Context, context},
 };
 use bytes::Bytes;
 use protocol::relay_log::EntryId;
 
-use super::safety::{self, Danger, Unsafe};
+use super::{
+    safety::{self, Danger, Unsafe},
+    streams::Maker,
+};
 use crate::{
     settings::cluster::{Allowance, Cluster},
-    store::{Quota, StoreError, embedded::replica::Origin, new_generation},
+    store::{Quota, StoreError, embedded::replica::Origin},
 };
 
 /// How long a server may take to answer at the start.
@@ -26,21 +26,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 const API: Duration = Duration::from_secs(5);
 /// Requests that wait for a connection.
 const WAITING: usize = 64;
-/// How much larger a stream may be than the entries that it keeps: it holds what was trimmed, too.
-const SLACK: u64 = 2;
-/// No stream is made smaller than this.
-const STREAM_LEAST: u64 = 64 << 20;
 /// In the environment: `USER:PASSWORD`.
 const LOGIN: &str = "WATTLE_RENDEZVOUS_CLUSTER_LOGIN";
-
-const LAYOUT: &str = "2";
-const OUR_LAYOUT: &str = "wattle-layout";
-const GENERATION: &str = "wattle-generation";
-const SHARDS: &str = "wattle-shards";
-const RELAY: &str = "wattle-relay";
-
-/// JetStream's error: no room on the servers.
-const NO_STORAGE: u64 = 10047;
 
 /// Why a cluster can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +74,12 @@ pub enum ClusterError {
         stream: String,
         /// What is wrong with it.
         what: &'static str,
+    },
+    /// A stream is gone that was there.
+    #[error("the cluster has lost the stream {stream}, and with it what it had acknowledged")]
+    Lost {
+        /// Which.
+        stream: String,
     },
     /// The cluster's log ends before what this relay has read of it.
     #[error(
@@ -145,14 +138,7 @@ impl Reached {
         let relay: String =
             EntryId::of(relay).0[..16].iter().map(|byte| format!("{byte:02x}")).collect();
         let maker = Maker { jet: &jet, settings, relay: &relay, quota };
-        let first = maker.stream(0, new_generation()?).await?;
-        let generation = first.config.metadata.get(GENERATION);
-        let generation = generation.and_then(|hex| u64::from_str_radix(hex, 16).ok());
-        let generation = generation.ok_or_else(|| maker.other(0, "it has no generation"))?;
-        let mut all = vec![first];
-        for shard in 1..settings.shards {
-            all.push(maker.stream(shard, generation).await?);
-        }
+        let (generation, all) = maker.streams().await?;
         safety::of_streams(&all, settings).await?;
         let origin = Origin { generation, shards: settings.shards };
         Ok(Self { client, jet, settings: settings.clone(), origin })
@@ -180,19 +166,34 @@ impl Reached {
         let mut all = Vec::new();
         for shard in 0..self.origin.shards {
             let stream = self.stream(shard);
-            let mut tries = 0;
+            let mut patience = Patience::default();
             all.push(loop {
                 match stream.ends().await {
                     Ok(ends) => break ends,
-                    Err(reason) if tries == TRIES => {
-                        return Err(ClusterError::NoJetStream { reason });
-                    }
-                    Err(_) => tokio::time::sleep(PAUSE).await,
+                    Err(reason) => patience.wait(reason).await?,
                 }
-                tries += 1;
             });
         }
         Ok(all)
+    }
+}
+
+/// How often the cluster was asked that has no answer yet.
+#[derive(Default)]
+pub(super) struct Patience(u32);
+
+impl Patience {
+    /// Waits until it may be asked again; fails with the reason after so often.
+    pub(super) async fn wait(&mut self, reason: String) -> Result<(), ClusterError> {
+        self.0 += 1;
+        if self.0 == TRIES {
+            return Err(ClusterError::NoJetStream { reason });
+        }
+        if self.0 == 4 {
+            tracing::info!("waiting for the cluster to be ready");
+        }
+        tokio::time::sleep(PAUSE).await;
+        Ok(())
     }
 }
 
@@ -223,11 +224,11 @@ impl Stream {
     }
 }
 
-fn name(settings: &Cluster, shard: u8) -> String {
+pub(super) fn name(settings: &Cluster, shard: u8) -> String {
     format!("{}-{shard}", settings.name)
 }
 
-fn subject(settings: &Cluster, shard: u8) -> String {
+pub(super) fn subject(settings: &Cluster, shard: u8) -> String {
     format!("{}.log.{shard}", settings.name)
 }
 
@@ -286,137 +287,6 @@ fn login(settings: &Cluster) -> Result<Option<(String, String)>, ClusterError> {
     let first = text.lines().next().unwrap_or_default();
     let (user, password) = first.split_once(':').ok_or(ClusterError::Login)?;
     Ok(Some((user.to_owned(), password.to_owned())))
-}
-
-/// Makes streams, or looks whether those that are there can be used.
-struct Maker<'a> {
-    jet: &'a Context,
-    settings: &'a Cluster,
-    relay: &'a str,
-    quota: Quota,
-}
-
-impl Maker<'_> {
-    async fn stream(&self, shard: u8, generation: u64) -> Result<Info, ClusterError> {
-        let mut tries = 0;
-        loop {
-            let reason = match self.try_stream(shard, generation).await {
-                Ok(Made::Stream(info)) => return self.checked(shard, generation, *info),
-                Ok(Made::NotYet(reason)) => reason,
-                Err(error) => return Err(error),
-            };
-            tries += 1;
-            if tries == TRIES {
-                return Err(ClusterError::NoJetStream { reason });
-            }
-            if tries == 4 {
-                tracing::info!("waiting for the cluster to be ready");
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-    }
-
-    async fn try_stream(&self, shard: u8, generation: u64) -> Result<Made, ClusterError> {
-        let wanted = self.config(shard, generation);
-        if let Ok(stream) = self.jet.get_stream(&wanted.name).await {
-            let held = stream.cached_info();
-            if held.config.max_bytes >= wanted.max_bytes {
-                return Ok(Made::Stream(Box::new(held.clone())));
-            }
-            let larger = Config { max_bytes: wanted.max_bytes, ..held.config.clone() };
-            return match self.jet.update_stream(larger).await {
-                Ok(info) => Ok(Made::Stream(Box::new(info))),
-                Err(error) => Ok(Made::NotYet(error.to_string())),
-            };
-        }
-        match self.jet.create_stream(&wanted).await {
-            Ok(stream) => Ok(Made::Stream(Box::new(stream.cached_info().clone()))),
-            Err(error) => match error.kind() {
-                context::CreateStreamErrorKind::JetStream(error) => self.refused(&error),
-                _ => Ok(Made::NotYet(error.to_string())),
-            },
-        }
-    }
-
-    fn refused(&self, error: &jetstream::Error) -> Result<Made, ClusterError> {
-        let code = error.error_code().0;
-        if code == NO_STORAGE {
-            let mib = self.stream_bytes() >> 20;
-            return Err(ClusterError::NoRoom { streams: self.settings.shards, mib });
-        }
-        // Where another process was first, the next look finds its stream.
-        Ok(Made::NotYet(error.to_string()))
-    }
-
-    /// Looks whether a stream is as it has to be.
-    fn checked(&self, shard: u8, generation: u64, info: Info) -> Result<Info, ClusterError> {
-        let held = &info.config;
-        let said = |key: &str| held.metadata.get(key).map(String::as_str).unwrap_or_default();
-        if said(RELAY) != self.relay {
-            return Err(ClusterError::OtherRelay { name: self.settings.name.clone() });
-        }
-        let shards = self.settings.shards.to_string();
-        let problems = [
-            (said(OUR_LAYOUT) != LAYOUT, "another version of wattle-rendezvous made it"),
-            (said(SHARDS) != shards, "it was made with another number of shards; set that one"),
-            (
-                shard > 0 && said(GENERATION) != format!("{generation:016x}"),
-                "it is left from another time: delete it, or use another name",
-            ),
-            (held.storage != StorageType::File, "it is kept in memory"),
-            (held.retention != RetentionPolicy::Limits, "its retention is not \"limits\""),
-            (!held.max_age.is_zero(), "it has max_age: entries would be lost early"),
-            (held.max_messages > 0, "it has max_msgs: entries would be lost early"),
-            (held.max_messages_per_subject > 0, "it has max_msgs_per_subject"),
-            (held.discard != DiscardPolicy::New, "it discards old messages"),
-            (held.no_ack, "it acknowledges nothing"),
-            (held.mirror.is_some() || held.sources.is_some(), "it mirrors another"),
-            (held.subjects != [subject(self.settings, shard)], "it has another subject"),
-        ];
-        match problems.into_iter().find(|(is_so, _)| *is_so) {
-            Some((_, what)) => Err(self.other(shard, what)),
-            None => Ok(info),
-        }
-    }
-
-    fn other(&self, shard: u8, what: &'static str) -> ClusterError {
-        ClusterError::OtherStream { stream: name(self.settings, shard), what }
-    }
-
-    fn stream_bytes(&self) -> u64 {
-        let share = self.quota.total_bytes.saturating_mul(SLACK) / u64::from(self.settings.shards);
-        share.max(STREAM_LEAST)
-    }
-
-    fn config(&self, shard: u8, generation: u64) -> Config {
-        Config {
-            name: name(self.settings, shard),
-            description: Some("Sealed entries of a Wattle relay; leave it to the relay.".into()),
-            subjects: vec![subject(self.settings, shard)],
-            retention: RetentionPolicy::Limits,
-            storage: StorageType::File,
-            discard: DiscardPolicy::New,
-            max_bytes: i64::try_from(self.stream_bytes()).unwrap_or(i64::MAX),
-            max_messages: -1,
-            max_messages_per_subject: -1,
-            max_age: Duration::ZERO,
-            num_replicas: usize::from(self.settings.replicas),
-            deny_delete: true,
-            metadata: HashMap::from([
-                (OUR_LAYOUT.into(), LAYOUT.into()),
-                (GENERATION.into(), format!("{generation:016x}")),
-                (SHARDS.into(), self.settings.shards.to_string()),
-                (RELAY.into(), self.relay.into()),
-            ]),
-            ..Default::default()
-        }
-    }
-}
-
-/// What came of trying to make a stream.
-enum Made {
-    Stream(Box<Info>),
-    NotYet(String),
 }
 
 /// Whether this is taken though it isn't safe; says so loudly.

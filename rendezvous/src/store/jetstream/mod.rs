@@ -23,6 +23,7 @@ mod cluster;
 pub(super) mod record;
 mod safety;
 mod shard;
+mod streams;
 mod tail;
 #[cfg(test)]
 mod tests;

@@ -69,6 +69,18 @@ impl World {
         self.runtime.block_on(JetStreamStore::open(dir, settings, quota, RELAY))
     }
 
+    fn jet(&self) -> async_nats::jetstream::Context {
+        self.runtime.block_on(async {
+            let client = async_nats::connect(self.nats.urls()).await;
+            async_nats::jetstream::new(client.unwrap())
+        })
+    }
+
+    fn config(&self, stream: &str) -> Option<async_nats::jetstream::stream::Config> {
+        let stream = self.runtime.block_on(self.jet().get_stream(stream)).ok()?;
+        Some(stream.cached_info().config.clone())
+    }
+
     fn open(&self, name: &str, dir: &str) -> JetStreamStore {
         self.open_with(&self.settings(name), dir, AMPLE).unwrap()
     }
@@ -246,4 +258,36 @@ fn without_servers_nothing_is_acknowledged_reads_go_on_and_it_recovers_by_itself
     }
     assert_eq!(outcome, Outcome::Kept(3));
     assert_eq!(store.read(LOG, 0, 9999).unwrap().head, 3);
+}
+
+#[test]
+fn a_stream_that_is_lost_is_not_made_anew() {
+    let Some(world) = world(1, 3) else { return };
+    let store = world.open("lost", "a");
+    let outcomes = store.append(&[new(LOG, 1), new(OTHER, 1)], NOW).unwrap();
+    assert_eq!(outcomes, [Outcome::Kept(1), Outcome::Kept(1)]);
+    drop(store);
+    for stream in ["lost-1", "lost-0"] {
+        world.runtime.block_on(world.jet().delete_stream(stream)).unwrap();
+        for dir in ["a", "new"] {
+            let opened = world.open_with(&world.settings("lost"), dir, AMPLE);
+            let error = opened.err().unwrap();
+            assert!(matches!(&error, ClusterError::Lost { stream: it } if it == stream), "{error}");
+            assert_eq!(world.config(stream), None, "it was made anew");
+        }
+    }
+}
+
+#[test]
+fn streams_whose_making_was_cut_off_are_made() {
+    let Some(world) = world(1, 3) else { return };
+    let generation = world.open("cut", "a").generation();
+    let mut first = world.config("cut-0").unwrap();
+    assert!(first.metadata.remove("wattle-whole").is_some());
+    world.runtime.block_on(world.jet().update_stream(first)).unwrap();
+    world.runtime.block_on(world.jet().delete_stream("cut-2")).unwrap();
+    let store = world.open("cut", "b");
+    assert_eq!(store.generation(), generation);
+    assert_eq!(store.append(&[new(OTHER, 1)], NOW).unwrap(), [Outcome::Kept(1)]);
+    assert!(world.config("cut-0").unwrap().metadata.contains_key("wattle-whole"));
 }

@@ -32,7 +32,7 @@ pub use config::{Cluster, Config, Storage};
 pub use data_dir::DataDirError;
 pub use limits::Limits;
 pub use log_service::set_clock_ahead;
-pub use net::{ListenError, probe};
+pub use net::{ListenError, client, probe};
 pub use relay::{Pulse, Relay, StartError};
 pub use tokens::Access;
 pub use watch::{WatchConfig, WatchError};

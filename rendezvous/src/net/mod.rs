@@ -1,10 +1,13 @@
 //! libp2p: listeners, connections, and one log-service session for each client's stream.
 
 mod behaviour;
+pub mod client;
 mod front_door;
 mod listen;
+mod metered;
 mod narrow;
 pub mod probe;
+mod way;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 

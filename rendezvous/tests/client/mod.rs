@@ -6,23 +6,13 @@ use std::{
     io::{BufRead as _, BufReader},
     path::Path,
     process::{Child, Command, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
-use bytes::Bytes;
-use futures::{SinkExt as _, StreamExt as _};
-use libp2p::{
-    Multiaddr, PeerId, Stream, StreamProtocol, SwarmBuilder, multiaddr::Protocol, noise, tcp, yamux,
-};
-use protocol::{
-    codec,
-    relay_log::{Answer, Challenge, Cursor, LogKeys, PROTOCOL, Request, Role},
-};
-use tokio::task::JoinHandle;
-use tokio_util::{
-    codec::{Framed, LengthDelimitedCodec},
-    compat::{Compat, FuturesAsyncReadCompatExt as _},
-};
+use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
+use protocol::relay_log::{Answer, Cursor, LogKeys, Request};
+use rendezvous::client::{ClientError, LogClient};
 
 /// Long enough for a machine that is busy.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -96,55 +86,30 @@ impl Dice {
     }
 }
 
-pub struct Client {
-    io: Framed<Compat<Stream>, LengthDelimitedCodec>,
-    swarm: JoinHandle<()>,
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        self.swarm.abort();
-    }
-}
+/// A client with one log open under handle 1.
+pub struct Client(LogClient);
 
 impl Client {
     /// Connects, and opens the log under handle 1.
     pub async fn of(relay: &Relay, keys: &LogKeys) -> Self {
-        let mut swarm = SwarmBuilder::with_new_identity()
-            .with_tokio()
-            .with_tcp(tcp::Config::new().nodelay(true), noise::Config::new, yamux::Config::default)
-            .unwrap()
-            .with_quic()
-            .with_behaviour(|_| libp2p_stream::Behaviour::new())
-            .unwrap()
-            .build();
-        swarm.dial(relay.addr.clone().with(Protocol::P2p(relay.peer))).unwrap();
-        let mut control = swarm.behaviour().new_control();
-        let swarm = tokio::spawn(async move {
-            loop {
-                swarm.select_next_some().await;
-            }
-        });
-        let stream = control.open_stream(relay.peer, StreamProtocol::new(PROTOCOL)).await.unwrap();
-        let frames = LengthDelimitedCodec::builder().max_frame_length(1 << 20).new_codec();
-        let mut client = Self { io: Framed::new(stream.compat(), frames), swarm };
-        let Answer::Hello { nonce, .. } = client.next().await.unwrap() else { panic!() };
-        let challenge = Challenge::new(&relay.peer.to_bytes(), nonce);
-        let proofs = [Role::Write, Role::Read].map(|role| keys.prove(role, &challenge).unwrap());
-        let publics = keys.publics();
-        client.send(Request::Open { handle: 1, publics, proofs: proofs.to_vec() }).await;
+        let addr = relay.addr.clone().with(Protocol::P2p(relay.peer));
+        let mut client = Self(LogClient::connect(&addr, &Arc::default()).await.unwrap());
+        client.0.asking().open(1, keys).await.unwrap();
         assert_eq!(client.next().await, Some(Answer::Opened { handle: 1 }));
         client
     }
 
     pub async fn send(&mut self, request: Request) {
         // A relay that was killed is noticed by who reads.
-        let _ = self.io.send(Bytes::from(codec::encode(&request))).await;
+        let _ = self.0.asking().ask(&request).await;
     }
 
     pub async fn next(&mut self) -> Option<Answer> {
-        let frame = tokio::time::timeout(PATIENCE, self.io.next()).await.unwrap();
-        frame.and_then(Result::ok).map(|frame| codec::decode(&frame).unwrap())
+        match tokio::time::timeout(PATIENCE, self.0.next()).await.unwrap() {
+            Ok(answer) => Some(answer),
+            Err(ClientError::Lost) => None,
+            Err(error) => panic!("{error}"),
+        }
     }
 }
 

@@ -1,13 +1,13 @@
 //! A circuit between two clients, both of them here.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use futures::StreamExt as _;
 use libp2p::{Multiaddr, Swarm, multiaddr::Protocol, swarm::SwarmEvent};
 
 use super::{
+    super::way::{self, Behaviour},
     Finding, PATIENCE, Trial,
-    ways::{self, Behaviour},
 };
 
 const ADVICE: &str = "Members who can't reach each other directly use the relay's log alone: slower \
@@ -27,7 +27,8 @@ pub(super) async fn try_out(relay: &Multiaddr) -> Finding {
 
 async fn meet(relay: &Multiaddr) -> Result<u128, &'static str> {
     const NONE: &str = "this way can't be gone twice";
-    let (mut one, mut other) = (ways::swarm(relay).ok_or(NONE)?, ways::swarm(relay).ok_or(NONE)?);
+    let client = || way::swarm(relay, &Arc::default()).ok_or(NONE);
+    let (mut one, mut other) = (client()?, client()?);
     let circuit = relay.clone().with(Protocol::P2pCircuit);
     one.listen_on(circuit.clone()).map_err(|_| NONE)?;
     reserved(&mut one).await?;

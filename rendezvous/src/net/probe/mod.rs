@@ -134,7 +134,7 @@ pub async fn probe(
     }
     if let Some((peer, addr)) = &met {
         let there = addr.clone().with(Protocol::P2p(*peer));
-        findings.extend(log::try_out(*peer, &there, token).await);
+        findings.extend(log::try_out(&there, token).await);
         findings.push(circuit::try_out(&there).await);
     }
     Report { peer: met.map(|(peer, _)| peer.to_string()), findings }

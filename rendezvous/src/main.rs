@@ -1,8 +1,9 @@
 //! `wattle-rendezvous`: a relay from the command line.
 //!
 //! Standard output is data: the addresses, a settings file, or one JSON line. Words go to standard
-//! error. Exit codes: 0 done, 1 unexpected (or, of `status`, no entries are taken), 2 usage, 4 can't listen or
-//! can't be used from there, 10 a damaged store.
+//! error. Exit codes: 0 done, 1 unexpected (or, of `status`, no entries are taken; of `bench`, memory or files
+//! grow), 2 usage, 4 can't listen or can't be used from there, 8 acknowledged and not delivered, 10 a damaged
+//! store, 130 interrupted.
 
 mod cli;
 

@@ -1,8 +1,10 @@
 //! The command line: what can be asked for, and what comes out.
 
 mod announce;
+mod bench;
 mod check;
 mod given;
+mod named;
 mod run;
 mod status;
 mod store;
@@ -42,6 +44,9 @@ enum Command {
     Check(check::Check),
     /// Say how the relay on this machine is, as its dashboard does.
     Status(status::Status),
+    /// Put load on a relay, its own or another, and measure: how fast, what it costs, and that nothing
+    /// acknowledged is lost.
+    Bench(bench::Bench),
     /// Save what can be read of a damaged store, beside it. The relay must not run.
     Repair(store::Repair),
     /// Say who may use a relay that is not open to all: make, show and revoke tokens.
@@ -78,6 +83,9 @@ pub(crate) fn run() -> ExitCode {
         }
         Command::Status(asked) => {
             return status::status(asked).unwrap_or_else(|error| words::tell(&error));
+        }
+        Command::Bench(asked) => {
+            return bench::bench(asked).unwrap_or_else(|error| words::tell(&error));
         }
         Command::Repair(asked) => store::repair(asked),
         Command::Token(asked) => asked.run(),

@@ -1,10 +1,13 @@
 //! `wattle-rendezvous run`.
 
-use std::{io, time::Duration};
+use std::{future, io, thread, time::Duration};
 
 use clap::Args;
 use rendezvous::{Relay, Storage};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::oneshot,
+};
 use tracing_subscriber::{
     EnvFilter, Layer as _, filter::filter_fn, fmt, layer::SubscriberExt as _,
     util::SubscriberInitExt as _,
@@ -29,6 +32,9 @@ pub(super) struct Run {
     /// For tests: how many days the clock goes ahead of the system's.
     #[arg(long, hide = true, value_name = "DAYS", default_value_t = 0)]
     clock_offset: u32,
+    /// For `bench`: ends when standard input does, so that it outlives nobody who started it.
+    #[arg(long, hide = true)]
+    until_input_ends: bool,
 }
 
 pub(super) fn run(asked: Run) -> anyhow::Result<()> {
@@ -71,6 +77,7 @@ async fn start(asked: Run) -> anyhow::Result<()> {
     tokio::select! {
         _ = interrupted.recv() => {}
         _ = terminated.recv() => {}
+        () = input_ended(), if asked.until_input_ends => {}
         never = supervisor::watched(relay.pulse()) => match never {},
         () = relay.ended() => anyhow::bail!(
             "the relay could not go on; its log says why. Start it again. If its store is why, look at \
@@ -83,4 +90,17 @@ async fn start(asked: Run) -> anyhow::Result<()> {
         () = relay.stop() => Ok(()),
         _ = interrupted.recv() => anyhow::bail!("interrupted while stopping"),
     }
+}
+
+/// Waits until there is nothing more to read.
+async fn input_ended() {
+    let (tell, told) = oneshot::channel::<()>();
+    let reader = thread::Builder::new().name("input".into()).spawn(move || {
+        let _ended = tell;
+        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+    });
+    if reader.is_err() {
+        return future::pending().await;
+    }
+    let _ = told.await;
 }

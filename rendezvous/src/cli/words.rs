@@ -4,6 +4,7 @@ use std::{io, process::ExitCode};
 
 use rendezvous::{
     DataDirError, ListenError, StartError, WatchError,
+    client::ClientError,
     config::PORT,
     repair::RepairError,
     settings::SettingsError,
@@ -31,6 +32,7 @@ pub(super) fn tell(error: &anyhow::Error) -> ExitCode {
         Some(StartError::Watch(_)) => ExitCode::from(2),
         Some(StartError::OpenCircuits) => ExitCode::from(2),
         _ if error.is::<SettingsError>() => ExitCode::from(2),
+        _ if error.is::<ClientError>() => ExitCode::from(4),
         _ => ExitCode::FAILURE,
     }
 }

@@ -8,13 +8,16 @@
 
 use std::{
     sync::{Mutex, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use protocol::ids::Timestamp;
 
 /// A clock that tells the age of entries.
-pub(super) struct Clock(Mutex<Reading>);
+pub(super) struct Clock {
+    reading: Mutex<Reading>,
+    is_steady: bool,
+}
 
 #[derive(Clone, Copy)]
 struct Reading {
@@ -25,7 +28,13 @@ struct Reading {
 impl Clock {
     /// Goes on from where the store says that it was; without that, from the system's clock.
     pub(super) fn new(kept: Option<Timestamp>, at: Instant, system: Timestamp) -> Self {
-        Self(Mutex::new(Reading { time: kept.unwrap_or(system), at }))
+        let reading = Mutex::new(Reading { time: kept.unwrap_or(system), at });
+        Self { reading, is_steady: false }
+    }
+
+    /// Goes on from the system's clock, and asks it no more.
+    pub(super) fn steady(at: Instant, system: Timestamp) -> Self {
+        Self { is_steady: true, ..Self::new(None, at, system) }
     }
 
     /// The time now.
@@ -34,12 +43,15 @@ impl Clock {
     }
 
     fn at(&self, at: Instant, system: Timestamp) -> Timestamp {
-        let mut reading = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         let passed = at.saturating_duration_since(reading.at).as_millis();
         let passed = u64::try_from(passed).unwrap_or(u64::MAX);
         if passed > 0 {
             let behind = system.0.saturating_sub(reading.time.0);
-            let step = behind.clamp(passed, passed.saturating_mul(2));
+            let most = if self.is_steady { passed } else { passed.saturating_mul(2) };
+            let step = behind.clamp(passed, most);
+            // What is less than a millisecond counts the next time.
+            let at = reading.at.checked_add(Duration::from_millis(passed)).unwrap_or(at);
             *reading = Reading { time: Timestamp(reading.time.0.saturating_add(step)), at };
         }
         reading.time
@@ -48,8 +60,6 @@ impl Clock {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const DAY: u64 = 24 * 60 * 60 * 1000;
@@ -95,5 +105,17 @@ mod tests {
         assert_eq!(world.after(0, START.0), START.0 - 5 * DAY);
         assert_eq!(world.after(4, START.0 + 4 * DAY), START.0 + 3 * DAY);
         assert_eq!(world.after(6, START.0 + 6 * DAY), START.0 + 6 * DAY);
+    }
+
+    #[test]
+    fn a_steady_clock_goes_as_time_passes_whatever_the_system_says() {
+        let start = Instant::now();
+        let clock = Clock::steady(start, START);
+        let at = |micros: u64, system| clock.at(start + Duration::from_micros(micros), system).0;
+        assert_eq!(at(DAY * 1000, Timestamp(START.0 + 3650 * DAY)), START.0 + DAY);
+        for step in 1..=1000 {
+            at(DAY * 1000 + step * 1900, Timestamp(0));
+        }
+        assert_eq!(at(DAY * 1000 + 1_900_000, Timestamp(0)), START.0 + DAY + 1900);
     }
 }

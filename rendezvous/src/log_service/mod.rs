@@ -92,7 +92,11 @@ impl LogService {
         let followers = Arc::new(Followers::default());
         // A clock that was set ahead for a test leaps, as no system's clock makes it.
         let kept = store.clock().filter(|_| AHEAD_MS.load(Ordering::Relaxed) == 0);
-        let clock = Arc::new(Clock::new(kept, Instant::now(), now()));
+        let clock = match store.counts_time() {
+            true => Clock::steady(Instant::now(), now()),
+            false => Clock::new(kept, Instant::now(), now()),
+        };
+        let clock = Arc::new(clock);
         let ears = Ears { followers: Arc::clone(&followers), ended: ended.clone() };
         store.listen(Box::new(ears));
         let (jobs, queue) = mpsc::channel(limits.append_queue);

@@ -106,12 +106,12 @@ fn what_is_old_expires_and_heads_stay(make: Make<'_>) {
     let store = make(AMPLE);
     store.append(&[new(LOG, 1), new(LOG, 2), new(OTHER, 1)], Timestamp(10)).unwrap();
     store.append(&[new(LOG, 3)], Timestamp(20)).unwrap();
-    assert_eq!(store.expire(Timestamp(10), Timestamp(10), 100).unwrap(), 0);
-    assert_eq!(store.expire(Timestamp(11), Timestamp(11), 1).unwrap(), 1, "no more than asked for");
-    assert_eq!(store.expire(Timestamp(11), Timestamp(11), 100).unwrap(), 2);
+    assert_eq!(store.expire(Timestamp(10), Timestamp(20), 100).unwrap(), 0);
+    assert_eq!(store.expire(Timestamp(11), Timestamp(21), 1).unwrap(), 1, "no more than asked for");
+    assert_eq!(store.expire(Timestamp(11), Timestamp(21), 100).unwrap(), 2);
     let page = store.read(LOG, 0, 9999).unwrap();
     assert_eq!((seqs(&page), page.head), (vec![3], 3));
-    assert_eq!(store.expire(Timestamp(21), Timestamp(21), 100).unwrap(), 1);
+    assert_eq!(store.expire(Timestamp(21), Timestamp(22), 100).unwrap(), 1);
     let page = store.read(LOG, 0, 9999).unwrap();
     assert_eq!((seqs(&page), page.head), (vec![], 3), "an empty log's head stays");
     assert_eq!(store.append(&[new(LOG, 1)], NOW).unwrap(), [Outcome::Kept(4)]);

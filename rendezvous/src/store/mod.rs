@@ -67,6 +67,12 @@ pub trait LogStore: Send + Sync + 'static {
     /// The last time that the store was told when it was opened; `None` if it was empty then.
     fn clock(&self) -> Option<Timestamp>;
 
+    /// Whether of the times that it is told only what passes between them counts: then they are to go on
+    /// as time does, whatever the system's clock says.
+    fn counts_time(&self) -> bool {
+        false
+    }
+
     /// How much it holds; `None` while it can't say. It may wait for a commit that is under way.
     fn usage(&self) -> Option<Usage>;
 

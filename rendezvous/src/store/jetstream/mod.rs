@@ -20,6 +20,7 @@
 
 mod applier;
 mod cluster;
+mod pace;
 pub(super) mod record;
 mod safety;
 mod shard;
@@ -48,6 +49,7 @@ use super::{
 };
 use crate::settings::cluster::{Allowance, Cluster};
 use applier::Applier;
+use pace::TICK;
 use record::{Change, Gone, RECORD_BYTES, Record};
 use shard::{Shard, Written};
 
@@ -67,7 +69,6 @@ const RECORD_DROPS: usize = 8192;
 pub struct JetStreamStore {
     shared: Arc<Shared>,
     shards: Vec<Shard>,
-    clock: Option<Timestamp>,
     runtime: Handle,
     patience: Duration,
     /// Whether the last append has waited in vain.
@@ -144,10 +145,9 @@ impl JetStreamStore {
         }
         let became_unsafe = Arc::new(AtomicBool::new(false));
         tails.spawn(safety::watch(cluster.clone(), Arc::clone(&became_unsafe)));
-        let mut store = Self {
+        let store = Self {
             shared,
             shards,
-            clock: None,
             patience: PATIENCE,
             runtime: Handle::current(),
             away: AtomicBool::new(false),
@@ -158,8 +158,6 @@ impl JetStreamStore {
             _applier: applier,
         };
         store.catch_up_all(&cluster).await?;
-        let clock = store.shards.iter().map(|shard| shard.applied().time).max();
-        store.clock = clock.filter(|time| time.0 > 0);
         for shard in &store.shards {
             shard.look_at_room().await;
         }
@@ -198,28 +196,42 @@ impl JetStreamStore {
         Instant::now() + patience
     }
 
-    /// Writes what a plan asks for, planning anew for as long as other processes are first.
+    /// A shard's time when the relay's clock tells `told`; the last record's where no clock is asked.
+    fn time(&self, shard: &Shard, told: Option<Timestamp>, last: Timestamp) -> Timestamp {
+        // The first record's: where the other shards are.
+        let newest = || self.shards.iter().map(|shard| shard.applied().time).max();
+        let last = match last {
+            Timestamp(0) => newest().unwrap_or_default().max(Timestamp(1)),
+            last => last,
+        };
+        told.map_or(last, |told| shard.pace().at(told, last))
+    }
+
+    /// Writes what a plan asks for by the shard's time now and its last record's, planning anew for as
+    /// long as other processes are first.
     async fn change<T>(
         &self,
         shard: &Shard,
         deadline: Instant,
-        now: Timestamp,
-        mut plan: impl FnMut() -> Result<(T, Option<(Change, u64)>), StoreError>,
+        told: Option<Timestamp>,
+        mut plan: impl FnMut(Timestamp, Timestamp) -> Result<(T, Option<(Change, u64)>), StoreError>,
     ) -> Result<T, StoreError> {
         loop {
             self.shared.is_whole()?;
             let last = shard.applied();
-            let (answer, change) = plan()?;
+            let time = self.time(shard, told, last.time);
+            let (answer, change) = plan(time, last.time)?;
             let Some((change, floor)) = change else { return Ok(answer) };
             let record = Record {
                 generation: self.shared.origin.generation,
                 after: last.at,
-                time: last.time.max(now),
+                time,
                 floor,
                 change,
             };
             match shard.write(&record, deadline).await? {
                 Written::Applied => {
+                    shard.pace().wrote(time);
                     self.away.store(false, Ordering::Relaxed);
                     return Ok(answer);
                 }
@@ -244,7 +256,7 @@ impl JetStreamStore {
             let (part, others) = rest.split_at(fitting(rest));
             let index = &self.shared.index;
             let mut mine = UnderWay { all: &self.under_way, bytes: 0 };
-            let answered = self.change(shard, deadline, now, || {
+            let answered = self.change(shard, deadline, Some(now), |_, _| {
                 mine.is(0);
                 let others = self.under_way.load(Ordering::Acquire);
                 let (outcomes, puts) = index.plan_append(part, others);
@@ -271,22 +283,26 @@ impl JetStreamStore {
         Ok(outcomes)
     }
 
+    /// Drops what is older than `ttl` by the shard's time, and has that go on where nobody writes.
     async fn expire_in(
         &self,
         shard: &Shard,
-        before: Timestamp,
+        ttl: u64,
         now: Timestamp,
         max: usize,
     ) -> Result<usize, StoreError> {
         let _turn = shard.turn().await;
         let deadline = self.deadline();
-        self.change(shard, deadline, now, || {
+        self.change(shard, deadline, Some(now), |time, last| {
+            let before = Timestamp(time.0.saturating_sub(ttl));
             let (index, shards) = (&self.shared.index, self.shared.origin.shards);
             let (mut due, floor) = index.plan_expiry(shard.number(), shards, before, max);
             due.truncate(RECORD_DROPS);
             let count = due.iter().map(|due| due.count).sum();
             let gone: Vec<Gone> = due.iter().map(|due| due.gone).collect();
-            Ok((count, (!gone.is_empty()).then_some((Change::Drop(gone), floor))))
+            let ticks = last > Timestamp(0) && time.ms_since(last) >= TICK;
+            let change = (ticks || !gone.is_empty()).then_some((Change::Drop(gone), floor));
+            Ok((count, change))
         })
         .await
     }
@@ -343,11 +359,10 @@ impl LogStore for JetStreamStore {
     fn trim(&self, log: LogId, to: u64, max: usize) -> Result<Trimmed, StoreError> {
         let shard = self.shard_of(log);
         let index = &self.shared.index;
-        let now = shard.applied().time;
         self.runtime.block_on(async {
             let _turn = shard.turn().await;
             let mut first = None;
-            let trim = self.change(shard, self.deadline(), now, || {
+            let trim = self.change(shard, self.deadline(), None, |_, _| {
                 let (begins, gone) = index.plan_trim(log, to, max)?;
                 let first = *first.get_or_insert(begins);
                 let begins = gone.map_or(begins, |gone| gone.to);
@@ -361,13 +376,14 @@ impl LogStore for JetStreamStore {
     }
 
     fn expire(&self, before: Timestamp, now: Timestamp, max: usize) -> Result<usize, StoreError> {
+        let ttl = now.ms_since(before);
         self.runtime.block_on(async {
             let mut gone = 0;
             for shard in &self.shards {
                 if gone >= max {
                     return Ok(gone);
                 }
-                gone += self.expire_in(shard, before, now, max - gone).await?;
+                gone += self.expire_in(shard, ttl, now, max - gone).await?;
             }
             self.purge().await;
             Ok(gone)
@@ -375,7 +391,11 @@ impl LogStore for JetStreamStore {
     }
 
     fn clock(&self) -> Option<Timestamp> {
-        self.clock
+        None
+    }
+
+    fn counts_time(&self) -> bool {
+        true
     }
 
     fn usage(&self) -> Option<Usage> {

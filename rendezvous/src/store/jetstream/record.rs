@@ -22,7 +22,7 @@ pub struct Record {
     pub generation: u64,
     /// The place of the record that stands before it.
     pub after: u64,
-    /// When its entries were appended; in a shard it never goes back.
+    /// When its entries were appended, by the shard's own time (`pace`); it never goes back.
     pub time: Timestamp,
     /// At least the highest head of a log of this shard that is forgotten once this is applied.
     pub floor: u64,

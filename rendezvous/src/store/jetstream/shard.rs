@@ -21,6 +21,7 @@ use super::{
     Shared,
     applier::{Applied, Message, Queue},
     cluster::Stream,
+    pace::Pace,
     record::{Change, Record},
 };
 use crate::store::{StoreError, embedded::replica::Place};
@@ -45,6 +46,7 @@ pub(super) struct Shard {
     queue: Queue,
     shared: Arc<Shared>,
     turn: Mutex<()>,
+    pace: Pace,
     /// When the last look at the stream's end began, of those that were waited for.
     looked: Mutex<Option<Instant>>,
     purged: Mutex<u64>,
@@ -85,12 +87,17 @@ impl Shard {
         shared: Arc<Shared>,
     ) -> Self {
         let (turn, looked, purged) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let room = AtomicI64::new(i64::MAX);
-        Self { number, stream, applied, queue, shared, turn, looked, purged, room }
+        let (pace, room) = (Pace::default(), AtomicI64::new(i64::MAX));
+        Self { number, stream, applied, queue, shared, turn, pace, looked, purged, room }
     }
 
     pub(super) fn number(&self) -> u8 {
         self.number
+    }
+
+    /// How its time goes on.
+    pub(super) fn pace(&self) -> &Pace {
+        &self.pace
     }
 
     /// How far it has been applied.

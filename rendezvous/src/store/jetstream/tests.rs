@@ -25,6 +25,7 @@ const LOG: LogId = LogId([1; 20]);
 const OTHER: LogId = LogId([2; 20]);
 const NOW: Timestamp = Timestamp(1000);
 const RELAY: &[u8] = b"relay";
+const DAY: u64 = 24 * 60 * 60 * 1000;
 
 /// Several names on one cluster: each has its own streams.
 struct World {
@@ -182,11 +183,15 @@ fn trims_and_expiry_are_the_same_in_all_processes_and_in_one_that_comes_later() 
     let batch: Vec<_> = (0..9).flat_map(|n| [new(LOG, n), new(OTHER, n)]).collect();
     here.append(&batch, Timestamp(10)).unwrap();
     there.catch_up(LOG).unwrap();
+    there.catch_up(OTHER).unwrap();
+    assert_eq!(there.expire(Timestamp(0), Timestamp(10), 100).unwrap(), 0);
     assert_eq!(there.trim(LOG, 4, 100).unwrap(), Trimmed { begins: 4, gone: 4 });
     here.append(&[new(LOG, 9)], Timestamp(20)).unwrap();
-    there.catch_up(OTHER).unwrap();
+    there.catch_up(LOG).unwrap();
     assert_eq!(there.expire(Timestamp(11), Timestamp(30), 100).unwrap(), 14);
     let later = world.open("same", "c");
+    let times = later.shards.iter().map(|shard| shard.applied().time.0);
+    assert_eq!(times.collect::<Vec<_>>(), [21, 21], "20 ms have passed since the first record");
     for store in [&here, &there, &later] {
         let page = world.read(store, LOG);
         assert_eq!((page.begins, page.head, page.entries.len()), (9, 10, 1));
@@ -194,7 +199,6 @@ fn trims_and_expiry_are_the_same_in_all_processes_and_in_one_that_comes_later() 
         assert_eq!((empty.entries.len(), empty.head), (0, 9), "an empty log's head stays");
     }
     assert_eq!(later.append(&[new(OTHER, 1)], NOW).unwrap(), [Outcome::Kept(10)]);
-    assert_eq!(later.clock(), Some(Timestamp(30)));
 }
 
 #[test]
@@ -290,4 +294,47 @@ fn streams_whose_making_was_cut_off_are_made() {
     assert_eq!(store.generation(), generation);
     assert_eq!(store.append(&[new(OTHER, 1)], NOW).unwrap(), [Outcome::Kept(1)]);
     assert!(world.config("cut-0").unwrap().metadata.contains_key("wattle-whole"));
+}
+
+/// Drops what is older than seven days, on that day by the process's own clock.
+fn sweep(store: &JetStreamStore, day: u64) -> usize {
+    store.expire(Timestamp((day - 7) * DAY), Timestamp(day * DAY), 99).unwrap()
+}
+
+#[test]
+fn a_process_whose_clock_is_months_off_expires_nothing_early_or_late() {
+    let Some(world) = world(1, 2) else { return };
+    let stores = ["right", "ahead", "behind"].map(|dir| world.open("clocks", dir));
+    let today = [100, 200, 50];
+    let sweep_all = |days: u64| -> usize {
+        let sweeps = stores.iter().zip(today).map(|(store, today)| {
+            store.catch_up(LOG).unwrap();
+            store.catch_up(OTHER).unwrap();
+            sweep(store, today + days)
+        });
+        sweeps.sum()
+    };
+    assert_eq!(sweep_all(0), 0);
+    for ((store, today), n) in stores.iter().zip(today).zip(0..) {
+        store.append(&[new(LOG, n), new(OTHER, n)], Timestamp(today * DAY)).unwrap();
+        assert_eq!(sweep_all(0), 0, "{n}");
+    }
+    assert_eq!(sweep_all(6), 0);
+    assert_eq!(sweep_all(8), 6);
+}
+
+#[test]
+fn entries_expire_where_nobody_writes_and_no_process_runs_for_long() {
+    let Some(world) = world(1, 1) else { return };
+    world.open("idle", "a").append(&[new(LOG, 1)], NOW).unwrap();
+    let mut gone = Vec::new();
+    for day in 100..108 {
+        let store = world.open("idle", "a");
+        gone.push(sweep(&store, day) + sweep(&store, day + 1));
+    }
+    assert_eq!(gone, [0, 0, 0, 0, 0, 0, 0, 1]);
+    let store = world.open("idle", "a");
+    let before = store.shards[0].applied().at;
+    assert_eq!(sweep(&store, 100) + sweep(&store, 100), 0);
+    assert_eq!(store.shards[0].applied().at, before, "no time passes, and nothing is written");
 }

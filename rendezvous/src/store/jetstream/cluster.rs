@@ -139,7 +139,7 @@ impl Reached {
             EntryId::of(relay).0[..16].iter().map(|byte| format!("{byte:02x}")).collect();
         let maker = Maker { jet: &jet, settings, relay: &relay, quota };
         let (generation, all) = maker.streams().await?;
-        safety::of_streams(&all, settings).await?;
+        safety::of_streams(&maker, all, settings).await?;
         let origin = Origin { generation, shards: settings.shards };
         Ok(Self { client, jet, settings: settings.clone(), origin })
     }

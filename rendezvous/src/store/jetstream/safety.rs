@@ -1,4 +1,8 @@
 //! Whether the servers of a cluster can lose what they have acknowledged: each one's own words, read back.
+//!
+//! > A server that is down is no danger to what it has synced. So a process starts without what one of
+//! > them says, where most of them say that they are safe and the streams' leaders hear nothing of that
+//! > one; and looks at it as soon as it answers.
 
 use std::{
     collections::BTreeMap,
@@ -7,17 +11,20 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use async_nats::jetstream::stream::Info;
+use async_nats::jetstream::stream::{Info, PeerInfo};
 use serde::Deserialize;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
 
-use super::cluster::{ClusterError, Reached, taken};
+use super::{
+    cluster::{ClusterError, Reached, taken},
+    streams::Maker,
+};
 use crate::settings::cluster::{Allowance, Cluster};
 
 /// The oldest servers that are taken: before 2.10.23 a crash could lose a whole stream.
@@ -29,6 +36,16 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const ANSWER: u64 = 1 << 20;
 /// How often the servers are looked at while the relay runs.
 const AGAIN: Duration = Duration::from_secs(60);
+/// How often while one of them is down.
+const SOON: Duration = Duration::from_secs(5);
+/// A server of which a leader has heard nothing for so long is down.
+const UNHEARD: Duration = Duration::from_secs(10);
+/// One of which it has heard something as lately as this is not.
+const HEARD: Duration = Duration::from_secs(3);
+/// How long it is waited at the start until that is known: of one that was heard of, and of others.
+const WAIT_HEARD: Duration = Duration::from_secs(6);
+const WAIT: Duration = Duration::from_secs(30);
+const LOOK: Duration = Duration::from_millis(500);
 
 /// A cluster that is not safe, and the name by which it is taken all the same.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +87,12 @@ pub enum Danger {
         /// How many.
         replicas: usize,
     },
+}
+
+impl Danger {
+    fn is_silence(&self) -> bool {
+        matches!(self, Self::Silent { .. })
+    }
 }
 
 impl fmt::Display for Danger {
@@ -132,15 +155,24 @@ pub(super) async fn before_streams(version: &str, settings: &Cluster) -> Result<
         taken(settings, Allowance::Replicas, danger)?;
     }
     let mut dangers = Vec::new();
-    servers(settings, &mut dangers).await;
+    let asked = servers(settings, &mut dangers).await;
+    if asked.len() * 2 > settings.monitors.len() {
+        // Whether those that are silent are down, the streams' leaders say.
+        dangers.retain(|(_, danger)| !danger.is_silence());
+    }
     if settings.monitors.is_empty() {
         dangers.push((Allowance::Unsynced, Danger::Unmonitored { server: "any".into() }));
     }
     dangers.into_iter().try_for_each(|(what, danger)| taken(settings, what, danger))
 }
 
-/// Looks at the streams as they are: their copies, and whether each server that has one was asked.
-pub(super) async fn of_streams(streams: &[Info], settings: &Cluster) -> Result<(), ClusterError> {
+/// Looks at the streams as they are: their copies, and whether each server that has one was asked, or is
+/// down.
+pub(super) async fn of_streams(
+    maker: &Maker<'_>,
+    mut streams: Vec<Info>,
+    settings: &Cluster,
+) -> Result<(), ClusterError> {
     let replicas = streams.iter().map(|info| info.config.num_replicas).min().unwrap_or(0);
     if replicas < REPLICAS && usize::from(settings.replicas) >= REPLICAS {
         taken(settings, Allowance::Replicas, Danger::Copies { replicas })?;
@@ -148,30 +180,80 @@ pub(super) async fn of_streams(streams: &[Info], settings: &Cluster) -> Result<(
     if settings.monitors.is_empty() {
         return Ok(());
     }
-    let asked = servers(settings, &mut Vec::new()).await;
-    let mut holders: Vec<&String> = Vec::new();
-    for cluster in streams.iter().filter_map(|info| info.cluster.as_ref()) {
-        holders.extend(&cluster.leader);
-        holders.extend(cluster.replicas.iter().map(|peer| &peer.name));
-    }
-    match holders.into_iter().find(|name| !asked.contains_key(*name)) {
-        None => Ok(()),
-        Some(server) => {
-            let danger = Danger::Unmonitored { server: server.clone() };
-            taken(settings, Allowance::Unsynced, danger)
+    let start = Instant::now();
+    loop {
+        let mut dangers = Vec::new();
+        let asked = servers(settings, &mut dangers).await;
+        let (silent, found): (Vec<_>, Vec<_>) =
+            dangers.into_iter().partition(|(_, danger)| danger.is_silence());
+        // What is allowed has been said.
+        if let Some((what, danger)) = found.into_iter().find(|(what, _)| !settings.allows(*what)) {
+            return Err(Unsafe { danger, allow: what }.into());
         }
+        let unasked = holders(&streams)
+            .find(|(name, seen)| !asked.contains_key(name.as_str()) && !matches!(seen, Seen::Down));
+        let Some((server, seen)) = unasked else {
+            for (_, danger) in silent {
+                tracing::warn!(
+                    %danger,
+                    "A SERVER OF THE CLUSTER IS DOWN: whether it is safe is looked at when it answers"
+                );
+            }
+            return Ok(());
+        };
+        let wait = match seen {
+            Seen::Leads => Duration::ZERO,
+            Seen::Heard => WAIT_HEARD,
+            Seen::Unheard | Seen::Down => WAIT,
+        };
+        if settings.allows(Allowance::Unsynced) || start.elapsed() >= wait {
+            let silence = silent.into_iter().next().map(|(_, danger)| danger);
+            let danger = silence.unwrap_or(Danger::Unmonitored { server: server.clone() });
+            return taken(settings, Allowance::Unsynced, danger);
+        }
+        tokio::time::sleep(LOOK).await;
+        streams = maker.again().await?;
+    }
+}
+
+/// How a server is, in the words of a stream's leader.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Seen {
+    Leads,
+    Heard,
+    Unheard,
+    Down,
+}
+
+/// The servers that have a copy of these streams.
+fn holders(streams: &[Info]) -> impl Iterator<Item = (&String, Seen)> {
+    streams.iter().filter_map(|info| info.cluster.as_ref()).flat_map(|cluster| {
+        let leader = cluster.leader.iter().map(|name| (name, Seen::Leads));
+        leader.chain(cluster.replicas.iter().map(|peer| (&peer.name, seen(peer))))
+    })
+}
+
+fn seen(peer: &PeerInfo) -> Seen {
+    if peer.offline || peer.active >= UNHEARD {
+        Seen::Down
+    } else if peer.active < HEARD {
+        Seen::Heard
+    } else {
+        Seen::Unheard
     }
 }
 
 /// Looks again for as long as the relay runs: a server may have been started anew with other settings.
 pub(super) async fn watch(cluster: Reached, became_unsafe: Arc<AtomicBool>) {
     let mut known = Vec::new();
+    let mut pause = SOON;
     loop {
-        tokio::time::sleep(AGAIN).await;
+        tokio::time::sleep(pause).await;
         let mut dangers = Vec::new();
         servers(cluster.settings(), &mut dangers).await;
-        // A server that is down for a while is no danger to what it has synced.
-        dangers.retain(|(_, danger)| !matches!(danger, Danger::Silent { .. }));
+        let all = dangers.len();
+        dangers.retain(|(_, danger)| !danger.is_silence());
+        pause = if dangers.len() < all { SOON } else { AGAIN };
         // What is allowed was said at the start.
         dangers.retain(|(what, _)| !cluster.settings().allows(*what));
         became_unsafe.store(!dangers.is_empty(), Ordering::Relaxed);

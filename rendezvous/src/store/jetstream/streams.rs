@@ -79,6 +79,15 @@ impl Maker<'_> {
         Ok((generation, all))
     }
 
+    /// The streams as they are now, of those that are there.
+    pub(super) async fn again(&self) -> Result<Vec<Info>, ClusterError> {
+        let mut all = Vec::new();
+        for shard in 0..self.settings.shards {
+            all.extend(self.look(shard).await?);
+        }
+        Ok(all)
+    }
+
     /// The streams that are there. Where one is not that was: an error.
     async fn held(&self) -> Result<Vec<Option<Info>>, ClusterError> {
         let mut looks = 0;

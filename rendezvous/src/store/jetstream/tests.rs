@@ -338,3 +338,41 @@ fn entries_expire_where_nobody_writes_and_no_process_runs_for_long() {
     assert_eq!(sweep(&store, 100) + sweep(&store, 100), 0);
     assert_eq!(store.shards[0].applied().at, before, "no time passes, and nothing is written");
 }
+
+#[test]
+fn with_one_of_three_servers_down_a_process_starts_and_looks_at_it_once_it_is_back() {
+    let Some(mut world) = world(3, 2) else { return };
+    world.open("down", "a").append(&[new(LOG, 1), new(OTHER, 1)], NOW).unwrap();
+    world.nats.kill(2);
+    let store = world.open("down", "b");
+    assert_eq!(world.read(&store, LOG).head, 1);
+    assert_eq!(store.append(&[new(LOG, 2)], NOW).unwrap(), [Outcome::Kept(2)]);
+    assert!(!store.shared().contains("NO LONGER SAFE"));
+
+    let config = world.nats.dir().join("n2.conf");
+    let synced = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, synced.replace("sync_interval: always", "")).unwrap();
+    world.nats.start_node(2);
+    while !store.shared().contains("NO LONGER SAFE") {
+        thread::sleep(Duration::from_millis(50));
+    }
+    drop(store);
+    let error = world.open_with(&world.settings("down"), "b", AMPLE).err().unwrap();
+    let unsynced = |error: &ClusterError| {
+        let ClusterError::Unsafe(Unsafe { danger, .. }) = error else { return false };
+        *danger == Danger::Unsynced { server: "n2".into() }
+    };
+    assert!(unsynced(&error), "{error}");
+}
+
+#[test]
+fn a_server_that_is_silent_and_not_down_is_refused() {
+    let Some(world) = world(3, 1) else { return };
+    drop(world.open("silent", "a"));
+    let mut settings = world.settings("silent");
+    let url = format!("http://127.0.0.1:{}", nats::free_ports(1)[0]);
+    settings.monitors[2].clone_from(&url);
+    let error = world.open_with(&settings, "a", AMPLE).err().unwrap();
+    let ClusterError::Unsafe(Unsafe { danger, .. }) = error else { panic!("{error}") };
+    assert_eq!(danger, Danger::Silent { url });
+}

@@ -222,6 +222,13 @@ impl EmbeddedStore {
         self.floors.of_shard(shard)
     }
 
+    /// Whether the disk has room: otherwise what failed may have failed for want of it.
+    pub(in crate::store) fn has_room(&self) -> bool {
+        let mut totals = self.lock();
+        self.look_for_room(0, &mut totals);
+        totals.has_room
+    }
+
     /// The place in a shard before which nothing is left of what its records brought.
     pub(in crate::store) fn unneeded(&self, shard: u8) -> Option<u64> {
         let oldest = match self.expiry.first_key_value().map(|first| first.key()) {

@@ -50,6 +50,10 @@ pub(super) fn start(
     let thread = thread::Builder::new().name("log-index".into()).spawn(move || {
         if let Err(error) = run(waiting, &shared, &tell) {
             tracing::error!(%error, "the index takes no more");
+            // Whatever it is, it would be so again; but for a full disk, which is no fault of the index.
+            if shared.index.has_room() {
+                shared.spoil();
+            }
             shared.end();
         }
     })?;

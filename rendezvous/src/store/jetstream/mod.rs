@@ -31,7 +31,8 @@ mod tests;
 
 use std::{
     borrow::Cow,
-    path::Path,
+    fs::File,
+    path::{Path, PathBuf},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -62,6 +63,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const IMPATIENCE: Duration = Duration::from_millis(500);
 /// How long a reader waits until what others have written is here.
 const CATCH_UP: Duration = Duration::from_secs(2);
+/// The file in an index that says that it is of no use any more.
+const SPOILT: &str = "spoilt";
 /// Logs that one record drops entries of.
 const RECORD_DROPS: usize = 8192;
 
@@ -86,6 +89,10 @@ pub struct JetStreamStore {
 /// What the parts of a store share.
 struct Shared {
     index: EmbeddedStore,
+    /// Where the index is.
+    dir: PathBuf,
+    /// Whether the index is to be made anew.
+    is_spoilt: AtomicBool,
     origin: Origin,
     others: OnceLock<Box<dyn Others>>,
     has_ended: AtomicBool,
@@ -97,6 +104,19 @@ impl Shared {
         self.has_ended.store(true, Ordering::Release);
         if let Some(others) = self.others.get() {
             others.ended();
+        }
+    }
+
+    /// Has the next start make the index anew: the cluster has what this one has lost.
+    fn spoil(&self) {
+        if self.is_spoilt.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        tracing::error!(
+            "the index is damaged: the next start makes it anew from the cluster's log"
+        );
+        if let Err(error) = File::create(self.dir.join(SPOILT)) {
+            tracing::error!(%error, "could not mark the index; delete it before the next start");
         }
     }
 
@@ -119,12 +139,14 @@ impl JetStreamStore {
         let cluster = cluster::Reached::connect(settings, quota, relay).await?;
         let origin = cluster.origin();
         let ends = cluster.ends().await?;
-        let dir = dir.to_path_buf();
-        let opened = tokio::task::spawn_blocking(move || index(&dir, quota, origin, &ends));
+        let (path, dir) = (dir.to_path_buf(), dir.to_path_buf());
+        let opened = tokio::task::spawn_blocking(move || index(&path, quota, origin, &ends));
         let (index, places) = opened.await.map_err(|_| StoreError::Parted)??;
 
         let shared = Arc::new(Shared {
             index,
+            dir,
+            is_spoilt: AtomicBool::new(false),
             origin,
             others: OnceLock::new(),
             has_ended: AtomicBool::new(false),
@@ -266,7 +288,12 @@ impl JetStreamStore {
                 Ok((outcomes, change))
             });
             match answered.await {
-                Ok(answers) => outcomes.extend(answers),
+                Ok(answers) => {
+                    if answers.contains(&Outcome::Damaged) {
+                        self.shared.spoil();
+                    }
+                    outcomes.extend(answers);
+                }
                 Err(StoreError::Away) => {
                     self.away.store(true, Ordering::Relaxed);
                     outcomes.resize(entries.len(), Outcome::Away);
@@ -353,7 +380,11 @@ impl LogStore for JetStreamStore {
     }
 
     fn read(&self, log: LogId, after: u64, max_bytes: usize) -> Result<Page, StoreError> {
-        self.shared.index.read(log, after, max_bytes)
+        let page = self.shared.index.read(log, after, max_bytes);
+        if !page.as_ref().is_ok_and(|page| page.damaged == 0) {
+            self.shared.spoil();
+        }
+        page
     }
 
     fn trim(&self, log: LogId, to: u64, max: usize) -> Result<Trimmed, StoreError> {
@@ -477,13 +508,8 @@ fn index(
     origin: Origin,
     ends: &[cluster::Ends],
 ) -> Result<(EmbeddedStore, Vec<Place>), ClusterError> {
-    let opened = match EmbeddedStore::open(dir, quota) {
-        Ok(mut store) => match store.follow(origin) {
-            Ok(places) => places.map(|places| (store, places)),
-            Err(_) => None,
-        },
-        Err(_) => None,
-    };
+    let is_spoilt = dir.join(SPOILT).exists();
+    let opened = if is_spoilt { None } else { followed(dir, quota, origin) };
     if let Some((store, places)) = opened {
         for (shard, (place, end)) in places.iter().zip(ends).enumerate() {
             if place.at > end.last {
@@ -508,4 +534,11 @@ fn index(
         place.at = end.first.saturating_sub(1);
     }
     Ok((store, places))
+}
+
+/// The index in a directory and how far each shard was applied, if it is this cluster's.
+fn followed(dir: &Path, quota: Quota, origin: Origin) -> Option<(EmbeddedStore, Vec<Place>)> {
+    let mut store = EmbeddedStore::open(dir, quota).ok()?;
+    let places = store.follow(origin).ok()??;
+    Some((store, places))
 }

@@ -376,3 +376,27 @@ fn a_server_that_is_silent_and_not_down_is_refused() {
     let ClusterError::Unsafe(Unsafe { danger, .. }) = error else { panic!("{error}") };
     assert_eq!(danger, Danger::Silent { url });
 }
+
+#[test]
+fn an_index_that_rots_is_made_anew_at_the_next_start() {
+    let Some(world) = world(1, 1) else { return };
+    let (sound, store) = (world.open("rot", "sound"), world.open("rot", "a"));
+    sound.append(&[new(LOG, 1), new(LOG, 2)], NOW).unwrap();
+    assert_eq!(world.read(&store, LOG).head, 2);
+    store.shared.index.rot(LOG, 1);
+    assert_eq!(sound.trim(LOG, 1, 9).unwrap().gone, 1);
+    while store.shared.is_whole().is_ok() {
+        thread::sleep(Duration::from_millis(10));
+    }
+    drop(store);
+    let store = world.open("rot", "a");
+    assert_eq!(world.read(&store, LOG), world.read(&sound, LOG));
+
+    store.shared.index.rot(LOG, 2);
+    assert_eq!(store.read(LOG, 0, 9999).unwrap().damaged, 1, "it goes on, and says so");
+    assert_eq!(store.append(&[new(LOG, 3)], NOW).unwrap(), [Outcome::Kept(3)]);
+    drop(store);
+    let store = world.open("rot", "a");
+    assert_eq!(world.read(&store, LOG), world.read(&sound, LOG));
+    assert!(!world.dir("a").join(SPOILT).exists(), "once");
+}

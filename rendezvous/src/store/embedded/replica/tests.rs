@@ -8,6 +8,14 @@ const ORIGIN: Origin = Origin { generation: 7, shards: 2 };
 const HERE: LogId = LogId([2; 20]);
 const THERE: LogId = LogId([1; 20]);
 
+impl EmbeddedStore {
+    /// Has an entry rot.
+    pub(in crate::store) fn rot(&self, log: LogId, seq: u64) {
+        self.entries.insert(place(log, seq), [7; 64]).unwrap();
+        self.db.persist(fjall::PersistMode::SyncAll).unwrap();
+    }
+}
+
 struct Index {
     store: EmbeddedStore,
     /// The place of each shard's last record.

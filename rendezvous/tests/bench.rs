@@ -140,6 +140,38 @@ fn a_soak_takes_half_of_the_rate_and_says_whether_it_was_long_enough() {
 }
 
 #[test]
+fn the_honest_lose_nothing_among_those_who_mean_no_good() {
+    if cfg!(target_os = "linux")
+        && !std::fs::read_to_string("/proc/net/if_inet6").is_ok_and(|it| it.contains(" lo"))
+    {
+        println!("skipped: there is no ::1");
+        return;
+    }
+    let load =
+        ["--clients", "3", "--logs", "2", "--fan-out", "2", "--seconds", "2", "--rate", "40"];
+    let hostile = ["--hostile", "handshakes,slow,noise,frames,stuck", "--attackers", "20"];
+    let (code, out, words) =
+        bench(&[&load[..], &hostile, &["--attacks", "50", "--no-store", "--json"]].concat());
+    assert_eq!(code, Some(0), "{out}{words}");
+    let figures = json(&out);
+    for none in ["lost", "cut_off", "repeated", "strange", "connections_lost"] {
+        assert_eq!(figures["deliveries"][none], 0, "{none}: {figures}");
+    }
+    let siege = &figures["siege"];
+    assert_eq!(siege["attacks"].as_array().unwrap().len(), 5, "{figures}");
+    assert!(siege["tried"].as_u64().unwrap() >= 40, "{figures}");
+    for stage in ["before", "under"] {
+        for times in ["ack", "delivery", "connect"] {
+            assert!(
+                siege[stage][times]["p99_ms"].as_f64().unwrap() > 0.0,
+                "{stage} {times}: {figures}"
+            );
+        }
+        assert_eq!(siege[stage]["turned_away"], 0, "{stage}: {figures}");
+    }
+}
+
+#[test]
 fn one_that_is_interrupted_tells_what_there_is() {
     let mut command = command(&["--seconds", "3600", "--clients", "2", "--fan-out", "1", "--json"]);
     let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

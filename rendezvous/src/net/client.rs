@@ -180,8 +180,12 @@ impl Asking {
 
     /// Asks for anything.
     pub async fn ask(&mut self, request: &Request) -> Result<(), ClientError> {
-        let frame = Bytes::from(codec::encode(request));
-        self.frames.send(frame).await.map_err(|_| ClientError::Lost)
+        self.say(codec::encode(request)).await
+    }
+
+    /// Sends a frame of these bytes, whatever they are: to see what a relay does about it.
+    pub async fn say(&mut self, frame: Vec<u8>) -> Result<(), ClientError> {
+        self.frames.send(Bytes::from(frame)).await.map_err(|_| ClientError::Lost)
     }
 }
 

@@ -5,7 +5,7 @@ use std::{fmt::Write as _, time::Duration};
 use bytesize::ByteSize;
 use serde::Serialize;
 
-use super::{histogram::Times, process::Look, soak::Trend};
+use super::{histogram::Times, process::Look, siege::Siege, soak::Trend};
 
 /// All of it, as one line of JSON has it. What can't be known is null.
 #[derive(Serialize)]
@@ -29,6 +29,7 @@ pub(super) struct Figures {
     pub(super) wire: Option<Bytes>,
     pub(super) relay: Option<Cost>,
     pub(super) soak: Option<Trend>,
+    pub(super) siege: Option<Siege>,
 }
 
 /// What was put on the relay.
@@ -203,6 +204,7 @@ impl Figures {
         if let Some(trend) = &self.soak {
             lines.push(("soak", soak(trend)));
         }
+        lines.extend(self.siege.iter().flat_map(Siege::lines));
         lines.push((
             "loss",
             format!(

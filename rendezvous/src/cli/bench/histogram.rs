@@ -45,11 +45,22 @@ impl Histogram {
     /// What is counted; `None` of nothing.
     pub(super) fn times(&self) -> Option<Times> {
         let counts: Vec<_> = self.counts.iter().map(|it| it.load(Ordering::Relaxed)).collect();
+        Times::of(&counts, self.max.load(Ordering::Relaxed))
+    }
+
+    /// The same, and begins anew.
+    pub(super) fn take(&self) -> Option<Times> {
+        let counts: Vec<_> = self.counts.iter().map(|it| it.swap(0, Ordering::Relaxed)).collect();
+        Times::of(&counts, self.max.swap(0, Ordering::Relaxed))
+    }
+}
+
+impl Times {
+    fn of(counts: &[u64], max: u64) -> Option<Self> {
         let count = counts.iter().sum();
-        let max = self.max.load(Ordering::Relaxed);
         (count > 0).then(|| {
-            let at = |per_cent| millis(reached(&counts, count, per_cent).min(max));
-            Times { count, p50_ms: at(50), p90_ms: at(90), p99_ms: at(99), max_ms: millis(max) }
+            let at = |per_cent| millis(reached(counts, count, per_cent).min(max));
+            Self { count, p50_ms: at(50), p90_ms: at(90), p99_ms: at(99), max_ms: millis(max) }
         })
     }
 }
@@ -109,5 +120,7 @@ mod tests {
         for (told, is) in [(times.p50_ms, 100.0), (times.p90_ms, 180.0), (times.p99_ms, 198.0)] {
             assert!((is..is * 1.016).contains(&told), "{told} for {is}");
         }
+        assert_eq!(histogram.take().unwrap().count, 200);
+        assert!(histogram.times().is_none());
     }
 }

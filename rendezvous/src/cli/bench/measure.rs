@@ -1,6 +1,7 @@
 //! One measurement, from a relay that is started or named to its figures.
 
 use std::{
+    net::{Ipv4Addr, Ipv6Addr},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -22,8 +23,10 @@ use super::{
     crowd::{self, Crowd},
     figures::{Appends, Bytes, Cost, Deliveries, Figures, Looks, share},
     histogram::Histogram,
+    hostile,
     own::OwnRelay,
     process::{Look, Process},
+    siege::siege,
     soak::{Sample, Trend},
 };
 
@@ -51,7 +54,8 @@ pub(super) async fn measure(
         joined = join(asked, shared, &place, look) => joined?,
         () = interrupted.cancelled() => return Ok(None),
     };
-    let figures = load(asked, shared, &place, joined, look, interrupted).await;
+    let hostile = target(asked, shared, own.as_ref(), &joined)?;
+    let figures = load(asked, shared, &place, joined, hostile, look, interrupted).await;
     if let Some(own) = own {
         own.stop().await;
     }
@@ -61,8 +65,14 @@ pub(super) async fn measure(
 /// Starts a relay on which the load meets no limit but the machine's.
 async fn started(asked: &Bench, shared: &Shared) -> anyhow::Result<OwnRelay> {
     let storage = if asked.no_store { Storage::Live } else { Storage::Durable };
+    let mut listen = vec![(Ipv4Addr::LOCALHOST, 0).into()];
+    let mut clients = asked.clients + asked.idle;
+    if !asked.hostile.is_empty() {
+        listen.push((Ipv6Addr::LOCALHOST, 0).into());
+        clients += asked.attackers + hostile::AT_ONCE;
+    }
     let logs = shared.plan.most_logs() as u32;
-    OwnRelay::start(asked.clients + asked.idle, logs, storage, asked.dir.as_deref()).await
+    OwnRelay::start(clients, logs, storage, asked.dir.as_deref(), listen).await
 }
 
 /// Where the relay is, by the way that is wanted.
@@ -97,10 +107,25 @@ fn keyed(target: &Target) -> Vec<Multiaddr> {
     target.addrs.iter().map(keyed).collect()
 }
 
+/// What attackers are to know, if there are any.
+fn target(
+    asked: &Bench,
+    shared: &Shared,
+    own: Option<&OwnRelay>,
+    joined: &Joined,
+) -> anyhow::Result<Option<Arc<hostile::Target>>> {
+    let Some(own) = own.filter(|_| !asked.hostile.is_empty()) else { return Ok(None) };
+    let addr = hostile::theirs(&own.addrs).context("this machine has no ::1")?;
+    let place = Place { addr, token: None, wire: Arc::default() };
+    let (logs, noise) = (joined.logs.clone(), shared.noise.clone());
+    Ok(Some(Arc::new(hostile::Target { place, logs, noise })))
+}
+
 /// All who are connected, and how the relay was on the way there.
 struct Joined {
     idle: Vec<LogClient>,
     clients: Vec<LogClient>,
+    logs: Vec<LogKeys>,
     connect: Histogram,
     looks: [Option<Look>; 3],
 }
@@ -120,7 +145,7 @@ async fn join(
     let logs = (0..asked.logs).map(|_| crowd::keys()).collect::<Result<Vec<LogKeys>, _>>()?;
     let clients = crowd::join(place, shared, &logs, &connect).await?;
     sleep(SETTLE).await;
-    Ok(Joined { idle, clients, connect, looks: [before, with_idle, look()] })
+    Ok(Joined { idle, clients, logs, connect, looks: [before, with_idle, look()] })
 }
 
 /// Has all of them work, hears them out, and reckons.
@@ -129,14 +154,19 @@ async fn load(
     shared: &Arc<Shared>,
     place: &Place,
     joined: Joined,
+    target: Option<Arc<hostile::Target>>,
     look: impl Fn() -> Option<Look>,
     interrupted: &CancellationToken,
 ) -> Figures {
-    let Joined { idle, clients, connect, looks: [before, with_idle, with_all] } = joined;
+    let Joined { idle, clients, connect, looks, .. } = joined;
+    let [before, with_idle, with_all] = looks;
     eprintln!("{} s of load …", asked.seconds);
     let wire = place.wire.bytes();
     let (crowd, start) = Crowd::start(shared, clients);
-    let watched = watch(asked, shared, start, &look, interrupted).await;
+    let (watched, siege) = match target {
+        Some(target) => siege(asked, shared, place, &target, start, &look, interrupted).await,
+        None => (watch(asked, shared, start, &look, interrupted).await, None),
+    };
     shared.enough.cancel();
     let (lasted, so_far) = (start.elapsed(), shared.so_far());
     crowd.drain(asked.fan_out).await;
@@ -165,6 +195,7 @@ async fn load(
             .then(|| Bytes { bytes: wire, bytes_per_delivery: share(wire as f64, delivered) }),
         relay: cost,
         soak: Trend::of(&watched.samples, asked.slope_max),
+        siege,
     }
 }
 
@@ -198,14 +229,14 @@ fn deliveries(shared: &Shared, seen: &[Seen], per_s: f64) -> Deliveries {
 
 /// What was seen of a relay under load.
 #[derive(Default)]
-struct Watched {
-    most: Option<Look>,
+pub(super) struct Watched {
+    pub(super) most: Option<Look>,
     samples: Vec<Sample>,
-    interrupted: bool,
+    pub(super) interrupted: bool,
 }
 
 /// Looks at the relay while the load goes on: to its time, to Ctrl-C, or till no client is left.
-async fn watch(
+pub(super) async fn watch(
     asked: &Bench,
     shared: &Shared,
     start: Instant,

@@ -12,10 +12,12 @@ mod client;
 mod crowd;
 mod figures;
 mod histogram;
+mod hostile;
 mod measure;
 mod own;
 mod plan;
 mod process;
+mod siege;
 mod soak;
 
 use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
@@ -31,6 +33,7 @@ use super::named::{self, Pass, Target};
 use board::Board;
 use client::Shared;
 use figures::{Figures, Load};
+use hostile::{Attack, Strength};
 use plan::Plan;
 
 #[derive(Args)]
@@ -78,6 +81,15 @@ pub(super) struct Bench {
     /// Seconds of a soak that don't count [default: a fifth of it, at most ten minutes].
     #[arg(long, value_name = "S", requires = "soak")]
     warm_up: Option<u64>,
+    /// Clients beside them that mean no good, for as long again, and how the honest ones fare then.
+    #[arg(long, value_name = "KIND", value_delimiter = ',', conflicts_with_all = ["relay", "soak"])]
+    hostile: Vec<Attack>,
+    /// How many of them stand at once: slow and stuck ones.
+    #[arg(long, value_name = "N", default_value_t = 500, requires = "hostile", value_parser = value_parser!(u32).range(1..=10_000))]
+    attackers: u32,
+    /// How many of the others come in a second.
+    #[arg(long, value_name = "R", default_value_t = 1000, requires = "hostile", value_parser = value_parser!(u32).range(1..=20_000))]
+    attacks: u32,
     /// The process of the relay that is named, if it runs on this machine: what does it take?
     #[arg(long, value_name = "PID", requires = "relay")]
     pid: Option<u32>,
@@ -137,13 +149,19 @@ impl Bench {
         if self.soak && self.relay.is_some() && self.pid.is_none() {
             return Some("a soak looks at the relay's process, on this machine: --pid".into());
         }
-        let wanted = u64::from(self.clients) + u64::from(self.idle) + FILES;
+        let each = u64::from(self.attackers.max(hostile::AT_ONCE));
+        let hostile = self.hostile.len() as u64 * each;
+        let wanted = u64::from(self.clients) + u64::from(self.idle) + hostile + FILES;
         let allowed = process::files_allowed().filter(|allowed| *allowed < wanted)?;
         Some(format!("this process may open {allowed} files; first: ulimit -n {wanted}"))
     }
 
     fn rate(&self) -> u32 {
         if self.soak { self.rate / 2 } else { self.rate }
+    }
+
+    fn strength(&self) -> Strength {
+        Strength { standing: self.attackers, per_s: self.attacks }
     }
 
     fn load(&self, way: Way) -> Load {

@@ -3,6 +3,7 @@
 use std::{
     env, fs,
     io::{self, BufRead as _, BufReader},
+    net::SocketAddr,
     path::Path,
     process::{Child, ChildStdin, Command, Stdio},
     time::Duration,
@@ -41,19 +42,22 @@ struct Ready {
 
 impl OwnRelay {
     /// Starts one that lets so many clients of this machine have so many logs each, as fast as they can.
-    /// It is on the disk on which `dir` is, or keeps entries in memory.
+    /// It is on the disk on which `dir` is, or keeps entries in memory. It takes as many handshakes at once as
+    /// any relay does.
     pub(super) async fn start(
         clients: u32,
         logs: u32,
         storage: Storage,
         dir: Option<&Path>,
+        listen: Vec<SocketAddr>,
     ) -> anyhow::Result<Self> {
         let mut named = tempfile::Builder::new();
         let named = named.prefix("wattle-bench-");
         let dir = dir.map_or_else(|| named.tempdir(), |dir| named.tempdir_in(dir));
         let dir = dir.context("no directory can be made for a relay; name a place with --dir")?;
         let file = dir.path().join("relay.toml");
-        let settings = settings(clients, logs, storage, dir.path());
+        let mut settings = settings(clients, logs, storage, dir.path());
+        settings.listen = listen;
         fs::write(&file, settings.written())
             .with_context(|| format!("{} can't be written", file.display()))?;
         let mut command = Command::new(env::current_exe().context("where this program is")?);
@@ -112,8 +116,6 @@ fn settings(clients: u32, logs: u32, storage: Storage, dir: &Path) -> Settings {
     let connections = clients + 1000;
     let limits = Limits {
         connections,
-        handshakes: connections,
-        handshakes_per_ip: connections,
         per_ip: connections,
         logs: logs.max(shipped.limits.logs),
         requests_per_s: u32::MAX,
@@ -127,7 +129,6 @@ fn settings(clients: u32, logs: u32, storage: Storage, dir: &Path) -> Settings {
         ..shipped.limits.clone()
     };
     let mut settings = Settings { limits, data_dir: dir.join("data"), ..shipped };
-    settings.listen = vec![([127, 0, 0, 1], 0).into()];
     settings.watch.listen = String::new();
     settings
 }

@@ -104,6 +104,9 @@ pub(super) struct Reached {
     client: Client,
     jet: Context,
     settings: Cluster,
+    /// What tells this relay's streams from another's.
+    relay: String,
+    quota: Quota,
     origin: Origin,
 }
 
@@ -141,7 +144,12 @@ impl Reached {
         let (generation, all) = maker.streams().await?;
         safety::of_streams(&maker, all, settings).await?;
         let origin = Origin { generation, shards: settings.shards };
-        Ok(Self { client, jet, settings: settings.clone(), origin })
+        Ok(Self { client, jet, settings: settings.clone(), relay, quota, origin })
+    }
+
+    pub(super) fn maker(&self) -> Maker<'_> {
+        let Self { jet, settings, relay, quota, .. } = self;
+        Maker { jet, settings, relay, quota: *quota }
     }
 
     pub(super) fn origin(&self) -> Origin {

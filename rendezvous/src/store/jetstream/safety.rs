@@ -243,7 +243,15 @@ fn seen(peer: &PeerInfo) -> Seen {
     }
 }
 
-/// Looks again for as long as the relay runs: a server may have been started anew with other settings.
+/// That a stream has too few copies, where that is not allowed.
+pub(super) fn copies(stream: &Info, settings: &Cluster) -> Option<Danger> {
+    let replicas = stream.config.num_replicas;
+    let few = replicas < REPLICAS && !settings.allows(Allowance::Replicas);
+    few.then_some(Danger::Copies { replicas })
+}
+
+/// Looks again for as long as the relay runs: a server may have been started anew with other settings,
+/// or a stream been given others.
 pub(super) async fn watch(cluster: Reached, became_unsafe: Arc<AtomicBool>) {
     let mut known = Vec::new();
     let mut pause = SOON;
@@ -256,12 +264,14 @@ pub(super) async fn watch(cluster: Reached, became_unsafe: Arc<AtomicBool>) {
         pause = if dangers.len() < all { SOON } else { AGAIN };
         // What is allowed was said at the start.
         dangers.retain(|(what, _)| !cluster.settings().allows(*what));
-        became_unsafe.store(!dangers.is_empty(), Ordering::Relaxed);
-        if dangers != known {
-            for (_, danger) in &dangers {
+        let mut found: Vec<_> = dangers.iter().map(|(_, danger)| danger.to_string()).collect();
+        found.extend(cluster.maker().problems(cluster.origin().generation).await);
+        became_unsafe.store(!found.is_empty(), Ordering::Relaxed);
+        if found != known {
+            for danger in &found {
                 tracing::error!(%danger, "THE CLUSTER IS NO LONGER SAFE");
             }
-            known = dangers;
+            known = found;
         }
     }
 }

@@ -15,7 +15,10 @@ use async_nats::jetstream::{
     stream::{Config, DiscardPolicy, Info, RetentionPolicy, StorageType},
 };
 
-use super::cluster::{ClusterError, Patience, name, subject};
+use super::{
+    cluster::{ClusterError, Patience, name, subject},
+    safety,
+};
 use crate::{
     settings::cluster::Cluster,
     store::{Quota, new_generation},
@@ -110,20 +113,55 @@ impl Maker<'_> {
         }
     }
 
+    /// What is wrong with the streams that answer now, where it is not allowed.
+    pub(super) async fn problems(&self, generation: u64) -> Vec<String> {
+        let mut problems = Vec::new();
+        for shard in 0..self.settings.shards {
+            let mut asked = self.ask(shard).await;
+            if let Ok(None) = asked {
+                // A new leader may not know it yet.
+                tokio::time::sleep(PAUSE).await;
+                asked = self.ask(shard).await;
+            }
+            let problem = match asked {
+                Ok(Some(info)) => match self.check(shard, generation, &info) {
+                    Ok(()) => safety::copies(&info, self.settings).map(|few| few.to_string()),
+                    Err(problem) => Some(problem.to_string()),
+                },
+                Ok(None) => {
+                    let stream = name(self.settings, shard);
+                    Some(ClusterError::Lost { stream }.to_string())
+                }
+                // Whoever doesn't answer says nothing.
+                Err(_) => None,
+            };
+            problems.extend(problem);
+        }
+        problems
+    }
+
     /// A stream, or that there is none.
     async fn look(&self, shard: u8) -> Result<Option<Info>, ClusterError> {
         let mut patience = Patience::default();
         loop {
-            let error = match self.jet.get_stream(name(self.settings, shard)).await {
-                Ok(stream) => return Ok(Some(stream.cached_info().clone())),
-                Err(error) => error,
-            };
-            if let context::GetStreamErrorKind::JetStream(error) = error.kind()
-                && error.error_code().0 == NOT_FOUND
-            {
-                return Ok(None);
+            match self.ask(shard).await {
+                Ok(stream) => return Ok(stream),
+                Err(reason) => patience.wait(reason).await?,
             }
-            patience.wait(error.to_string()).await?;
+        }
+    }
+
+    /// A stream, or that there is none; an error where nobody knows.
+    async fn ask(&self, shard: u8) -> Result<Option<Info>, String> {
+        let error = match self.jet.get_stream(name(self.settings, shard)).await {
+            Ok(stream) => return Ok(Some(stream.cached_info().clone())),
+            Err(error) => error,
+        };
+        match error.kind() {
+            context::GetStreamErrorKind::JetStream(error) if error.error_code().0 == NOT_FOUND => {
+                Ok(None)
+            }
+            _ => Err(error.to_string()),
         }
     }
 

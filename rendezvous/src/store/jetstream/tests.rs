@@ -400,3 +400,16 @@ fn an_index_that_rots_is_made_anew_at_the_next_start() {
     assert_eq!(world.read(&store, LOG), world.read(&sound, LOG));
     assert!(!world.dir("a").join(SPOILT).exists(), "once");
 }
+
+#[test]
+fn a_stream_that_is_set_up_otherwise_meanwhile_is_said_loudly() {
+    let Some(world) = world(1, 2) else { return };
+    let store = world.open("watched", "a");
+    let aging = world.config("watched-1").unwrap();
+    let max_age = Duration::from_hours(1);
+    let aging = async_nats::jetstream::stream::Config { max_age, ..aging };
+    world.runtime.block_on(world.jet().update_stream(aging)).unwrap();
+    while !store.shared().contains("NO LONGER SAFE") {
+        thread::sleep(Duration::from_millis(50));
+    }
+}

@@ -6,9 +6,13 @@ use std::{
 };
 
 use protocol::ids::Timestamp;
+use tokio::time::Instant;
 
 use super::LogService;
 use crate::{limits::EXPIRY_STEP, store::StoreError};
+
+/// How often it is noted at least how the store is, which whoever watches the relay is told.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// Deletes what has become too old, every minute or ten times in a lifetime, whichever is oftener.
 pub(super) async fn run(service: Weak<LogService>) {
@@ -20,7 +24,24 @@ pub(super) async fn run(service: Weak<LogService>) {
             }
             (service.limits.ttl / 10).clamp(Duration::from_millis(10), Duration::from_mins(1))
         };
-        tokio::time::sleep(pause).await;
+        let end = Instant::now() + pause;
+        while Instant::now() < end {
+            tokio::time::sleep_until((Instant::now() + LOOK).min(end)).await;
+            let Some(service) = service.upgrade() else { return };
+            note(&service).await;
+        }
+    }
+}
+
+/// Notes how the store is: it may have changed though nobody appends.
+async fn note(service: &LogService) {
+    let (store, counts) = (Arc::clone(&service.store), Arc::clone(&service.counts));
+    let noted = service.blocking(move || {
+        counts.stored(store.as_ref());
+        Ok(())
+    });
+    if let Err(error) = noted.await {
+        tracing::debug!(%error, "could not look at the store");
     }
 }
 

@@ -74,8 +74,6 @@ pub struct JetStreamStore {
     shards: Vec<Shard>,
     runtime: Handle,
     patience: Duration,
-    /// Whether the last append has waited in vain.
-    away: AtomicBool,
     /// Bytes of entries that were put on the log and are not in the index yet: one quota is for all
     /// shards.
     under_way: AtomicU64,
@@ -96,6 +94,8 @@ struct Shared {
     origin: Origin,
     others: OnceLock<Box<dyn Others>>,
     has_ended: AtomicBool,
+    /// Whether the last append has waited in vain.
+    away: AtomicBool,
 }
 
 impl Shared {
@@ -150,6 +150,7 @@ impl JetStreamStore {
             origin,
             others: OnceLock::new(),
             has_ended: AtomicBool::new(false),
+            away: AtomicBool::new(false),
         });
         let (applier, queue, applied) = applier::start(Arc::clone(&shared), &places)?;
         let mut shards = Vec::new();
@@ -166,13 +167,14 @@ impl JetStreamStore {
             shards.push(Shard::new(number, stream, applied, queue.clone(), Arc::clone(&shared)));
         }
         let became_unsafe = Arc::new(AtomicBool::new(false));
+        let streams = (0..origin.shards).map(|number| cluster.stream(number)).collect();
+        tails.spawn(tail::look_for(streams, Arc::downgrade(&shared)));
         tails.spawn(safety::watch(cluster.clone(), Arc::clone(&became_unsafe)));
         let store = Self {
             shared,
             shards,
             patience: PATIENCE,
             runtime: Handle::current(),
-            away: AtomicBool::new(false),
             under_way: AtomicU64::new(0),
             allowed: settings.allow.clone(),
             became_unsafe,
@@ -214,7 +216,8 @@ impl JetStreamStore {
     }
 
     fn deadline(&self) -> Instant {
-        let patience = if self.away.load(Ordering::Relaxed) { IMPATIENCE } else { self.patience };
+        let patience =
+            if self.shared.away.load(Ordering::Relaxed) { IMPATIENCE } else { self.patience };
         Instant::now() + patience
     }
 
@@ -254,7 +257,7 @@ impl JetStreamStore {
             match shard.write(&record, deadline).await? {
                 Written::Applied => {
                     shard.pace().wrote(time);
-                    self.away.store(false, Ordering::Relaxed);
+                    self.shared.away.store(false, Ordering::Relaxed);
                     return Ok(answer);
                 }
                 Written::Anew => {}
@@ -295,7 +298,7 @@ impl JetStreamStore {
                     outcomes.extend(answers);
                 }
                 Err(StoreError::Away) => {
-                    self.away.store(true, Ordering::Relaxed);
+                    self.shared.away.store(true, Ordering::Relaxed);
                     outcomes.resize(entries.len(), Outcome::Away);
                     break;
                 }
@@ -348,7 +351,7 @@ impl JetStreamStore {
             answers &= shard.look_at_room().await;
         }
         if answers {
-            self.away.store(false, Ordering::Release);
+            self.shared.away.store(false, Ordering::Release);
         }
     }
 }
@@ -434,11 +437,11 @@ impl LogStore for JetStreamStore {
     }
 
     fn is_writable(&self) -> bool {
-        !self.away.load(Ordering::Acquire) && self.shared.index.is_writable()
+        !self.shared.away.load(Ordering::Acquire) && self.shared.index.is_writable()
     }
 
     fn shared(&self) -> Cow<'static, str> {
-        let mut said = String::from(match self.away.load(Ordering::Acquire) {
+        let mut said = String::from(match self.shared.away.load(Ordering::Acquire) {
             true => {
                 "A cluster keeps the entries, and it did not answer: nothing is taken until it does."
             }
@@ -456,7 +459,7 @@ impl LogStore for JetStreamStore {
 
     fn catch_up(&self, log: LogId) -> Result<(), StoreError> {
         // Who asks for what nobody has must not keep others from reading while there is no cluster.
-        if self.away.load(Ordering::Acquire) {
+        if self.shared.away.load(Ordering::Acquire) {
             return Err(StoreError::Away);
         }
         let shard = self.shard_of(log);

@@ -6,7 +6,10 @@
 //! > It begins with the message that was applied last, and looks whether that is still the one that it
 //! > was. If it isn't, the cluster has lost what it had acknowledged, and this process ends.
 
-use std::{sync::Weak, time::Duration};
+use std::{
+    sync::{Weak, atomic::Ordering},
+    time::Duration,
+};
 
 use async_nats::jetstream::{
     Message as JetMessage,
@@ -33,6 +36,8 @@ const FORGET: Duration = Duration::from_secs(10);
 const FETCH: Duration = Duration::from_millis(200);
 const PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_MOST: Duration = Duration::from_secs(2);
+/// How often it is looked for a cluster that was away.
+const LOOK: Duration = Duration::from_secs(5);
 /// How long the server may take to make a consumer.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -81,6 +86,26 @@ pub(super) async fn run(
         let moved = applied.borrow().at > before;
         pause = if moved { PAUSE } else { (pause * 2).min(PAUSE_MOST) };
         tokio::time::sleep(pause).await;
+    }
+}
+
+/// Looks for a cluster that was away, until it answers: who doesn't append would never know.
+pub(super) async fn look_for(streams: Vec<Stream>, shared: Weak<Shared>) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let is_away = || Some(shared.upgrade()?.away.load(Ordering::Acquire));
+        match is_away() {
+            None => return,
+            Some(false) => continue,
+            Some(true) => {}
+        }
+        let mut answer = true;
+        for stream in &streams {
+            answer &= stream.ends().await.is_ok();
+        }
+        if answer && let Some(shared) = shared.upgrade() {
+            shared.away.store(false, Ordering::Release);
+        }
     }
 }
 

@@ -56,6 +56,9 @@ impl DataDir {
         }
         let dir = Self { path: path.to_path_buf(), _lock: lock };
         dir.check_version()?;
+        for file in ["lock", "version"] {
+            give_to_owner(path, &path.join(file))?;
+        }
         Ok(dir)
     }
 
@@ -160,6 +163,41 @@ pub(crate) fn create_private_dir(path: &Path) -> io::Result<()> {
 #[cfg(not(unix))]
 pub(crate) fn create_private_dir(path: &Path) -> io::Result<()> {
     fs::create_dir_all(path)
+}
+
+/// Gives what root made in a directory of somebody's to that somebody, with all that is in it: their
+/// relay opens it. Who is not root has made it as whoever they are, and it stays theirs.
+#[cfg(unix)]
+pub(crate) fn give_to_owner(dir: &Path, path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::MetadataExt as _;
+    let whose = fs::metadata(dir)?;
+    give(path, whose.uid(), whose.gid())
+}
+
+#[cfg(unix)]
+fn give(path: &Path, user: u32, group: u32) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt as _, lchown};
+    let now = fs::symlink_metadata(path)?;
+    if now.is_dir() {
+        for item in fs::read_dir(path)? {
+            give(&item?.path(), user, group)?;
+        }
+    } else if now.nlink() > 1 {
+        // The owner of the directory may have given a file of somebody else's a name in it.
+        return Ok(());
+    }
+    if now.uid() == user {
+        return Ok(());
+    }
+    match lchown(path, Some(user), Some(group)) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        done => done,
+    }
+}
+
+#[cfg(not(unix))]
+pub(crate) fn give_to_owner(_: &Path, _: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 #[cfg(test)]

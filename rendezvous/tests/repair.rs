@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
-    fs,
+    collections::BTreeSet,
+    env, fs,
     io::{BufRead as _, BufReader},
+    os::unix::fs::{MetadataExt as _, chown, lchown, symlink},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
 };
@@ -170,4 +172,78 @@ fn a_repair_that_is_killed_at_any_time_has_lost_nothing() {
     assert_eq!(kept(dir).len(), 1);
     assert!(!dir.join("store.draft").exists() && !dir.join("store.repaired").exists());
     assert_eq!(entries(dir), expected);
+}
+
+/// Nobody of this machine.
+const SOMEBODY: (u32, u32) = (54_321, 54_322);
+
+fn all_in(dir: &Path) -> Vec<PathBuf> {
+    let items = fs::read_dir(dir).unwrap().map(|item| item.unwrap().path());
+    let inner = |path: PathBuf| {
+        let is_dir = path.symlink_metadata().unwrap().is_dir();
+        let within = if is_dir { all_in(&path) } else { Vec::new() };
+        within.into_iter().chain([path])
+    };
+    items.flat_map(inner).collect()
+}
+
+/// To whom all belongs that is in a directory.
+fn owners(dir: &Path) -> BTreeSet<(u32, u32)> {
+    let owner = |path: &PathBuf| {
+        let of = path.symlink_metadata().unwrap();
+        (of.uid(), of.gid())
+    };
+    all_in(dir).iter().map(owner).collect()
+}
+
+fn give_all(dir: &Path) {
+    for path in all_in(dir).into_iter().chain([dir.to_path_buf()]) {
+        lchown(path, Some(SOMEBODY.0), Some(SOMEBODY.1)).unwrap();
+    }
+}
+
+/// Whether files can be given away here, as root alone can.
+fn is_root(dir: &Path) -> bool {
+    let probe = dir.join("probe");
+    fs::write(&probe, "").unwrap();
+    let given = chown(&probe, Some(SOMEBODY.0), Some(SOMEBODY.1));
+    fs::remove_file(&probe).unwrap();
+    if let Err(why) = &given {
+        assert!(env::var_os("WATTLE_REQUIRE_ALL").is_none_or(|it| it != "1"), "not root: {why}");
+        println!("skipped: not root: {why}");
+    }
+    given.is_ok()
+}
+
+#[test]
+fn what_root_repairs_belongs_to_whoever_the_directory_belongs_to() {
+    let outside = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    if !is_root(outside.path()) {
+        return;
+    }
+    filled(dir);
+    give_all(dir);
+    damage(dir, 7);
+    // What somebody has laid there that isn't theirs stays whose it is.
+    let roots = outside.path().join("root's");
+    fs::write(&roots, "").unwrap();
+    symlink(&roots, dir.join("store/link")).unwrap();
+    fs::hard_link(&roots, dir.join("store/name")).unwrap();
+    let (code, _, words) = ask(&REPAIR, dir);
+    assert_eq!(code, Some(0), "{words}");
+    assert_eq!(kept(dir).len(), 1);
+    let of = roots.metadata().unwrap();
+    assert_eq!((of.uid(), of.gid()), (0, 0), "a file of two names");
+    fs::remove_file(kept(dir)[0].join("name")).unwrap();
+    assert!(dir.join("lock").exists() && dir.join("version").exists());
+    assert_eq!(owners(dir), [SOMEBODY].into());
+
+    // A new generation is written by root into files of its own; and what an earlier version left.
+    chown(dir.join("store"), Some(0), Some(0)).unwrap();
+    chown(dir.join("lock"), Some(0), Some(0)).unwrap();
+    let (code, _, words) = ask(&["repair", "--new-generation", "--data-dir"], dir);
+    assert_eq!(code, Some(0), "{words}");
+    assert_eq!(owners(dir), [SOMEBODY].into());
 }

@@ -18,7 +18,7 @@ use protocol::relay_log::RelayToken;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    data_dir::{create_private_dir, private, write_durably},
+    data_dir::{create_private_dir, give_to_owner, private, write_durably},
     limits::{Limits, TOKEN_LABEL, TOKENS},
 };
 
@@ -360,22 +360,6 @@ fn hex(bytes: &[u8]) -> String {
 
 pub(crate) fn seconds(at: SystemTime) -> u64 {
     at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
-}
-
-/// What root writes into a directory of somebody's belongs to that somebody: their relay reads it.
-#[cfg(unix)]
-fn give_to_owner(dir: &Path, path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::{MetadataExt as _, chown};
-    let (whose, now) = (fs::metadata(dir)?, fs::metadata(path)?);
-    if whose.uid() == now.uid() {
-        return Ok(());
-    }
-    chown(path, Some(whose.uid()), Some(whose.gid()))
-}
-
-#[cfg(not(unix))]
-fn give_to_owner(_: &Path, _: &Path) -> io::Result<()> {
-    Ok(())
 }
 
 #[cfg(test)]

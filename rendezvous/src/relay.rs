@@ -1,6 +1,11 @@
 //! A relay as a value: start it, ask where it is, stop it.
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Weak},
+};
 
 use libp2p::{Multiaddr, PeerId, identity::Keypair, multiaddr::Protocol};
 use tokio::{
@@ -14,25 +19,57 @@ use crate::{
     data_dir::{DataDir, DataDirError},
     limits::STORE_PAUSE,
     log_service::{Holders, LogService, Writer},
-    net::{Beat, ListenError, Net},
+    net::{Ask, ListenError, Net},
     store::{
         ClusterError, JetStreamStore, LogStore, MemoryStore, RESERVE_BYTES, ReopeningStore,
         StoreError,
     },
     tokens::{Access, Tokens, TokensError},
-    watch::{Counts, Facts, Lookout, WatchError},
+    watch::{Counts, Facts, Lookout, Signboard, WatchError},
 };
 
 /// A relay that runs, in tasks of the Tokio runtime in which it was started. Dropped, it stops
 /// soon; [`Relay::stop`] says when it has.
-#[derive(Debug)]
 pub struct Relay {
-    peer_id: PeerId,
-    addrs: Vec<Multiaddr>,
+    place: Place,
     watch: Option<SocketAddr>,
-    beats: mpsc::Sender<Beat>,
+    signboard: Option<Signboard>,
+    service: Weak<LogService>,
+    asks: mpsc::Sender<Ask>,
     stop: CancellationToken,
     task: JoinHandle<()>,
+}
+
+impl std::fmt::Debug for Relay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Relay").field("peer_id", &self.place.peer_id).finish_non_exhaustive()
+    }
+}
+
+/// Where a relay is, and of what kind.
+struct Place {
+    peer_id: PeerId,
+    /// Where others reach it.
+    external: Vec<Multiaddr>,
+    /// Where it listens.
+    listened: Vec<Multiaddr>,
+    live: bool,
+}
+
+impl Place {
+    fn addrs(&self) -> Vec<Multiaddr> {
+        let all = self.external.iter().chain(&self.listened);
+        all.map(|addr| addr.clone().with(Protocol::P2p(self.peer_id))).collect()
+    }
+
+    fn facts(&self, config: &Config) -> Facts {
+        Facts {
+            addrs: self.addrs().iter().map(ToString::to_string).collect(),
+            live: self.live,
+            ttl: config.limits.ttl,
+            token: config.watch.token.clone(),
+        }
+    }
 }
 
 /// Why a relay did not start.
@@ -91,38 +128,60 @@ impl Relay {
             Some(store) => store,
             None => open_store(&config, dir.as_ref()).await?,
         };
-        let peer_id = net.peer_id();
-        let addrs: Vec<_> = config.external.iter().chain(net.addrs()).cloned().collect();
+        let place = Place {
+            peer_id: net.peer_id(),
+            external: config.external.clone(),
+            listened: net.addrs().to_vec(),
+            live: config.storage == Storage::Live,
+        };
 
         let stop = CancellationToken::new();
-        let facts = Facts {
-            addrs: addrs.iter().map(|addr| whole(addr, peer_id).to_string()).collect(),
-            live: config.storage == Storage::Live,
-            ttl: config.limits.ttl,
-        };
-        let (peer, limits) = (peer_id.to_bytes(), config.limits);
+        let (peer, limits) = (place.peer_id.to_bytes(), config.limits.clone());
         let held = holders.clone();
         let (service, writer) =
             LogService::start(peer, limits, store, Arc::clone(&counts), held, stop.clone())
                 .map_err(StartError::Thread)?;
         let watch = lookout.as_ref().map(Lookout::addr);
-        let watching = lookout.map(|it| it.serve(facts, counts, stop.clone())).unwrap_or_default();
-        let (beats, asked) = mpsc::channel(1);
-        let loops = Loops { watching, beats: asked };
+        let watched = lookout.map(|it| it.serve(place.facts(&config), counts, stop.clone()));
+        let (watching, signboard) = watched.unzip();
+        let (asks, asked) = mpsc::channel(1);
+        let loops = Loops { watching: watching.unwrap_or_default(), asks: asked };
+        let shared = Arc::downgrade(&service);
         let task = tokio::spawn(run(net, service, writer, holders, dir, loops, stop.clone()));
-        Ok(Self { peer_id, addrs, watch, beats, stop, task })
+        Ok(Self { place, watch, signboard, service: shared, asks, stop, task })
+    }
+
+    /// Goes by other settings from now on, as far as a relay that runs can: by the limits that
+    /// [`Settings::changes`](crate::settings::Settings::changes) takes over, the external addresses and
+    /// the token of the dashboard. The rest is passed over. Who is connected keeps what it was granted.
+    pub async fn set(&mut self, config: &Config) {
+        if let Some(service) = self.service.upgrade() {
+            let limits = config.limits.clone();
+            // Where the call panics, the panic is reported.
+            let _ = tokio::task::spawn_blocking(move || service.set(&limits)).await;
+        }
+        let (done, set) = oneshot::channel();
+        let limits = Box::new(config.limits.clone());
+        let ask = Ask::Set { limits, external: config.external.clone(), done };
+        if self.asks.send(ask).await.is_ok() {
+            let _ = set.await;
+        }
+        self.place.external.clone_from(&config.external);
+        if let Some(signboard) = &self.signboard {
+            signboard.show(self.place.facts(config));
+        }
     }
 
     /// Its key.
     #[must_use]
     pub fn peer_id(&self) -> PeerId {
-        self.peer_id
+        self.place.peer_id
     }
 
     /// Where it can be reached: what was set as external first, loopback last; each with `/p2p`.
     #[must_use]
     pub fn addrs(&self) -> Vec<Multiaddr> {
-        self.addrs.iter().map(|addr| whole(addr, self.peer_id)).collect()
+        self.place.addrs()
     }
 
     /// Where its dashboard is, if it has one.
@@ -134,7 +193,7 @@ impl Relay {
     /// Tells whether it still turns.
     #[must_use]
     pub fn pulse(&self) -> Pulse {
-        Pulse(self.beats.clone())
+        Pulse(self.asks.clone())
     }
 
     /// Stops it: takes no more connections, answers what it was asked, tells its clients to go
@@ -155,14 +214,14 @@ impl Relay {
 
 /// Asks a relay whether it still turns.
 #[derive(Clone, Debug)]
-pub struct Pulse(mpsc::Sender<Beat>);
+pub struct Pulse(mpsc::Sender<Ask>);
 
 impl Pulse {
     /// Waits until the loop that serves the clients has turned once more: for ever where it hangs or
     /// has ended.
     pub async fn beat(&self) {
         let (beat, turned) = oneshot::channel();
-        if self.0.send(beat).await.is_err() || turned.await.is_err() {
+        if self.0.send(Ask::Beat(beat)).await.is_err() || turned.await.is_err() {
             std::future::pending().await
         }
     }
@@ -172,10 +231,6 @@ impl Drop for Relay {
     fn drop(&mut self) {
         self.stop.cancel();
     }
-}
-
-fn whole(addr: &Multiaddr, peer_id: PeerId) -> Multiaddr {
-    addr.clone().with(Protocol::P2p(peer_id))
 }
 
 /// Opens the store of a cluster, if there is one: who connects must not wait until the index is there.
@@ -228,8 +283,8 @@ async fn open_store(
 struct Loops {
     /// The dashboard.
     watching: JoinSet<()>,
-    /// Whoever asks whether the relay turns.
-    beats: mpsc::Receiver<Beat>,
+    /// Whoever asks whether the relay turns, or for other limits.
+    asks: mpsc::Receiver<Ask>,
 }
 
 async fn run(
@@ -238,12 +293,12 @@ async fn run(
     writer: Writer,
     holders: Option<Arc<Holders>>,
     dir: Option<DataDir>,
-    Loops { mut watching, beats }: Loops,
+    Loops { mut watching, asks }: Loops,
     stop: CancellationToken,
 ) {
     let expiry = tokio::spawn(service.expire());
     let watch = tokio::spawn(service.watch_holders());
-    net.run(Arc::clone(&service), beats, stop).await;
+    net.run(Arc::clone(&service), asks, stop).await;
     for task in [expiry, watch] {
         task.abort();
         // Aborted tasks let go of what they hold when they are joined.

@@ -15,7 +15,7 @@ use rendezvous::{
 };
 
 /// Settings that have a flag, and where the others are.
-#[derive(Args, Default)]
+#[derive(Args, Default, Clone)]
 pub(super) struct Given {
     /// The settings file [default: the user's, else /etc/wattle-rendezvous/relay.toml, else none].
     #[arg(long, value_name = "FILE", env = "WATTLE_RENDEZVOUS_CONFIG")]
@@ -76,6 +76,22 @@ impl Given {
     /// The settings that hold.
     pub(super) fn settings(self) -> anyhow::Result<Settings> {
         let store = self.no_store.then_some(Storage::Live);
+        self.settings_of(store)
+    }
+
+    /// Has the settings read again from the file that was found at first, if one was.
+    pub(super) fn of_that_file(mut self) -> Self {
+        self.config = self.config.or_else(found);
+        self
+    }
+
+    /// Whether there is a file to read: one that was named, or one where they are looked for.
+    pub(super) fn has_file(&self) -> bool {
+        self.config.is_some() || found().is_some()
+    }
+
+    /// The settings that hold, with what ships for a kind of store if one is named here.
+    pub(super) fn settings_of(self, store: Option<Storage>) -> anyhow::Result<Settings> {
         let mut settings = match self.config.or_else(found) {
             Some(file) => Settings::read(&file, store)?,
             None => Settings::shipped(store.unwrap_or(Storage::Durable)),

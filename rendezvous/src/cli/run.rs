@@ -1,6 +1,11 @@
 //! `wattle-rendezvous run`.
 
-use std::{future, io, thread, time::Duration};
+use std::{
+    future,
+    io::{self, IsTerminal as _},
+    thread,
+    time::Duration,
+};
 
 use clap::Args;
 use rendezvous::{Relay, Storage};
@@ -16,6 +21,7 @@ use tracing_subscriber::{
 use super::{
     announce::announce,
     given::{self, Given},
+    reload::Running,
     supervisor,
 };
 
@@ -56,12 +62,14 @@ fn log() {
 async fn start(asked: Run) -> anyhow::Result<()> {
     let mut interrupted = signal(SignalKind::interrupt())?;
     let mut terminated = signal(SignalKind::terminate())?;
+    let mut hung_up = signal(SignalKind::hangup())?;
     rendezvous::set_clock_ahead(Duration::from_hours(24) * asked.clock_offset);
-    let mut settings = asked.given.settings()?;
+    let mut settings = asked.given.clone().settings()?;
     if settings.data_dir.as_os_str().is_empty() {
         settings.data_dir = given::users_data()?;
     }
-    let config = settings.config()?;
+    let mut running = Running::new(asked.given, settings)?;
+    let config = running.config().clone();
     let live = config.storage == Storage::Live;
     let ttl = humantime::format_duration(config.limits.ttl);
     let mut relay = Relay::start(config).await?;
@@ -74,15 +82,25 @@ async fn start(asked: Run) -> anyhow::Result<()> {
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), live, "the relay is ready");
     supervisor::ready();
-    tokio::select! {
-        _ = interrupted.recv() => {}
-        _ = terminated.recv() => {}
-        () = input_ended(), if asked.until_input_ends => {}
-        never = supervisor::watched(relay.pulse()) => match never {},
-        () = relay.ended() => anyhow::bail!(
-            "the relay could not go on; its log says why. Start it again. If its store is why, look at \
-             that first: wattle-rendezvous check --store"
-        ),
+    let watched = supervisor::watched(relay.pulse());
+    let until_input_ends = input_ended(asked.until_input_ends);
+    tokio::pin!(watched, until_input_ends);
+    loop {
+        tokio::select! {
+            _ = interrupted.recv() => break,
+            _ = terminated.recv() => break,
+            () = &mut until_input_ends => break,
+            // A terminal that is closed says the same as a manager that wants the settings read again.
+            _ = hung_up.recv() => match io::stderr().is_terminal() {
+                true => break,
+                false => running.reload(&mut relay).await,
+            },
+            never = &mut watched => match never {},
+            () = relay.ended() => anyhow::bail!(
+                "the relay could not go on; its log says why. Start it again. If its store is why, look \
+                 at that first: wattle-rendezvous check --store"
+            ),
+        }
     }
     tracing::info!("stopping: clients are told to go elsewhere or to come back");
     supervisor::stopping();
@@ -92,8 +110,11 @@ async fn start(asked: Run) -> anyhow::Result<()> {
     }
 }
 
-/// Waits until there is nothing more to read.
-async fn input_ended() {
+/// Waits until there is nothing more to read, if that is to be waited for.
+async fn input_ended(is_wanted: bool) {
+    if !is_wanted {
+        return future::pending().await;
+    }
     let (tell, told) = oneshot::channel::<()>();
     let reader = thread::Builder::new().name("input".into()).spawn(move || {
         let _ended = tell;

@@ -16,6 +16,19 @@ pub(super) fn ready() {
     say(&[NotifyState::Ready]);
 }
 
+/// The settings are being read again, until [`reloaded`].
+pub(super) fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => say(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::warn!(%error, "there is no clock for the service manager"),
+    }
+}
+
+/// They were read, and this came of it.
+pub(super) fn reloaded(what: &str) {
+    say(&[NotifyState::Ready, NotifyState::Status(what)]);
+}
+
 /// The relay ends, by itself and in its own time.
 pub(super) fn stopping() {
     say(&[NotifyState::Stopping]);

@@ -38,7 +38,7 @@ pub(super) fn tell(error: &anyhow::Error) -> ExitCode {
 }
 
 /// An error and its causes; what layers repeat is said once.
-fn words(error: &anyhow::Error) -> String {
+pub(super) fn words(error: &anyhow::Error) -> String {
     let mut words: Vec<_> = error.chain().map(ToString::to_string).collect();
     words.dedup();
     words.join(": ")

@@ -16,11 +16,15 @@ use crate::limits::{ADDRESS_PACE, BUDGETS, Limits};
 
 /// The budgets of all addresses that have spent something lately.
 pub(super) struct Budgets {
-    bytes: u32,
-    per_s: u32,
-    requests: u32,
-    requests_per_s: u32,
+    rates: Mutex<Rates>,
     by_address: Mutex<HashMap<IpAddr, Budget>>,
+}
+
+/// What one address may do in a second, and at once.
+#[derive(Clone, Copy)]
+struct Rates {
+    bytes: (u32, u32),
+    requests: (u32, u32),
 }
 
 /// What one address may still append, and ask for.
@@ -34,15 +38,14 @@ struct Paces {
 
 impl Budgets {
     pub(super) fn new(limits: &Limits) -> Self {
-        let seconds = limits.address_time.as_secs().max(1);
-        let per_s = u32::try_from(u64::from(limits.address_bytes) / seconds).unwrap_or(u32::MAX);
-        Self {
-            bytes: limits.address_bytes,
-            per_s,
-            requests: limits.requests_burst.saturating_mul(ADDRESS_PACE),
-            requests_per_s: limits.requests_per_s.saturating_mul(ADDRESS_PACE),
-            by_address: Mutex::default(),
-        }
+        Self { rates: Mutex::new(Rates::of(limits)), by_address: Mutex::default() }
+    }
+
+    /// Goes by other limits, also for those who have spent something.
+    pub(super) fn set(&self, limits: &Limits, now: Instant) {
+        let rates = Rates::of(limits);
+        *lock(&self.rates) = rates;
+        lock(&self.by_address).values().for_each(|it| lock(&it.0).set(rates, now));
     }
 
     /// The budget of an address, or of the block of addresses that counts as one.
@@ -55,17 +58,37 @@ impl Budgets {
             // Whoever has so many addresses is not held by a budget for each.
             budgets.clear();
         }
-        let new = || {
-            Budget(Arc::new(Mutex::new(Paces {
-                bytes: Pace::new(self.per_s, self.bytes, now),
-                requests: Pace::new(self.requests_per_s, self.requests, now),
-            })))
-        };
+        let rates = *lock(&self.rates);
+        let new = || Budget(Arc::new(Mutex::new(Paces::new(rates, now))));
         budgets.entry(address).or_insert_with(new).clone()
     }
 }
 
+impl Rates {
+    fn of(limits: &Limits) -> Self {
+        let seconds = limits.address_time.as_secs().max(1);
+        let per_s = u32::try_from(u64::from(limits.address_bytes) / seconds).unwrap_or(u32::MAX);
+        let all = |each: u32| each.saturating_mul(ADDRESS_PACE);
+        Self {
+            bytes: (per_s, limits.address_bytes),
+            requests: (all(limits.requests_per_s), all(limits.requests_burst)),
+        }
+    }
+}
+
 impl Paces {
+    fn new(Rates { bytes, requests }: Rates, now: Instant) -> Self {
+        Self {
+            bytes: Pace::new(bytes.0, bytes.1, now),
+            requests: Pace::new(requests.0, requests.1, now),
+        }
+    }
+
+    fn set(&mut self, Rates { bytes, requests }: Rates, now: Instant) {
+        self.bytes.set(bytes.0, bytes.1, now);
+        self.requests.set(requests.0, requests.1, now);
+    }
+
     fn are_full(&mut self, now: Instant) -> bool {
         self.bytes.is_full(now) && self.requests.is_full(now)
     }
@@ -119,6 +142,22 @@ mod tests {
         let per_s = 10 * ADDRESS_PACE;
         assert_eq!(budgets.of(here, now).ask(per_s, now), Duration::from_secs(1));
         assert_eq!(budgets.of([192, 0, 2, 2].into(), now).ask(1, now), Duration::ZERO);
+    }
+
+    #[test]
+    fn another_budget_holds_for_those_who_have_spent_something_too() {
+        let limits = |bytes| Limits { address_bytes: bytes, ..Limits::default() };
+        let budgets = Budgets::new(&limits(1024));
+        let now = Instant::now();
+        let [here, there]: [IpAddr; 2] = [[192, 0, 2, 1].into(), [192, 0, 2, 2].into()];
+        let budget = budgets.of(here, now);
+        assert_eq!(budget.spend(1024, now), Ok(()));
+        assert!(budget.spend(512, now).is_err());
+        budgets.set(&limits(2048), now);
+        assert_eq!(budget.spend(1024, now), Ok(()));
+        assert!(budget.spend(1, now).is_err());
+        budgets.set(&limits(512), now);
+        assert!(budgets.of(there, now).spend(1024, now).is_err());
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub(super) async fn run(service: Weak<LogService>) {
             if let Err(error) = sweep(&service).await {
                 tracing::error!(%error, "could not delete old entries");
             }
-            (service.limits.ttl / 10).clamp(Duration::from_millis(10), Duration::from_mins(1))
+            (service.limits().ttl / 10).clamp(Duration::from_millis(10), Duration::from_mins(1))
         };
         let end = Instant::now() + pause;
         while Instant::now() < end {
@@ -46,7 +46,7 @@ async fn note(service: &LogService) {
 }
 
 async fn sweep(service: &LogService) -> Result<(), StoreError> {
-    let ttl = u64::try_from(service.limits.ttl.as_millis()).unwrap_or(u64::MAX);
+    let ttl = u64::try_from(service.limits().ttl.as_millis()).unwrap_or(u64::MAX);
     loop {
         let now = service.clock.now();
         let before = Timestamp(now.0.saturating_sub(ttl));

@@ -31,7 +31,8 @@ use crate::{
 /// The tokens that are good now.
 pub(crate) struct Holders {
     tokens: Tokens,
-    limits: Limits,
+    /// What a token grants that says nothing else.
+    limits: Mutex<Limits>,
     by_hash: Mutex<HashMap<[u8; 32], Arc<Holder>>>,
     /// Counts up when a token ends.
     ended: watch::Sender<u64>,
@@ -44,7 +45,7 @@ pub(crate) struct Holders {
 /// One token, and what is used of it.
 struct Holder {
     issued: Issued,
-    granted: Granted,
+    granted: Mutex<Granted>,
     has_ended: AtomicBool,
     spent: Mutex<Spent>,
     connections: AtomicU32,
@@ -63,7 +64,7 @@ impl Holders {
         // Before the list is read: what changes in between is read again.
         let seen = Mutex::new((tokens.stamp(), now()));
         let holders = Self {
-            limits: limits.clone(),
+            limits: Mutex::new(limits.clone()),
             by_hash: Mutex::default(),
             ended: watch::Sender::new(0),
             seen,
@@ -73,6 +74,16 @@ impl Holders {
         let usage = holders.tokens.usage();
         holders.replace(holders.tokens.all()?, &usage, now());
         Ok(Arc::new(holders))
+    }
+
+    /// Goes by other limits where a token says nothing else, from its next append, log and connection on.
+    pub(super) fn set(&self, limits: &Limits) {
+        *lock(&self.limits) = limits.clone();
+        for holder in lock(&self.by_hash).values() {
+            let granted = holder.issued.grants.or(limits);
+            *lock(&holder.granted) = granted;
+            lock(&holder.spent).pace.set(granted.bytes_per_s, burst(&granted), Instant::now());
+        }
     }
 
     /// Follows the list of tokens, ends what has run out and writes down what is used, until nobody
@@ -137,6 +148,7 @@ impl Holders {
     /// Takes a list in place of the one of before: who stays keeps what it has used.
     fn replace(&self, all: Vec<Issued>, usage: &Usage, now: SystemTime) {
         let mut by_hash = lock(&self.by_hash);
+        let limits = lock(&self.limits).clone();
         let mut old = std::mem::take(&mut *by_hash);
         for issued in all.into_iter().filter(|issued| !issued.has_expired(now)) {
             let Some(hash) = issued.hash() else { continue };
@@ -147,7 +159,7 @@ impl Holders {
                     other.iter().for_each(|holder| holder.end());
                     let used = other.map(|it| lock(&it.spent).today(now));
                     let used = used.unwrap_or_else(|| usage.of(&issued.id, now));
-                    Arc::new(Holder::new(issued, &self.limits, used, now))
+                    Arc::new(Holder::new(issued, &limits, used, now))
                 }
             };
             by_hash.insert(hash, holder);
@@ -181,11 +193,10 @@ impl Holders {
 impl Holder {
     fn new(issued: Issued, limits: &Limits, used: u64, now: SystemTime) -> Self {
         let granted = issued.grants.or(limits);
-        let burst = granted.bytes_per_s.saturating_mul(BURST_S).max(ENVELOPE_MAX as u32);
-        let pace = Pace::new(granted.bytes_per_s, burst, Instant::now());
+        let pace = Pace::new(granted.bytes_per_s, burst(&granted), Instant::now());
         Self {
             issued,
-            granted,
+            granted: Mutex::new(granted),
             has_ended: AtomicBool::new(false),
             spent: Mutex::new(Spent { day: day(now), bytes: used, pace }),
             connections: AtomicU32::new(0),
@@ -210,6 +221,10 @@ impl Spent {
 
 /// How many seconds' worth of bytes may be appended at once after a rest.
 const BURST_S: u32 = 8;
+
+fn burst(granted: &Granted) -> u32 {
+    granted.bytes_per_s.saturating_mul(BURST_S).max(ENVELOPE_MAX as u32)
+}
 
 /// What one stream may do: all, at a relay that is open; else what the token grants that it has shown
 /// last.
@@ -295,7 +310,8 @@ impl Pass {
 
 impl Lease {
     fn take(holder: Arc<Holder>) -> Result<Arc<Self>, Refusal> {
-        count_up(&holder.connections, holder.granted.connections)?;
+        let most = lock(&holder.granted).connections;
+        count_up(&holder.connections, most)?;
         Ok(Arc::new(Self(holder)))
     }
 }
@@ -308,7 +324,8 @@ impl Drop for Lease {
 
 impl Held {
     fn take(lease: &Arc<Lease>) -> Result<Self, Refusal> {
-        count_up(&lease.0.logs, lease.0.granted.logs)?;
+        let most = lock(&lease.0.granted).logs;
+        count_up(&lease.0.logs, most)?;
         Ok(Self(Arc::clone(lease)))
     }
 
@@ -316,9 +333,10 @@ impl Held {
     pub(super) fn spend(&self, bytes: u32, at: Instant) -> Result<(), Refusal> {
         let holder = &self.0.0;
         let now = now();
+        let most = lock(&holder.granted).bytes_per_day;
         let mut spent = lock(&holder.spent);
         let used = spent.today(now).saturating_add(bytes.into());
-        if used > holder.granted.bytes_per_day {
+        if used > most {
             return Err(again_in(rest_of_day(now)));
         }
         let paced = spent.pace.try_take(bytes, at);

@@ -24,7 +24,7 @@ mod writer;
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     thread,
@@ -56,7 +56,8 @@ pub(crate) use session::{Ended, serve};
 /// What all sessions of a relay share.
 pub(crate) struct LogService {
     relay: Vec<u8>,
-    limits: Limits,
+    /// What streams that begin now are granted.
+    limits: Mutex<Arc<Limits>>,
     store: Arc<dyn LogStore>,
     clock: Arc<Clock>,
     budgets: Budgets,
@@ -87,7 +88,7 @@ impl LogService {
         holders: Option<Arc<Holders>>,
         ended: CancellationToken,
     ) -> std::io::Result<(Arc<Self>, Writer)> {
-        counts.quota_bytes.set(i64::try_from(limits.quota.total_bytes).unwrap_or(i64::MAX));
+        counts.quota(limits.quota.total_bytes);
         counts.stored(store.as_ref());
         let followers = Arc::new(Followers::default());
         // A clock that was set ahead for a test leaps, as no system's clock makes it.
@@ -113,7 +114,7 @@ impl LogService {
         let trims = Semaphore::new(1);
         let service = Self {
             relay,
-            limits,
+            limits: Mutex::new(Arc::new(limits)),
             store,
             clock,
             budgets,
@@ -128,6 +129,27 @@ impl LogService {
             damages: Seldom::default(),
         };
         Ok((Arc::new(service), Writer(writer)))
+    }
+
+    /// Goes by other limits from now on; streams that are there keep what they were told. How many reads
+    /// there may be and how many appends may wait can't change. It may block.
+    pub(crate) fn set(&self, limits: &Limits) {
+        let old = self.limits();
+        let limits = Limits { reads: old.reads, append_queue: old.append_queue, ..limits.clone() };
+        self.store.set_quota(limits.quota);
+        self.counts.quota(limits.quota.total_bytes);
+        self.budgets.set(&limits, Instant::now());
+        self.holders.iter().for_each(|holders| holders.set(&limits));
+        *self.lock() = Arc::new(limits);
+    }
+
+    /// What streams that begin now are granted.
+    fn limits(&self) -> Arc<Limits> {
+        Arc::clone(&self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Arc<Limits>> {
+        self.limits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps the holders of tokens as the operator's list says, until the service is gone.
@@ -239,7 +261,7 @@ impl Writer {
     /// Ends the service: waits for the calls of the store that are under way, then for the writer
     /// to commit what it was given. All sessions must have ended.
     pub(crate) async fn finish(self, service: Arc<LogService>) {
-        let all = u32::try_from(service.limits.reads).unwrap_or(u32::MAX);
+        let all = u32::try_from(service.limits().reads).unwrap_or(u32::MAX);
         let idle = service.reads.acquire_many(all).await.is_ok();
         debug_assert!(idle, "the semaphore is never closed");
         drop(service);

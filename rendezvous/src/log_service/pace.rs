@@ -35,6 +35,14 @@ impl Pace {
         Ok(())
     }
 
+    /// Goes by another rate and another burst; what was taken stays taken.
+    pub(super) fn set(&mut self, per_s: u32, burst: u32, now: Instant) {
+        self.gain(now);
+        let burst = f64::from(burst);
+        self.tokens += burst - self.burst;
+        (self.rate, self.burst) = (f64::from(per_s.max(1)), burst);
+    }
+
     /// Whether nothing is missing from the bucket.
     pub(super) fn is_full(&mut self, now: Instant) -> bool {
         self.gain(now);
@@ -62,6 +70,20 @@ mod tests {
         assert_eq!(pace.take(1, start), Duration::from_millis(100));
         let later = start + Duration::from_millis(200);
         assert_eq!(pace.take(1, later), Duration::ZERO);
+    }
+
+    #[test]
+    fn another_rate_and_burst_forgive_nothing_and_take_nothing_back() {
+        let start = Instant::now();
+        let mut pace = Pace::new(10, 30, start);
+        assert_eq!(pace.try_take(20, start), Ok(()));
+        pace.set(10, 50, start);
+        assert_eq!(pace.try_take(30, start), Ok(()));
+        assert!(pace.try_take(1, start).is_err());
+        pace.set(100, 40, start);
+        let missing = Duration::from_millis(110);
+        assert_eq!(pace.try_take(1, start), Err(missing), "what is owed comes at the new rate");
+        assert_eq!(pace.try_take(1, start + missing), Ok(()));
     }
 
     #[test]

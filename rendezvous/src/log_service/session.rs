@@ -39,7 +39,7 @@ use super::{
     writer::Job,
 };
 use crate::{
-    limits::{ANSWERS_WAITING, BAD_PROOFS, OPEN_COST, RETRY, TRIMS_BURST, TRIMS_PER_S},
+    limits::{ANSWERS_WAITING, BAD_PROOFS, Limits, OPEN_COST, RETRY, TRIMS_BURST, TRIMS_PER_S},
     store::{NewEntry, Page, StoreError},
     watch::Counted,
 };
@@ -78,10 +78,12 @@ pub(crate) async fn serve(
     let reader = FramedRead::new(reader, frames(LOG_REQUEST_MAX));
     let writer = FramedWrite::new(writer, frames(usize::MAX));
     tokio::pin!(reader, writer);
-    let (replies, mut done) = mpsc::channel(service.limits.appends_waiting.max(1));
+    let limits = service.limits();
+    let (replies, mut done) = mpsc::channel(limits.appends_waiting.max(1));
     let bell = Arc::new(Bell::default());
     let budget = from.map(|address| service.budgets.of(address, Instant::now()));
-    let mut session = Session::new(Arc::clone(&service), nonce, budget, replies, Arc::clone(&bell));
+    let shared = Arc::clone(&service);
+    let mut session = Session::new(shared, limits, nonce, budget, replies, Arc::clone(&bell));
     let mut unflushed = false;
 
     while !session.has_left(unflushed) {
@@ -161,6 +163,8 @@ fn frames(max: usize) -> LengthDelimitedCodec {
 /// What a relay knows of one stream.
 struct Session {
     service: Arc<LogService>,
+    /// As they were when the stream began: what it was told stays so.
+    limits: Arc<Limits>,
     challenge: Challenge,
     /// Shared by all streams from one address.
     budget: Option<Budget>,
@@ -208,12 +212,12 @@ struct Follow {
 impl Session {
     fn new(
         service: Arc<LogService>,
+        limits: Arc<Limits>,
         nonce: [u8; 32],
         budget: Option<Budget>,
         replies: mpsc::Sender<(u32, Result<Cursor, Refusal>)>,
         bell: Arc<Bell>,
     ) -> Self {
-        let limits = &service.limits;
         let start = Instant::now();
         let pass = Pass::new(service.holders.clone());
         let hello = Answer::Hello {
@@ -243,6 +247,7 @@ impl Session {
             paused_until: None,
             idle_until: start.checked_add(limits.idle),
             leaves: false,
+            limits,
             service,
         }
     }
@@ -275,7 +280,7 @@ impl Session {
 
     fn close(&mut self, handle: u32, now: Instant) {
         if self.logs.remove(&handle).is_some() && self.logs.is_empty() {
-            self.idle_until = now.checked_add(self.service.limits.idle);
+            self.idle_until = now.checked_add(self.limits.idle);
         }
     }
 
@@ -285,7 +290,7 @@ impl Session {
         }
         // One log under many handles would have each append read as often.
         let is_open = self.logs.values().any(|log| log.id == publics.id());
-        if is_open || self.logs.len() >= self.service.limits.logs as usize {
+        if is_open || self.logs.len() >= self.limits.logs as usize {
             let reason = self.refused(Refusal::TooManyLogs);
             self.answers.push_back(Answer::OpenRefused { handle, reason });
             return Ok(());
@@ -531,7 +536,7 @@ impl Session {
     fn has_room(&self) -> bool {
         !self.leaves
             && self.answers.len() < ANSWERS_WAITING
-            && self.appends_waiting < self.service.limits.appends_waiting
+            && self.appends_waiting < self.limits.appends_waiting
             && self.paused_until.is_none()
     }
 }

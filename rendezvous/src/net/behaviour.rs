@@ -40,11 +40,6 @@ pub(super) struct Behaviour {
 
 impl Behaviour {
     pub(super) fn new(key: PublicKey, limits: &Limits) -> Self {
-        let connections = ConnectionLimits::default()
-            .with_max_pending_incoming(Some(limits.handshakes))
-            .with_max_established_incoming(Some(limits.connections))
-            .with_max_established_per_peer(Some(limits.per_peer))
-            .with_max_pending_outgoing(Some(0));
         let identify = identify::Config::new("/wattle/1".into(), key.clone())
             .with_agent_version("wattle-relay".into())
             .with_hide_listen_addrs(true)
@@ -54,13 +49,28 @@ impl Behaviour {
             .with_interval(limits.ping_interval)
             .with_timeout(limits.ping_timeout);
         Self {
-            limits: connection_limits::Behaviour::new(connections),
+            limits: connection_limits::Behaviour::new(connections(limits)),
             front: Front::new(limits.per_ip, limits.handshakes_per_ip),
             identify: identify::Behaviour::new(identify),
             ping: ping::Behaviour::new(ping),
             circuits: circuits(key.to_peer_id(), limits),
         }
     }
+
+    /// Counts connections that come by other limits. Those of pings and circuits can't change.
+    pub(super) fn set(&mut self, limits: &Limits) {
+        *self.limits.limits_mut() = connections(limits);
+        (self.front.per_ip, self.front.handshakes_per_ip) =
+            (limits.per_ip, limits.handshakes_per_ip);
+    }
+}
+
+fn connections(limits: &Limits) -> ConnectionLimits {
+    ConnectionLimits::default()
+        .with_max_pending_incoming(Some(limits.handshakes))
+        .with_max_established_incoming(Some(limits.connections))
+        .with_max_established_per_peer(Some(limits.per_peer))
+        .with_max_pending_outgoing(Some(0))
 }
 
 /// Circuits between clients. A reservation lasts as long as its connection, which ends when the client

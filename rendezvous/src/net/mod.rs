@@ -40,8 +40,13 @@ use narrow::{Narrow, streams};
 
 type Event = SwarmEvent<BehaviourEvent>;
 
-/// Answered by the loop that serves, for whoever asks whether it still turns.
-pub(crate) type Beat = oneshot::Sender<()>;
+/// What the loop that serves is asked, and by what it answers that it is done.
+pub(crate) enum Ask {
+    /// Whether it still turns.
+    Beat(oneshot::Sender<()>),
+    /// To go by these limits, and to be reached at these addresses, from now on.
+    Set { limits: Box<Limits>, external: Vec<Multiaddr>, done: oneshot::Sender<()> },
+}
 
 /// How long a relay that ends waits for its clients to read what they had asked for.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -58,6 +63,7 @@ pub(crate) struct Net {
     counts: Arc<Counts>,
     /// TCP's: a QUIC listener takes its connections with it when it is closed.
     listeners: Vec<ListenerId>,
+    makes_circuits: bool,
 }
 
 /// Why a relay can't listen.
@@ -89,12 +95,33 @@ impl Net {
         let mut swarm = swarm(key, limits)?;
         let mut early = Vec::new();
         let (addrs, listeners) = listen::on_all(&mut swarm, addrs, &mut early).await?;
-        // Who asks for circuits is told them; nobody else is to know of a relay's own networks.
-        let known = if external.is_empty() { &addrs } else { external };
-        for addr in known.iter().take(EXTERNAL).filter(|_| limits.circuits > 0) {
-            swarm.add_external_address(addr.clone());
+        let makes_circuits = limits.circuits > 0;
+        let mut net = Self { swarm, early, addrs, counts, listeners, makes_circuits };
+        net.tell(external);
+        Ok(net)
+    }
+
+    /// Has those who ask for circuits told where the relay is; nobody else is to know of its own
+    /// networks.
+    fn tell(&mut self, external: &[Multiaddr]) {
+        let told: Vec<_> = self.swarm.external_addresses().cloned().collect();
+        told.iter().for_each(|addr| self.swarm.remove_external_address(addr));
+        let known = if external.is_empty() { &self.addrs } else { external };
+        for addr in known.iter().take(EXTERNAL).filter(|_| self.makes_circuits) {
+            self.swarm.add_external_address(addr.clone());
         }
-        Ok(Self { swarm, early, addrs, counts, listeners })
+    }
+
+    fn answer(&mut self, ask: Ask) {
+        // Who asked may have gone.
+        let _ = match ask {
+            Ask::Beat(done) => done.send(()),
+            Ask::Set { limits, external, done } => {
+                self.swarm.behaviour_mut().set(&limits);
+                self.tell(&external);
+                done.send(())
+            }
+        };
     }
 
     /// Where it listens, without `/p2p`.
@@ -113,7 +140,7 @@ impl Net {
     pub(crate) async fn run(
         mut self,
         service: Arc<LogService>,
-        mut beats: mpsc::Receiver<Beat>,
+        mut asks: mpsc::Receiver<Ask>,
         stop: CancellationToken,
     ) {
         let mut sessions = JoinSet::new();
@@ -123,7 +150,7 @@ impl Net {
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
-                Some(beat) = beats.recv() => drop(beat.send(())),
+                Some(ask) = asks.recv() => self.answer(ask),
                 event = self.swarm.select_next_some() => {
                     self.on_event(event, &service, &mut sessions);
                 }

@@ -6,6 +6,7 @@
 //! [`DOCUMENTED`] is the file as `init` writes it, with each key, what it means, and what it is if
 //! nobody sets it; a test holds it against the code.
 
+mod changes;
 pub mod cluster;
 pub(crate) mod units;
 mod watch;
@@ -26,6 +27,7 @@ use crate::{
     tokens::Access,
 };
 
+pub use changes::Changes;
 pub use watch::Watch;
 
 /// The settings file with every key and its default, each commented out.

@@ -31,6 +31,19 @@ pub fn holds(make: Make<'_>) {
     generations_differ(make);
 }
 
+/// Of a store that decides by itself how much it takes: what was set last holds.
+pub fn follows_its_quota(store: &dyn LogStore) {
+    let little = Quota { log_entries: 2, ..AMPLE };
+    store.set_quota(little);
+    store.append(&[new(LOG, 1), new(LOG, 2)], NOW).unwrap();
+    assert_eq!(store.append(&[new(LOG, 3)], NOW).unwrap(), [Outcome::LogFull]);
+    store.set_quota(AMPLE);
+    assert_eq!(store.append(&[new(LOG, 3)], NOW).unwrap(), [Outcome::Kept(3)]);
+    store.set_quota(Quota { total_bytes: 512, ..AMPLE });
+    assert_eq!(store.append(&[new(OTHER, 4)], NOW).unwrap(), [Outcome::StoreFull]);
+    assert_eq!(seqs(&store.read(LOG, 0, 9999).unwrap()), [1, 2, 3], "what is there stays");
+}
+
 fn new(log: LogId, byte: u8) -> NewEntry {
     NewEntry { log, bytes: vec![byte; 512] }
 }

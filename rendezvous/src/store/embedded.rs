@@ -64,7 +64,7 @@ pub struct EmbeddedStore {
     path: PathBuf,
     generation: u64,
     clock: Option<Timestamp>,
-    quota: Quota,
+    quota: Mutex<Quota>,
     reserve: u64,
     /// Held by whoever writes.
     totals: Mutex<Totals>,
@@ -179,7 +179,7 @@ impl EmbeddedStore {
             path,
             generation,
             clock,
-            quota,
+            quota: Mutex::new(quota),
             reserve,
             totals,
             floors,
@@ -209,6 +209,10 @@ impl EmbeddedStore {
 
     fn batch(&self) -> OwnedWriteBatch {
         begun(&self.db, &self.meta, &self.stamp)
+    }
+
+    fn quota(&self) -> Quota {
+        *self.quota.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Totals> {
@@ -311,7 +315,7 @@ impl LogStore for EmbeddedStore {
         let wanted = entries.iter().map(|new| new.bytes.len() as u64).sum();
         self.look_for_room(wanted, &mut totals);
         let quota =
-            if totals.has_room { self.quota } else { Quota { total_bytes: 0, ..self.quota } };
+            if totals.has_room { self.quota() } else { Quota { total_bytes: 0, ..self.quota() } };
         let mut tallies: BTreeMap<LogId, Tally> = BTreeMap::new();
         let mut fresh: BTreeMap<(LogId, ShortId), u64> = BTreeMap::new();
         let mut outcomes = Vec::with_capacity(entries.len());
@@ -423,6 +427,10 @@ impl LogStore for EmbeddedStore {
 
     fn is_writable(&self) -> bool {
         self.lock().has_room
+    }
+
+    fn set_quota(&self, quota: Quota) {
+        *self.quota.lock().unwrap_or_else(PoisonError::into_inner) = quota;
     }
 }
 

@@ -18,12 +18,11 @@ use super::{
 /// Logs in memory. Its generation lasts as long as it does.
 pub struct MemoryStore {
     generation: u64,
-    quota: Quota,
     shelves: Mutex<Shelves>,
 }
 
-#[derive(Default)]
 struct Shelves {
+    quota: Quota,
     logs: BTreeMap<LogId, Log>,
     by_age: BTreeSet<(Timestamp, LogId, u64)>,
     used: Usage,
@@ -40,7 +39,14 @@ struct Log {
 impl MemoryStore {
     /// An empty store.
     pub fn new(quota: Quota) -> Result<Self, StoreError> {
-        Ok(Self { generation: new_generation()?, quota, shelves: Mutex::default() })
+        let shelves = Shelves {
+            quota,
+            logs: BTreeMap::new(),
+            by_age: BTreeSet::new(),
+            used: Usage::default(),
+            floor: 0,
+        };
+        Ok(Self { generation: new_generation()?, shelves: Mutex::new(shelves) })
     }
 
     fn lock(&self) -> MutexGuard<'_, Shelves> {
@@ -55,7 +61,7 @@ impl LogStore for MemoryStore {
 
     fn append(&self, batch: &[NewEntry], now: Timestamp) -> Result<Vec<Outcome>, StoreError> {
         let mut shelves = self.lock();
-        Ok(batch.iter().map(|entry| shelves.append(entry, now, &self.quota)).collect())
+        Ok(batch.iter().map(|entry| shelves.append(entry, now)).collect())
     }
 
     fn read(&self, log: LogId, after: u64, max_bytes: usize) -> Result<Page, StoreError> {
@@ -114,17 +120,21 @@ impl LogStore for MemoryStore {
     fn usage(&self) -> Option<Usage> {
         Some(self.lock().used)
     }
+
+    fn set_quota(&self, quota: Quota) {
+        self.lock().quota = quota;
+    }
 }
 
 impl Shelves {
-    fn append(&mut self, new: &NewEntry, now: Timestamp, quota: &Quota) -> Outcome {
+    fn append(&mut self, new: &NewEntry, now: Timestamp) -> Outcome {
         let id = EntryId::of(&new.bytes);
         let held = self.logs.get(&new.log);
         if let Some(seq) = held.and_then(|log| log.ids.get(&id)) {
             return Outcome::Kept(*seq);
         }
         let mut tally = held.map_or(Tally::born_at(self.floor), |log| log.tally);
-        let outcome = tally.add(&mut self.used, new.bytes.len(), quota);
+        let outcome = tally.add(&mut self.used, new.bytes.len(), &self.quota);
         let Outcome::Kept(seq) = outcome else { return outcome };
         let log = self.logs.entry(new.log).or_insert_with(|| Log {
             tally,
@@ -159,5 +169,6 @@ mod tests {
     #[test]
     fn it_obeys_the_laws_of_a_store() {
         contract::holds(&|quota| Box::new(MemoryStore::new(quota).unwrap()));
+        contract::follows_its_quota(&MemoryStore::new(contract::AMPLE).unwrap());
     }
 }

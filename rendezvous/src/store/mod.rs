@@ -82,6 +82,10 @@ pub trait LogStore: Send + Sync + 'static {
         true
     }
 
+    /// Goes by another quota from now on; what is there stays. A store whose room is not its own to
+    /// decide on goes by the one it was opened with.
+    fn set_quota(&self, _quota: Quota) {}
+
     /// With whom it is shared and how that goes, in a sentence without addresses or names.
     fn shared(&self) -> Cow<'static, str> {
         "One relay, no cluster.".into()

@@ -23,7 +23,7 @@ use super::{EmbeddedStore, LogStore, NewEntry, Outcome, Page, Quota, StoreError,
 /// A durable store that outlives a full disk.
 pub struct ReopeningStore {
     path: PathBuf,
-    quota: Quota,
+    quota: Mutex<Quota>,
     reserve: u64,
     pause: Duration,
     generation: u64,
@@ -56,12 +56,16 @@ impl ReopeningStore {
         let store = EmbeddedStore::open_with(dir, quota, reserve)?;
         let (generation, clock) = (store.generation(), store.clock());
         let (store, failed) = (RwLock::new(Some(store)), Mutex::default());
-        let path = dir.to_path_buf();
+        let (path, quota) = (dir.to_path_buf(), Mutex::new(quota));
         Ok(Self { path, quota, reserve, pause, generation, clock, store, failed })
     }
 
     fn store(&self) -> RwLockReadGuard<'_, Option<EmbeddedStore>> {
         self.store.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn quota(&self) -> Quota {
+        *self.quota.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn failed(&self) -> MutexGuard<'_, Option<Failed>> {
@@ -105,7 +109,7 @@ impl ReopeningStore {
         let mut held = self.store.write().unwrap_or_else(PoisonError::into_inner);
         // It is locked until it is gone.
         *held = None;
-        match EmbeddedStore::open_with(&self.path, self.quota, self.reserve) {
+        match EmbeddedStore::open_with(&self.path, self.quota(), self.reserve) {
             Ok(store) if store.generation() != self.generation => Err(StoreError::Changed),
             Ok(store) => {
                 tracing::info!("the store takes entries again");
@@ -160,6 +164,11 @@ impl LogStore for ReopeningStore {
         let has_failed = self.failed().is_some();
         !has_failed && self.store().as_ref().is_some_and(LogStore::is_writable)
     }
+
+    fn set_quota(&self, quota: Quota) {
+        *self.quota.lock().unwrap_or_else(PoisonError::into_inner) = quota;
+        self.store().iter().for_each(|store| store.set_quota(quota));
+    }
 }
 
 #[cfg(test)]
@@ -176,6 +185,16 @@ mod tests {
             let dir = dirs.path().join(count.get().to_string());
             Box::new(ReopeningStore::open(&dir, quota, 0, PAUSE).unwrap())
         });
+    }
+
+    #[test]
+    fn its_quota_can_be_changed_and_outlives_its_opening_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = ReopeningStore::open(dir.path(), AMPLE, 0, PAUSE).unwrap();
+        contract::follows_its_quota(&store);
+        fail(&store, Instant::now());
+        assert_eq!(store.append(&[new(9)], Timestamp(5)).unwrap(), [Outcome::StoreFull]);
+        assert!(store.is_writable(), "it is the quota that refuses");
     }
 
     const LOG: LogId = LogId([1; 20]);

@@ -10,6 +10,7 @@ use hyper::{
 };
 use prometheus_client::encoding::text::encode;
 use subtle::ConstantTimeEq as _;
+use tokio::sync::watch;
 
 use super::{
     Facts,
@@ -41,30 +42,41 @@ const GUARDS: [(HeaderName, &str); 7] = [
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
 ];
 
-/// Answers what is asked of the dashboard.
-pub(super) struct Answers {
+/// What is shown besides figures, and to whom.
+pub(crate) struct Shown {
     page: Page,
     addrs: Vec<String>,
+    token: Option<String>,
+}
+
+impl Shown {
+    pub(super) fn of(facts: Facts) -> Self {
+        Self { page: Page::new(&facts), addrs: facts.addrs, token: facts.token }
+    }
+}
+
+/// Answers what is asked of the dashboard.
+pub(super) struct Answers {
+    shown: watch::Receiver<Arc<Shown>>,
     counts: Arc<Counts>,
     history: Arc<History>,
     started: Instant,
-    token: Option<String>,
 }
 
 impl Answers {
     pub(super) fn new(
-        facts: Facts,
+        shown: watch::Receiver<Arc<Shown>>,
         counts: Arc<Counts>,
         history: Arc<History>,
         started: Instant,
-        token: Option<String>,
     ) -> Self {
-        Self { page: Page::new(&facts), addrs: facts.addrs, counts, history, started, token }
+        Self { shown, counts, history, started }
     }
 
     /// The answer to a request, whose body is not read.
     pub(super) fn answer(&self, request: &Request<Incoming>) -> Response<String> {
         let (headers, path) = (request.headers(), request.uri().path());
+        let shown = Arc::clone(&self.shown.borrow());
         let mut answer = if !matches!(*request.method(), Method::GET | Method::HEAD) {
             let mut answer = said(StatusCode::METHOD_NOT_ALLOWED, "It can be read only.\n");
             answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -73,32 +85,15 @@ impl Answers {
             said(StatusCode::PAYLOAD_TOO_LARGE, "No body is taken.\n")
         } else if path == "/healthz" {
             self.health()
-        } else if let Some(refused) = self.turned_away(headers) {
+        } else if let Some(refused) = turned_away(headers, shown.token.as_deref()) {
             refused
         } else {
-            self.page_at(path)
+            self.page_at(path, &shown)
         };
         for (name, value) in GUARDS {
             answer.headers_mut().insert(name, HeaderValue::from_static(value));
         }
         answer
-    }
-
-    /// Turns away who doesn't know the token; where there is none, who doesn't ask for it by a name of
-    /// this machine: no page of the web can have its readers ask by one.
-    fn turned_away(&self, headers: &HeaderMap) -> Option<Response<String>> {
-        const ASK: &str = "Basic realm=\"wattle-rendezvous\", charset=\"UTF-8\"";
-        let Some(token) = &self.token else {
-            let refused = said(StatusCode::FORBIDDEN, "Ask for it as localhost.\n");
-            return (!is_local(headers)).then_some(refused);
-        };
-        if knows(headers, token) {
-            return None;
-        }
-        let words = "A token is needed: as the password, or as a Bearer token.\n";
-        let mut answer = said(StatusCode::UNAUTHORIZED, words);
-        answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(ASK));
-        Some(answer)
     }
 
     /// Whether the relay takes entries, to whoever asks: it says nothing else.
@@ -109,11 +104,11 @@ impl Answers {
         }
     }
 
-    fn page_at(&self, path: &str) -> Response<String> {
-        let figures = || Figures::of(&self.counts, &self.history, self.started, &self.addrs);
+    fn page_at(&self, path: &str, shown: &Shown) -> Response<String> {
+        let figures = || Figures::of(&self.counts, &self.history, self.started, &shown.addrs);
         let (kind, body) = match path {
-            "/" => (HTML, Some(self.page.html(&figures()))),
-            "/live.json" => (JSON, Some(self.page.live(&figures()))),
+            "/" => (HTML, Some(shown.page.html(&figures()))),
+            "/live.json" => (JSON, Some(shown.page.live(&figures()))),
             "/state.json" => (JSON, serde_json::to_string(&figures()).ok()),
             "/live.js" => (SCRIPT, Some(page::SCRIPT.to_owned())),
             "/look.css" => (STYLE, Some(page::STYLE.to_owned())),
@@ -129,6 +124,23 @@ impl Answers {
             None => said(StatusCode::INTERNAL_SERVER_ERROR, "It can't be said.\n"),
         }
     }
+}
+
+/// Turns away who doesn't know the token; where there is none, who doesn't ask for it by a name of
+/// this machine: no page of the web can have its readers ask by one.
+fn turned_away(headers: &HeaderMap, token: Option<&str>) -> Option<Response<String>> {
+    const ASK: &str = "Basic realm=\"wattle-rendezvous\", charset=\"UTF-8\"";
+    let Some(token) = token else {
+        let refused = said(StatusCode::FORBIDDEN, "Ask for it as localhost.\n");
+        return (!is_local(headers)).then_some(refused);
+    };
+    if knows(headers, token) {
+        return None;
+    }
+    let words = "A token is needed: as the password, or as a Bearer token.\n";
+    let mut answer = said(StatusCode::UNAUTHORIZED, words);
+    answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(ASK));
+    Some(answer)
 }
 
 fn said(status: StatusCode, words: &str) -> Response<String> {

@@ -136,6 +136,11 @@ impl Counts {
         self.refused.get_or_create(&Reason { reason: why.into() }).inc();
     }
 
+    /// Notes how many bytes may be stored.
+    pub(crate) fn quota(&self, bytes: u64) {
+        self.quota_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
     /// Notes what the store says of itself. It waits for a commit that is under way.
     pub(crate) fn stored(&self, store: &dyn LogStore) {
         if let Some(usage) = store.usage() {

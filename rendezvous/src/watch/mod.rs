@@ -24,10 +24,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use answers::Answers;
+use answers::{Answers, Shown};
 use history::History;
 
 pub(crate) use counts::{Counted, Counts};
@@ -53,6 +53,18 @@ impl std::fmt::Debug for WatchConfig {
     }
 }
 
+impl WatchConfig {
+    /// Whether nobody can read it who shouldn't.
+    pub fn check(&self) -> Result<(), WatchError> {
+        let Some(addr) = self.listen else { return Ok(()) };
+        match &self.token {
+            Some(token) if token.len() < TOKEN_MIN => Err(WatchError::ShortToken),
+            None if !addr.ip().to_canonical().is_loopback() => Err(WatchError::NoToken(addr)),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Why a relay can't be watched.
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
@@ -72,7 +84,7 @@ pub enum WatchError {
     },
 }
 
-/// What does not change while a relay runs.
+/// What changes only when the settings are read again.
 pub(crate) struct Facts {
     /// The relay's addresses, the one that others use first.
     pub addrs: Vec<String>,
@@ -80,26 +92,31 @@ pub(crate) struct Facts {
     pub live: bool,
     /// How long they are kept.
     pub ttl: Duration,
+    /// What who asks must know.
+    pub token: Option<String>,
+}
+
+/// By which a dashboard that is served is given other facts.
+pub(crate) struct Signboard(watch::Sender<Arc<Shown>>);
+
+impl Signboard {
+    /// Shows these from now on.
+    pub(crate) fn show(&self, facts: Facts) {
+        self.0.send_replace(Arc::new(Shown::of(facts)));
+    }
 }
 
 /// A place from which a relay will be watched: it listens, and nobody is answered yet.
 pub(crate) struct Lookout {
     listener: TcpListener,
     addr: SocketAddr,
-    token: Option<String>,
 }
 
 impl Lookout {
     /// Listens where it is to be. `None`: nowhere.
     pub(crate) async fn open(config: WatchConfig) -> Result<Option<Self>, WatchError> {
-        let WatchConfig { listen: Some(addr), token, optional } = config else { return Ok(None) };
-        match &token {
-            Some(token) if token.len() < TOKEN_MIN => return Err(WatchError::ShortToken),
-            None if !addr.ip().to_canonical().is_loopback() => {
-                return Err(WatchError::NoToken(addr));
-            }
-            _ => {}
-        }
+        config.check()?;
+        let WatchConfig { listen: Some(addr), optional, .. } = config else { return Ok(None) };
         let bind = |source| WatchError::Bind { addr, source };
         let listener = match TcpListener::bind(addr).await {
             Ok(listener) => listener,
@@ -110,7 +127,7 @@ impl Lookout {
             Err(error) => return Err(bind(error)),
         };
         let addr = listener.local_addr().map_err(bind)?;
-        Ok(Some(Self { listener, addr, token }))
+        Ok(Some(Self { listener, addr }))
     }
 
     /// Where it listens.
@@ -124,12 +141,13 @@ impl Lookout {
         facts: Facts,
         counts: Arc<Counts>,
         ended: CancellationToken,
-    ) -> JoinSet<()> {
+    ) -> (JoinSet<()>, Signboard) {
+        let (signboard, shown) = watch::channel(Arc::new(Shown::of(facts)));
         let history = Arc::new(History::default());
         let mut tasks = JoinSet::new();
         tasks.spawn(history::keep(Arc::clone(&history), Arc::clone(&counts)));
-        let answers = Answers::new(facts, Arc::clone(&counts), history, Instant::now(), self.token);
+        let answers = Answers::new(shown, Arc::clone(&counts), history, Instant::now());
         tasks.spawn(door::serve(self.listener, Arc::new(answers), counts, ended));
-        tasks
+        (tasks, Signboard(signboard))
     }
 }

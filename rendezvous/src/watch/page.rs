@@ -229,7 +229,8 @@ mod tests {
 
     fn page() -> Page {
         let addrs = vec!["/ip4/192.0.2.1/tcp/4407/p2p/<b>{{uptime}}".to_owned()];
-        Page::new(&Facts { addrs, live: false, ttl: Duration::from_hours(24) })
+        let ttl = Duration::from_hours(24);
+        Page::new(&Facts { addrs, live: false, ttl, token: None })
     }
 
     /// What stands in the element of this name.

@@ -7,6 +7,7 @@ mod figures;
 mod files;
 mod http;
 mod process;
+mod reload;
 
 use std::net::SocketAddr;
 

@@ -15,7 +15,7 @@ use crate::{
     http::{get, get_with},
 };
 
-struct Process(Child);
+pub struct Process(pub Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
@@ -27,14 +27,13 @@ impl Drop for Process {
 fn command(dir: &Path, watch: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wattle-rendezvous"));
     command.args(["run", "--json", "--listen", "127.0.0.1:0", "--watch", watch, "--data-dir"]);
-    command.arg(dir).env_clear().env("HOME", dir);
+    command.arg(dir).env_clear().env("HOME", dir).stderr(Stdio::piped());
     command
 }
 
 /// Starts it; answers its ready line too.
-fn start(command: &mut Command) -> (Process, serde_json::Value) {
-    let mut process =
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map(Process).unwrap();
+pub fn start(command: &mut Command) -> (Process, serde_json::Value) {
+    let mut process = command.stdout(Stdio::piped()).spawn().map(Process).unwrap();
     let mut line = String::new();
     BufReader::new(process.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
     (process, serde_json::from_str(&line).unwrap())

@@ -140,7 +140,7 @@ impl EmbeddedStore {
             let bytes = totals.used.bytes.saturating_add(under_way);
             (Usage { bytes, ..totals.used }, totals.has_room)
         };
-        let quota = if has_room { self.quota } else { Quota { total_bytes: 0, ..self.quota } };
+        let quota = if has_room { self.quota() } else { Quota { total_bytes: 0, ..self.quota() } };
         let mut tallies: BTreeMap<LogId, Tally> = BTreeMap::new();
         let mut fresh: BTreeMap<(LogId, ShortId), u64> = BTreeMap::new();
         let (mut outcomes, mut puts) = (Vec::with_capacity(entries.len()), Vec::new());

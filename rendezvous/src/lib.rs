@@ -26,6 +26,7 @@ mod data_dir;
 mod log_service;
 mod net;
 mod relay;
+mod strain;
 mod watch;
 
 pub use config::{Cluster, Config, Storage};
@@ -34,5 +35,6 @@ pub use limits::Limits;
 pub use log_service::set_clock_ahead;
 pub use net::{ListenError, client, probe};
 pub use relay::{Pulse, Relay, StartError};
+pub use strain::raise_open_files;
 pub use tokens::Access;
 pub use watch::{WatchConfig, WatchError};

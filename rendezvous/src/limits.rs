@@ -14,13 +14,16 @@
 //! A client that reads what it gets costs about 85 KiB. The appends of all clients that wait for the
 //! disk are 32 MiB in the queue and 4 MiB in a batch, and each page being read from the disk is 64
 //! KiB, 16 at once. So the worst that one address can do is [`Limits::per_ip`] times 12 MiB, 6 GiB; a
-//! small machine that is open to the world lives better with a memory limit from its supervisor.
+//! small machine that is open to the world lives better with a memory limit from its supervisor, below
+//! which [`Limits::memory`] keeps it.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{settings::units, store::Quota};
+
+pub use crate::settings::units::Mark;
 
 /// What a relay grants. [`Limits::default`] suits a small machine.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -33,6 +36,11 @@ pub struct Limits {
     /// Handshakes under way with one IPv4 address or one IPv6 /64: one alone can't take all.
     #[serde(rename = "handshakes_per_address")]
     pub handshakes_per_ip: u32,
+    /// Bytes of memory above which no more connections are taken; by itself 80 % of what the control
+    /// group may use, if that is bounded.
+    pub memory: Mark,
+    /// Open files above which none are taken; by itself 90 % of what the process may open.
+    pub files: Mark,
     /// Connections of one PeerId.
     #[serde(rename = "connections_per_peer")]
     pub per_peer: u32,
@@ -183,6 +191,8 @@ impl Default for Limits {
             connections: 5000,
             handshakes: 256,
             handshakes_per_ip: 64,
+            memory: Mark::Auto,
+            files: Mark::Auto,
             per_peer: 2,
             per_ip: 512,
             logs: 256,
@@ -223,6 +233,8 @@ impl Limits {
             ("connections_per_address", self.per_ip.into()),
             ("handshakes", self.handshakes.into()),
             ("handshakes_per_address", self.handshakes_per_ip.into()),
+            ("memory", self.memory.least()),
+            ("files", self.files.least()),
             ("logs", self.logs.into()),
             ("appends_waiting", self.appends_waiting as u64),
             ("append_queue", self.append_queue as u64),

@@ -24,6 +24,7 @@ use crate::{
         ClusterError, JetStreamStore, LogStore, MemoryStore, RESERVE_BYTES, ReopeningStore,
         StoreError,
     },
+    strain::Strain,
     tokens::{Access, Tokens, TokensError},
     watch::{Counts, Facts, Lookout, Signboard, WatchError},
 };
@@ -35,6 +36,7 @@ pub struct Relay {
     watch: Option<SocketAddr>,
     signboard: Option<Signboard>,
     service: Weak<LogService>,
+    strain: Arc<Strain>,
     asks: mpsc::Sender<Ask>,
     stop: CancellationToken,
     task: JoinHandle<()>,
@@ -123,7 +125,10 @@ impl Relay {
         let clustered = open_clustered(&config, dir.as_ref(), key.public().to_peer_id()).await?;
         let counts = Arc::new(Counts::default());
         let (listen, external) = (&config.listen, &config.external);
-        let net = Net::listen(key, listen, external, &config.limits, Arc::clone(&counts)).await?;
+        let limits = &config.limits;
+        let strain = Arc::new(Strain::new(limits, Arc::clone(&counts)));
+        let held = Arc::clone(&strain);
+        let net = Net::listen(key, listen, external, limits, held, Arc::clone(&counts)).await?;
         let store = match clustered {
             Some(store) => store,
             None => open_store(&config, dir.as_ref()).await?,
@@ -145,10 +150,11 @@ impl Relay {
         let watched = lookout.map(|it| it.serve(place.facts(&config), counts, stop.clone()));
         let (watching, signboard) = watched.unzip();
         let (asks, asked) = mpsc::channel(1);
-        let loops = Loops { watching: watching.unwrap_or_default(), asks: asked };
+        let watching = watching.unwrap_or_default();
+        let loops = Loops { watching, asks: asked, strain: Arc::downgrade(&strain) };
         let shared = Arc::downgrade(&service);
         let task = tokio::spawn(run(net, service, writer, holders, dir, loops, stop.clone()));
-        Ok(Self { place, watch, signboard, service: shared, asks, stop, task })
+        Ok(Self { place, watch, signboard, service: shared, strain, asks, stop, task })
     }
 
     /// Goes by other settings from now on, as far as a relay that runs can: by the limits that
@@ -156,9 +162,13 @@ impl Relay {
     /// the token of the dashboard. The rest is passed over. Who is connected keeps what it was granted.
     pub async fn set(&mut self, config: &Config) {
         if let Some(service) = self.service.upgrade() {
-            let limits = config.limits.clone();
+            let (limits, strain) = (config.limits.clone(), Arc::clone(&self.strain));
+            let set = move || {
+                service.set(&limits);
+                strain.set(&limits);
+            };
             // Where the call panics, the panic is reported.
-            let _ = tokio::task::spawn_blocking(move || service.set(&limits)).await;
+            let _ = tokio::task::spawn_blocking(set).await;
         }
         let (done, set) = oneshot::channel();
         let limits = Box::new(config.limits.clone());
@@ -285,6 +295,8 @@ struct Loops {
     watching: JoinSet<()>,
     /// Whoever asks whether the relay turns, or for other limits.
     asks: mpsc::Receiver<Ask>,
+    /// Looked at every second.
+    strain: Weak<Strain>,
 }
 
 async fn run(
@@ -293,13 +305,14 @@ async fn run(
     writer: Writer,
     holders: Option<Arc<Holders>>,
     dir: Option<DataDir>,
-    Loops { mut watching, asks }: Loops,
+    Loops { mut watching, asks, strain }: Loops,
     stop: CancellationToken,
 ) {
     let expiry = tokio::spawn(service.expire());
     let watch = tokio::spawn(service.watch_holders());
+    let strain = tokio::spawn(Strain::watch(strain));
     net.run(Arc::clone(&service), asks, stop).await;
-    for task in [expiry, watch] {
+    for task in [expiry, watch, strain] {
         task.abort();
         // Aborted tasks let go of what they hold when they are joined.
         let _ = task.await;

@@ -45,6 +45,7 @@ pub(super) struct Run {
 
 pub(super) fn run(asked: Run) -> anyhow::Result<()> {
     log();
+    rendezvous::raise_open_files();
     start(asked)
 }
 

@@ -5,6 +5,7 @@ use std::{
     convert::Infallible,
     net::{IpAddr, Ipv6Addr},
     num::NonZeroU32,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -26,7 +27,7 @@ use libp2p::{
 };
 use protocol::relay_log::PROTOCOL;
 
-use crate::{limits::Limits, watch::Why};
+use crate::{limits::Limits, strain::Strain, watch::Why};
 
 /// All of it. The limits come first: what they refuse costs nothing more.
 #[derive(NetworkBehaviour)]
@@ -39,7 +40,7 @@ pub(super) struct Behaviour {
 }
 
 impl Behaviour {
-    pub(super) fn new(key: PublicKey, limits: &Limits) -> Self {
+    pub(super) fn new(key: PublicKey, limits: &Limits, strain: Arc<Strain>) -> Self {
         let identify = identify::Config::new("/wattle/1".into(), key.clone())
             .with_agent_version("wattle-relay".into())
             .with_hide_listen_addrs(true)
@@ -50,7 +51,7 @@ impl Behaviour {
             .with_timeout(limits.ping_timeout);
         Self {
             limits: connection_limits::Behaviour::new(connections(limits)),
-            front: Front::new(limits.per_ip, limits.handshakes_per_ip),
+            front: Front::new(limits.per_ip, limits.handshakes_per_ip, strain),
             identify: identify::Behaviour::new(identify),
             ping: ping::Behaviour::new(ping),
             circuits: circuits(key.to_peer_id(), limits),
@@ -107,6 +108,7 @@ pub(super) struct Front {
     connections: HashMap<ConnectionId, Caller>,
     counts: HashMap<IpAddr, Count>,
     streams: VecDeque<Opened>,
+    strain: Arc<Strain>,
     is_shut: bool,
 }
 
@@ -138,9 +140,18 @@ pub(super) struct Opened {
 #[error("too many connections from this address")]
 struct TooMany;
 
+/// Something is nearly used up.
+#[derive(Debug, thiserror::Error)]
+#[error("no more connections are taken")]
+struct Strained(Why);
+
 /// Why a connection was not made.
 pub(super) fn why(error: ListenError) -> Why {
     let ListenError::Denied { cause } = error else { return Why::Handshake };
+    let cause = match cause.downcast::<Strained>() {
+        Ok(Strained(why)) => return why,
+        Err(cause) => cause,
+    };
     match cause.downcast::<TooMany>() {
         Ok(TooMany) => Why::ConnectionsOfAddress,
         Err(cause) => match cause.downcast::<connection_limits::Exceeded>() {
@@ -151,13 +162,14 @@ pub(super) fn why(error: ListenError) -> Why {
 }
 
 impl Front {
-    fn new(per_ip: u32, handshakes_per_ip: u32) -> Self {
+    fn new(per_ip: u32, handshakes_per_ip: u32, strain: Arc<Strain>) -> Self {
         Self {
             per_ip,
             handshakes_per_ip,
             connections: HashMap::new(),
             counts: HashMap::new(),
             streams: VecDeque::new(),
+            strain,
             is_shut: false,
         }
     }
@@ -223,6 +235,9 @@ impl NetworkBehaviour for Front {
         _: &Multiaddr,
         from: &Multiaddr,
     ) -> Result<(), ConnectionDenied> {
+        if let Some(why) = self.strain.refuses() {
+            return Err(ConnectionDenied::new(Strained(why)));
+        }
         self.count(connection, from).map_err(ConnectionDenied::new)
     }
 
@@ -340,7 +355,7 @@ mod tests {
 
     #[test]
     fn an_address_has_so_many_connections_and_no_more() {
-        let mut front = Front::new(2, 9);
+        let mut front = Front::new(2, 9, Arc::default());
         let here: Multiaddr = "/ip6/2001:db8::1/tcp/1".parse().unwrap();
         let near: Multiaddr = "/ip6/2001:db8::2/udp/1/quic-v1".parse().unwrap();
         let far: Multiaddr = "/ip6/2001:db8:0:1::1/tcp/1".parse().unwrap();
@@ -357,7 +372,7 @@ mod tests {
 
     #[test]
     fn an_address_that_finishes_no_handshake_leaves_room_for_others() {
-        let mut front = Front::new(9, 1);
+        let mut front = Front::new(9, 1, Arc::default());
         let (here, far) = ("/ip4/192.0.2.1/tcp/1", "/ip4/192.0.2.2/tcp/1");
         let (here, far) = (here.parse().unwrap(), far.parse().unwrap());
         let [one, two, three] = [1, 2, 3].map(ConnectionId::new_unchecked);

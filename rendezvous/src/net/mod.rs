@@ -33,6 +33,7 @@ use tokio_util::{compat::FuturesAsyncReadCompatExt as _, sync::CancellationToken
 use crate::{
     limits::{BACKLOG, Limits},
     log_service::{self, Ended, LogService},
+    strain::Strain,
     watch::{Counts, Why},
 };
 use behaviour::{Behaviour, BehaviourEvent, Opened};
@@ -90,9 +91,10 @@ impl Net {
         addrs: &[SocketAddr],
         external: &[Multiaddr],
         limits: &Limits,
+        strain: Arc<Strain>,
         counts: Arc<Counts>,
     ) -> Result<Self, ListenError> {
-        let mut swarm = swarm(key, limits)?;
+        let mut swarm = swarm(key, limits, strain)?;
         let mut early = Vec::new();
         let (addrs, listeners) = listen::on_all(&mut swarm, addrs, &mut early).await?;
         let makes_circuits = limits.circuits > 0;
@@ -264,8 +266,12 @@ impl Net {
     }
 }
 
-fn swarm(key: Keypair, limits: &Limits) -> Result<Swarm<Behaviour>, ListenError> {
-    let behaviour = Behaviour::new(key.public(), limits);
+fn swarm(
+    key: Keypair,
+    limits: &Limits,
+    strain: Arc<Strain>,
+) -> Result<Swarm<Behaviour>, ListenError> {
+    let behaviour = Behaviour::new(key.public(), limits, strain);
     let streams = streams(limits);
     let swarm = SwarmBuilder::with_existing_identity(key)
         .with_tokio()

@@ -25,6 +25,8 @@ const TAKEN: &[&str] = &[
     "limits.connections",
     "limits.handshakes",
     "limits.handshakes_per_address",
+    "limits.memory",
+    "limits.files",
     "limits.connections_per_peer",
     "limits.connections_per_address",
     "limits.logs",

@@ -313,6 +313,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::limits::Mark;
 
     fn read(text: &str) -> Result<Settings, String> {
         Settings::parse(Path::new("relay.toml"), text, None).map_err(|error| error.to_string())
@@ -337,11 +338,15 @@ mod tests {
 
     #[test]
     fn what_is_set_is_laid_over_what_ships() {
-        let set = read("store = \"memory\"\n[limits]\nttl = \"1h\"\nquota.total_bytes = \"1 GiB\"")
-            .unwrap();
+        let set = read(
+            "store = \"memory\"\n[limits]\nttl = \"1h\"\nquota.total_bytes = \"1 GiB\"\n\
+                        memory = \"512 MiB\"\nfiles = \"off\"",
+        )
+        .unwrap();
         let mut expected = Settings::shipped(Storage::Live);
         expected.limits.ttl = Duration::from_hours(1);
         expected.limits.quota.total_bytes = 1 << 30;
+        (expected.limits.memory, expected.limits.files) = (Mark::At(512 << 20), Mark::Off);
         assert_eq!(set, expected);
         assert_eq!(read(&set.written()), Ok(set));
     }
@@ -362,6 +367,8 @@ mod tests {
             ("[limits]\naddress_bytes = \"5 TiB\"", "limits: this size is too large here"),
             ("[limits]\nreads = 0", "limits.reads: with none of it"),
             ("[limits]\nttl = \"0s\"", "limits.ttl: with none of it"),
+            ("[limits]\nmemory = \"much\"", "limits: expected \"auto\", \"off\""),
+            ("[limits]\nfiles = 0", "limits.files: with none of it"),
             ("store = \"tape\"", "`disk` or `memory`"),
             ("listen = [", "relay.toml is not written as it should be"),
         ] {

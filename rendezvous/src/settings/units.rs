@@ -61,3 +61,49 @@ pub(crate) mod time {
             .map_err(|_| D::Error::custom(format!("{text:?} is no time; such as \"30days\"")))
     }
 }
+
+/// Up to what something is used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mark {
+    /// A part of what the process may use.
+    Auto,
+    /// As far as it goes.
+    Off,
+    /// So much.
+    At(u64),
+}
+
+impl Mark {
+    /// The least that it can be taken for.
+    pub(crate) fn least(self) -> u64 {
+        if let Self::At(mark) = self { mark } else { u64::MAX }
+    }
+}
+
+impl serde::Serialize for Mark {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Auto => to.serialize_str("auto"),
+            Self::Off => to.serialize_str("off"),
+            Self::At(mark) => to.serialize_u64(*mark),
+        }
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Mark {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        use serde::de::Error as _;
+        let expected = || D::Error::custom("expected \"auto\", \"off\", a number or a size");
+        let mark = match <toml::Value as serde::Deserialize>::deserialize(from)? {
+            toml::Value::String(text) if text == "auto" => return Ok(Self::Auto),
+            toml::Value::String(text) if text == "off" => return Ok(Self::Off),
+            toml::Value::String(text) => {
+                text.parse::<bytesize::ByteSize>().map_err(|_| expected())?.as_u64()
+            }
+            toml::Value::Integer(number) => u64::try_from(number).map_err(|_| expected())?,
+            _ => return Err(expected()),
+        };
+        // What TOML can't say again is none.
+        i64::try_from(mark).map(|_| Self::At(mark)).map_err(|_| expected())
+    }
+}

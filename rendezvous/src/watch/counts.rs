@@ -60,6 +60,14 @@ pub(crate) struct Counts {
     pub circuits: Counter,
     /// Connections to the dashboard that found no place.
     pub watch_shed: Counter,
+    /// Bytes of memory that the process has, and above which no connections are taken; 0: there is none.
+    pub memory: Gauge,
+    /// See [`Self::memory`].
+    pub memory_mark: Gauge,
+    /// Files that it has open, and above which no connections are taken; 0: there is none.
+    pub files: Gauge,
+    /// See [`Self::files`].
+    pub files_mark: Gauge,
     cluster: Mutex<Cow<'static, str>>,
     refused: Family<Reason, Counter>,
     commit_seconds: Histogram,
@@ -113,6 +121,10 @@ impl Default for Counts {
             quota_bytes: Gauge::default(),
             circuits: Counter::default(),
             watch_shed: Counter::default(),
+            memory: Gauge::default(),
+            memory_mark: Gauge::default(),
+            files: Gauge::default(),
+            files_mark: Gauge::default(),
             cluster: Mutex::default(),
             refused: Family::default(),
             commit_seconds: Histogram::new(exponential_buckets(0.000_1, 2.0, 18)),
@@ -233,6 +245,13 @@ impl Counts {
         writable.set(self.trouble().is_none().into());
         all.register("store_writable", "1 if the store takes entries, else 0", writable);
 
+        let help = "Bytes of memory that the process has";
+        all.register_with_unit("memory", help, Unit::Bytes, self.memory.clone());
+        let help = "Bytes of memory above which no connections are taken; 0: there is none";
+        all.register_with_unit("memory_mark", help, Unit::Bytes, self.memory_mark.clone());
+        all.register("files_open", "Files that the process has open", self.files.clone());
+        let help = "Open files above which no connections are taken; 0: there is none";
+        all.register("files_mark", help, self.files_mark.clone());
         let help = "Connections to the dashboard that found no place";
         all.register("watch_shed", help, self.watch_shed.clone());
         all

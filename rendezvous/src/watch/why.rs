@@ -36,6 +36,10 @@ reasons! {
     Connections "connections" "Too many connections";
     /// As many of one address.
     ConnectionsOfAddress "connections_of_address" "Too many connections from one address";
+    /// Any, while memory is nearly used up.
+    Memory "memory" "Memory nearly used up";
+    /// Any, while nearly as many files are open as may be.
+    Files "files" "Open files nearly used up";
     /// No libp2p, or no proof of a key.
     Handshake "handshake" "Handshake failed or not finished";
     /// Bytes on a log stream that are no request.

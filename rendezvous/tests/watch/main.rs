@@ -8,6 +8,7 @@ mod files;
 mod http;
 mod process;
 mod reload;
+mod strain;
 
 use std::net::SocketAddr;
 

@@ -24,18 +24,20 @@ use crate::{
 };
 
 /// A relay with a settings file, under a manager that hears what it says.
-struct Managed {
+pub struct Managed {
     dir: TempDir,
-    process: Process,
+    pub process: Process,
     manager: UnixDatagram,
     peer: PeerId,
     addr: Multiaddr,
-    watch: SocketAddr,
+    pub watch: SocketAddr,
 }
 
-fn program(dir: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_wattle-rendezvous"));
-    command.args(["run", "--json", "--data-dir"]).arg(dir.join("data"));
+/// The program, by itself or by a command that starts it.
+fn program(by: &[&str], dir: &Path) -> Command {
+    let mut all = by.iter().chain(&[env!("CARGO_BIN_EXE_wattle-rendezvous")]);
+    let mut command = Command::new(all.next().unwrap());
+    command.args(all).args(["run", "--json", "--data-dir"]).arg(dir.join("data"));
     command.env_clear().env("HOME", dir).env("NOTIFY_SOCKET", dir.join("manager"));
     command
 }
@@ -44,10 +46,15 @@ const PLACES: &str = "listen = [\"127.0.0.1:0\"]\nwatch.listen = \"127.0.0.1:0\"
 
 impl Managed {
     /// Starts it with these settings beside where it listens.
-    fn start(more: &str) -> Self {
+    pub fn start(more: &str) -> Self {
+        Self::start_by(&[], more)
+    }
+
+    /// The same, started by a command.
+    pub fn start_by(by: &[&str], more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("relay.toml"), format!("{PLACES}{more}")).unwrap();
-        let mut command = program(dir.path());
+        let mut command = program(by, dir.path());
         command.arg("--config").arg(dir.path().join("relay.toml"));
         Self::of(dir, command)
     }
@@ -86,7 +93,7 @@ impl Managed {
     }
 
     /// Sets these beside where it listens, and has them read.
-    fn reload(&self, more: &str) -> String {
+    pub fn reload(&self, more: &str) -> String {
         fs::write(self.file(), format!("{PLACES}{more}")).unwrap();
         self.hang_up()
     }
@@ -95,19 +102,22 @@ impl Managed {
         self.dir.path().join("relay.toml")
     }
 
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("log")).unwrap()
     }
 
-    async fn client(&self) -> Client {
+    pub async fn client(&self) -> Client {
         Client::of(self.peer, self.addr.clone()).await
     }
 
-    /// Whether it answers the first words of somebody new.
-    async fn answers(&self) -> bool {
+    pub fn socket(&self) -> SocketAddr {
         let port = self.addr.to_string().split('/').nth(4).unwrap().parse().unwrap();
-        let mut stream =
-            TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).await.unwrap();
+        ([127, 0, 0, 1], port).into()
+    }
+
+    /// Whether it answers the first words of somebody new.
+    pub async fn answers(&self) -> bool {
+        let mut stream = TcpStream::connect(self.socket()).await.unwrap();
         let _ = stream.write_all(b"\x13/multistream/1.0.0\n").await;
         stream.read_exact(&mut [0; 20]).await.is_ok()
     }
@@ -217,7 +227,7 @@ async fn the_dashboard_takes_another_token_and_shows_another_address() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_file_there_is_nothing_to_read_again() {
     let dir = tempfile::tempdir().unwrap();
-    let mut command = program(dir.path());
+    let mut command = program(&[], dir.path());
     command.args(["--listen", "127.0.0.1:0", "--watch", "127.0.0.1:0"]);
     let relay = Managed::of(dir, command);
     assert_eq!(relay.hang_up(), "there is no settings file to read again");

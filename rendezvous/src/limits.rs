@@ -171,7 +171,8 @@ pub const RETRY: Duration = Duration::from_millis(250);
 /// How long a store is left alone whose disk refused a write.
 pub const STORE_PAUSE: Duration = Duration::from_secs(5);
 
-/// Connections to the dashboard at once; one more is dropped unread. Each is for one request.
+/// Connections to the dashboard at once; for one more the oldest goes that has asked nothing yet. Each is
+/// for one request.
 pub const WATCH_CONNECTIONS: usize = 64;
 /// How long the dashboard waits for a request's header, which is all of it.
 pub const WATCH_HEADER: Duration = Duration::from_secs(5);

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
+    net::TcpListener,
     os::unix::net::UnixDatagram,
     path::Path,
     process::{Child, Command, Stdio},
@@ -65,6 +66,36 @@ fn a_manager_hears_that_the_relay_is_ready_lives_and_ends() {
         }
     }
     assert_eq!(managed.process.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_start_that_waits_ends_when_it_is_told_to() {
+    let dir = tempfile::tempdir().unwrap();
+    // A cluster that takes connections and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("nats://{}", silent.local_addr().unwrap());
+    for signal in ["-TERM", "-INT"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wattle-rendezvous"));
+        command.args([
+            "run",
+            "--watch",
+            "",
+            "--listen",
+            "127.0.0.1:0",
+            "--cluster",
+            &url,
+            "--data-dir",
+        ]);
+        command.arg(dir.path().join("relay")).env_remove("WATTLE_LOG");
+        let process = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let _waits = silent.accept().unwrap();
+        let pid = process.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        let ended = process.wait_with_output().unwrap();
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(0), "{said}");
+        assert!(said.contains("before it was ready"), "{said}");
+    }
 }
 
 #[test]

@@ -46,7 +46,12 @@ pub(super) struct Run {
 pub(super) fn run(asked: Run) -> anyhow::Result<()> {
     log();
     rendezvous::raise_open_files();
-    start(asked)
+    let runtime = tokio::runtime::Runtime::new()?;
+    let done = runtime.block_on(start(asked));
+    // What has to be waited for has ended. A start that is broken off may leave a call that blocks, and
+    // what it does on the disk may be broken off, too.
+    runtime.shutdown_background();
+    done
 }
 
 /// Logs to standard error what `WATTLE_LOG` asks for, of the relay's own words only: libraries
@@ -59,7 +64,6 @@ fn log() {
     tracing_subscriber::registry().with(wanted).with(lines).init();
 }
 
-#[tokio::main]
 async fn start(asked: Run) -> anyhow::Result<()> {
     let mut interrupted = signal(SignalKind::interrupt())?;
     let mut terminated = signal(SignalKind::terminate())?;
@@ -73,7 +77,16 @@ async fn start(asked: Run) -> anyhow::Result<()> {
     let config = running.config().clone();
     let live = config.storage == Storage::Live;
     let ttl = humantime::format_duration(config.limits.ttl);
-    let mut relay = Relay::start(config).await?;
+    // It may wait: for a cluster, or until a large store is looked through.
+    let started = tokio::select! {
+        started = Relay::start(config) => Some(started?),
+        _ = interrupted.recv() => None,
+        _ = terminated.recv() => None,
+    };
+    let Some(mut relay) = started else {
+        tracing::info!("told to end before it was ready");
+        return Ok(());
+    };
     announce(&relay, asked.json)?;
     if live {
         eprintln!(

@@ -239,12 +239,14 @@ impl Net {
                 self.counts.refuse(behaviour::why(error));
             }
             SwarmEvent::ListenerClosed { reason, .. } => {
-                tracing::error!(?reason, "a listener was closed");
+                // What libraries say of it may hold an address.
+                let kind = reason.err().map(|error| error.kind());
+                tracing::error!(?kind, "a listener was closed");
             }
             SwarmEvent::ListenerError { error, .. } => {
                 // One forged packet is enough for it: it is counted, and no line of the log.
                 self.counts.refuse(Why::Handshake);
-                tracing::debug!(%error, "a listener had an error");
+                tracing::debug!(kind = ?error.kind(), "a listener had an error");
             }
             _ => {}
         }

@@ -127,12 +127,16 @@ impl Answers {
 }
 
 /// Turns away who doesn't know the token; where there is none, who doesn't ask for it by a name of
-/// this machine: no page of the web can have its readers ask by one.
+/// this machine, as no page of the web can have its readers do, and whom a proxy lets in from elsewhere.
 fn turned_away(headers: &HeaderMap, token: Option<&str>) -> Option<Response<String>> {
     const ASK: &str = "Basic realm=\"wattle-rendezvous\", charset=\"UTF-8\"";
     let Some(token) = token else {
-        let refused = said(StatusCode::FORBIDDEN, "Ask for it as localhost.\n");
-        return (!is_local(headers)).then_some(refused);
+        let words = match (is_passed_on(headers), is_local(headers)) {
+            (false, true) => return None,
+            (true, _) => "A proxy passes this on: set a token.\n",
+            (false, false) => "Ask for it as localhost.\n",
+        };
+        return Some(said(StatusCode::FORBIDDEN, words));
     };
     if knows(headers, token) {
         return None;
@@ -180,6 +184,15 @@ fn is_local(headers: &HeaderMap) -> bool {
     let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
     name.eq_ignore_ascii_case("localhost")
         || bare.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+}
+
+/// Whether a proxy says that it passes on what others ask: it comes from this machine then, and may be
+/// anybody's.
+fn is_passed_on(headers: &HeaderMap) -> bool {
+    let says_so = |name: &str| {
+        name.starts_with("x-forwarded") || ["forwarded", "via", "x-real-ip"].contains(&name)
+    };
+    headers.keys().any(|name| says_so(name.as_str()))
 }
 
 /// The header's value, if it is there once.

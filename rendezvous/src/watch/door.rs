@@ -1,15 +1,24 @@
 //! The dashboard's socket: so many connections, each for one request and for so long.
 //!
-//! > Nothing that is done to this port reaches the relay: connections are few and short, one too many
-//! > is dropped before it is read, and a request is small.
+//! > Nothing that is done to this port reaches the relay: connections are few and short, and a request is
+//! > small. Where there is no place, the connection goes that has been silent for longest: who asks at
+//! > once is answered, however many say nothing.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
-    task::JoinSet,
+    task::{AbortHandle, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +30,14 @@ use crate::limits::{
 /// How long nothing is accepted after the system had no socket to give.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Accepts until `ended`. The newest connection is the one that finds no place.
+/// One connection.
+struct Guest {
+    task: AbortHandle,
+    /// Whether its request has been read.
+    has_asked: Arc<AtomicBool>,
+}
+
+/// Accepts until `ended`.
 pub(super) async fn serve(
     listener: TcpListener,
     answers: Arc<Answers>,
@@ -29,21 +45,30 @@ pub(super) async fn serve(
     ended: CancellationToken,
 ) {
     let mut open = JoinSet::new();
+    let mut guests: VecDeque<Guest> = VecDeque::new();
     loop {
         let accepted = tokio::select! {
             () = ended.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         while open.try_join_next().is_some() {}
+        guests.retain(|guest| !guest.task.is_finished());
         match accepted {
-            Ok((socket, _)) if open.len() < WATCH_CONNECTIONS => {
-                open.spawn(converse(socket, Arc::clone(&answers)));
-            }
-            Ok(_) => {
-                counts.watch_shed.inc();
+            Ok((socket, _)) => {
+                if guests.len() >= WATCH_CONNECTIONS {
+                    counts.watch_shed.inc();
+                    let is_silent = |guest: &Guest| !guest.has_asked.load(Ordering::Relaxed);
+                    let silent = guests.iter().position(is_silent);
+                    // All others are being answered: this one goes.
+                    let Some(guest) = silent.and_then(|at| guests.remove(at)) else { continue };
+                    guest.task.abort();
+                }
+                let has_asked = Arc::new(AtomicBool::new(false));
+                let conversed = converse(socket, Arc::clone(&answers), Arc::clone(&has_asked));
+                guests.push_back(Guest { task: open.spawn(conversed), has_asked });
             }
             Err(error) => {
-                tracing::debug!(%error, "the dashboard could not accept a connection");
+                tracing::debug!(kind = ?error.kind(), "the dashboard could not accept a connection");
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -51,8 +76,9 @@ pub(super) async fn serve(
 }
 
 /// One request and its answer.
-async fn converse(socket: TcpStream, answers: Arc<Answers>) {
+async fn converse(socket: TcpStream, answers: Arc<Answers>, has_asked: Arc<AtomicBool>) {
     let service = service_fn(move |request| {
+        has_asked.store(true, Ordering::Relaxed);
         let answer = answers.answer(&request);
         async move { Ok::<_, Infallible>(answer) }
     });

@@ -319,6 +319,56 @@ mod tests {
     }
 
     #[test]
+    fn every_table_has_a_name_and_every_head_says_of_what_it_is() {
+        let page = page().html(&figures());
+        for table in page.split("<table").skip(1) {
+            let (tag, rest) = table.split_once('>').unwrap();
+            assert!(tag.contains("aria-labelledby") || rest.trim_start().starts_with("<caption>"));
+        }
+        for head in page.split("<th").skip(1).filter(|rest| !rest.starts_with("ead")) {
+            assert!(head.starts_with(" scope=\"col\">") || head.starts_with(" scope=\"row\">"));
+        }
+    }
+
+    /// A colour's luminance, as WCAG 2.2 reckons it.
+    fn luminance(colour: &str) -> f64 {
+        let digits = colour.strip_prefix('#').unwrap();
+        let wide = |digit: char| if digits.len() == 3 { vec![digit; 2] } else { vec![digit] };
+        let digits: String = digits.chars().flat_map(wide).collect();
+        let part = |at: usize| {
+            let part = f64::from(u8::from_str_radix(&digits[at..at + 2], 16).unwrap()) / 255.0;
+            if part <= 0.04045 { part / 12.92 } else { ((part + 0.055) / 1.055).powf(2.4) }
+        };
+        0.2126 * part(0) + 0.7152 * part(2) + 0.0722 * part(4)
+    }
+
+    #[test]
+    fn words_and_lines_stand_out_in_both_themes() {
+        let (light, rest) = STYLE.split_once("@media (prefers-color-scheme: dark)").unwrap();
+        let (dark, _) = rest.split_once("\n}").unwrap();
+        for theme in [light, dark] {
+            let colour = |name: &str| {
+                let (_, value) = theme.split_once(&format!("--{name}: ")).unwrap();
+                luminance(value.split_once(';').unwrap().0)
+            };
+            for (name, least) in [
+                ("front", 7.0),
+                ("soft", 4.5),
+                ("link", 4.5),
+                ("bad", 4.5),
+                ("appends", 4.5),
+                ("deliveries", 3.0),
+            ] {
+                for ground in ["back", "card"] {
+                    let (one, other) = (colour(name), colour(ground));
+                    let contrast = (one.max(other) + 0.05) / (one.min(other) + 0.05);
+                    assert!(contrast >= least, "{name} on {ground}: {contrast:.1}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_store_that_takes_nothing_is_told_in_words() {
         let mut figures = figures();
         (figures.takes_entries, figures.trouble) = (false, Some(Trouble::Disk));

@@ -175,6 +175,11 @@ impl LogService {
         !self.jobs.is_closed()
     }
 
+    /// How long it may take until what waits is answered, beyond what a disk takes.
+    pub(crate) fn patience(&self) -> Duration {
+        self.store.patience()
+    }
+
     async fn read(&self, log: LogId, after: u64) -> Result<Page, StoreError> {
         let store = Arc::clone(&self.store);
         let read = move || {

@@ -68,7 +68,6 @@ fn commit(
     counts.commit_begins();
     let outcomes = store.append(&entries, clock.now())?;
     counts.commit_ends();
-    counts.stored(store);
     let generation = store.generation();
     let mut grown = BTreeSet::new();
     for ((outcome, (req, reply)), entry) in outcomes.into_iter().zip(clients).zip(&entries) {
@@ -82,6 +81,8 @@ fn commit(
         let _ = reply.try_send((req, answer.map(|seq| Cursor { generation, seq })));
     }
     grown.into_iter().for_each(|log| followers.ring(log));
+    // It waits for whoever else asks the store: nobody's answer is to wait with it.
+    counts.stored(store);
     Ok(())
 }
 

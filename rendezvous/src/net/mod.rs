@@ -49,7 +49,8 @@ pub(crate) enum Ask {
     Set { limits: Box<Limits>, external: Vec<Multiaddr>, done: oneshot::Sender<()> },
 }
 
-/// How long a relay that ends waits for its clients to read what they had asked for.
+/// How long a relay that ends waits for its clients to read what they had asked for, beyond what its
+/// store may take to answer that.
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// Addresses of its own that a relay tells those who reserve a place for circuits.
@@ -138,7 +139,7 @@ impl Net {
 
     /// Serves clients until `stop`. When it returns no session is left, clients have been told
     /// to go elsewhere or to come back later, what they had asked for has been answered, and the
-    /// ports are free. Who doesn't listen is waited for no longer than [`DRAIN`].
+    /// ports are free. Who doesn't listen is waited for no longer than [`DRAIN`], and the cluster's patience.
     pub(crate) async fn run(
         mut self,
         service: Arc<LogService>,
@@ -178,7 +179,7 @@ impl Net {
         if !service.leave(sessions.len()) {
             return;
         }
-        let end = tokio::time::sleep(DRAIN);
+        let end = tokio::time::sleep(DRAIN + service.patience());
         tokio::pin!(end);
         // Connections without a session have nothing to lose.
         while !sessions.is_empty() {

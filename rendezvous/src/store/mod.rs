@@ -25,7 +25,7 @@ mod memory;
 mod reopening;
 mod witness;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use protocol::{
     ids::{LogId, Timestamp},
@@ -85,6 +85,11 @@ pub trait LogStore: Send + Sync + 'static {
     /// Goes by another quota from now on; what is there stays. A store whose room is not its own to
     /// decide on goes by the one it was opened with.
     fn set_quota(&self, _quota: Quota) {}
+
+    /// How long an append may wait for others, where others have to answer for it.
+    fn patience(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// With whom it is shared and how that goes, in a sentence without addresses or names.
     fn shared(&self) -> Cow<'static, str> {

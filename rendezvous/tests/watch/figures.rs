@@ -35,6 +35,9 @@ async fn the_page_the_metrics_and_the_json_say_what_clients_have_done() {
         assert!(matches!(answer, Answer::Appended { .. }), "{answer:?}");
     }
     assert_eq!(client.read(1).await, 7);
+    // What is stored is looked at after the answers.
+    let noted = async { while metric(watch, "stored_entries").await != Some(7.0) {} };
+    timeout(PATIENCE, noted).await.unwrap();
 
     let page = get(watch, "/").await.body;
     for (id, figure) in [
@@ -152,6 +155,12 @@ async fn a_store_that_takes_no_more_is_unhealthy_until_it_does() {
         assert!(matches!(client.append(1, number, 512).await, Answer::Appended { .. }));
     }
     let began = Instant::now();
+    let noted = async {
+        while metric(watch, "stored_bytes").await != Some(1024.0)
+            && metric(watch, "expired_entries_total").await == Some(0.0)
+        {}
+    };
+    timeout(PATIENCE, noted).await.unwrap();
     let (health, page) = (get(watch, "/healthz").await, get(watch, "/").await.body);
     // On a machine so slow that they have expired by now, there is nothing to see.
     if began.elapsed().as_millis() < 500

@@ -432,6 +432,10 @@ impl LogStore for JetStreamStore {
         true
     }
 
+    fn patience(&self) -> Duration {
+        self.patience
+    }
+
     fn usage(&self) -> Option<Usage> {
         self.shared.index.usage()
     }

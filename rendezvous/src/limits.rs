@@ -124,6 +124,13 @@ pub const ADDRESS_PACE: u32 = 4;
 /// How often it is said in the log that clients' requests fail at the store: each could cause a line.
 pub const FAILURES_SAID: Duration = Duration::from_secs(60);
 
+/// How many times what an address may, in connections and handshakes, the IPv6 /48 around it may.
+pub const WIDE_BLOCK: u32 = 4;
+
+/// How long a caller may be silent before its first byte: one that says nothing holds a handshake's
+/// place.
+pub const FIRST_BYTE: Duration = Duration::from_secs(3);
+
 /// Tokens of one relay.
 pub const TOKENS: usize = 10_000;
 

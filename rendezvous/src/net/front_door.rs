@@ -27,6 +27,8 @@ use soketto::{
     handshake::{Server, server::Response},
 };
 
+use crate::limits::FIRST_BYTE;
+
 /// What a client speaks through: a socket, or WebSocket messages on one.
 pub(super) type Entered = Either<TcpStream, WebSocket>;
 
@@ -53,7 +55,8 @@ type Outgoing = Pin<Box<dyn Sink<Vec<u8>, Error = io::Error> + Send>>;
 /// Lets a client in, by what it says first.
 pub(super) async fn enter(socket: TcpStream) -> io::Result<Entered> {
     let mut first = [0];
-    if socket.0.peek(&mut first).await? == 1 && first[0] == GET {
+    let peeked = tokio::time::timeout(FIRST_BYTE, socket.0.peek(&mut first)).await;
+    if peeked.map_err(|_| io::ErrorKind::TimedOut)?? == 1 && first[0] == GET {
         Ok(Either::Right(upgrade(socket).await?))
     } else {
         Ok(Either::Left(socket))

@@ -76,6 +76,9 @@ struct Totals {
     used: Usage,
     commits: u64,
     clock: Timestamp,
+    /// Nothing is left of what was appended before this. (What is deleted stays in the tables for a
+    /// while: to begin before it would be to walk over all of that at each step.)
+    expired: Timestamp,
     witness: Witness,
     has_room: bool,
 }
@@ -166,7 +169,14 @@ impl EmbeddedStore {
         let newest = expiry.last_key_value().and_then(|last| due_time(&last.key().ok()?));
         let clock = newest.map(|newest| clock.map_or(newest, |clock| clock.max(newest)));
         let kept = clock.unwrap_or(Timestamp(0));
-        let totals = Mutex::new(Totals { used, commits, clock: kept, witness, has_room: true });
+        let totals = Mutex::new(Totals {
+            used,
+            commits,
+            clock: kept,
+            expired: Timestamp(0),
+            witness,
+            has_room: true,
+        });
         let (path, floors) = (dir.to_path_buf(), Floors::new([floor]));
         let store = Self {
             db,
@@ -245,11 +255,10 @@ impl EmbeddedStore {
         }
     }
 
-    /// Up to `max` records of entries that were appended before `before`. What the disk can't give
-    /// back is passed over: its entries stay, and no others.
-    fn due(&self, before: Timestamp, max: usize) -> Vec<(Slice, Slice)> {
+    /// Up to `max` records of entries that were appended from `from` on and before `before`. What the
+    /// disk can't give back is passed over: its entries stay, and no others.
+    fn due(&self, mut from: u64, before: Timestamp, max: usize) -> Vec<(Slice, Slice)> {
         let mut due = Vec::new();
-        let mut from = 0;
         while from < before.0 && due.len() < max {
             let mut records = self.due_from(from, before);
             let read = loop {
@@ -378,7 +387,7 @@ impl LogStore for EmbeddedStore {
         let mut floor = self.floors.of_shard(0);
         let mut tallies: BTreeMap<LogId, Tally> = BTreeMap::new();
         let mut batch = self.batch();
-        let due = self.due(before, max);
+        let due = self.due(totals.expired.0, before, max);
         for (key, due) in &due {
             batch.remove(&self.expiry, key.clone());
             let (Some((log, seq)), Some((id, len))) = (due_of(key), due_value(due)) else {
@@ -413,6 +422,8 @@ impl LogStore for EmbeddedStore {
             self.commit(batch, &mut totals)?;
             totals.used = used;
             totals.clock = now;
+            let last = due.last().and_then(|(key, _)| due_time(key));
+            totals.expired = totals.expired.max(last.unwrap_or(Timestamp(0)));
         }
         Ok(due.len())
     }

@@ -198,7 +198,7 @@ impl EmbeddedStore {
         max: usize,
     ) -> (Vec<Due>, u64) {
         let mut due: BTreeMap<LogId, Due> = BTreeMap::new();
-        for (log, seq) in self.due(before, max).iter().filter_map(|(key, _)| due_of(key)) {
+        for (log, seq) in self.due(0, before, max).iter().filter_map(|(key, _)| due_of(key)) {
             if shard_of(log, shards) != shard {
                 continue;
             }

@@ -47,7 +47,8 @@ impl EmbeddedStore {
 
     /// The number of a log's first entry; where the disk can't say, the least that it can be.
     pub(super) fn first(&self, log: LogId, tally: &Tally) -> u64 {
-        let mut entries = self.entries.range(place(log, 0)..=place(log, tally.head));
+        // Not from the start: what was deleted before stays in the tables for a while, and is walked.
+        let mut entries = self.entries.range(place(log, tally.first)..=place(log, tally.head));
         let first = entries.next().and_then(|item| seq_of(&item.key().ok()?));
         first.unwrap_or_else(|| tally.head.saturating_sub(tally.entries).saturating_add(1))
     }

@@ -54,7 +54,7 @@ try {
   const connection = await here.dial(relay)
   seen.encryption = connection.encryption
   seen.multiplexer = connection.multiplexer
-  const known = () => here.peerStore.get(connection.remotePeer).then(it => it.protocols.length && it)
+  const known = () => here.peerStore.get(connection.remotePeer).then(it => it.metadata.get('AgentVersion') && it)
   const relayIs = await until('identify', known)
   seen.agent = new TextDecoder().decode(relayIs.metadata.get('AgentVersion'))
   seen.protocols = relayIs.protocols

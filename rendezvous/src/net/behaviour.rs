@@ -1,9 +1,9 @@
 //! What a relay speaks on a connection: Identify, Ping, circuits, and the log service's stream.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     convert::Infallible,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     num::NonZeroU32,
     sync::Arc,
     task::{Context, Poll},
@@ -12,11 +12,9 @@ use std::{
 
 use libp2p::{
     Multiaddr, PeerId, Stream, StreamProtocol,
-    connection_limits::{self, ConnectionLimits},
     core::{Endpoint, transport::PortUse, upgrade::ReadyUpgrade},
     identify,
     identity::PublicKey,
-    multiaddr::Protocol,
     ping, relay,
     swarm::{
         ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId, FromSwarm,
@@ -27,12 +25,12 @@ use libp2p::{
 };
 use protocol::relay_log::PROTOCOL;
 
+use super::crowd::{Crowd, TooMany};
 use crate::{limits::Limits, strain::Strain, watch::Why};
 
-/// All of it. The limits come first: what they refuse costs nothing more.
+/// All of it. Who counts connections comes first: what is refused costs nothing more.
 #[derive(NetworkBehaviour)]
 pub(super) struct Behaviour {
-    limits: connection_limits::Behaviour,
     pub(super) front: Front,
     identify: identify::Behaviour,
     ping: ping::Behaviour,
@@ -50,8 +48,7 @@ impl Behaviour {
             .with_interval(limits.ping_interval)
             .with_timeout(limits.ping_timeout);
         Self {
-            limits: connection_limits::Behaviour::new(connections(limits)),
-            front: Front::new(limits.per_ip, limits.handshakes_per_ip, strain),
+            front: Front::new(limits, strain),
             identify: identify::Behaviour::new(identify),
             ping: ping::Behaviour::new(ping),
             circuits: circuits(key.to_peer_id(), limits),
@@ -60,18 +57,8 @@ impl Behaviour {
 
     /// Counts connections that come by other limits. Those of pings and circuits can't change.
     pub(super) fn set(&mut self, limits: &Limits) {
-        *self.limits.limits_mut() = connections(limits);
-        (self.front.per_ip, self.front.handshakes_per_ip) =
-            (limits.per_ip, limits.handshakes_per_ip);
+        self.front.crowd.set(limits);
     }
-}
-
-fn connections(limits: &Limits) -> ConnectionLimits {
-    ConnectionLimits::default()
-        .with_max_pending_incoming(Some(limits.handshakes))
-        .with_max_established_incoming(Some(limits.connections))
-        .with_max_established_per_peer(Some(limits.per_peer))
-        .with_max_pending_outgoing(Some(0))
 }
 
 /// Circuits between clients. A reservation lasts as long as its connection, which ends when the client
@@ -101,27 +88,12 @@ fn circuits(me: PeerId, limits: &Limits) -> relay::Behaviour {
     circuits
 }
 
-/// Counts connections by address, and hands out the one stream of each connection.
+/// Counts connections, and hands out the one stream of each.
 pub(super) struct Front {
-    per_ip: u32,
-    handshakes_per_ip: u32,
-    connections: HashMap<ConnectionId, Caller>,
-    counts: HashMap<IpAddr, Count>,
+    crowd: Crowd,
     streams: VecDeque<Opened>,
     strain: Arc<Strain>,
     is_shut: bool,
-}
-
-struct Caller {
-    block: IpAddr,
-    is_known: bool,
-}
-
-/// Connections from one address, and how many of them are still being made.
-#[derive(Default)]
-struct Count {
-    all: u32,
-    handshakes: u32,
 }
 
 /// A client opened its stream.
@@ -134,11 +106,6 @@ pub(super) struct Opened {
     /// The stream.
     pub(super) stream: Stream,
 }
-
-/// As many connections from one address as may be.
-#[derive(Debug, thiserror::Error)]
-#[error("too many connections from this address")]
-struct TooMany;
 
 /// Something is nearly used up.
 #[derive(Debug, thiserror::Error)]
@@ -153,76 +120,22 @@ pub(super) fn why(error: ListenError) -> Why {
         Err(cause) => cause,
     };
     match cause.downcast::<TooMany>() {
-        Ok(TooMany) => Why::ConnectionsOfAddress,
-        Err(cause) => match cause.downcast::<connection_limits::Exceeded>() {
-            Ok(_) => Why::Connections,
-            Err(_) => Why::Handshake,
-        },
+        Ok(TooMany::OfAddress) => Why::ConnectionsOfAddress,
+        Ok(TooMany::InAll) => Why::Connections,
+        Err(_) => Why::Handshake,
     }
 }
 
 impl Front {
-    fn new(per_ip: u32, handshakes_per_ip: u32, strain: Arc<Strain>) -> Self {
-        Self {
-            per_ip,
-            handshakes_per_ip,
-            connections: HashMap::new(),
-            counts: HashMap::new(),
-            streams: VecDeque::new(),
-            strain,
-            is_shut: false,
-        }
+    fn new(limits: &Limits, strain: Arc<Strain>) -> Self {
+        let (crowd, streams) = (Crowd::new(limits), VecDeque::new());
+        Self { crowd, streams, strain, is_shut: false }
     }
 
     /// Takes no more connections: the relay is about to end.
     pub(super) fn shut(&mut self) {
         self.is_shut = true;
     }
-
-    fn count(&mut self, connection: ConnectionId, from: &Multiaddr) -> Result<(), TooMany> {
-        let Some(block) = block(from) else { return Ok(()) };
-        let (all, handshakes) =
-            self.counts.get(&block).map_or((0, 0), |count| (count.all, count.handshakes));
-        if self.is_shut || all >= self.per_ip || handshakes >= self.handshakes_per_ip {
-            return Err(TooMany);
-        }
-        self.counts.insert(block, Count { all: all + 1, handshakes: handshakes + 1 });
-        self.connections.insert(connection, Caller { block, is_known: false });
-        Ok(())
-    }
-
-    /// The connection is made: its handshake counts no more.
-    fn made(&mut self, connection: ConnectionId) {
-        let caller = self.connections.get_mut(&connection).filter(|caller| !caller.is_known);
-        let Some(caller) = caller else { return };
-        caller.is_known = true;
-        if let Some(count) = self.counts.get_mut(&caller.block) {
-            count.handshakes -= 1;
-        }
-    }
-
-    fn forget(&mut self, connection: ConnectionId) {
-        self.made(connection);
-        let Some(Caller { block, .. }) = self.connections.remove(&connection) else { return };
-        if let Some(count) = self.counts.get_mut(&block) {
-            count.all -= 1;
-            if count.all == 0 {
-                self.counts.remove(&block);
-            }
-        }
-    }
-}
-
-/// Whom a connection is counted to: an IPv4 address, or the /64 of an IPv6 one.
-fn block(addr: &Multiaddr) -> Option<IpAddr> {
-    addr.iter().find_map(|part| match part {
-        Protocol::Ip4(ip) => Some(ip.into()),
-        Protocol::Ip6(ip) => Some(match ip.to_ipv4_mapped() {
-            Some(ip) => ip.into(),
-            None => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
-        }),
-        _ => None,
-    })
 }
 
 impl NetworkBehaviour for Front {
@@ -238,17 +151,32 @@ impl NetworkBehaviour for Front {
         if let Some(why) = self.strain.refuses() {
             return Err(ConnectionDenied::new(Strained(why)));
         }
-        self.count(connection, from).map_err(ConnectionDenied::new)
+        if self.is_shut {
+            return Err(ConnectionDenied::new(TooMany::InAll));
+        }
+        self.crowd.begins(connection, from).map_err(ConnectionDenied::new)
     }
 
     fn handle_established_inbound_connection(
         &mut self,
-        _: ConnectionId,
-        _: PeerId,
+        connection: ConnectionId,
+        peer: PeerId,
         _: &Multiaddr,
         _: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.crowd.made(connection, peer).map_err(ConnectionDenied::new)?;
         Ok(Door::default())
+    }
+
+    /// A relay calls nobody.
+    fn handle_pending_outbound_connection(
+        &mut self,
+        _: ConnectionId,
+        _: Option<PeerId>,
+        _: &[Multiaddr],
+        _: Endpoint,
+    ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
+        Err(ConnectionDenied::new(TooMany::InAll))
     }
 
     fn handle_established_outbound_connection(
@@ -264,9 +192,8 @@ impl NetworkBehaviour for Front {
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         match event {
-            FromSwarm::ConnectionEstablished(made) => self.made(made.connection_id),
-            FromSwarm::ConnectionClosed(closed) => self.forget(closed.connection_id),
-            FromSwarm::ListenFailure(failure) => self.forget(failure.connection_id),
+            FromSwarm::ConnectionClosed(closed) => self.crowd.forget(closed.connection_id),
+            FromSwarm::ListenFailure(failure) => self.crowd.forget(failure.connection_id),
             _ => {}
         }
     }
@@ -277,7 +204,7 @@ impl NetworkBehaviour for Front {
         connection: ConnectionId,
         stream: THandlerOutEvent<Self>,
     ) {
-        let from = self.connections.get(&connection).map(|caller| caller.block);
+        let from = self.crowd.from(connection);
         self.streams.push_back(Opened { connection, from, stream });
     }
 
@@ -346,46 +273,5 @@ impl ConnectionHandler for Door {
         {
             self.state = DoorState::Entered(stream);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_has_so_many_connections_and_no_more() {
-        let mut front = Front::new(2, 9, Arc::default());
-        let here: Multiaddr = "/ip6/2001:db8::1/tcp/1".parse().unwrap();
-        let near: Multiaddr = "/ip6/2001:db8::2/udp/1/quic-v1".parse().unwrap();
-        let far: Multiaddr = "/ip6/2001:db8:0:1::1/tcp/1".parse().unwrap();
-        let [one, two, three] = [1, 2, 3].map(ConnectionId::new_unchecked);
-        assert!(front.count(one, &here).is_ok());
-        assert!(front.count(two, &near).is_ok());
-        assert!(front.count(three, &here).is_err());
-        assert!(front.count(three, &far).is_ok());
-        for connection in [one, two, two, three] {
-            front.forget(connection);
-        }
-        assert!(front.connections.is_empty() && front.counts.is_empty());
-    }
-
-    #[test]
-    fn an_address_that_finishes_no_handshake_leaves_room_for_others() {
-        let mut front = Front::new(9, 1, Arc::default());
-        let (here, far) = ("/ip4/192.0.2.1/tcp/1", "/ip4/192.0.2.2/tcp/1");
-        let (here, far) = (here.parse().unwrap(), far.parse().unwrap());
-        let [one, two, three] = [1, 2, 3].map(ConnectionId::new_unchecked);
-        assert!(front.count(one, &here).is_ok());
-        assert!(front.count(two, &here).is_err());
-        assert!(front.count(three, &far).is_ok());
-        front.made(one);
-        assert!(front.count(two, &here).is_ok());
-        front.forget(two);
-        assert!(front.count(two, &here).is_ok());
-        for connection in [one, two, three] {
-            front.forget(connection);
-        }
-        assert!(front.connections.is_empty() && front.counts.is_empty());
     }
 }

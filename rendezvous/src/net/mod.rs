@@ -2,6 +2,7 @@
 
 mod behaviour;
 pub mod client;
+mod crowd;
 mod front_door;
 mod listen;
 mod metered;

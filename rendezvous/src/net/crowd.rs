@@ -1,0 +1,318 @@
+//! Who is connected or about to be, counted: in all, by PeerId, and by address.
+//!
+//! > An IPv6 /64 is one machine's, a /48 one customer's: both are counted, so that a household with many
+//! > of the one kind has not as many times what an address may. Nothing is kept of who is gone. The source
+//! > of a QUIC handshake can be forged until it is done, so that it is counted to nobody before, and takes no
+//! > place of those who come by TCP.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv6Addr},
+};
+
+use libp2p::{Multiaddr, PeerId, multiaddr::Protocol, swarm::ConnectionId};
+
+use crate::limits::{Limits, WIDE_BLOCK};
+
+/// All connections of a relay.
+pub(super) struct Crowd {
+    bounds: Bounds,
+    callers: HashMap<ConnectionId, Caller>,
+    blocks: HashMap<Block, Count>,
+    peers: HashMap<PeerId, u32>,
+    /// That stand.
+    made: u32,
+    /// Handshakes under way, by TCP and by QUIC.
+    making: [u32; 2],
+}
+
+/// What a connection was refused for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub(super) enum TooMany {
+    /// In all, or of one PeerId.
+    #[error("too many connections")]
+    InAll,
+    /// From one address, or the block around it.
+    #[error("too many connections from this address")]
+    OfAddress,
+}
+
+struct Bounds {
+    made: u32,
+    making: u32,
+    per_peer: u32,
+    per_ip: u32,
+    making_per_ip: u32,
+}
+
+struct Caller {
+    from: Option<IpAddr>,
+    way: Way,
+    /// Once it has shown who it is.
+    peer: Option<PeerId>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Tcp,
+    Quic,
+}
+
+/// Addresses that count as one, by the first bits that they share.
+type Block = (IpAddr, u8);
+
+/// Connections of one block, and how many of them are still being made.
+#[derive(Clone, Copy, Default)]
+struct Count {
+    all: u32,
+    making: u32,
+}
+
+impl Crowd {
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self {
+            bounds: Bounds::of(limits),
+            callers: HashMap::new(),
+            blocks: HashMap::new(),
+            peers: HashMap::new(),
+            made: 0,
+            making: [0; 2],
+        }
+    }
+
+    /// Goes by other limits from now on; who is there stays.
+    pub(super) fn set(&mut self, limits: &Limits) {
+        self.bounds = Bounds::of(limits);
+    }
+
+    /// A handshake begins.
+    pub(super) fn begins(&mut self, id: ConnectionId, from: &Multiaddr) -> Result<(), TooMany> {
+        let is_quic = from.iter().any(|part| matches!(part, Protocol::QuicV1 | Protocol::Udp(_)));
+        let way = if is_quic { Way::Quic } else { Way::Tcp };
+        if self.making[way as usize] >= self.bounds.making {
+            return Err(TooMany::InAll);
+        }
+        let from = address(from);
+        if way == Way::Tcp {
+            self.has_room(from, true)?;
+            self.count(from, |count| {
+                count.all += 1;
+                count.making += 1;
+            });
+        }
+        self.making[way as usize] += 1;
+        self.callers.insert(id, Caller { from, way, peer: None });
+        Ok(())
+    }
+
+    /// The handshake is done. Whoever is refused is still to be forgotten.
+    pub(super) fn made(&mut self, id: ConnectionId, peer: PeerId) -> Result<(), TooMany> {
+        let of_peer = self.peers.get(&peer).copied().unwrap_or(0);
+        let Some(Caller { from, way, peer: None }) = self.callers.get(&id) else { return Ok(()) };
+        let (from, way) = (*from, *way);
+        if self.made >= self.bounds.made || of_peer >= self.bounds.per_peer {
+            return Err(TooMany::InAll);
+        }
+        match way {
+            Way::Tcp => self.count(from, |count| count.making -= 1),
+            Way::Quic => {
+                self.has_room(from, false)?;
+                self.count(from, |count| count.all += 1);
+            }
+        }
+        self.making[way as usize] -= 1;
+        self.made += 1;
+        self.peers.insert(peer, of_peer + 1);
+        if let Some(caller) = self.callers.get_mut(&id) {
+            caller.peer = Some(peer);
+        }
+        Ok(())
+    }
+
+    /// The connection is gone, or was never made.
+    pub(super) fn forget(&mut self, id: ConnectionId) {
+        let Some(Caller { from, way, peer }) = self.callers.remove(&id) else { return };
+        match (peer, way) {
+            (Some(peer), _) => {
+                self.made -= 1;
+                self.count(from, |count| count.all -= 1);
+                if let Some(count) = self.peers.get_mut(&peer) {
+                    *count -= 1;
+                    if *count == 0 {
+                        self.peers.remove(&peer);
+                    }
+                }
+            }
+            (None, Way::Tcp) => {
+                self.making[Way::Tcp as usize] -= 1;
+                self.count(from, |count| {
+                    count.all -= 1;
+                    count.making -= 1;
+                });
+            }
+            (None, Way::Quic) => self.making[Way::Quic as usize] -= 1,
+        }
+    }
+
+    /// From which address a connection comes, or which block counts as one.
+    pub(super) fn from(&self, id: ConnectionId) -> Option<IpAddr> {
+        self.callers.get(&id)?.from
+    }
+
+    fn has_room(&self, from: Option<IpAddr>, is_beginning: bool) -> Result<(), TooMany> {
+        for (block, times) in blocks(from) {
+            let count = self.blocks.get(&block).copied().unwrap_or_default();
+            let is_full = count.all >= self.bounds.per_ip.saturating_mul(times);
+            let is_busy = count.making >= self.bounds.making_per_ip.saturating_mul(times);
+            if is_full || is_beginning && is_busy {
+                return Err(TooMany::OfAddress);
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, from: Option<IpAddr>, change: impl Fn(&mut Count)) {
+        for (block, _) in blocks(from) {
+            let count = self.blocks.entry(block).or_default();
+            change(count);
+            if count.all == 0 {
+                self.blocks.remove(&block);
+            }
+        }
+    }
+}
+
+impl Bounds {
+    fn of(limits: &Limits) -> Self {
+        Self {
+            made: limits.connections,
+            making: limits.handshakes,
+            per_peer: limits.per_peer,
+            per_ip: limits.per_ip,
+            making_per_ip: limits.handshakes_per_ip,
+        }
+    }
+}
+
+/// Whom a connection is counted to: an IPv4 address, or the /64 of an IPv6 one.
+fn address(addr: &Multiaddr) -> Option<IpAddr> {
+    addr.iter().find_map(|part| match part {
+        Protocol::Ip4(ip) => Some(ip.into()),
+        Protocol::Ip6(ip) => Some(match ip.to_ipv4_mapped() {
+            Some(ip) => ip.into(),
+            None => first_bits(ip, 64).into(),
+        }),
+        _ => None,
+    })
+}
+
+/// The blocks that an address counts for, and how many times what an address may each of them may.
+fn blocks(from: Option<IpAddr>) -> impl Iterator<Item = (Block, u32)> {
+    let narrow = from.map(|ip| ((ip, if ip.is_ipv4() { 32 } else { 64 }), 1));
+    let wide = match from {
+        Some(IpAddr::V6(ip)) => Some(((first_bits(ip, 48).into(), 48), WIDE_BLOCK)),
+        _ => None,
+    };
+    narrow.into_iter().chain(wide)
+}
+
+fn first_bits(ip: Ipv6Addr, bits: u32) -> Ipv6Addr {
+    Ipv6Addr::from_bits(ip.to_bits() >> (128 - bits) << (128 - bits))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits() -> Limits {
+        Limits {
+            connections: 100,
+            handshakes: 40,
+            per_peer: 2,
+            per_ip: 8,
+            handshakes_per_ip: 4,
+            ..Limits::default()
+        }
+    }
+
+    fn addr(text: &str) -> Multiaddr {
+        text.parse().unwrap()
+    }
+
+    fn id(number: usize) -> ConnectionId {
+        ConnectionId::new_unchecked(number)
+    }
+
+    /// How many connections one after the other may be made from these addresses.
+    fn most(crowd: &mut Crowd, from: impl Iterator<Item = String>) -> usize {
+        from.enumerate()
+            .take_while(|(at, from)| {
+                let id = id(1000 + at);
+                crowd
+                    .begins(id, &addr(from))
+                    .and_then(|()| crowd.made(id, PeerId::random()))
+                    .is_ok()
+            })
+            .count()
+    }
+
+    #[test]
+    fn nothing_is_kept_of_who_is_gone() {
+        let mut crowd = Crowd::new(&limits());
+        for round in 0..1000 {
+            for (at, way) in ["tcp/9", "udp/9/quic-v1"].into_iter().enumerate() {
+                let (one, two) = (id(4 * round + 2 * at), id(4 * round + 2 * at + 1));
+                let from = addr(&format!("/ip6/2001:db8:{round:x}::1/{way}"));
+                crowd.begins(one, &from).unwrap();
+                crowd.begins(two, &from).unwrap();
+                crowd.made(one, PeerId::random()).unwrap();
+                crowd.forget(one);
+                crowd.forget(two);
+                crowd.forget(two);
+            }
+        }
+        assert!(crowd.callers.is_empty() && crowd.blocks.is_empty() && crowd.peers.is_empty());
+        assert_eq!((crowd.made, crowd.making), (0, [0; 2]));
+    }
+
+    #[test]
+    fn an_address_a_network_and_a_peer_have_their_bounds() {
+        let mut crowd = Crowd::new(&limits());
+        let one = |_| "/ip4/192.0.2.1/tcp/9".to_owned();
+        assert_eq!(most(&mut crowd, (0..50).map(one)), 8);
+        // Each from a /64 of its own, all of one /48.
+        let mut crowd = Crowd::new(&limits());
+        let many = |at| format!("/ip6/2001:db8:1:{at:x}::1/udp/9/quic-v1");
+        assert_eq!(most(&mut crowd, (0..90).map(many)), 32);
+        let mut crowd = Crowd::new(&limits());
+        let mapped = |at| format!("/ip6/::ffff:192.0.2.{}/tcp/9", at / 100);
+        assert_eq!(most(&mut crowd, (0..50).map(mapped)), 8);
+
+        let (mut crowd, peer) = (Crowd::new(&limits()), PeerId::random());
+        for at in 0..3 {
+            let from = addr(&format!("/ip4/192.0.2.{at}/tcp/9"));
+            crowd.begins(id(at), &from).unwrap();
+            let made = crowd.made(id(at), peer);
+            assert_eq!(made.is_err(), at == 2);
+        }
+        crowd.forget(id(2));
+        crowd.forget(id(0));
+        crowd.begins(id(4), &addr("/ip4/192.0.2.9/tcp/9")).unwrap();
+        crowd.made(id(4), peer).unwrap();
+    }
+
+    #[test]
+    fn forged_quic_takes_no_place_of_tcp_nor_of_an_address() {
+        let mut crowd = Crowd::new(&limits());
+        let victim = addr("/ip4/192.0.2.1/udp/9/quic-v1");
+        let forged = (0..99).take_while(|at| crowd.begins(id(*at), &victim).is_ok()).count();
+        assert_eq!(forged, 40);
+        let by_tcp = addr("/ip4/192.0.2.1/tcp/9");
+        crowd.begins(id(200), &by_tcp).unwrap();
+        crowd.made(id(200), PeerId::random()).unwrap();
+        // Four of one address wait by TCP, and one more is too many; others still come.
+        let silent = (0..9).take_while(|at| crowd.begins(id(300 + at), &by_tcp).is_ok()).count();
+        assert_eq!(silent, 4);
+        crowd.begins(id(400), &addr("/ip4/192.0.2.2/tcp/9")).unwrap();
+    }
+}

@@ -59,7 +59,7 @@ impl Client {
     }
 
     async fn follow(&self, keys: &Arc<LogKeys>, after: Option<Cursor>) {
-        let plan = vec![LogPlan { keys: Arc::clone(keys), after }];
+        let plan = vec![LogPlan { keys: Arc::clone(keys), after, token: None }];
         self.commands.send(RelayCommand::Plan(plan)).await.unwrap();
     }
 
@@ -130,7 +130,7 @@ async fn what_one_appends_the_other_gets() {
     let dir = tempfile::tempdir().unwrap();
     let relay = Relay::start(config(dir.path(), anywhere())).await.unwrap();
     let (mut alice, mut bob) = (Client::of(peer(&relay)), Client::of(peer(&relay)));
-    assert_eq!(alice.next().await, RelayReport::Up);
+    assert_eq!(alice.next().await, RelayReport::Up { wants_token: false });
     bob.follow(&keys(), None).await;
     bob.until(|report| matches!(report, RelayReport::CaughtUp { .. }).then_some(())).await;
 
@@ -232,7 +232,11 @@ async fn a_relay_with_another_key_is_named_as_such() {
 
     let addrs = [mistaken.addrs, peer(&other).addrs].concat();
     let mut client = Client::of(RelayPeer { addrs, ..mistaken });
-    assert_eq!(client.next().await, RelayReport::Up, "one right address is enough");
+    assert_eq!(
+        client.next().await,
+        RelayReport::Up { wants_token: false },
+        "one right address is enough"
+    );
     relay.stop().await;
     other.stop().await;
 }
@@ -250,7 +254,7 @@ async fn nobody_at_the_address_is_told_and_tried_again_until_somebody_is() {
         "{report:?}"
     );
     let relay = Relay::start(config(dir.path(), socket)).await.unwrap();
-    client.sees(RelayReport::Up).await;
+    client.sees(RelayReport::Up { wants_token: false }).await;
     relay.stop().await;
 }
 
@@ -293,7 +297,8 @@ async fn an_owner_s_inbox_is_trimmed_and_a_group_s_log_by_nobody() {
     let relay = Relay::start(config(dir.path(), anywhere())).await.unwrap();
     let inbox = Arc::new(LogKeys::from_seeds([1; 32], [2; 32], Some([3; 32])));
     let mut owner = Client::of(peer(&relay));
-    let plans = [&inbox, &keys()].map(|keys| LogPlan { keys: Arc::clone(keys), after: None });
+    let plans =
+        [&inbox, &keys()].map(|keys| LogPlan { keys: Arc::clone(keys), after: None, token: None });
     owner.commands.send(RelayCommand::Plan(plans.to_vec())).await.unwrap();
     for tag in 0..4 {
         owner.append(&inbox, tag).await;

@@ -60,6 +60,7 @@ pub(crate) fn shell(data_dir: &Path, line: &str) -> Said {
 fn to_its_end(mut command: Command, input: &str) -> Said {
     let mut child = command
         .env_remove("WATTLE_INVITE")
+        .env_remove("WATTLE_RELAY_TOKEN")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

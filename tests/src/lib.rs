@@ -42,7 +42,7 @@ mod world;
 pub use cli::Said;
 pub use link::Link;
 pub use node::{Node, NodeSetup};
-pub use relay::{Relay, port_of};
+pub use relay::{Relay, Token, port_of};
 pub use scan::{Forms, absent, files_below};
 pub use stored::copy_dir;
 pub use world::{World, on_day};

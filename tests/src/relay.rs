@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs,
     path::PathBuf,
     process::Command,
     sync::Arc,
@@ -16,19 +17,55 @@ pub struct Relay {
     process: Option<Process>,
     address: String,
     days_ahead: u32,
+    settings: &'static str,
+}
+
+/// A token that a relay's operator has made.
+pub struct Token {
+    /// How the operator names it.
+    pub id: String,
+    /// What is passed on.
+    pub text: String,
 }
 
 impl Relay {
-    pub(crate) fn start(shared: Arc<Shared>, name: &str, listen: &str) -> Self {
+    pub(crate) fn start(
+        shared: Arc<Shared>,
+        name: &str,
+        listen: &str,
+        settings: &'static str,
+    ) -> Self {
         let mut relay = Self {
             name: name.into(),
             shared,
             process: None,
             address: String::new(),
             days_ahead: 0,
+            settings,
         };
         relay.run(listen);
         relay
+    }
+
+    /// Makes a token, as its operator does.
+    #[must_use]
+    pub fn token(&self, label: &str) -> Token {
+        let made = self.operator(&["token", "new", "--json", "--label", label]);
+        let text = |value: &serde_json::Value| value.as_str().expect("a text").to_owned();
+        Token { id: text(&made["issued"]["id"]), text: text(&made["token"]) }
+    }
+
+    /// Takes a token back.
+    pub fn revoke(&self, token: &Token) {
+        self.operator(&["token", "revoke", "--json", &token.id]);
+    }
+
+    fn operator(&self, args: &[&str]) -> serde_json::Value {
+        let mut command = Command::new(binaries::rendezvous());
+        command.args(args).arg("--data-dir").arg(self.data_dir());
+        let output = command.output().expect("the operator's command starts");
+        assert!(output.status.success(), "{output:?}");
+        serde_json::from_slice(&output.stdout).expect("a line of JSON")
     }
 
     /// The TCP multiaddr that nodes are given, with the relay's `/p2p`.
@@ -108,6 +145,11 @@ impl Relay {
         let mut command = Command::new(binaries::rendezvous());
         command.arg("run").arg("--data-dir").arg(self.data_dir()).arg("--listen").arg(listen);
         command.args(["--watch", ""]);
+        if !self.settings.is_empty() {
+            let file = self.shared.settings_file(&self.name);
+            fs::write(&file, self.settings).expect("the relay's settings");
+            command.arg("--config").arg(file);
+        }
         command.arg(format!("--clock-offset={}", self.days_ahead));
         let process = Process::start(&self.name, &mut command, &self.log_file());
         self.address = process.line("the relay's address", tcp_address);

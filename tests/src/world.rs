@@ -56,13 +56,19 @@ impl World {
     /// A relay with a name of its own, for worlds with several.
     #[must_use]
     pub fn relay_named(&self, name: &str) -> Relay {
-        Relay::start(self.shared.clone(), name, "127.0.0.1:0")
+        Relay::start(self.shared.clone(), name, "127.0.0.1:0", "")
+    }
+
+    /// A relay that serves holders of its operator's tokens only.
+    #[must_use]
+    pub fn closed_relay(&self) -> Relay {
+        Relay::start(self.shared.clone(), "relay", "127.0.0.1:0", "access = \"token\"\n")
     }
 
     /// A relay at this IP:PORT, of the 127 network, with what its data directory holds already.
     #[must_use]
     pub fn relay_at(&self, name: &str, listen: &str) -> Relay {
-        Relay::start(self.shared.clone(), name, listen)
+        Relay::start(self.shared.clone(), name, listen, "")
     }
 
     /// A node to be set up and started.
@@ -94,6 +100,11 @@ impl Shared {
     /// The data directory of the process `name`.
     pub(crate) fn data_dir(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
+    }
+
+    /// The settings file of the process `name`.
+    pub(crate) fn settings_file(&self, name: &str) -> PathBuf {
+        self.dir.path().join(format!("{name}.toml"))
     }
 
     /// A log file for the process `name`; printed when the story fails.

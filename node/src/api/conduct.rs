@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Api, Body,
     refusal::Refusal,
-    types::{GroupRef, MemberRef},
+    types::{GiveToken, GroupRef, MemberRef},
 };
 
 /// Answer of `GET` and `POST /v1/groups/{ref}/policy`.
@@ -31,10 +31,13 @@ pub struct PolicyView {
     pub share_history: bool,
     /// Whether it is a conversation of two.
     pub pair: bool,
+    /// The PeerIds of those relays for which the group has a token of their operator.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub relay_tokens: Vec<String>,
 }
 
 /// Body of `POST /v1/groups/{ref}/policy`: what is left out stays.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SetPolicy {
     /// Seconds; 0: nobody is removed for being away.
@@ -46,6 +49,9 @@ pub struct SetPolicy {
     /// Whether members may share history.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub share_history: Option<bool>,
+    /// A token of a relay's operator, in the place of the one that was there for this relay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay_token: Option<GiveToken>,
 }
 
 /// Body of `POST /v1/groups/{ref}/share`.

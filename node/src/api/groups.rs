@@ -21,7 +21,7 @@ pub(super) async fn create(
     State(api): State<Api>,
     Body(asked): Body<CreateGroup>,
 ) -> Answer<GroupView> {
-    api.ask(move |core, now| core.create_group(&asked.name, now)).await.map(Json)
+    api.ask(move |core, now| core.create_group(&asked, now)).await.map(Json)
 }
 
 pub(super) async fn list(State(api): State<Api>) -> Answer<Groups> {

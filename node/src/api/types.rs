@@ -2,6 +2,7 @@
 //! bots. Ids are strings (lower-case hexadecimal), times RFC 3339 in UTC.
 
 mod own;
+mod tokens;
 mod view;
 
 mod admins;
@@ -19,7 +20,8 @@ pub use self::admins::{
 };
 pub use self::{
     own::{Machine, Machines, NameMachine},
-    view::{Adopted, Gap, Notice, NoticeKind},
+    tokens::{CreateGroup, GiveToken},
+    view::{Adopted, Gap, GroupRelay, Notice, NoticeKind},
 };
 
 /// The version of everything here, `"v"` in each line and body.
@@ -135,6 +137,9 @@ pub struct GroupSummary {
     /// Proofs and suspicions about members; `group show` tells them.
     #[serde(default)]
     pub warnings: u64,
+    /// How its relays stand with it; none where this node takes no part in it.
+    #[serde(default)]
+    pub relay_states: Vec<GroupRelay>,
 }
 
 /// This node's standing in a group.
@@ -229,13 +234,6 @@ pub enum Role {
     Admin,
     /// May read and write.
     Member,
-}
-
-/// Body of `POST /v1/groups`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct CreateGroup {
-    /// Its name.
-    pub name: String,
 }
 
 /// A group by id and name.
@@ -446,6 +444,21 @@ pub enum What {
     Relay {
         /// The relay.
         relay: RelayStatus,
+    },
+    /// A relay of the group's wants a token and does not take its own; its other relays, and other
+    /// groups there, go on.
+    RelayClosed {
+        /// The relay's first address.
+        relay: String,
+        /// Why, in words.
+        reason: String,
+        /// What to do.
+        hint: String,
+    },
+    /// A relay of the group's has taken its token.
+    RelayOpened {
+        /// The relay's first address.
+        relay: String,
     },
     /// A member is reached differently now.
     Path {

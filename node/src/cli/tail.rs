@@ -221,6 +221,13 @@ fn note(what: &What) -> Option<String> {
             format!("you let {} in", name(&request.member))
         }
         What::JoinAnswered { request, .. } => format!("you sent {} away", name(&request.member)),
+        What::RelayClosed { relay, reason, hint } => {
+            let [relay, reason, hint] = [relay, reason, hint].map(|it| show::safe(it));
+            format!("{reason}; {hint} ({relay})")
+        }
+        What::RelayOpened { relay } => {
+            format!("the relay has taken the group's token ({})", show::safe(relay))
+        }
         What::Alarm { text } => format!("look at this: {}", show::safe(text)),
         _ => return None,
     })

@@ -104,9 +104,14 @@ impl Client {
         self.post("/v1/machines/remove", &NameMachine { machine: machine.into() }).await
     }
 
-    /// Makes a group.
+    /// Makes a group at the node's own relays.
     pub async fn create_group(&self, name: &str) -> Result<GroupView, ClientError> {
-        self.post("/v1/groups", &CreateGroup { name: name.into() }).await
+        self.create_group_with(&CreateGroup::named(name)).await
+    }
+
+    /// Makes a group.
+    pub async fn create_group_with(&self, group: &CreateGroup) -> Result<GroupView, ClientError> {
+        self.post("/v1/groups", group).await
     }
 
     /// The groups of this node.

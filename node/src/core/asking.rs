@@ -10,7 +10,7 @@ use protocol::{
     },
 };
 
-use super::{Core, mail::Carrier};
+use super::{Core, mail::Carrier, relays::Owner};
 use crate::{
     api::types::JoinState,
     net::relay::RelayKey,
@@ -31,7 +31,7 @@ impl Core {
             .relays
             .iter()
             .map(|relay| relay.peer_id)
-            .filter(|relay| self.is_up(relay) && !attempt.posted.contains(relay))
+            .filter(|relay| self.serves(relay, Owner::Join(id)) && !attempt.posted.contains(relay))
             .collect();
         if relays.is_empty() {
             // As soon as one is connected, it is due again.

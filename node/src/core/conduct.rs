@@ -6,7 +6,7 @@ use protocol::{
     ids::{GroupId, Timestamp},
 };
 
-use super::{Core, VerbError, membership::member_ref};
+use super::{Core, VerbError, membership::member_ref, tokens::give_token};
 use crate::{
     api::{
         conduct::{
@@ -14,6 +14,7 @@ use crate::{
         },
         types::{GroupRef, MemberRef, VERSION},
     },
+    net::address,
     store::{StoreError, hex, rfc3339},
 };
 
@@ -37,6 +38,12 @@ impl Core {
             rotate_on_disconnect: policy.rotate_on_disconnect_ms.map(|ms| ms / 1000),
             share_history: policy.shares_history(),
             pair: group.is_pair(),
+            relay_tokens: policy
+                .tokens
+                .iter()
+                .flatten()
+                .filter_map(|pass| address::peer_text(&pass.relay))
+                .collect(),
         })
     }
 
@@ -59,6 +66,9 @@ impl Core {
         }
         if let Some(share) = change.share_history {
             policy.history = share.then_some(1);
+        }
+        if let Some(given) = &change.relay_token {
+            give_token(&mut policy, given)?;
         }
         if !policy.check() {
             return Err(VerbError::BadTime);

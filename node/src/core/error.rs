@@ -8,6 +8,7 @@ use protocol::{
     join::RefusedReason,
     limits,
     recovery::RecoveryCodeError,
+    relay_log::TokenError,
     snapshot::SnapshotError,
 };
 
@@ -91,6 +92,37 @@ pub enum VerbError {
         "--evict-after is 1 hour to 10 years, --rotate-on-disconnect 10 seconds to 30 days; 0s is off"
     )]
     BadTime,
+    /// No text of a relay's token.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// An address that names no relay.
+    #[error("\"{address}\" is no relay's address: that ends in /p2p/ and its PeerId")]
+    BadRelay {
+        /// As it was given.
+        address: String,
+    },
+    /// More relays than a group has, or too long addresses.
+    #[error(
+        "a group has at most {} relays, each address of at most {} bytes",
+        limits::POLICY_RELAYS,
+        limits::RELAY_BYTES
+    )]
+    TooManyRelays,
+    /// A token, and several relays.
+    #[error("the group has {relays} relays: say which one the token is for")]
+    WhichRelay {
+        /// How many.
+        relays: usize,
+    },
+    /// A token for another relay.
+    #[error("\"{asked}\" is none of the group's relays")]
+    NotItsRelay {
+        /// What was asked for.
+        asked: String,
+    },
+    /// A token, and no relay.
+    #[error("the group has no relay that a token could be for")]
+    NoRelay,
     /// The policy forbids it.
     #[error("this group does not share history")]
     NoSharing,
@@ -255,6 +287,15 @@ impl VerbError {
             Self::BadName => "bad-name",
             Self::NameTaken { .. } => "name-taken",
             Self::BadTime => "bad-time",
+            Self::Token(TokenError::NotAToken) => "not-a-token",
+            Self::Token(TokenError::Mistyped) => "mistyped-token",
+            Self::Token(TokenError::Newer { .. }) => "newer-token",
+            Self::Token(TokenError::Malformed) => "malformed-token",
+            Self::BadRelay { .. } => "bad-relay",
+            Self::TooManyRelays => "too-many-relays",
+            Self::WhichRelay { .. } => "which-relay",
+            Self::NotItsRelay { .. } => "not-its-relay",
+            Self::NoRelay => "no-relay",
             Self::NoSharing => "no-sharing",
             Self::NotNow { .. } => "not-now",
             Self::EmptyMessage => "empty-message",
@@ -304,6 +345,14 @@ impl VerbError {
             Self::RemoveSelf => "`wattle group leave GROUP` leaves it.",
             Self::BadName | Self::NameTaken { .. } => "Choose another name.",
             Self::BadTime => "Choose another time.",
+            Self::Token(TokenError::Newer { .. }) => "Update this program.",
+            Self::Token(_) => {
+                "Copy the whole line that the relay's operator has passed on; don't type it."
+            }
+            Self::BadRelay { .. } => "Copy the address that the relay printed when it started.",
+            Self::WhichRelay { .. } => "Name it with --relay-token-for and its address or PeerId.",
+            Self::NotItsRelay { .. } => "`wattle group show GROUP` shows its relays.",
+            Self::NoRelay => "Give `wattle up` or `wattle group create` a relay with --relay ADDR.",
             Self::NoSharing => "An admin allows it: `wattle group policy GROUP --history share`.",
             Self::NotNow { .. } => "`wattle status` says what is waited for.",
             Self::EmptyMessage => "Write something after the group's name.",
@@ -322,7 +371,7 @@ impl VerbError {
             Self::Full => "Remove somebody, or found a new group.",
             Self::NoTopic => "Wait until a member of the group is reached.",
             Self::Behind => "Wait a moment; `wattle group show` tells when it has caught up.",
-            Self::CodeTooLong => "Use fewer relays.",
+            Self::CodeTooLong | Self::TooManyRelays => "Use fewer relays.",
             Self::Recovery(_) => "Copy the whole code, from \"wattlerecovery1\" to its end.",
             Self::WrongRecovery => "Each group that the lost machine was in needs it once.",
             Self::NoSuchMove | Self::Moved => "`wattle group show GROUP` says where it has moved.",
@@ -345,11 +394,17 @@ impl VerbError {
             | Self::NoSuchInvite
             | Self::NoSuchRequest { .. }
             | Self::NoSuchJoin
+            | Self::NotItsRelay { .. }
             | Self::NoSuchMove => 6,
             Self::BadName
             | Self::NameTaken { .. }
             | Self::EmptyMessage
             | Self::BadTime
+            | Self::Token(_)
+            | Self::BadRelay { .. }
+            | Self::WhichRelay { .. }
+            | Self::TooManyRelays
+            | Self::NoRelay
             | Self::MessageTooLong { .. }
             | Self::BadUses { .. }
             | Self::BadExpiry { .. }

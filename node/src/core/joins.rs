@@ -19,7 +19,7 @@ use protocol::{
 };
 use zeroize::Zeroizing;
 
-use super::{Core, VerbError, mail::Carrier, membership::is_active, step::random};
+use super::{Core, VerbError, mail::Carrier, membership::is_active, relays::Owner, step::random};
 use crate::{
     api::types::{JoinState, JoinView, VERSION, What},
     net::{
@@ -97,10 +97,14 @@ impl Core {
             .values()
             .find(|group| is_active(group) && group_prefix(group.id()) == parsed.group_prefix)
         {
+            let (group, name) = (group.id(), group.policy().name.clone());
+            if let Some(shown) = self.take_passes(group, &parsed, now)? {
+                return Ok(shown);
+            }
             let earlier = self.store.read(|tx| tx.join(id))?;
-            return match earlier.filter(|row| row.group == Some(group.id())) {
+            return match earlier.filter(|row| row.group == Some(group)) {
                 Some(row) => Ok(self.store.read(|tx| view(tx, &row))?),
-                None => Err(VerbError::AlreadyMember { group: group.policy().name.clone() }),
+                None => Err(VerbError::AlreadyMember { group: name }),
             };
         }
         if let Some(attempt) = self.joining.0.get(&id) {
@@ -238,7 +242,7 @@ impl Core {
         match way {
             Way::Relay(relay) => {
                 let log = attempt.keys().id();
-                if self.is_up(&relay) {
+                if self.serves(&relay, Owner::Join(id)) {
                     self.tried(id, way, now);
                     return self.call(id, Carrier::Relay(relay, log), now);
                 }
@@ -524,7 +528,7 @@ impl Attempt {
         LogKeys::from_seeds(self.code.secret.box_write(), self.code.secret.box_read(), None)
     }
 
-    fn uses(&self, relay: &RelayKey) -> bool {
+    pub(super) fn uses(&self, relay: &RelayKey) -> bool {
         self.relays.iter().any(|known| known.peer_id == *relay)
     }
 

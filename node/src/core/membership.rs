@@ -8,9 +8,12 @@ use protocol::{
     membership::Policy,
 };
 
-use super::{Core, VerbError, admins, step::Step, words};
+use super::{Core, VerbError, admins, step::Step, tokens::give_token, words};
 use crate::{
-    api::types::{self, GroupState, GroupSummary, GroupView, MemberRef, Person, VERSION, What},
+    api::types::{
+        self, CreateGroup, GroupState, GroupSummary, GroupView, MemberRef, Person, VERSION, What,
+    },
+    net::address,
     store::StoreError,
 };
 
@@ -18,16 +21,31 @@ use crate::{
 const PREFIX_MIN: usize = 4;
 
 impl Core {
-    /// Founds a group, with this node's relays.
-    pub fn create_group(&mut self, name: &str, now: Timestamp) -> Result<GroupView, VerbError> {
+    /// Founds a group, with this node's relays where it names none.
+    pub fn create_group(
+        &mut self,
+        asked: &CreateGroup,
+        now: Timestamp,
+    ) -> Result<GroupView, VerbError> {
+        let name = asked.name.as_str();
         if !is_name(name) {
             return Err(VerbError::BadName);
         }
         if self.groups.values().any(|group| is_current(group) && group.policy().name == name) {
             return Err(VerbError::NameTaken { name: name.into() });
         }
-        let policy =
-            Policy { name: name.into(), relays: self.options.relays.clone(), ..Policy::default() };
+        let own = asked.relays.is_empty();
+        let relays = if own { &self.options.relays } else { &asked.relays }.clone();
+        if let Some(bad) = address::no_relay(&asked.relays) {
+            return Err(VerbError::BadRelay { address: bad.into() });
+        }
+        let mut policy = Policy { name: name.into(), relays, ..Policy::default() };
+        if !policy.check() {
+            return Err(VerbError::TooManyRelays);
+        }
+        if let Some(given) = &asked.relay_token {
+            give_token(&mut policy, given)?;
+        }
         let cx = Cx { me: &self.me, now, rng: &mut self.rng };
         let group = Group::create(cx, policy).map_err(|_| VerbError::BadName)?;
         let id = self.add_group(group, now, |_| Ok(()))?;
@@ -267,6 +285,7 @@ impl Core {
             waiting_for,
             missing: u64::try_from(group.gaps().len()).unwrap_or(u64::MAX),
             warnings: u64::try_from(group.notices().count()).unwrap_or(u64::MAX),
+            relay_states: self.relay_states(group),
         })
     }
 }

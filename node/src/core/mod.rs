@@ -22,6 +22,7 @@ mod joins;
 mod keys;
 mod mail;
 mod membership;
+mod passes;
 mod peers;
 mod receive;
 mod relays;
@@ -30,6 +31,7 @@ mod send;
 mod step;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod trims;
 mod words;
 
@@ -61,13 +63,17 @@ use self::{
     keys::Overtaking,
     mail::Streams,
     membership::is_active,
+    passes::Pass,
     peers::Peers,
     relays::{Owner, Relay},
     step::{After, random},
 };
 use crate::{
     api::types::{MemberRef, Status, VERSION},
-    net::{address, relay::RelayKey},
+    net::{
+        address,
+        relay::{RelayKey, TokenFault},
+    },
     store::{Reader, Store, StoreError, rfc3339},
 };
 
@@ -103,6 +109,9 @@ pub struct Core {
     logs: BTreeMap<LogId, Owner>,
     hosted: Hosted,
     joining: Joining,
+    passes: Vec<Pass>,
+    /// The groups whose token a relay does not take, as they were told.
+    closed: BTreeMap<(GroupId, RelayKey), TokenFault>,
     streams: Streams,
     gaps: Gaps,
     after: After,
@@ -168,6 +177,7 @@ impl Core {
         let node_key =
             node_key.as_slice().try_into().map(Zeroizing::new).map_err(|_| StoreError::Damaged)?;
         let node_key = keys::node_key(&mut store, &mut me, node_key, now, &mut rng)?;
+        let passes = passes::load(&mut store)?;
         let me = Arc::new(me);
         let noise = NoiseKey::generate(&me, now, &mut rng);
         let mut core = Self {
@@ -188,6 +198,8 @@ impl Core {
             logs: BTreeMap::new(),
             hosted: Hosted::default(),
             joining: Joining::default(),
+            passes,
+            closed: BTreeMap::new(),
             streams: Streams::default(),
             gaps: Gaps::default(),
             after: After { logs: true, members: true, moved: true, ..After::default() },

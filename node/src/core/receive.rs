@@ -49,10 +49,11 @@ impl Core {
             {
                 Ok(())
             }
-            RelayReport::Up => {
-                self.relay_up(relay, now)?;
+            RelayReport::Up { wants_token } => {
+                self.relay_up(relay, wants_token, now)?;
                 self.joins_on_relay(relay, now)
             }
+            RelayReport::Token { under, fault } => self.token_stands(relay, under, fault, now),
             RelayReport::Down { reason, retry_in } => {
                 let retry = u64::try_from(retry_in.as_millis()).unwrap_or(u64::MAX);
                 self.relay_down(relay, reason, now.plus_ms(retry), now)

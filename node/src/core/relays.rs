@@ -8,10 +8,10 @@ use std::{
 use protocol::{
     group::{Group, LogRole},
     ids::{GroupId, InviteId, LogId, Timestamp},
-    relay_log::{LogKeys, Refusal},
+    relay_log::{LogKeys, Refusal, RelayToken},
 };
 
-use super::{Core, Effect, membership::is_active};
+use super::{Core, Effect, membership::is_active, tokens::Tokens};
 use crate::{
     api::types::{RelayState, RelayStatus, What},
     net::{
@@ -24,9 +24,12 @@ use crate::{
 /// A relay in use.
 pub(super) struct Relay {
     peer: RelayPeer,
-    state: State,
+    pub(super) state: State,
     /// The logs of the plan that the network has.
     planned: BTreeSet<LogId>,
+    /// The token of each, where it has one.
+    passes: BTreeMap<LogId, RelayToken>,
+    pub(super) tokens: Tokens,
     /// Those of which all has been read since the relay was last connected.
     caught_up: BTreeSet<LogId>,
     /// Outbox rows handed to the network, and not answered, each with its log.
@@ -39,7 +42,7 @@ pub(super) struct Relay {
     copied: BTreeSet<u64>,
 }
 
-enum State {
+pub(super) enum State {
     Connecting,
     Up,
     Down { reason: DownReason, retry: Timestamp },
@@ -101,16 +104,25 @@ impl Core {
             }
         }
         for (key, (peer, logs)) in wanted {
+            let bytes = key.to_bytes();
             let planned: BTreeSet<LogId> = logs.keys().copied().collect();
-            let known = self.relays.get(&key);
-            if known.is_some_and(|relay| relay.planned == planned && relay.peer == peer) {
+            let passes: BTreeMap<LogId, RelayToken> = logs
+                .iter()
+                .filter_map(|(log, (_, owner))| {
+                    Some((*log, self.token_of(*owner, &bytes)?.clone()))
+                })
+                .collect();
+            let is_same = |relay: &Relay| {
+                relay.planned == planned && relay.passes == passes && relay.peer == peer
+            };
+            if self.relays.get(&key).is_some_and(is_same) {
                 continue;
             }
-            let bytes = key.to_bytes();
             let plans = self.store.read(|tx| {
                 logs.into_iter()
                     .map(|(log, (keys, _))| {
-                        Ok(LogPlan { keys: Arc::new(keys), after: tx.cursor(&bytes, log)? })
+                        let (keys, token) = (Arc::new(keys), passes.get(&log).cloned());
+                        Ok(LogPlan { keys, after: tx.cursor(&bytes, log)?, token })
                     })
                     .collect::<Result<Vec<_>, StoreError>>()
             })?;
@@ -118,6 +130,8 @@ impl Core {
                 peer: peer.clone(),
                 state: State::Connecting,
                 planned: BTreeSet::new(),
+                passes: BTreeMap::new(),
+                tokens: Tokens::default(),
                 caught_up: BTreeSet::new(),
                 in_flight: BTreeMap::new(),
                 handed: 0,
@@ -128,6 +142,7 @@ impl Core {
                 // Its client knows the old addresses only.
                 relay.peer = peer.clone();
                 relay.state = State::Connecting;
+                relay.tokens = Tokens::default();
                 relay.caught_up.clear();
                 relay.in_flight.clear();
                 relay.handed = 0;
@@ -135,7 +150,8 @@ impl Core {
                 self.effects.push_back(Effect::RelayDrop(key));
             }
             relay.caught_up.retain(|log| planned.contains(log));
-            relay.planned = planned;
+            relay.tokens.keep(&planned, &passes);
+            (relay.planned, relay.passes) = (planned, passes);
             self.after.outbox = true;
             self.effects.push_back(Effect::RelayPlan(peer, plans));
         }
@@ -277,6 +293,13 @@ impl Core {
         followers
     }
 
+    /// Makes every entry due that this relay has refused.
+    pub(super) fn refused_due_at(&mut self, key: &RelayKey, now: Timestamp) {
+        if let Some(relay) = self.relays.get_mut(key) {
+            relay.refused.values_mut().for_each(|(at, _)| *at = now);
+        }
+    }
+
     /// Makes every refused entry due.
     pub(super) fn refused_due(&mut self, now: Timestamp) {
         for relay in self.relays.values_mut() {
@@ -296,7 +319,17 @@ impl Core {
     }
 
     /// Notes a relay's state; whether it is news.
-    pub(super) fn relay_up(&mut self, key: &RelayKey, now: Timestamp) -> Result<(), StoreError> {
+    pub(super) fn relay_up(
+        &mut self,
+        key: &RelayKey,
+        wants_token: bool,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let Some(relay) = self.relays.get_mut(key) else { return Ok(()) };
+        relay.tokens.up(wants_token);
+        if !wants_token {
+            self.tell_token(key, |_| true, None, now)?;
+        }
         let Some(relay) = self.relays.get_mut(key) else { return Ok(()) };
         if matches!(relay.state, State::Up) {
             return Ok(());
@@ -317,6 +350,7 @@ impl Core {
         let Some(relay) = self.relays.get_mut(key) else { return Ok(()) };
         let was = std::mem::replace(&mut relay.state, State::Down { reason, retry });
         relay.caught_up.clear();
+        relay.tokens.down();
         if !matches!(was, State::Down { reason: before, .. } if before == reason) {
             self.tell_relay(key, now)?;
         }
@@ -324,6 +358,15 @@ impl Core {
             return Ok(());
         }
         self.after.members = true;
+        self.tell_cut_off(key, now)
+    }
+
+    /// Tells the groups that used a relay and are left without any.
+    pub(super) fn tell_cut_off(
+        &mut self,
+        key: &RelayKey,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let cut_off: Vec<GroupId> = self
             .groups
             .values()
@@ -422,7 +465,8 @@ impl Core {
                 Ok::<_, StoreError>(())
             })?;
         }
-        if told {
+        // Of tokens a group's own words tell.
+        if told || matches!(reason, Refusal::TokenNeeded | Refusal::TokenInvalid) {
             return Ok(());
         }
         let text = format!("A relay did not store an entry: {reason}. It is tried again.");
@@ -446,11 +490,8 @@ impl Core {
 
     /// Whether any of a group's relays is connected.
     pub(super) fn has_relay(&self, group: &Group) -> bool {
-        group_relays(group).iter().any(|relay| self.is_up(&relay.peer_id))
-    }
-
-    pub(super) fn is_up(&self, key: &RelayKey) -> bool {
-        self.relays.get(key).is_some_and(|relay| matches!(relay.state, State::Up))
+        let owner = Owner::Group(group.id());
+        group_relays(group).iter().any(|relay| self.serves(&relay.peer_id, owner))
     }
 
     /// All relays, as the API shows them.

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    api::types::{CreateInvite, JoinState, Path},
+    api::types::{CreateGroup, CreateInvite, JoinState, Path},
     core::Core,
 };
 
@@ -26,7 +26,11 @@ fn config(dir: &TempDir, name: &str) -> NodeConfig {
 
 /// A group of A's, which B joins, and a message each way.
 async fn talk(a: &Running, b: &Running) {
-    a.handle.call(|core, now| core.create_group("tea", now)).await.unwrap().unwrap();
+    a.handle
+        .call(|core, now| core.create_group(&CreateGroup::named("tea"), now))
+        .await
+        .unwrap()
+        .unwrap();
     let invite = a.handle.call(|core, now| core.invite("tea", &CreateInvite::default(), now));
     let code = invite.await.unwrap().unwrap().code.unwrap();
     let join = b.handle.call(move |core, now| core.join(&code, now)).await.unwrap().unwrap();

@@ -35,6 +35,11 @@ pub fn relays<'a>(texts: impl IntoIterator<Item = &'a str>) -> Vec<RelayPeer> {
     relays
 }
 
+/// The first of these that names no relay.
+pub fn no_relay(texts: &[String]) -> Option<&str> {
+    texts.iter().map(String::as_str).find(|text| text.parse::<RelayPeer>().is_err())
+}
+
 /// Adds the addresses that `relay` has and `known` has not.
 pub fn merge(known: &mut RelayPeer, relay: &RelayPeer) {
     for address in &relay.addrs {

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use libp2p::{Multiaddr, PeerId, identity::PublicKey, multiaddr::Protocol};
 use protocol::{
     ids::LogId,
-    relay_log::{Cursor, LogKeys, Refusal},
+    relay_log::{Cursor, LogKeys, Refusal, RelayToken},
 };
 use tokio::{sync::mpsc, task::JoinHandle};
 
@@ -25,6 +25,9 @@ use client::{Client, Stopped};
 
 /// A relay's key: its libp2p PeerId.
 pub type RelayKey = PeerId;
+
+/// What logs are opened under, where a relay wants tokens: the hash of one, or none.
+pub type Under = Option<[u8; 32]>;
 
 /// A relay and where it may be met.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -78,14 +81,27 @@ pub struct LogPlan {
     pub keys: Arc<LogKeys>,
     /// Where to follow from when the log is new to the plan; later plans don't move it.
     pub after: Option<Cursor>,
+    /// What is shown before it is opened, to a relay that wants tokens and to no other. With another
+    /// one the log is opened again.
+    pub token: Option<RelayToken>,
 }
 
 /// What happened at a relay. The channel is bounded and waited for: a reader that stops reading
 /// stops the relay's sending.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum RelayReport {
-    /// Connected, and the relay said hello.
-    Up,
+    /// Connected, and the relay said hello; where it wants tokens, it has taken one.
+    Up {
+        /// Whether logs are opened under tokens only: [`RelayReport::Token`] tells under which.
+        wants_token: bool,
+    },
+    /// A relay that wants tokens has said how it stands with one, or none was there to be shown.
+    Token {
+        /// Which.
+        under: Under,
+        /// Why the logs under it stay closed; `None`: it was taken.
+        fault: Option<TokenFault>,
+    },
     /// Not connected.
     Down {
         /// Why.
@@ -170,12 +186,26 @@ pub enum DownReason {
     /// The relay said that it ends, and when to come back.
     #[error("the relay is being restarted")]
     Leaving,
-    /// It serves holders of its operator's tokens only.
-    #[error("the relay wants a token")]
-    TokenNeeded,
+    /// It serves holders of its operator's tokens only, and takes none of those that there are.
+    #[error("{0}")]
+    NoToken(TokenFault),
     /// The relay broke the rules of the wire.
     #[error("the relay does not follow the protocol")]
     Misbehaved,
+}
+
+/// Why a relay that wants tokens opens no log under one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum TokenFault {
+    /// There is none.
+    #[error("the relay wants a token")]
+    Missing,
+    /// It was never given out there, has run out, or was taken back: which, the relay doesn't say.
+    #[error("the relay does not take the token, or no longer")]
+    Refused,
+    /// As much goes on under it as it grants.
+    #[error("what the relay's token grants is in use")]
+    Spent,
 }
 
 /// An address that names no relay.

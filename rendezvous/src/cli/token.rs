@@ -135,8 +135,12 @@ impl New {
              would a password, in a file:",
             issued.id, issued.label
         );
+        eprintln!("  wattle group create NAME --relay-token-file FILE    (or WATTLE_RELAY_TOKEN)");
+        eprintln!(
+            "  wattle group policy GROUP --relay-token-file FILE   (for a group that is there)"
+        );
         eprintln!("  wattle-rendezvous check ADDRESS --token-file FILE   (or WATTLE_RELAY_TOKEN)");
-        eprintln!("Nodes of this version can't show one yet.");
+        eprintln!("Guests of the group need its invite code and nothing else.");
         if settings.access == Access::Open {
             eprintln!(
                 "By these settings the relay is open to all. Tokens count where access = \"token\" is \

@@ -11,6 +11,7 @@ mod bad_codes;
 mod bad_input;
 mod blindness;
 mod cli_pipes;
+mod closed_relay;
 mod direct_only;
 mod join_and_converse;
 mod leave;

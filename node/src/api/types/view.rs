@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::MemberRef;
+use super::{MemberRef, RelayState};
 
 /// Who sends under this node's view of the group.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,4 +50,18 @@ pub enum NoticeKind {
     Equivocation,
     /// A restored backup, or a copied device.
     Clone,
+}
+
+/// How a relay of a group's stands with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupRelay {
+    /// Its first address, with PeerId.
+    pub address: String,
+    /// Up: the group's logs are open there.
+    pub state: RelayState,
+    /// Why they are not, in words; empty when up.
+    pub reason: String,
+    /// What to do where the relay wants a token and does not take the group's; else empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub hint: String,
 }

@@ -59,6 +59,10 @@ pub fn row(group: &GroupSummary) -> Vec<String> {
     if group.warnings > 0 {
         notes.push("look at `wattle group show`".into());
     }
+    let closed = group.relay_states.iter().filter(|relay| !relay.hint.is_empty());
+    notes.extend(
+        closed.map(|relay| format!("{}: look at `wattle group show`", show::safe(&relay.reason))),
+    );
     notes.retain(|note| !note.is_empty());
     vec![show::safe(&group.name), show::short(&group.id).into(), standing, notes.join("; ")]
 }

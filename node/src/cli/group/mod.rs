@@ -8,6 +8,7 @@ mod migrate;
 mod policy;
 mod promote;
 mod readmit;
+mod relay_token;
 mod remove;
 mod retire;
 mod rotate;

@@ -5,15 +5,22 @@ use std::time::Duration;
 use clap::ValueEnum;
 use node::api::conduct::{PolicyView, SetPolicy};
 
+use super::relay_token::{self, RelayToken};
 use crate::cli::{Place, args, exit, exit::Exit, show};
 
 /// Show or change what a group's admins agree on
 ///
 /// Without a change it prints the policy. Only admins may change it; `0s` turns a time off.
+///
+/// Where a relay serves holders of its operator's tokens only, --relay-token-file gives the group one,
+/// or another in the place of the one that it has: all members use it from then on. Replace a token
+/// before its operator revokes it, so that nobody is shut out. Exit code 5 says that the relay does not
+/// take it.
 #[derive(clap::Args)]
 #[command(after_help = exit::help(&[
     "wattle group policy ops",
     "wattle group policy ops --evict-after 30d --history share",
+    "wattle group policy ops --relay-token-file new.token",
 ]))]
 pub struct Policy {
     /// The group's name, or the first digits of its id
@@ -28,6 +35,8 @@ pub struct Policy {
     /// Whether members may share history with those who came later
     #[arg(long, value_enum)]
     history: Option<Sharing>,
+    #[command(flatten)]
+    token: RelayToken,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -44,6 +53,7 @@ impl Policy {
             evict_after: self.evict_after.map(|time| time.as_secs()),
             rotate_on_disconnect: self.rotate_on_disconnect.map(|time| time.as_secs()),
             share_history: self.history.map(|sharing| matches!(sharing, Sharing::Share)),
+            relay_token: self.token.given().await?,
         };
         let client = place.client().await?;
         let policy = if change == SetPolicy::default() {
@@ -53,9 +63,15 @@ impl Policy {
         };
         if place.json {
             show::json(&policy)?;
+        } else {
+            print(&policy)?;
+        }
+        if change.relay_token.is_some() {
+            relay_token::settled(&client, &policy.group.id).await?;
+        }
+        if place.json {
             return Ok(Exit::Done);
         }
-        print(&policy)?;
         show::next(format_args!("wattle group show {}", show::word(&self.group)));
         Ok(Exit::Done)
     }
@@ -67,6 +83,9 @@ fn print(policy: &PolicyView) -> std::io::Result<()> {
     show::data(format_args!("new keys after a loss   {}", after(policy.rotate_on_disconnect)))?;
     let history = if policy.share_history { "members may share it" } else { "not shared" };
     show::data(format_args!("history                 {history}"))?;
+    for relay in &policy.relay_tokens {
+        show::data(format_args!("token of its operator   for {}", show::safe(relay)))?;
+    }
     if policy.pair {
         show::data("a conversation of two: new keys at each turn")?;
     }

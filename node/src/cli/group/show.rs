@@ -1,6 +1,6 @@
 //! `wattle group show`.
 
-use node::api::types::{Adopted, Gap, Path, Person, Role};
+use node::api::types::{Adopted, Gap, GroupRelay, Path, Person, Role};
 
 use super::list;
 use crate::cli::{Place, exit, exit::Exit, show};
@@ -28,6 +28,9 @@ impl Show {
         show::data(format_args!("fingerprint  {}", in_fives(&group.fingerprint)))?;
         for relay in &group.relays {
             show::data(format_args!("relay        {}", show::safe(relay)))?;
+        }
+        for relay in group.summary.relay_states.iter().filter(|relay| !relay.hint.is_empty()) {
+            show::data(closed(relay))?;
         }
         show::data(format_args!("view         {}", adopted(&group.adopted)))?;
         if group.unconfirmed {
@@ -102,6 +105,13 @@ fn row(person: &Person) -> Vec<String> {
     let id = show::short(&person.member.id);
     let digits = show::safe(&person.fingerprint);
     vec![show::name(&person.member), id.into(), role.into(), path.into(), digits]
+}
+
+/// A relay that wants a token and does not take the group's.
+fn closed(relay: &GroupRelay) -> String {
+    let [address, reason, hint] =
+        [&relay.address, &relay.reason, &relay.hint].map(|it| show::safe(it));
+    format!("closed       {address}: {reason}; {hint}")
 }
 
 /// How far the members have come with this view.

@@ -8,6 +8,7 @@ mod keys;
 mod refusals;
 mod returns;
 mod stories;
+mod tokens;
 mod trims;
 mod world;
 

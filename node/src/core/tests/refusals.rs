@@ -1,7 +1,7 @@
 //! What is refused, with which words and exit codes.
 
 use super::{World, stories::group_of};
-use crate::api::types::{ApiError, CreateInvite, JoinState};
+use crate::api::types::{ApiError, CreateGroup, CreateInvite, JoinState};
 
 fn refused(world: &mut World, name: &'static str, code: &str) -> (String, u8) {
     let join = world.join(name, code);
@@ -144,8 +144,11 @@ fn names_find_groups_and_members_or_say_what_they_could_mean() {
     assert_eq!(core.group(&id[..6], now).unwrap().summary.name, "reading");
     assert_eq!(core.group(&id[..3], now).unwrap_err().code(), "no-such-group");
     assert_eq!(core.group("writing", now).unwrap_err().exit(), 6);
-    assert_eq!(core.create_group("reading", now).unwrap_err().code(), "name-taken");
-    assert_eq!(core.create_group(" x", now).unwrap_err().code(), "bad-name");
+    assert_eq!(
+        core.create_group(&CreateGroup::named("reading"), now).unwrap_err().code(),
+        "name-taken"
+    );
+    assert_eq!(core.create_group(&CreateGroup::named(" x"), now).unwrap_err().code(), "bad-name");
     assert_eq!(core.remove("reading", "@eve", now).unwrap_err().code(), "no-such-member");
     assert_eq!(core.remove("reading", "ada", now).unwrap_err().code(), "remove-self");
     assert_eq!(core.send("reading", "", now).unwrap_err().code(), "empty-message");

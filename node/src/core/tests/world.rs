@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use self::relays::{Connection, Following, Relay, serve_one};
 use crate::{
-    api::types::{CreateInvite, Event, JoinState, JoinView, Message},
+    api::types::{CreateGroup, CreateInvite, Event, JoinState, JoinView, Message},
     core::{Core, Effect, Options, init},
     net::{
         BookEntry, address,
@@ -239,7 +239,7 @@ impl World {
 
     pub(super) fn create(&mut self, name: &'static str, group: &str) {
         let now = self.now;
-        self.core(name).create_group(group, now).unwrap();
+        self.core(name).create_group(&CreateGroup::named(group), now).unwrap();
         self.settle();
     }
 

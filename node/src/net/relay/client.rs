@@ -11,13 +11,13 @@ use std::{
 
 use bytes::Bytes;
 use futures::{Sink, SinkExt as _, StreamExt as _, future::poll_fn};
-use protocol::{codec, relay_log::Challenge};
+use protocol::codec;
 use tokio::sync::mpsc;
 
 use super::{
     DownReason, RelayCommand, RelayKey, RelayPeer, RelayReport,
     backoff::Backoff,
-    dial::{self, Link},
+    dial::{self, Greeting, Link},
     ledger::Ledger,
 };
 
@@ -55,7 +55,7 @@ impl Client {
             let relay = self.relay.clone();
             let connected = self.meanwhile(dial::connect(&relay)).await?;
             let reason = match connected {
-                Ok((link, challenge)) => self.serve(link, challenge).await?,
+                Ok((link, greeting)) => self.serve(link, greeting).await?,
                 Err(reason) => reason,
             };
             let retry_in = match self.ledger.leaving() {
@@ -63,14 +63,32 @@ impl Client {
                 _ => self.backoff.next(random()),
             };
             self.ledger.down(reason, retry_in);
-            self.meanwhile(tokio::time::sleep(retry_in)).await?;
+            self.pause(reason, retry_in).await?;
         }
     }
 
+    /// Waits for so long; less, where the relay wants a token and there is one that it has not seen.
+    async fn pause(&mut self, reason: DownReason, span: Duration) -> Result<(), Stopped> {
+        let over = tokio::time::sleep(span);
+        tokio::pin!(over);
+        let is_shut_out = matches!(reason, DownReason::NoToken(_));
+        while !(is_shut_out && self.ledger.has_new_token()) {
+            tokio::select! {
+                () = &mut over => return Ok(()),
+                permit = self.reports.reserve(), if self.ledger.reports() > 0 => {
+                    report(&mut self.ledger, permit, self.relay.peer_id)?;
+                }
+                command = self.commands.recv() => obey(&mut self.ledger, command)?,
+            }
+        }
+        self.backoff.reset();
+        Ok(())
+    }
+
     /// Uses a connection until it is lost.
-    async fn serve(&mut self, mut link: Link, challenge: Challenge) -> Result<DownReason, Stopped> {
+    async fn serve(&mut self, mut link: Link, greeting: Greeting) -> Result<DownReason, Stopped> {
         let since = Instant::now();
-        self.ledger.connected(challenge);
+        self.ledger.connected(greeting);
         let Link { swarm, reader, writer } = &mut link;
         let mut request = None;
         let mut unflushed = false;
@@ -79,6 +97,11 @@ impl Client {
             let now = Instant::now();
             if request.is_none() {
                 request = self.ledger.next_request(now);
+            }
+            if request.is_none()
+                && let Some(fault) = self.ledger.shut_out()
+            {
+                break DownReason::NoToken(fault);
             }
             if self.ledger.leaving().is_some() && leaves_by.is_none() {
                 leaves_by = Some(now + LEAVING);

@@ -60,6 +60,14 @@ pub(super) struct Link {
     pub(super) writer: FramedWrite<Compat<WriteHalf<libp2p::Stream>>, LengthDelimitedCodec>,
 }
 
+/// What the relay's hello says.
+pub(super) struct Greeting {
+    /// What proofs on this connection are bound to.
+    pub(super) challenge: Challenge,
+    /// Whether logs are opened under tokens only.
+    pub(super) wants_token: bool,
+}
+
 /// What it speaks besides the log service.
 #[derive(NetworkBehaviour)]
 pub(super) struct Behaviour {
@@ -67,8 +75,8 @@ pub(super) struct Behaviour {
     stream: libp2p_stream::Behaviour,
 }
 
-/// Connects, and answers what proofs on this connection are bound to.
-pub(super) async fn connect(relay: &RelayPeer) -> Result<(Link, Challenge), DownReason> {
+/// Connects, and waits for the relay's hello.
+pub(super) async fn connect(relay: &RelayPeer) -> Result<(Link, Greeting), DownReason> {
     tokio::time::timeout(CONNECT_TIMEOUT, try_connect(relay))
         .await
         .unwrap_or(Err(DownReason::TimedOut))
@@ -76,7 +84,7 @@ pub(super) async fn connect(relay: &RelayPeer) -> Result<(Link, Challenge), Down
 
 /// TCP and QUIC first; WebSocket, which goes where nothing else does, after [`WEB_START`] or when
 /// both have failed. The first that stands is taken.
-async fn try_connect(relay: &RelayPeer) -> Result<(Link, Challenge), DownReason> {
+async fn try_connect(relay: &RelayPeer) -> Result<(Link, Greeting), DownReason> {
     let (web, plain): (Vec<_>, Vec<_>) = relay.addrs.iter().cloned().partition(is_web);
     let [web, plain] = [web, plain].map(|addrs| RelayPeer { addrs, ..relay.clone() });
     if web.addrs.is_empty() {
@@ -110,7 +118,7 @@ fn telling(direct: DownReason, web: DownReason) -> DownReason {
 async fn attempt(
     swarm: Option<Swarm<Behaviour>>,
     relay: &RelayPeer,
-) -> Result<(Link, Challenge), DownReason> {
+) -> Result<(Link, Greeting), DownReason> {
     let mut swarm = swarm.ok_or(DownReason::Unreachable)?;
     dial(&mut swarm, relay).await?;
     let mut control = swarm.behaviour().stream.new_control();
@@ -133,8 +141,10 @@ async fn attempt(
         reason = lost(&mut link.swarm) => return Err(reason),
     };
     match hello {
-        Answer::Hello { wants_token: Some(true), .. } => Err(DownReason::TokenNeeded),
-        Answer::Hello { nonce, .. } => Ok((link, Challenge::new(&relay.peer_id.to_bytes(), nonce))),
+        Answer::Hello { nonce, wants_token, .. } => {
+            let challenge = Challenge::new(&relay.peer_id.to_bytes(), nonce);
+            Ok((link, Greeting { challenge, wants_token: wants_token == Some(true) }))
+        }
         _ => Err(DownReason::Misbehaved),
     }
 }

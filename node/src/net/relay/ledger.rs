@@ -4,6 +4,8 @@
 //! > it is answered. What a relay may not say ends the connection; what it may be late with is
 //! > asked for again after a pause, so that no answer makes this side busy.
 
+mod tokens;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
@@ -16,7 +18,8 @@ use protocol::{
     relay_log::{Answer, Challenge, Cursor, Entry, LogKeys, Refusal, Request, Role, is_bucket},
 };
 
-use super::{DownReason, LogPlan, RelayReport};
+use self::tokens::Tokens;
+use super::{DownReason, LogPlan, RelayReport, TokenFault, Under, dial::Greeting};
 
 /// What is proven of a log, as far as it is held.
 const ROLES: [Role; 3] = [Role::Write, Role::Read, Role::Trim];
@@ -52,10 +55,12 @@ pub(super) struct Ledger {
     leaving: Option<Duration>,
     /// Logs to be opened or followed again, and when; at most one each.
     later: BTreeMap<LogId, Instant>,
+    tokens: Tokens,
 }
 
 struct Wanted {
     keys: Arc<LogKeys>,
+    under: Under,
     after: Option<Cursor>,
     handle: Option<u32>,
     follows: Follows,
@@ -88,30 +93,43 @@ impl Ledger {
     /// Replaces the set of logs that are wanted.
     pub(super) fn plan(&mut self, plan: Vec<LogPlan>) {
         let mut old = std::mem::take(&mut self.logs);
-        for LogPlan { keys, after } in plan {
+        let mut tokens = BTreeMap::new();
+        for LogPlan { keys, after, token } in plan {
             let id = keys.id();
             if self.logs.contains_key(&id) {
                 continue;
             }
-            let wanted = match old.remove(&id) {
-                Some(wanted)
-                    if ROLES.iter().all(|role| wanted.keys.allows(*role) == keys.allows(*role)) =>
-                {
-                    wanted
+            let under = token.map(|token| {
+                let hash = token.hash();
+                tokens.insert(hash, token);
+                hash
+            });
+            let before = old.remove(&id);
+            let same = before.as_ref().is_some_and(|wanted| {
+                ROLES.iter().all(|role| wanted.keys.allows(*role) == keys.allows(*role))
+            });
+            let wanted = match before {
+                Some(wanted) if same && (wanted.under == under || !self.tokens.are_wanted()) => {
+                    Wanted { under, ..wanted }
                 }
                 other => {
+                    // Under another token it goes on from where it was.
+                    let after = other.as_ref().filter(|_| same).map_or(after, |it| it.after);
                     self.todo.extend(other.and_then(|it| it.handle).map(Todo::Close));
                     self.todo.push_back(Todo::Open(id));
-                    Wanted { keys, after, handle: None, follows: Follows::No }
+                    Wanted { keys, under, after, handle: None, follows: Follows::No }
                 }
             };
             self.logs.insert(id, wanted);
         }
         for (id, wanted) in old {
             self.todo.extend(wanted.handle.map(Todo::Close));
-            self.refuse_waiting(id, Refusal::NoSuchHandle);
+            self.refuse_waiting(|log| *log == id, Refusal::NoSuchHandle);
         }
         self.trims.retain(|id, _| self.logs.contains_key(id));
+        let logs = &self.logs;
+        self.tokens
+            .plan(tokens, |log| logs.get(log).filter(|it| it.handle.is_none()).map(|it| it.under));
     }
 
     /// Follows a log of the plan from this place, under another handle: what is still under way of
@@ -139,14 +157,19 @@ impl Ledger {
             self.reports.push_back(RelayReport::Refused { tag, reason: Refusal::Unavailable });
             return;
         }
-        self.bytes += entry.len();
-        self.waiting.push_back(Append { log, tag, entry, not_before: None });
+        let append = Append { log, tag, entry, not_before: None };
+        self.bytes += append.entry.len();
+        match self.logs.get(&log).and_then(|wanted| self.tokens.fault(wanted.under)) {
+            Some(fault) => self.refuse(&append, tokens::refusal(fault)),
+            None => self.waiting.push_back(append),
+        }
     }
 
     /// Starts a connection: everything is opened and followed anew, unanswered appends are sent
     /// again, in their order.
-    pub(super) fn connected(&mut self, challenge: Challenge) {
-        self.challenge = Some(challenge);
+    pub(super) fn connected(&mut self, greeting: Greeting) {
+        self.challenge = Some(greeting.challenge);
+        self.tokens.begin(greeting.wants_token);
         self.first = self.next.wrapping_add(1);
         self.handles.clear();
         self.todo.clear();
@@ -166,20 +189,23 @@ impl Ledger {
                 self.refuse(&append, Refusal::NoSuchHandle);
             }
         }
-        self.reports.push_back(RelayReport::Up);
+        if !greeting.wants_token {
+            self.reports.push_back(RelayReport::Up { wants_token: false });
+        }
     }
 
     /// Says that there is no connection.
     pub(super) fn down(&mut self, reason: DownReason, retry_in: Duration) {
+        self.tokens.begin(false);
         self.reports.push_back(RelayReport::Down { reason, retry_in });
     }
 
     /// Takes an answer of the relay.
     pub(super) fn answer(&mut self, answer: Answer, now: Instant) -> Result<(), DownReason> {
         match answer {
-            Answer::Hello { .. } | Answer::TokenTaken | Answer::TokenRefused { .. } => {
-                return Err(DownReason::Misbehaved);
-            }
+            Answer::Hello { .. } => return Err(DownReason::Misbehaved),
+            Answer::TokenTaken => self.token_taken()?,
+            Answer::TokenRefused { reason } => self.token_refused(reason, now)?,
             Answer::Opened { handle } => self.issued(handle)?,
             Answer::OpenRefused { handle, reason } => {
                 self.issued(handle)?;
@@ -270,6 +296,9 @@ impl Ledger {
                 return Some(request);
             }
         }
+        if let Some(token) = self.tokens.next(now) {
+            return Some(Request::Token { token });
+        }
         if let Some(trim) = self.next_trim() {
             return Some(trim);
         }
@@ -306,7 +335,18 @@ impl Ledger {
     /// is due already waits for an answer or for the wire.
     pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
         let appends = self.waiting.iter().filter_map(|append| append.not_before);
-        appends.chain(self.later.values().copied()).filter(|at| *at > now).min()
+        let others = self.later.values().copied().chain(self.tokens.due());
+        appends.chain(others).filter(|at| *at > now).min()
+    }
+
+    /// Why nothing is open on this connection and nothing will be, where the relay wants a token.
+    pub(super) fn shut_out(&self) -> Option<TokenFault> {
+        self.tokens.shut_out().filter(|_| self.todo.is_empty() && self.leaving.is_none())
+    }
+
+    /// Whether there is a token that was shown on no connection yet.
+    pub(super) fn has_new_token(&self) -> bool {
+        self.tokens.has_new()
     }
 
     /// Within which time to come back, if the relay has said that it ends.
@@ -327,7 +367,13 @@ impl Ledger {
     fn request(&mut self, todo: &Todo) -> Option<Request> {
         match *todo {
             Todo::Open(id) => {
-                if self.logs.get(&id)?.handle.is_some() {
+                let wanted = self.logs.get(&id)?;
+                if wanted.handle.is_some() {
+                    return None;
+                }
+                let under = wanted.under;
+                if !self.tokens.opens(under) {
+                    self.shut(id, under);
                     return None;
                 }
                 let handle = self.number();
@@ -353,6 +399,39 @@ impl Ledger {
                 self.handles.remove(&handle)?;
                 Some(Request::Close { handle })
             }
+        }
+    }
+
+    /// Leaves a log closed until its token is taken.
+    fn shut(&mut self, log: LogId, under: Under) {
+        if let Some(fault) = self.tokens.shut(log, under) {
+            self.tell(under, Some(fault));
+            self.refuse_waiting(|it| *it == log, tokens::refusal(fault));
+        }
+    }
+
+    fn token_taken(&mut self) -> Result<(), DownReason> {
+        let was_up = self.tokens.is_up();
+        let (under, logs) = self.tokens.taken().ok_or(DownReason::Misbehaved)?;
+        if !was_up {
+            self.reports.push_back(RelayReport::Up { wants_token: true });
+        }
+        self.todo.extend(logs.into_iter().map(Todo::Open));
+        self.tell(under, None);
+        Ok(())
+    }
+
+    fn token_refused(&mut self, reason: Refusal, now: Instant) -> Result<(), DownReason> {
+        let (under, fault) = self.tokens.refused(reason, now).ok_or(DownReason::Misbehaved)?;
+        let logs = self.tokens.closed(under);
+        self.refuse_waiting(|log| logs.contains(log), reason);
+        self.tell(under, Some(fault));
+        Ok(())
+    }
+
+    fn tell(&mut self, under: Under, fault: Option<TokenFault>) {
+        if self.tokens.is_news(under, fault) {
+            self.reports.push_back(RelayReport::Token { under, fault });
         }
     }
 
@@ -394,7 +473,7 @@ impl Ledger {
         wanted.follows = Follows::No;
         self.later.insert(log, now + LOG_PAUSE);
         self.reports.push_back(RelayReport::LogRefused { log, reason });
-        self.refuse_waiting(log, reason);
+        self.refuse_waiting(|it| *it == log, reason);
     }
 
     /// Puts what has waited long enough back among what is to be done.
@@ -418,9 +497,9 @@ impl Ledger {
         }
     }
 
-    fn refuse_waiting(&mut self, log: LogId, reason: Refusal) {
+    fn refuse_waiting(&mut self, is_meant: impl Fn(&LogId) -> bool, reason: Refusal) {
         let (refused, kept): (VecDeque<_>, _) =
-            std::mem::take(&mut self.waiting).into_iter().partition(|append| append.log == log);
+            std::mem::take(&mut self.waiting).into_iter().partition(|it| is_meant(&it.log));
         self.waiting = kept;
         refused.iter().for_each(|append| self.refuse(append, reason));
     }

@@ -71,7 +71,7 @@ impl Connection {
     pub(super) fn turn(&mut self, up: bool) -> RelayReport {
         self.up = Some(up);
         if up {
-            return RelayReport::Up;
+            return RelayReport::Up { wants_token: false };
         }
         for following in self.logs.values_mut() {
             following.caught_up = false;

@@ -1,5 +1,7 @@
 //! The ledger against a relay that exists on paper only.
 
+mod closed;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -9,25 +11,29 @@ use bytes::Bytes;
 use protocol::relay_log::{Answer, Challenge, Cursor, Entry, LogKeys, Refusal, Request, Role};
 
 use super::{APPEND_PAUSE, APPENDS, LOG_PAUSE, Ledger, WINDOW};
-use crate::net::relay::{DownReason, LogPlan, RelayReport};
+use crate::net::relay::{DownReason, LogPlan, RelayReport, dial::Greeting};
 
 fn keys(seed: u8) -> Arc<LogKeys> {
     Arc::new(LogKeys::from_seeds([seed; 32], [seed + 100; 32], None))
 }
 
 fn plan(keys: &Arc<LogKeys>) -> LogPlan {
-    LogPlan { keys: Arc::clone(keys), after: None }
+    LogPlan { keys: Arc::clone(keys), after: None, token: None }
 }
 
 fn challenge(nonce: u8) -> Challenge {
     Challenge::new(b"relay", [nonce; 32])
 }
 
+fn open(nonce: u8) -> Greeting {
+    Greeting { challenge: challenge(nonce), wants_token: false }
+}
+
 fn connected(plan: Vec<LogPlan>) -> Ledger {
     let mut ledger = Ledger::default();
     ledger.plan(plan);
-    ledger.connected(challenge(1));
-    assert_eq!(ledger.next_report(), Some(RelayReport::Up));
+    ledger.connected(open(1));
+    assert_eq!(ledger.next_report(), Some(RelayReport::Up { wants_token: false }));
     ledger
 }
 
@@ -80,7 +86,7 @@ fn a_log_is_followed_anew_under_another_handle_and_what_is_to_be_appended_waits_
     ledger.append(keys.id(), 1, Bytes::from_static(&[1; 512]));
     ledger.follow_anew(keys.id(), Some(place(2)));
     assert_eq!(reports(&mut ledger), [], "without a connection it is as good as done");
-    ledger.connected(challenge(1));
+    ledger.connected(open(1));
     let before = requests(&mut ledger);
     let handle = handle_of(&before);
     assert_eq!(before[1], Request::Follow { handle, after: Some(place(2)) });
@@ -117,7 +123,7 @@ fn after_a_reconnect_a_log_is_followed_from_what_was_reported() {
     let handle = handle_of(&requests(&mut ledger));
     ledger.answer(entries(handle, 7), Instant::now()).unwrap();
 
-    ledger.connected(challenge(2));
+    ledger.connected(open(2));
     let again = requests(&mut ledger);
     let handle = handle_of(&again);
     assert_eq!(again[1..], [Request::Follow { handle, after: Some(place(7)) }]);
@@ -137,7 +143,7 @@ fn unanswered_appends_are_sent_again_in_order_and_answered_ones_are_not() {
     ledger.answer(Answer::Appended { req, cursor: place(2) }, Instant::now()).unwrap();
     assert_eq!(reports(&mut ledger), [RelayReport::Appended { tag: 2 }]);
 
-    ledger.connected(challenge(2));
+    ledger.connected(open(2));
     let again: Vec<_> = requests(&mut ledger)
         .into_iter()
         .filter_map(|request| match request {
@@ -171,13 +177,16 @@ fn appends_to_a_log_that_is_dropped_or_refused_are_refused() {
     let refused = |tag, reason| RelayReport::Refused { tag, reason };
     assert_eq!(reports(&mut ledger), [refused(1, Refusal::NoSuchHandle)]);
 
-    ledger.connected(challenge(1));
+    ledger.connected(open(1));
     let handle = handle_of(&requests(&mut ledger));
     ledger.append(two.id(), 2, Bytes::from_static(&[2; 512]));
     let reason = Refusal::TooManyLogs;
     ledger.answer(Answer::OpenRefused { handle, reason }, Instant::now()).unwrap();
-    let expected =
-        [RelayReport::Up, RelayReport::LogRefused { log: two.id(), reason }, refused(2, reason)];
+    let expected = [
+        RelayReport::Up { wants_token: false },
+        RelayReport::LogRefused { log: two.id(), reason },
+        refused(2, reason),
+    ];
     assert_eq!(reports(&mut ledger), expected);
 }
 
@@ -201,7 +210,8 @@ fn a_relay_that_is_busy_is_asked_again_later() {
 #[test]
 fn a_cursor_that_is_gone_starts_the_log_again_once() {
     let keys = keys(1);
-    let mut ledger = connected(vec![LogPlan { keys: Arc::clone(&keys), after: Some(place(9)) }]);
+    let mut ledger =
+        connected(vec![LogPlan { keys: Arc::clone(&keys), after: Some(place(9)), token: None }]);
     let handle = handle_of(&requests(&mut ledger));
     ledger.answer(Answer::CursorGone { handle }, Instant::now()).unwrap();
     assert_eq!(requests(&mut ledger), [Request::Follow { handle, after: None }]);
@@ -362,9 +372,9 @@ fn a_trim_without_an_answer_is_lost_with_the_connection_and_one_that_was_not_sen
         requests.into_iter().filter(|it| matches!(it, Request::Trim { .. })).count()
     };
     assert_eq!(trims(requests(&mut ledger)), 1);
-    ledger.connected(challenge(2));
+    ledger.connected(open(2));
     assert_eq!(trims(requests(&mut ledger)), 1);
-    ledger.connected(challenge(3));
+    ledger.connected(open(3));
     assert_eq!(trims(requests(&mut ledger)), 0, "a relay that hangs up at it is asked once");
 
     ledger.trim(one.id(), place(7));
@@ -376,7 +386,7 @@ fn a_trim_without_an_answer_is_lost_with_the_connection_and_one_that_was_not_sen
 fn a_log_that_begins_later_is_read_from_there_and_said_so_once_and_first() {
     let keys = keys(1);
     let follow = || {
-        let plan = LogPlan { keys: Arc::clone(&keys), after: Some(place(4)) };
+        let plan = LogPlan { keys: Arc::clone(&keys), after: Some(place(4)), token: None };
         let mut ledger = connected(vec![plan]);
         let handle = handle_of(&requests(&mut ledger));
         (ledger, handle)
@@ -423,7 +433,7 @@ fn a_relay_that_leaves_is_asked_for_nothing_more_and_the_next_connection_for_all
     // What it had taken is answered all the same.
     ledger.answer(Answer::Appended { req, cursor: place(1) }, now).unwrap();
     assert_eq!(reports(&mut ledger), [RelayReport::Appended { tag: 1 }]);
-    ledger.connected(challenge(2));
+    ledger.connected(open(2));
     assert_eq!(ledger.leaving(), None);
     let again = requests(&mut ledger);
     assert!(again.iter().any(|it| matches!(it, Request::Append { entry, .. } if entry[0] == 2)));

@@ -121,6 +121,9 @@ pub const BUDGETS: usize = 65_536;
 /// ask.
 pub const ADDRESS_PACE: u32 = 4;
 
+/// How long a stream waits at most between two requests for what others of its address ask for.
+pub const ADDRESS_WAIT: Duration = Duration::from_secs(1);
+
 /// How often it is said in the log that clients' requests fail at the store: each could cause a line.
 pub const FAILURES_SAID: Duration = Duration::from_secs(60);
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::pace::Pace;
-use crate::limits::{ADDRESS_PACE, BUDGETS, Limits};
+use crate::limits::{ADDRESS_PACE, ADDRESS_WAIT, BUDGETS, Limits};
 
 /// The budgets of all addresses that have spent something lately.
 pub(super) struct Budgets {
@@ -100,9 +100,10 @@ impl Budget {
         lock(&self.0).bytes.try_take(bytes, now)
     }
 
-    /// Counts a request of this cost; answers how long its stream is to wait before the next.
+    /// Counts a request of this cost; answers how long its stream is to wait before the next. However
+    /// much an address asks for, each of its streams goes on slowly: not all behind it are one person.
     pub(super) fn ask(&self, cost: u32, now: Instant) -> Duration {
-        lock(&self.0).requests.take(cost, now)
+        lock(&self.0).requests.take_at_most(cost, now).min(ADDRESS_WAIT)
     }
 }
 
@@ -142,6 +143,12 @@ mod tests {
         let per_s = 10 * ADDRESS_PACE;
         assert_eq!(budgets.of(here, now).ask(per_s, now), Duration::from_secs(1));
         assert_eq!(budgets.of([192, 0, 2, 2].into(), now).ask(1, now), Duration::ZERO);
+        // What neighbours ask for slows each stream down, and stops none; and it is soon forgotten.
+        for _ in 0..10_000 {
+            assert!(budgets.of(here, now).ask(15, now) <= ADDRESS_WAIT);
+        }
+        let later = now + Duration::from_secs(u64::from(2 * burst / per_s));
+        assert_eq!(budgets.of(here, later).ask(1, later), Duration::ZERO);
     }
 
     #[test]

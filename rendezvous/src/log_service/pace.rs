@@ -24,6 +24,13 @@ impl Pace {
         Duration::from_secs_f64((-self.tokens / self.rate).max(0.0))
     }
 
+    /// The same, where many take from one bucket: what is missing is never more than the bucket holds.
+    pub(super) fn take_at_most(&mut self, cost: u32, now: Instant) -> Duration {
+        let wait = self.take(cost, now);
+        self.tokens = self.tokens.max(-self.burst);
+        wait
+    }
+
     /// Takes `cost` tokens if there are as many; otherwise none, and says when there will be.
     pub(super) fn try_take(&mut self, cost: u32, now: Instant) -> Result<(), Duration> {
         self.gain(now);

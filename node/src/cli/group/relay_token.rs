@@ -55,7 +55,11 @@ impl RelayToken {
             let hint = "give it with --relay-token-file FILE, or - for standard input";
             return Err(Failure::new(Exit::Usage, "no relay's token was given", hint).into());
         };
-        if file.to_str().is_some_and(|text| relay_log::RelayToken::parse(text).is_ok()) {
+        // One with a typing error is a secret, too.
+        let is_token = |text: &str| {
+            !matches!(relay_log::RelayToken::parse(text), Err(relay_log::TokenError::NotAToken))
+        };
+        if file.to_str().is_some_and(is_token) {
             return Err(Failure::new(
                 Exit::Usage,
                 "a token is a secret, and an argument is no place for one: it stands in the shell's \

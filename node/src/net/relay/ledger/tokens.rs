@@ -69,6 +69,8 @@ impl Tokens {
             logs.retain(|log| closed(log) == Some(*under));
         }
         self.shut.retain(|_, logs| !logs.is_empty());
+        // One that comes back to the plan is shown again, so that it is told how it stands.
+        self.current = self.current.filter(|hash| self.known.contains_key(hash));
         let (known, shut) = (&self.known, &self.shut);
         self.told.retain(|under, _| match under {
             Some(hash) => known.contains_key(hash),
@@ -109,7 +111,8 @@ impl Tokens {
         if let Some(known) = self.known.get_mut(&hash) {
             (known.fault, known.again, known.tries) = (None, None, 0);
         }
-        (self.current, self.is_up) = (Some(hash), true);
+        self.current = self.known.contains_key(&hash).then_some(hash);
+        self.is_up = true;
         Some((Some(hash), self.shut.remove(&Some(hash)).unwrap_or_default()))
     }
 

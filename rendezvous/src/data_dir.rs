@@ -8,6 +8,8 @@ use std::{
 };
 
 use libp2p::identity::Keypair;
+#[cfg(unix)]
+use rustix::fs::OFlags;
 
 /// The layout of the directory that this version writes.
 const VERSION: u32 = 1;
@@ -56,16 +58,13 @@ impl DataDir {
         }
         let dir = Self { path: path.to_path_buf(), _lock: lock };
         dir.check_version()?;
-        for file in ["lock", "version"] {
-            give_to_owner(path, &path.join(file))?;
-        }
         Ok(dir)
     }
 
     /// Holds a directory that nothing is to be written to, as long as the answer lives; where there
     /// is nothing to hold, no relay has ever run.
     pub fn look(path: &Path) -> Result<Option<File>, DataDirError> {
-        match File::open(path.join("lock")) {
+        match open_file(&path.join("lock")) {
             Ok(lock) => match fs4::FileExt::try_lock(&lock) {
                 Ok(()) => Ok(Some(lock)),
                 Err(fs4::TryLockError::WouldBlock) => Err(DataDirError::InUse),
@@ -79,7 +78,7 @@ impl DataDir {
     /// The relay's key; made at the first start.
     pub fn key(&self) -> Result<Keypair, DataDirError> {
         let path = self.path.join("key");
-        let mut seed = match File::open(&path) {
+        let mut seed = match open_file(&path) {
             Ok(mut file) => {
                 let mut seed = Vec::new();
                 file.read_to_end(&mut seed)?;
@@ -117,7 +116,7 @@ impl DataDir {
 
     fn check_version(&self) -> Result<(), DataDirError> {
         let path = self.path.join("version");
-        match fs::read_to_string(&path) {
+        match read_text(&path) {
             Ok(text) => match text.trim().parse::<u32>() {
                 Ok(VERSION) => Ok(()),
                 Ok(found) if found > VERSION => Err(DataDirError::Newer { found }),
@@ -141,17 +140,41 @@ pub(crate) fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
     path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
 }
 
-#[cfg(unix)]
-pub(crate) fn private() -> OpenOptions {
-    use std::os::unix::fs::OpenOptionsExt as _;
+/// Opens a file to be read. What is none, such as a pipe, is refused and not waited for.
+pub(crate) fn open_file(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    options.mode(0o600);
+    options.read(true);
+    #[cfg(unix)]
+    flags(&mut options, OFlags::NONBLOCK);
+    let file = options.open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file"));
+    }
+    Ok(file)
+}
+
+/// The text in a file.
+pub(crate) fn read_text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    open_file(path)?.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// For a file that is its owner's alone. A link in its place is not followed, a pipe not waited for.
+pub(crate) fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        flags(&mut options, OFlags::NOFOLLOW | OFlags::NONBLOCK);
+    }
     options
 }
 
-#[cfg(not(unix))]
-pub(crate) fn private() -> OpenOptions {
-    OpenOptions::new()
+#[cfg(unix)]
+fn flags(options: &mut OpenOptions, flags: OFlags) {
+    let flags = i32::from_ne_bytes(flags.bits().to_ne_bytes());
+    std::os::unix::fs::OpenOptionsExt::custom_flags(options, flags);
 }
 
 #[cfg(unix)]
@@ -163,41 +186,6 @@ pub(crate) fn create_private_dir(path: &Path) -> io::Result<()> {
 #[cfg(not(unix))]
 pub(crate) fn create_private_dir(path: &Path) -> io::Result<()> {
     fs::create_dir_all(path)
-}
-
-/// Gives what root made in a directory of somebody's to that somebody, with all that is in it: their
-/// relay opens it. Who is not root has made it as whoever they are, and it stays theirs.
-#[cfg(unix)]
-pub(crate) fn give_to_owner(dir: &Path, path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::MetadataExt as _;
-    let whose = fs::metadata(dir)?;
-    give(path, whose.uid(), whose.gid())
-}
-
-#[cfg(unix)]
-fn give(path: &Path, user: u32, group: u32) -> io::Result<()> {
-    use std::os::unix::fs::{MetadataExt as _, lchown};
-    let now = fs::symlink_metadata(path)?;
-    if now.is_dir() {
-        for item in fs::read_dir(path)? {
-            give(&item?.path(), user, group)?;
-        }
-    } else if now.nlink() > 1 {
-        // The owner of the directory may have given a file of somebody else's a name in it.
-        return Ok(());
-    }
-    if now.uid() == user {
-        return Ok(());
-    }
-    match lchown(path, Some(user), Some(group)) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-        done => done,
-    }
-}
-
-#[cfg(not(unix))]
-pub(crate) fn give_to_owner(_: &Path, _: &Path) -> io::Result<()> {
-    Ok(())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 //!
 //! > Nothing that was there is ever deleted or changed. A repair may be killed between any two of its
 //! > steps: before `store.repaired` is there, nothing has happened; after it, it is taken up by the
-//! > next start or repair. What root repairs is its owner's when it has a name that a relay opens.
+//! > next start or repair.
 
 use std::{
     fs::{self, File},
@@ -18,7 +18,7 @@ use std::{
 };
 
 use crate::{
-    data_dir::{DataDir, DataDirError, give_to_owner},
+    data_dir::{DataDir, DataDirError},
     store::{Anew, EmbeddedStore, StoreError, Survey, salvage},
 };
 
@@ -97,8 +97,6 @@ pub fn repair(data_dir: &Path, anew: Anew, now: SystemTime) -> Result<Repaired, 
         if is_new_generation {
             EmbeddedStore::begin_generation(&store)?;
         }
-        // What an earlier version repaired as root is here, too.
-        give_to_owner(data_dir, &store)?;
         return Ok(Repaired { found, kept_as: None, is_new_generation });
     }
     let written = found.bytes.saturating_add(found.entries.saturating_mul(ENTRY_OVERHEAD));
@@ -108,27 +106,18 @@ pub fn repair(data_dir: &Path, anew: Anew, now: SystemTime) -> Result<Repaired, 
     if free < needed {
         return Err(RepairError::NoRoom { needed, free });
     }
-    let built = build(data_dir, &store, &draft, anew);
+    let built = build(&store, &draft, anew);
     let (found, is_new_generation) = built.inspect_err(|_| drop(fs::remove_dir_all(&draft)))?;
     fs::rename(&draft, data_dir.join("store.repaired"))?;
     sync(data_dir)?;
     let kept_as = settle(data_dir, now)?;
-    if let Some(kept) = &kept_as {
-        give_to_owner(data_dir, kept)?;
-    }
     drop(held);
     Ok(Repaired { found, kept_as, is_new_generation })
 }
 
-fn build(
-    data_dir: &Path,
-    store: &Path,
-    draft: &Path,
-    anew: Anew,
-) -> Result<(Survey, bool), RepairError> {
+fn build(store: &Path, draft: &Path, anew: Anew) -> Result<(Survey, bool), RepairError> {
     crate::data_dir::create_private_dir(draft)?;
     let built = salvage::rebuild(store, draft, anew)?;
-    give_to_owner(data_dir, draft)?;
     sync_tree(draft)?;
     Ok(built)
 }

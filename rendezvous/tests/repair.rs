@@ -1,11 +1,13 @@
 //! `wattle-rendezvous check --store` and `repair`: a damaged store, as its operator meets it.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "common/root.rs"]
+mod root;
+
 use std::{
-    collections::BTreeSet,
-    env, fs,
+    fs,
     io::{BufRead as _, BufReader},
-    os::unix::fs::{MetadataExt as _, chown, lchown, symlink},
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
 };
@@ -15,6 +17,8 @@ use rendezvous::{
     Limits,
     store::{EmbeddedStore, LogStore as _, NewEntry},
 };
+
+use root::{SOMEBODY, give_all, is_root, owners};
 
 const ENTRIES: u8 = 30;
 
@@ -174,47 +178,6 @@ fn a_repair_that_is_killed_at_any_time_has_lost_nothing() {
     assert_eq!(entries(dir), expected);
 }
 
-/// Nobody of this machine.
-const SOMEBODY: (u32, u32) = (54_321, 54_322);
-
-fn all_in(dir: &Path) -> Vec<PathBuf> {
-    let items = fs::read_dir(dir).unwrap().map(|item| item.unwrap().path());
-    let inner = |path: PathBuf| {
-        let is_dir = path.symlink_metadata().unwrap().is_dir();
-        let within = if is_dir { all_in(&path) } else { Vec::new() };
-        within.into_iter().chain([path])
-    };
-    items.flat_map(inner).collect()
-}
-
-/// To whom all belongs that is in a directory.
-fn owners(dir: &Path) -> BTreeSet<(u32, u32)> {
-    let owner = |path: &PathBuf| {
-        let of = path.symlink_metadata().unwrap();
-        (of.uid(), of.gid())
-    };
-    all_in(dir).iter().map(owner).collect()
-}
-
-fn give_all(dir: &Path) {
-    for path in all_in(dir).into_iter().chain([dir.to_path_buf()]) {
-        lchown(path, Some(SOMEBODY.0), Some(SOMEBODY.1)).unwrap();
-    }
-}
-
-/// Whether files can be given away here, as root alone can.
-fn is_root(dir: &Path) -> bool {
-    let probe = dir.join("probe");
-    fs::write(&probe, "").unwrap();
-    let given = chown(&probe, Some(SOMEBODY.0), Some(SOMEBODY.1));
-    fs::remove_file(&probe).unwrap();
-    if let Err(why) = &given {
-        assert!(env::var_os("WATTLE_REQUIRE_ALL").is_none_or(|it| it != "1"), "not root: {why}");
-        println!("skipped: not root: {why}");
-    }
-    given.is_ok()
-}
-
 #[test]
 fn what_root_repairs_belongs_to_whoever_the_directory_belongs_to() {
     let outside = tempfile::tempdir().unwrap();
@@ -224,26 +187,43 @@ fn what_root_repairs_belongs_to_whoever_the_directory_belongs_to() {
         return;
     }
     filled(dir);
-    give_all(dir);
     damage(dir, 7);
-    // What somebody has laid there that isn't theirs stays whose it is.
+    // What somebody has laid there that isn't theirs stays whose it is, and as it is.
     let roots = outside.path().join("root's");
-    fs::write(&roots, "").unwrap();
+    fs::write(&roots, "root's").unwrap();
+    let drafts = outside.path().join("drafts");
+    fs::create_dir(&drafts).unwrap();
+    fs::write(drafts.join("root's"), "").unwrap();
     symlink(&roots, dir.join("store/link")).unwrap();
+    symlink(&drafts, dir.join("store.draft")).unwrap();
+    give_all(dir);
     fs::hard_link(&roots, dir.join("store/name")).unwrap();
     let (code, _, words) = ask(&REPAIR, dir);
     assert_eq!(code, Some(0), "{words}");
-    assert_eq!(kept(dir).len(), 1);
+    let [kept] = &kept(dir)[..] else { panic!("one is kept") };
+    assert!(words.contains(kept.to_str().unwrap()), "{words}");
     let of = roots.metadata().unwrap();
     assert_eq!((of.uid(), of.gid()), (0, 0), "a file of two names");
-    fs::remove_file(kept(dir)[0].join("name")).unwrap();
+    assert_eq!(fs::read_to_string(&roots).unwrap(), "root's");
+    assert!(drafts.join("root's").exists());
+    fs::remove_file(kept.join("name")).unwrap();
     assert!(dir.join("lock").exists() && dir.join("version").exists());
     assert_eq!(owners(dir), [SOMEBODY].into());
 
-    // A new generation is written by root into files of its own; and what an earlier version left.
-    chown(dir.join("store"), Some(0), Some(0)).unwrap();
-    chown(dir.join("lock"), Some(0), Some(0)).unwrap();
     let (code, _, words) = ask(&["repair", "--new-generation", "--data-dir"], dir);
     assert_eq!(code, Some(0), "{words}");
     assert_eq!(owners(dir), [SOMEBODY].into());
+    assert_eq!(ask(&CHECK, dir).0, Some(0));
+
+    // A link in the place of what would be written is nobody's way to a file of root's.
+    fs::remove_file(dir.join("lock")).unwrap();
+    symlink(&roots, dir.join("lock")).unwrap();
+    let (code, _, words) = ask(&REPAIR, dir);
+    assert_eq!(code, Some(1), "{words}");
+    fs::remove_file(dir.join("lock")).unwrap();
+    fs::write(dir.join("lock"), "").unwrap();
+    fs::set_permissions(dir.join("lock"), fs::Permissions::from_mode(0o600)).unwrap();
+    let (code, _, words) = ask(&REPAIR, dir);
+    assert_eq!(code, Some(1));
+    assert!(words.contains("must belong to its owner"), "{words}");
 }

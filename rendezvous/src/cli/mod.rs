@@ -5,6 +5,7 @@ mod bench;
 mod check;
 mod given;
 mod named;
+mod owner;
 mod reload;
 mod run;
 mod status;

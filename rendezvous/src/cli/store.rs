@@ -9,7 +9,7 @@ use rendezvous::{
 };
 use serde_json::json;
 
-use super::given;
+use super::{given, owner::Entered};
 
 /// The exit code that says of a store that it is damaged.
 const DAMAGED: u8 = 10;
@@ -31,7 +31,8 @@ pub(super) struct Repair {
 /// Walks a store, and says what is wrong with it.
 pub(super) fn check(dir: Option<PathBuf>, as_json: bool) -> anyhow::Result<ExitCode> {
     let dir = given::data_dir(dir)?;
-    let found = repair::check(&dir)?;
+    let entered = Entered::of(dir.clone())?;
+    let found = repair::check(entered.path()).map_err(|error| entered.of_repair(error))?;
     if as_json {
         println!("{}", json!({"v": 1, "sound": found.is_sound(), "store": found}));
     } else {
@@ -46,12 +47,14 @@ pub(super) fn check(dir: Option<PathBuf>, as_json: bool) -> anyhow::Result<ExitC
 
 /// Mends a store, and says what was saved and what was lost.
 pub(super) fn repair(asked: Repair) -> anyhow::Result<()> {
-    let dir = given::data_dir(asked.data_dir)?;
+    let dir = Entered::of(given::data_dir(asked.data_dir)?)?;
     let anew = if asked.new_generation { Anew::Always } else { Anew::IfNeeded };
-    let done = repair::repair(&dir, anew, SystemTime::now())?;
-    let Repaired { found, kept_as, is_new_generation } = &done;
+    let done = repair::repair(dir.path(), anew, SystemTime::now());
+    let Repaired { found, kept_as, is_new_generation } =
+        &done.map_err(|error| dir.of_repair(error))?;
+    let kept_as = kept_as.as_ref().map(|path| dir.named(path));
     if asked.json {
-        let kept_as = kept_as.as_ref().map(|path| path.display().to_string());
+        let kept_as = kept_as.map(|path| path.display().to_string());
         println!(
             "{}",
             json!({"v": 1, "repaired": kept_as.is_some(), "kept_as": kept_as,

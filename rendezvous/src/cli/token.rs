@@ -11,11 +11,11 @@ use clap::{Args, Subcommand};
 use rendezvous::{
     Access,
     settings::Settings,
-    tokens::{Grants, Issued, Terms, Tokens},
+    tokens::{Grants, Issued, Terms, Tokens, TokensError},
 };
 use serde_json::{Value, json};
 
-use super::given;
+use super::{given, owner::Entered};
 
 /// Who may use a relay with access = "token".
 #[derive(Args)]
@@ -98,20 +98,42 @@ impl Token {
     }
 }
 
+/// A data directory that is used as its owner does, with its tokens.
+struct Here {
+    settings: Settings,
+    dir: Entered,
+    tokens: Tokens,
+}
+
 impl Place {
-    fn settings(&self) -> anyhow::Result<(Settings, Tokens)> {
+    fn enter(&self) -> anyhow::Result<Here> {
         let settings = given::of_place(self.config.clone(), self.data_dir.clone())?;
         let dir = match settings.data_dir.as_os_str().is_empty() {
             true => given::users_data()?,
             false => settings.data_dir.clone(),
         };
-        Ok((settings, Tokens::of(&dir)))
+        let dir = Entered::of(dir)?;
+        let tokens = Tokens::of(dir.path());
+        Ok(Here { settings, dir, tokens })
+    }
+}
+
+impl Here {
+    fn ask<T>(
+        &self,
+        ask: impl FnOnce(&Tokens) -> Result<T, TokensError>,
+    ) -> Result<T, TokensError> {
+        ask(&self.tokens).map_err(|error| self.dir.of_tokens(error))
+    }
+
+    fn view(&self, token: &Issued) -> Value {
+        view(token, &self.settings, &self.tokens)
     }
 }
 
 impl New {
     fn run(self) -> anyhow::Result<()> {
-        let (settings, tokens) = self.place.settings()?;
+        let here = self.place.enter()?;
         let grants = Grants {
             bytes_per_day: self.bytes_per_day,
             bytes_per_s: self.bytes_per_s,
@@ -119,12 +141,11 @@ impl New {
             connections: self.connections,
         };
         let terms = Terms { label: self.label, lasts: self.expires, grants };
-        let (token, issued) = tokens.issue(terms, SystemTime::now())?;
+        let (token, issued) = here.ask(|tokens| tokens.issue(terms, SystemTime::now()))?;
         let mut out = io::stdout().lock();
         if self.place.json {
             let token = token.to_text();
-            let line =
-                json!({"v": 1, "token": *token, "issued": view(&issued, &settings, &tokens)});
+            let line = json!({"v": 1, "token": *token, "issued": here.view(&issued)});
             writeln!(out, "{line}")?;
             return Ok(out.flush()?);
         }
@@ -141,7 +162,7 @@ impl New {
         );
         eprintln!("  wattle-rendezvous check ADDRESS --token-file FILE   (or WATTLE_RELAY_TOKEN)");
         eprintln!("Guests of the group need its invite code and nothing else.");
-        if settings.access == Access::Open {
+        if here.settings.access == Access::Open {
             eprintln!(
                 "By these settings the relay is open to all. Tokens count where access = \"token\" is \
                  in its settings file (wattle-rendezvous init writes one)."
@@ -153,11 +174,11 @@ impl New {
 
 impl List {
     fn run(self) -> anyhow::Result<()> {
-        let (settings, tokens) = self.place.settings()?;
-        let all = tokens.all()?;
+        let here = self.place.enter()?;
+        let all = here.ask(Tokens::all)?;
         let mut out = io::stdout().lock();
         if self.place.json {
-            let all: Vec<_> = all.iter().map(|it| view(it, &settings, &tokens)).collect();
+            let all: Vec<_> = all.iter().map(|it| here.view(it)).collect();
             writeln!(out, "{}", json!({"v": 1, "tokens": all}))?;
             return Ok(out.flush()?);
         }
@@ -165,7 +186,7 @@ impl List {
             eprintln!("There are no tokens. To make one: wattle-rendezvous token new --label NAME");
             return Ok(());
         }
-        let (now, usage) = (SystemTime::now(), tokens.usage());
+        let (now, usage) = (SystemTime::now(), here.tokens.usage());
         writeln!(out, "{:<8}  {:<10}  {:<10}  {:>21}  LABEL", "ID", "MADE", "ENDS", "USED TODAY")?;
         for token in all {
             let ends = match token.expires {
@@ -173,7 +194,7 @@ impl List {
                 Some(end) => date(end),
                 None => "never".into(),
             };
-            let most = token.grants.or(&settings.limits).bytes_per_day;
+            let most = token.grants.or(&here.settings.limits).bytes_per_day;
             let used = format!("{} of {}", bytes(usage.of(&token.id, now)), bytes(most));
             let made = date(token.created);
             writeln!(out, "{:<8}  {made:<10}  {ends:<10}  {used:>21}  {}", token.id, token.label)?;
@@ -184,10 +205,10 @@ impl List {
 
 impl Revoke {
     fn run(self) -> anyhow::Result<()> {
-        let (settings, tokens) = self.place.settings()?;
-        let revoked = tokens.revoke(&self.id)?;
+        let here = self.place.enter()?;
+        let revoked = here.ask(|tokens| tokens.revoke(&self.id))?;
         if self.place.json {
-            println!("{}", json!({"v": 1, "revoked": view(&revoked, &settings, &tokens)}));
+            println!("{}", json!({"v": 1, "revoked": here.view(&revoked)}));
         } else {
             println!("{}", revoked.id);
             eprintln!(

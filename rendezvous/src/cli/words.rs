@@ -22,7 +22,8 @@ pub(super) fn tell(error: &anyhow::Error) -> ExitCode {
         eprintln!("wattle-rendezvous token list shows which there are.");
     }
     let advice = error.downcast_ref().and_then(advice);
-    if let Some(advice) = advice.or_else(|| error.downcast_ref().and_then(repair_advice)) {
+    let advice = advice.or_else(|| error.downcast_ref().and_then(repair_advice));
+    if let Some(advice) = advice.or_else(|| others_file(error)) {
         eprintln!("{advice}");
     }
     match error.downcast_ref() {
@@ -109,6 +110,18 @@ fn repair_advice(error: &RepairError) -> Option<String> {
                 .into()
         }
         _ => return None,
+    })
+}
+
+/// What is in a data directory is touched as its owner, by whomever the command was given.
+fn others_file(error: &anyhow::Error) -> Option<String> {
+    let is_of_directory = error.is::<RepairError>() || error.is::<TokensError>();
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+    let is_denied = |cause: &io::Error| cause.kind() == io::ErrorKind::PermissionDenied;
+    (is_of_directory && causes.any(is_denied)).then(|| {
+        "All that is in the data directory must belong to its owner, as whom root touches it, too: \
+         ls -lnA shows what doesn't."
+            .into()
     })
 }
 

@@ -18,7 +18,7 @@ use protocol::relay_log::RelayToken;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    data_dir::{create_private_dir, give_to_owner, private, write_durably},
+    data_dir::{create_private_dir, private, read_text, write_durably},
     limits::{Limits, TOKEN_LABEL, TOKENS},
 };
 
@@ -156,7 +156,7 @@ impl Tokens {
     pub fn all(&self) -> Result<Vec<Issued>, TokensError> {
         let path = self.path();
         let damaged = || TokensError::Damaged { path: path.clone() };
-        let text = match fs::read_to_string(&path) {
+        let text = match read_text(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(damaged()),
@@ -273,9 +273,6 @@ impl Tokens {
         let text = toml::to_string(&written)
             .map_err(|_| self.failed(io::Error::other("it can't be written as TOML")))?;
         write_durably(&self.path(), format!("{HEAD}{text}").as_bytes()).map_err(failed)?;
-        for path in [&path, &self.path()] {
-            give_to_owner(&self.dir, path).map_err(failed)?;
-        }
         drop::<File>(lock);
         Ok(answer)
     }

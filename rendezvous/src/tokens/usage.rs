@@ -6,7 +6,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    io,
     path::Path,
     time::{Duration, SystemTime},
 };
@@ -14,7 +14,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{Tokens, seconds};
-use crate::{data_dir::write_durably, limits::TOKENS};
+use crate::{
+    data_dir::{read_text, write_durably},
+    limits::TOKENS,
+};
 
 /// Bytes appended on one day, by the tokens' names.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -41,7 +44,7 @@ impl Usage {
 
     /// Reads what [`Self::write`] wrote. A file that says nothing of use is as good as none.
     pub(super) fn read(dir: &Path) -> Self {
-        let text = fs::read_to_string(dir.join(FILE)).unwrap_or_default();
+        let text = read_text(&dir.join(FILE)).unwrap_or_default();
         let read: Self = toml::from_str(&text).unwrap_or_default();
         if read.bytes.len() > TOKENS { Self::default() } else { read }
     }

@@ -14,7 +14,6 @@
 //! > stamp: an entry can carry bytes that look like a batch, but its author does not know the stamp.
 
 use std::{
-    fs::File,
     io::{self, Read as _},
     path::Path,
 };
@@ -22,7 +21,7 @@ use std::{
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::STAMP;
-use crate::store::witness::Stamp;
+use crate::{data_dir::open_file, store::witness::Stamp};
 
 /// One item of a batch.
 pub(super) struct Item<'a> {
@@ -174,7 +173,7 @@ fn next_of_ours(bytes: &[u8], from: usize, stamp: &Stamp) -> Option<usize> {
 
 /// The bytes of a journal, without the zeros at its end, of which a new one has millions.
 pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let (mut file, mut bytes, mut zeros) = (File::open(path)?, Vec::new(), 0);
+    let (mut file, mut bytes, mut zeros) = (open_file(path)?, Vec::new(), 0);
     loop {
         let mut chunk = Vec::new();
         if (&mut file).take(ZEROS.len() as u64).read_to_end(&mut chunk)? == 0 {

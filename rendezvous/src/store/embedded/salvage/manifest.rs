@@ -2,7 +2,7 @@
 //! to be deleted.
 
 use std::{
-    fs::{self, File},
+    fs,
     io::{self, BufReader, Read as _},
     path::{Path, PathBuf},
 };
@@ -10,6 +10,7 @@ use std::{
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::{journal::array, table};
+use crate::data_dir::open_file;
 
 /// The tables of a keyspace.
 pub(super) struct Tables {
@@ -62,7 +63,7 @@ fn newest(dir: &Path) -> io::Result<Option<Vec<u64>>> {
 
 /// The ids in a manifest: levels u8, of runs u8, of tables u32, each id 8 ‖ 0 ‖ sum 16 ‖ place 8.
 fn named(path: &Path, bytes: &[u8]) -> io::Result<Option<Vec<u64>>> {
-    let sections = table::sections(&mut BufReader::new(File::open(path)?))?;
+    let sections = table::sections(&mut BufReader::new(open_file(path)?))?;
     let section = sections.and_then(|all| all.into_iter().find(|(name, _)| name == b"tables"));
     let Some((_, (from, len))) = section else { return Ok(None) };
     let (Ok(from), Ok(len)) = (usize::try_from(from), usize::try_from(len)) else {
@@ -109,7 +110,7 @@ pub(super) fn numbered(dir: &Path, before: &str) -> io::Result<Vec<(u64, PathBuf
 /// The bytes of a file, if there is one.
 pub(super) fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
-    match File::open(path) {
+    match open_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?.read_to_end(&mut bytes)?,
     };

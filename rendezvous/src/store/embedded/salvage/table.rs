@@ -19,6 +19,7 @@ use std::{
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::journal::array;
+use crate::data_dir::open_file;
 
 /// A version of a record.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -61,7 +62,7 @@ impl Table {
     /// Opens a table. Its directory, indexes and filters are looked at first: what is damaged of
     /// them is counted, and takes nothing from the rows.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let mut file = BufReader::new(File::open(path)?);
+        let mut file = BufReader::new(open_file(path)?);
         let sections = sections(&mut file)?;
         let len = file.get_ref().metadata()?.len();
         let (mut damaged, mut blocks) = (0, 0);
@@ -144,7 +145,7 @@ impl Iterator for Table {
 
 /// Whether a file's directory is as it was written; cheap, of the running relay's start.
 pub(super) fn has_directory(path: &Path) -> io::Result<bool> {
-    Ok(sections(&mut BufReader::new(File::open(path)?))?.is_some())
+    Ok(sections(&mut BufReader::new(open_file(path)?))?.is_some())
 }
 
 /// The sections of an archive, if its directory is as it was written.

@@ -34,7 +34,7 @@ pub use data_dir::DataDirError;
 pub use limits::Limits;
 pub use log_service::set_clock_ahead;
 pub use net::{ListenError, client, probe};
-pub use relay::{Pulse, Relay, StartError};
+pub use relay::{Controls, Pulse, Relay, StartError};
 pub use strain::raise_open_files;
 pub use tokens::Access;
 pub use watch::{WatchConfig, WatchError};

@@ -1,10 +1,12 @@
 //! A relay as a value: start it, ask where it is, stop it.
 
+mod controls;
+
 use std::{
     io,
     net::SocketAddr,
     path::PathBuf,
-    sync::{Arc, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
 use libp2p::{Multiaddr, PeerId, identity::Keypair, multiaddr::Protocol};
@@ -26,17 +28,17 @@ use crate::{
     },
     strain::Strain,
     tokens::{Access, Tokens, TokensError},
-    watch::{Counts, Facts, Lookout, Signboard, WatchError},
+    watch::{Counts, Facts, Lookout, WatchError},
 };
+
+pub use controls::Controls;
 
 /// A relay that runs, in tasks of the Tokio runtime in which it was started. Dropped, it stops
 /// soon; [`Relay::stop`] says when it has.
 pub struct Relay {
-    place: Place,
+    place: Arc<Place>,
     watch: Option<SocketAddr>,
-    signboard: Option<Signboard>,
-    service: Weak<LogService>,
-    strain: Arc<Strain>,
+    controls: Controls,
     asks: mpsc::Sender<Ask>,
     stop: CancellationToken,
     task: JoinHandle<()>,
@@ -52,7 +54,7 @@ impl std::fmt::Debug for Relay {
 struct Place {
     peer_id: PeerId,
     /// Where others reach it.
-    external: Vec<Multiaddr>,
+    external: Mutex<Vec<Multiaddr>>,
     /// Where it listens.
     listened: Vec<Multiaddr>,
     live: bool,
@@ -60,8 +62,13 @@ struct Place {
 
 impl Place {
     fn addrs(&self) -> Vec<Multiaddr> {
-        let all = self.external.iter().chain(&self.listened);
+        let external = self.external();
+        let all = external.iter().chain(&self.listened);
         all.map(|addr| addr.clone().with(Protocol::P2p(self.peer_id))).collect()
+    }
+
+    fn external(&self) -> MutexGuard<'_, Vec<Multiaddr>> {
+        self.external.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn facts(&self, config: &Config) -> Facts {
@@ -135,7 +142,7 @@ impl Relay {
         };
         let place = Place {
             peer_id: net.peer_id(),
-            external: config.external.clone(),
+            external: Mutex::new(config.external.clone()),
             listened: net.addrs().to_vec(),
             live: config.storage == Storage::Live,
         };
@@ -152,34 +159,16 @@ impl Relay {
         let (asks, asked) = mpsc::channel(1);
         let watching = watching.unwrap_or_default();
         let loops = Loops { watching, asks: asked, strain: Arc::downgrade(&strain) };
-        let shared = Arc::downgrade(&service);
+        let place = Arc::new(place);
+        let controls = Controls::new(&place, &service, strain, asks.clone(), signboard);
         let task = tokio::spawn(run(net, service, writer, holders, dir, loops, stop.clone()));
-        Ok(Self { place, watch, signboard, service: shared, strain, asks, stop, task })
+        Ok(Self { place, watch, controls, asks, stop, task })
     }
 
-    /// Goes by other settings from now on, as far as a relay that runs can: by the limits that
-    /// [`Settings::changes`](crate::settings::Settings::changes) takes over, the external addresses and
-    /// the token of the dashboard. The rest is passed over. Who is connected keeps what it was granted.
-    pub async fn set(&mut self, config: &Config) {
-        if let Some(service) = self.service.upgrade() {
-            let (limits, strain) = (config.limits.clone(), Arc::clone(&self.strain));
-            let set = move || {
-                service.set(&limits);
-                strain.set(&limits);
-            };
-            // Where the call panics, the panic is reported.
-            let _ = tokio::task::spawn_blocking(set).await;
-        }
-        let (done, set) = oneshot::channel();
-        let limits = Box::new(config.limits.clone());
-        let ask = Ask::Set { limits, external: config.external.clone(), done };
-        if self.asks.send(ask).await.is_ok() {
-            let _ = set.await;
-        }
-        self.place.external.clone_from(&config.external);
-        if let Some(signboard) = &self.signboard {
-            signboard.show(self.place.facts(config));
-        }
+    /// What has it go by other settings while it runs.
+    #[must_use]
+    pub fn controls(&self) -> Controls {
+        self.controls.clone()
     }
 
     /// Its key.

@@ -1,19 +1,44 @@
 //! Settings that are read again while the relay runs: SIGHUP, `systemctl reload`.
 //!
 //! > All of it is looked at before any of it is taken over. Keys are named in the log, values are not.
+//! > It goes on beside the relay, which waits for none of it: neither for the file nor for the store.
 
 use rendezvous::{
-    Config, Relay,
+    Config, Controls,
     settings::{Changes, Settings},
 };
+use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{given::Given, supervisor, words};
 
 /// By what a relay runs, and from where its settings are read again.
+#[derive(Clone)]
 pub(super) struct Running {
     given: Given,
     settings: Settings,
     config: Config,
+}
+
+/// Has settings be read again, one time after the other. Dropped, it lets go of one that is under way.
+pub(super) struct Reloads {
+    asks: mpsc::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Reloads {
+    /// Has them read again: once more after this time if that is under way.
+    pub(super) fn ask(&self) {
+        match self.asks.try_send(()) {
+            Ok(()) => tracing::info!("the settings are to be read again"),
+            Err(_) => tracing::info!("the settings are to be read again, as they are already"),
+        }
+    }
+}
+
+impl Drop for Reloads {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 /// What came of reading the settings again.
@@ -32,18 +57,35 @@ impl Running {
         &self.config
     }
 
+    /// Reads them again whenever that is asked for, beside the relay.
+    pub(super) fn beside(mut self, relay: Controls) -> Reloads {
+        let (asks, mut asked) = mpsc::channel(1);
+        let task = tokio::spawn(async move {
+            while asked.recv().await.is_some() {
+                self.reload(&relay).await;
+            }
+        });
+        Reloads { asks, task }
+    }
+
     /// Reads the settings again and takes over what can be; says what came of it.
-    pub(super) async fn reload(&mut self, relay: &mut Relay) {
+    async fn reload(&mut self, relay: &Controls) {
         supervisor::reloading();
-        if !self.given.has_file() {
-            tracing::warn!(
-                "there is no settings file to read again: the relay was started without --config"
-            );
-            return supervisor::reloaded("there is no settings file to read again");
-        }
-        match self.read() {
-            Ok(read) => self.take(read, relay).await,
-            Err(error) => {
+        let running = self.clone();
+        // A file may keep whoever reads it waiting.
+        let read =
+            tokio::task::spawn_blocking(move || running.given.has_file().then(|| running.read()));
+        match read.await {
+            Ok(Some(Ok(read))) => self.take(read, relay).await,
+            Ok(None) => {
+                tracing::warn!(
+                    "there is no settings file to read again: the relay was started without --config"
+                );
+                supervisor::reloaded("there is no settings file to read again");
+            }
+            // Where the call panicked, the panic has been reported.
+            Err(_) => supervisor::reloaded("the settings could not be read: nothing has changed"),
+            Ok(Some(Err(error))) => {
                 let why = words::words(&error);
                 tracing::error!("the settings can't be followed, and nothing has changed: {why}");
                 supervisor::reloaded("the settings can't be followed: nothing has changed");
@@ -77,7 +119,7 @@ impl Running {
         Ok(Read { config, changes })
     }
 
-    async fn take(&mut self, Read { config, changes }: Read, relay: &mut Relay) {
+    async fn take(&mut self, Read { config, changes }: Read, relay: &Controls) {
         let Changes { settings, taken, waiting } = changes;
         if !taken.is_empty() {
             relay.set(&config).await;

@@ -73,7 +73,7 @@ async fn start(asked: Run) -> anyhow::Result<()> {
     if settings.data_dir.as_os_str().is_empty() {
         settings.data_dir = given::users_data()?;
     }
-    let mut running = Running::new(asked.given, settings)?;
+    let running = Running::new(asked.given, settings)?;
     let config = running.config().clone();
     let live = config.storage == Storage::Live;
     let ttl = humantime::format_duration(config.limits.ttl);
@@ -96,6 +96,7 @@ async fn start(asked: Run) -> anyhow::Result<()> {
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), live, "the relay is ready");
     supervisor::ready();
+    let reloads = running.beside(relay.controls());
     let watched = supervisor::watched(relay.pulse());
     let until_input_ends = input_ended(asked.until_input_ends);
     tokio::pin!(watched, until_input_ends);
@@ -107,7 +108,7 @@ async fn start(asked: Run) -> anyhow::Result<()> {
             // A terminal that is closed says the same as a manager that wants the settings read again.
             _ = hung_up.recv() => match io::stderr().is_terminal() {
                 true => break,
-                false => running.reload(&mut relay).await,
+                false => reloads.ask(),
             },
             never = &mut watched => match never {},
             () = relay.ended() => anyhow::bail!(
@@ -116,6 +117,7 @@ async fn start(asked: Run) -> anyhow::Result<()> {
             ),
         }
     }
+    drop(reloads);
     tracing::info!("stopping: clients are told to go elsewhere or to come back");
     supervisor::stopping();
     tokio::select! {

@@ -131,12 +131,16 @@ impl LogService {
         Ok((Arc::new(service), Writer(writer)))
     }
 
-    /// Goes by other limits from now on; streams that are there keep what they were told. How many reads
-    /// there may be and how many appends may wait can't change. It may block.
+    /// What keeps the entries; who sets its quota may have to wait.
+    pub(crate) fn store(&self) -> Arc<dyn LogStore> {
+        Arc::clone(&self.store)
+    }
+
+    /// Goes by other limits from now on, all but the store's quota; streams that are there keep what they
+    /// were told. How many reads there may be and how many appends may wait can't change.
     pub(crate) fn set(&self, limits: &Limits) {
         let old = self.limits();
         let limits = Limits { reads: old.reads, append_queue: old.append_queue, ..limits.clone() };
-        self.store.set_quota(limits.quota);
         self.counts.quota(limits.quota.total_bytes);
         self.budgets.set(&limits, Instant::now());
         self.holders.iter().for_each(|holders| holders.set(&limits));

@@ -6,6 +6,7 @@ use std::{
     os::unix::net::UnixDatagram,
     path::{Path, PathBuf},
     process::Command,
+    time::{Duration, Instant},
 };
 
 use libp2p::{Multiaddr, PeerId};
@@ -79,15 +80,29 @@ impl Managed {
         String::from_utf8(said[..len].to_vec()).unwrap().trim_end().to_owned()
     }
 
+    fn signal(&self, name: &str) {
+        let pid = self.process.0.id().to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+    }
+
     /// Sends SIGHUP; answers what came of it.
     fn hang_up(&self) -> String {
-        let pid = self.process.0.id().to_string();
-        assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+        self.signal("-HUP");
+        self.begins();
+        self.done()
+    }
+
+    /// Waits until settings are being read again.
+    fn begins(&self) {
         let begun = self.hears();
         let (first, since) = begun.split_once('\n').unwrap();
         assert_eq!(first, "RELOADING=1");
         let since = since.strip_prefix("MONOTONIC_USEC=").unwrap();
         assert!(since.parse::<u64>().is_ok_and(|it| it > 0), "{since}");
+    }
+
+    /// Waits until they were; answers what came of it.
+    fn done(&self) -> String {
         let done = self.hears();
         done.strip_prefix("READY=1\nSTATUS=").unwrap().to_owned()
     }
@@ -233,4 +248,55 @@ async fn without_a_file_there_is_nothing_to_read_again() {
     assert_eq!(relay.hang_up(), "there is no settings file to read again");
     assert!(relay.log().contains("without --config"), "{}", relay.log());
     assert!(relay.answers().await);
+}
+
+/// Has a relay's settings come from a pipe, whose reader waits for as long as nobody writes.
+fn pipe(relay: &Managed) {
+    fs::remove_file(relay.file()).unwrap();
+    assert!(Command::new("mkfifo").arg(relay.file()).status().unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_whose_settings_can_not_be_read_to_their_end_serves_and_ends_when_it_is_told_to() {
+    let mut relay = Managed::start("");
+    pipe(&relay);
+    relay.signal("-HUP");
+    relay.begins();
+    assert!(relay.answers().await);
+    relay.signal("-TERM");
+    assert_eq!(relay.hears(), "STOPPING=1");
+    let end = Instant::now() + PATIENCE;
+    let status = loop {
+        match relay.process.0.try_wait().unwrap() {
+            Some(status) => break status,
+            None => assert!(Instant::now() < end, "it runs on: {}", relay.log()),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(status.code(), Some(0), "{}", relay.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_are_read_once_at_a_time_and_once_more_for_all_who_asked_meanwhile() {
+    let relay = Managed::start("");
+    pipe(&relay);
+    let end = Instant::now() + PATIENCE;
+    for asked in 1..=4 {
+        relay.signal("-HUP");
+        if asked == 1 {
+            relay.begins();
+        }
+        // Signals of one kind that come at once are one.
+        while relay.log().matches("the settings are to be read again").count() < asked {
+            assert!(Instant::now() < end, "{}", relay.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    fs::write(relay.file(), format!("{PLACES}[limits]\nlogs = 5\n")).unwrap();
+    assert_eq!(relay.done(), "1 settings changed");
+    relay.begins();
+    fs::write(relay.file(), format!("{PLACES}[limits]\nlogs = 6\n")).unwrap();
+    assert_eq!(relay.done(), "1 settings changed");
+    relay.signal("-TERM");
+    assert_eq!(relay.hears(), "STOPPING=1", "all who asked have been answered");
 }

@@ -134,9 +134,13 @@ async fn a_relay_that_can_not_keep_to_its_tokens_does_not_start() {
     config.limits.circuits = 1;
     assert!(matches!(Relay::start(config.clone()).await, Err(StartError::OpenCircuits)));
     config.limits.circuits = 0;
-    fs::create_dir_all(dir.path().join("data")).unwrap();
-    fs::write(dir.path().join("data/tokens.toml"), "?").unwrap();
-    assert!(matches!(Relay::start(config.clone()).await, Err(StartError::Tokens(_))));
+    // Another one: a child that a test beside this is about to start may hold the first one's lock.
+    let other = dir.path().join("other");
+    fs::create_dir_all(&other).unwrap();
+    fs::write(other.join("tokens.toml"), "?").unwrap();
+    config.data_dir = Some(other);
+    let refused = Relay::start(config.clone()).await;
+    assert!(matches!(refused, Err(StartError::Tokens(_))), "{refused:?}");
     config.data_dir = None;
     assert!(matches!(Relay::start(config).await, Err(StartError::NoTokens)));
 }

@@ -141,6 +141,11 @@ pub const FIRST_BYTE: Duration = Duration::from_secs(3);
 /// never meets it.
 pub const UNREAD_FRAMES: usize = 2048;
 
+/// Streams that a client may open on a connection at once after a rest, and then one a second; where there
+/// are circuits, twice [`Limits::circuits_per_min`] more at once and so many times as fast. One more ends the connection. A
+/// client of ours opens two or three.
+pub const OPENED: u32 = 32;
+
 /// Tokens of one relay.
 pub const TOKENS: usize = 10_000;
 

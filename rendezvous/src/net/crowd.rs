@@ -59,7 +59,7 @@ enum Way {
 }
 
 /// Addresses that count as one, by the first bits that they share.
-type Block = (IpAddr, u8);
+pub(super) type Block = (IpAddr, u8);
 
 /// Connections of one block, and how many of them are still being made.
 #[derive(Clone, Copy, Default)]
@@ -195,7 +195,7 @@ impl Bounds {
 }
 
 /// Whom a connection is counted to: an IPv4 address, or the /64 of an IPv6 one.
-fn address(addr: &Multiaddr) -> Option<IpAddr> {
+pub(super) fn address(addr: &Multiaddr) -> Option<IpAddr> {
     addr.iter().find_map(|part| match part {
         Protocol::Ip4(ip) => Some(ip.into()),
         Protocol::Ip6(ip) => Some(match ip.to_ipv4_mapped() {
@@ -207,7 +207,7 @@ fn address(addr: &Multiaddr) -> Option<IpAddr> {
 }
 
 /// The blocks that an address counts for, and how many times what an address may each of them may.
-fn blocks(from: Option<IpAddr>) -> impl Iterator<Item = (Block, u32)> {
+pub(super) fn blocks(from: Option<IpAddr>) -> impl Iterator<Item = (Block, u32)> {
     let narrow = from.map(|ip| ((ip, if ip.is_ipv4() { 32 } else { 64 }), 1));
     let wide = match from {
         Some(IpAddr::V6(ip)) => Some(((first_bits(ip, 48).into(), 48), WIDE_BLOCK)),

@@ -1,12 +1,14 @@
 //! libp2p: listeners, connections, and one log-service session for each client's stream.
 
 mod behaviour;
+mod bucket;
 pub mod client;
 mod crowd;
 mod front_door;
 mod listen;
 mod metered;
 mod narrow;
+mod paced;
 pub mod probe;
 mod way;
 
@@ -16,12 +18,13 @@ use futures::StreamExt as _;
 use libp2p::{
     Multiaddr, PeerId, Swarm, SwarmBuilder, Transport as _,
     core::{
+        StreamMuxer,
         muxing::StreamMuxerBox,
         transport::{Boxed, ListenerId},
         upgrade::Version,
     },
     identity::Keypair,
-    noise, ping, relay,
+    noise, ping, quic, relay,
     swarm::{ConnectionId, SwarmEvent},
     tcp,
 };
@@ -39,6 +42,7 @@ use crate::{
 };
 use behaviour::{Behaviour, BehaviourEvent, Opened};
 use narrow::{Narrow, streams};
+use paced::{Paced, Pacing};
 
 type Event = SwarmEvent<BehaviourEvent>;
 
@@ -96,7 +100,7 @@ impl Net {
         strain: Arc<Strain>,
         counts: Arc<Counts>,
     ) -> Result<Self, ListenError> {
-        let mut swarm = swarm(key, limits, strain)?;
+        let mut swarm = swarm(key, limits, strain, Arc::clone(&counts))?;
         let mut early = Vec::new();
         let (addrs, listeners) = listen::on_all(&mut swarm, addrs, &mut early).await?;
         let makes_circuits = limits.circuits > 0;
@@ -274,18 +278,16 @@ fn swarm(
     key: Keypair,
     limits: &Limits,
     strain: Arc<Strain>,
+    counts: Arc<Counts>,
 ) -> Result<Swarm<Behaviour>, ListenError> {
     let behaviour = Behaviour::new(key.public(), limits, strain);
-    let streams = streams(limits);
+    let (streams, pacing) = (streams(limits), Pacing::new(limits, counts));
+    let also = pacing.clone();
     let swarm = SwarmBuilder::with_existing_identity(key)
         .with_tokio()
-        .with_quic_config(|mut config| {
-            config.max_concurrent_stream_limit = streams as u32;
-            config.max_stream_data = 1 << 20;
-            config.max_connection_data = 2 << 20;
-            config
-        })
-        .with_other_transport(|key| tcp(key, streams))
+        .with_other_transport(|key| quic(key, streams, pacing))
+        .map_err(|_| ListenError::Transport)?
+        .with_other_transport(|key| tcp(key, streams, also))
         .map_err(|_| ListenError::Transport)?
         .with_behaviour(|_| behaviour)
         .map_err(|_| ListenError::Transport)?
@@ -298,17 +300,38 @@ fn swarm(
     Ok(swarm)
 }
 
+type Made = Boxed<(PeerId, StreamMuxerBox)>;
+
+fn quic(key: &Keypair, streams: usize, pacing: Pacing) -> Made {
+    let mut config = quic::Config::new(key);
+    config.max_concurrent_stream_limit = u32::try_from(streams).unwrap_or(u32::MAX);
+    config.max_stream_data = 1 << 20;
+    config.max_connection_data = 2 << 20;
+    quic::tokio::Transport::new(config).map(move |made, _| paced(made, &pacing)).boxed()
+}
+
 /// TCP, with WebSocket on the same port; Noise and Yamux on either.
 fn tcp(
     key: &Keypair,
     streams: usize,
-) -> Result<Boxed<(PeerId, StreamMuxerBox)>, Box<dyn std::error::Error + Send + Sync>> {
+    pacing: Pacing,
+) -> Result<Made, Box<dyn std::error::Error + Send + Sync>> {
     let config = tcp::Config::new().nodelay(true).listen_backlog(BACKLOG);
     let tcp = tcp::tokio::Transport::new(config)
         .and_then(|socket, _| front_door::enter(socket))
         .upgrade(Version::V1Lazy)
         .authenticate(noise::Config::new(key)?)
         .multiplex(Narrow::new(streams))
+        .map(move |made, _| paced(made, &pacing))
         .boxed();
     Ok(tcp)
+}
+
+fn paced<M>((peer, muxer): (PeerId, M), pacing: &Pacing) -> (PeerId, StreamMuxerBox)
+where
+    M: StreamMuxer + Send + Unpin + 'static,
+    M::Substream: Send + 'static,
+    M::Error: Send + Sync + 'static,
+{
+    (peer, StreamMuxerBox::new(Paced::new(muxer, pacing.clone())))
 }

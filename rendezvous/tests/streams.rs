@@ -1,0 +1,106 @@
+//! What a client may send and open on one connection, before that ends.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use futures::{AsyncWriteExt as _, StreamExt as _};
+use libp2p::{
+    StreamProtocol, Swarm, SwarmBuilder, noise, ping,
+    swarm::{NetworkBehaviour, SwarmEvent},
+    tcp, yamux,
+};
+use libp2p_stream::Control;
+use protocol::{codec, relay_log::Request};
+use rendezvous::{Config, Limits, Relay};
+
+const LOG: StreamProtocol = StreamProtocol::new("/wattle/log/1");
+/// Long enough for a machine that is busy; nothing waits this long when all is well.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[derive(NetworkBehaviour)]
+struct Behaviour {
+    ping: ping::Behaviour,
+    stream: libp2p_stream::Behaviour,
+}
+
+fn client() -> (Swarm<Behaviour>, Control) {
+    let swarm = SwarmBuilder::with_new_identity()
+        .with_tokio()
+        .with_tcp(tcp::Config::new().nodelay(true), noise::Config::new, yamux::Config::default)
+        .unwrap()
+        .with_quic()
+        .with_behaviour(|_| Behaviour {
+            ping: ping::Behaviour::default(),
+            stream: libp2p_stream::Behaviour::new(),
+        })
+        .unwrap()
+        .build();
+    let control = swarm.behaviour().stream.new_control();
+    (swarm, control)
+}
+
+async fn start(limits: Limits) -> Relay {
+    let listen = vec![([127, 0, 0, 1], 0).into()];
+    Relay::start(Config { listen, limits, ..Config::live() }).await.unwrap()
+}
+
+async fn ended(mut swarm: Swarm<Behaviour>) {
+    let closed = async {
+        while !matches!(swarm.select_next_some().await, SwarmEvent::ConnectionClosed { .. }) {}
+    };
+    tokio::time::timeout(PATIENCE, closed).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_whose_short_frames_are_not_read_ends() {
+    let relay = start(Limits {
+        requests_per_s: 1,
+        requests_burst: 1,
+        idle: Duration::from_hours(1),
+        ping_interval: Duration::from_millis(200),
+        ping_timeout: Duration::from_secs(1),
+        ..Limits::live()
+    })
+    .await;
+    let (mut swarm, mut control) = client();
+    let peer = relay.peer_id();
+    swarm.dial(relay.addrs()[0].clone()).unwrap();
+    let sending = tokio::spawn(async move {
+        let mut stream = control.open_stream(peer, LOG).await.unwrap();
+        // Close, of a handle that is not open: no answer.
+        let request = codec::encode(&Request::Close { handle: 1 });
+        let len = u32::try_from(request.len()).unwrap();
+        let close = [&len.to_be_bytes()[..], &request].concat();
+        for byte in close.iter().cycle().take(200_000) {
+            if stream.write_all(&[*byte]).await.is_err() || stream.flush().await.is_err() {
+                return;
+            }
+        }
+        std::future::pending().await
+    });
+    ended(swarm).await;
+    sending.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_opens_one_stream_after_the_other_is_hung_up_on() {
+    let relay = start(Limits::live()).await;
+    let peer = relay.peer_id();
+    for way in 0..2 {
+        let (mut swarm, mut control) = client();
+        swarm.dial(relay.addrs()[way].clone()).unwrap();
+        let opening = tokio::spawn(async move {
+            // The connection ends with the first; the others are reset.
+            let _first = control.open_stream(peer, LOG).await.unwrap();
+            for opened in 1..5000 {
+                if control.open_stream(peer, LOG).await.is_err() {
+                    return opened;
+                }
+            }
+            std::future::pending().await
+        });
+        ended(swarm).await;
+        let opened = tokio::time::timeout(PATIENCE, opening).await.unwrap().unwrap();
+        assert!(opened > 24, "{opened} streams of way {way}");
+    }
+}

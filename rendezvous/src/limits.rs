@@ -132,6 +132,9 @@ pub const FAILURES_SAID: Duration = Duration::from_secs(60);
 /// How many times what an address may, in connections and handshakes, the IPv6 /48 around it may.
 pub const WIDE_BLOCK: u32 = 4;
 
+/// Connections beyond [`Limits::connections`] that are being closed for newcomers.
+pub const LEAVING: u32 = 64;
+
 /// How long a caller may be silent before its first byte: one that says nothing holds a handshake's
 /// place.
 pub const FIRST_BYTE: Duration = Duration::from_secs(3);

@@ -17,16 +17,20 @@ use libp2p::{
     identity::PublicKey,
     ping, relay,
     swarm::{
-        ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId, FromSwarm,
-        ListenError, NetworkBehaviour, SubstreamProtocol, THandler, THandlerInEvent,
+        CloseConnection, ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId,
+        FromSwarm, ListenError, NetworkBehaviour, SubstreamProtocol, THandler, THandlerInEvent,
         THandlerOutEvent, ToSwarm,
         handler::{ConnectionEvent, FullyNegotiatedInbound},
     },
 };
 use protocol::relay_log::PROTOCOL;
 
-use super::crowd::{Crowd, TooMany};
-use crate::{limits::Limits, strain::Strain, watch::Why};
+use super::crowd::{Crowd, Place, TooMany};
+use crate::{
+    limits::Limits,
+    strain::Strain,
+    watch::{Counts, Why},
+};
 
 /// All of it. Who counts connections comes first: what is refused costs nothing more.
 #[derive(NetworkBehaviour)]
@@ -38,7 +42,12 @@ pub(super) struct Behaviour {
 }
 
 impl Behaviour {
-    pub(super) fn new(key: PublicKey, limits: &Limits, strain: Arc<Strain>) -> Self {
+    pub(super) fn new(
+        key: PublicKey,
+        limits: &Limits,
+        strain: Arc<Strain>,
+        counts: Arc<Counts>,
+    ) -> Self {
         let identify = identify::Config::new("/wattle/1".into(), key.clone())
             .with_agent_version("wattle-relay".into())
             .with_hide_listen_addrs(true)
@@ -48,7 +57,7 @@ impl Behaviour {
             .with_interval(limits.ping_interval)
             .with_timeout(limits.ping_timeout);
         Self {
-            front: Front::new(limits, strain),
+            front: Front::new(limits, strain, counts),
             identify: identify::Behaviour::new(identify),
             ping: ping::Behaviour::new(ping),
             circuits: circuits(key.to_peer_id(), limits),
@@ -93,6 +102,7 @@ pub(super) struct Front {
     crowd: Crowd,
     streams: VecDeque<Opened>,
     strain: Arc<Strain>,
+    counts: Arc<Counts>,
     is_shut: bool,
 }
 
@@ -127,9 +137,9 @@ pub(super) fn why(error: ListenError) -> Why {
 }
 
 impl Front {
-    fn new(limits: &Limits, strain: Arc<Strain>) -> Self {
+    fn new(limits: &Limits, strain: Arc<Strain>, counts: Arc<Counts>) -> Self {
         let (crowd, streams) = (Crowd::new(limits), VecDeque::new());
-        Self { crowd, streams, strain, is_shut: false }
+        Self { crowd, streams, strain, counts, is_shut: false }
     }
 
     /// Takes no more connections: the relay is about to end.
@@ -164,7 +174,9 @@ impl NetworkBehaviour for Front {
         _: &Multiaddr,
         _: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.crowd.made(connection, peer).map_err(ConnectionDenied::new)?;
+        if self.crowd.made(connection, peer).map_err(ConnectionDenied::new)? == Place::Cleared {
+            self.counts.refuse(Why::ConnectionsOfAddress);
+        }
         Ok(Door::default())
     }
 
@@ -209,6 +221,10 @@ impl NetworkBehaviour for Front {
     }
 
     fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Opened, THandlerInEvent<Self>>> {
+        if let Some((peer_id, connection)) = self.crowd.leaving() {
+            let connection = CloseConnection::One(connection);
+            return Poll::Ready(ToSwarm::CloseConnection { peer_id, connection });
+        }
         match self.streams.pop_front() {
             Some(opened) => Poll::Ready(ToSwarm::GenerateEvent(opened)),
             None => Poll::Pending,

@@ -12,7 +12,8 @@ use std::{
 
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol, swarm::ConnectionId};
 
-use crate::limits::{Limits, WIDE_BLOCK};
+use super::places::{Holder, Places};
+use crate::limits::{LEAVING, Limits, WIDE_BLOCK};
 
 /// All connections of a relay.
 pub(super) struct Crowd {
@@ -22,6 +23,10 @@ pub(super) struct Crowd {
     peers: HashMap<PeerId, u32>,
     /// That stand.
     made: u32,
+    /// Of these, those that are not to go.
+    places: Places,
+    /// Those that are to go, and were not told yet.
+    leaving: Vec<(PeerId, ConnectionId)>,
     /// Handshakes under way, by TCP and by QUIC.
     making: [u32; 2],
 }
@@ -35,6 +40,15 @@ pub(super) enum TooMany {
     /// From one address, or the block around it.
     #[error("too many connections from this address")]
     OfAddress,
+}
+
+/// Where a connection's place comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Place {
+    /// It was free.
+    Free,
+    /// Another goes for it.
+    Cleared,
 }
 
 struct Bounds {
@@ -76,6 +90,8 @@ impl Crowd {
             blocks: HashMap::new(),
             peers: HashMap::new(),
             made: 0,
+            places: Places::default(),
+            leaving: Vec::new(),
             making: [0; 2],
         }
     }
@@ -106,27 +122,30 @@ impl Crowd {
     }
 
     /// The handshake is done. Whoever is refused is still to be forgotten.
-    pub(super) fn made(&mut self, id: ConnectionId, peer: PeerId) -> Result<(), TooMany> {
+    pub(super) fn made(&mut self, id: ConnectionId, peer: PeerId) -> Result<Place, TooMany> {
         let of_peer = self.peers.get(&peer).copied().unwrap_or(0);
-        let Some(Caller { from, way, peer: None }) = self.callers.get(&id) else { return Ok(()) };
+        let Some(Caller { from, way, peer: None }) = self.callers.get(&id) else {
+            return Ok(Place::Free);
+        };
         let (from, way) = (*from, *way);
-        if self.made >= self.bounds.made || of_peer >= self.bounds.per_peer {
+        if of_peer >= self.bounds.per_peer {
             return Err(TooMany::InAll);
         }
-        match way {
-            Way::Tcp => self.count(from, |count| count.making -= 1),
-            Way::Quic => {
-                self.has_room(from, false)?;
-                self.count(from, |count| count.all += 1);
-            }
+        if way == Way::Quic {
+            self.has_room(from, false)?;
         }
+        let place = self.place(id, from)?;
+        self.count(from, |count| match way {
+            Way::Tcp => count.making -= 1,
+            Way::Quic => count.all += 1,
+        });
         self.making[way as usize] -= 1;
         self.made += 1;
         self.peers.insert(peer, of_peer + 1);
         if let Some(caller) = self.callers.get_mut(&id) {
             caller.peer = Some(peer);
         }
-        Ok(())
+        Ok(place)
     }
 
     /// The connection is gone, or was never made.
@@ -135,6 +154,7 @@ impl Crowd {
         match (peer, way) {
             (Some(peer), _) => {
                 self.made -= 1;
+                self.places.give(id, holder(from));
                 self.count(from, |count| count.all -= 1);
                 if let Some(count) = self.peers.get_mut(&peer) {
                     *count -= 1;
@@ -159,11 +179,45 @@ impl Crowd {
         self.callers.get(&id)?.from
     }
 
+    /// Has so many connections go, of those who have most.
+    pub(super) fn shed(&mut self, count: u32) -> u32 {
+        for shed in 0..count {
+            let Some(id) = self.places.clear() else { return shed };
+            self.leaves(id);
+        }
+        count
+    }
+
+    /// Who is to be told to go.
+    pub(super) fn leaving(&mut self) -> Option<(PeerId, ConnectionId)> {
+        self.leaving.pop()
+    }
+
+    /// Finds a place, or takes one from those who have most.
+    fn place(&mut self, id: ConnectionId, from: Option<IpAddr>) -> Result<Place, TooMany> {
+        let holder = holder(from);
+        let is_full = self.places.taken() >= self.bounds.made;
+        if is_full {
+            let has_room = self.made < self.bounds.made.saturating_add(LEAVING);
+            let goes = has_room.then(|| self.places.clear_for(holder)).flatten();
+            self.leaves(goes.ok_or(TooMany::InAll)?);
+        }
+        self.places.take(id, holder);
+        Ok(if is_full { Place::Cleared } else { Place::Free })
+    }
+
+    fn leaves(&mut self, id: ConnectionId) {
+        if let Some(peer) = self.callers.get(&id).and_then(|caller| caller.peer) {
+            self.leaving.push((peer, id));
+        }
+    }
+
     fn has_room(&self, from: Option<IpAddr>, is_beginning: bool) -> Result<(), TooMany> {
+        let left = self.bounds.making.saturating_sub(self.making[Way::Tcp as usize]);
         for (block, times) in blocks(from) {
             let count = self.blocks.get(&block).copied().unwrap_or_default();
             let is_full = count.all >= self.bounds.per_ip.saturating_mul(times);
-            let is_busy = count.making >= self.bounds.making_per_ip.saturating_mul(times);
+            let is_busy = count.making >= self.bounds.making_per_ip.saturating_mul(times).min(left);
             if is_full || is_beginning && is_busy {
                 return Err(TooMany::OfAddress);
             }
@@ -192,6 +246,11 @@ impl Bounds {
             making_per_ip: limits.handshakes_per_ip,
         }
     }
+}
+
+/// To which block a place is counted: the widest.
+fn holder(from: Option<IpAddr>) -> Holder {
+    blocks(from).last().map(|(block, _)| block)
 }
 
 /// Whom a connection is counted to: an IPv4 address, or the /64 of an IPv6 one.
@@ -272,6 +331,7 @@ mod tests {
             }
         }
         assert!(crowd.callers.is_empty() && crowd.blocks.is_empty() && crowd.peers.is_empty());
+        assert_eq!(crowd.places, Places::default());
         assert_eq!((crowd.made, crowd.making), (0, [0; 2]));
     }
 
@@ -299,6 +359,95 @@ mod tests {
         crowd.forget(id(0));
         crowd.begins(id(4), &addr("/ip4/192.0.2.9/tcp/9")).unwrap();
         crowd.made(id(4), peer).unwrap();
+    }
+
+    /// One more connection from there; answers who has to go for it.
+    fn joins(crowd: &mut Crowd, number: usize, from: &str) -> Result<Option<usize>, TooMany> {
+        let made = crowd
+            .begins(id(number), &addr(from))
+            .and_then(|()| crowd.made(id(number), PeerId::random()));
+        if let Err(error) = made {
+            crowd.forget(id(number));
+            return Err(error);
+        }
+        let goes = crowd.leaving().map(|(_, goes)| goes);
+        assert!(crowd.leaving().is_none());
+        Ok(goes.map(|goes| (0..number).find(|it| id(*it) == goes).unwrap()))
+    }
+
+    #[test]
+    fn who_has_few_gets_a_place_of_those_who_have_most() {
+        let mut crowd = Crowd::new(&Limits { connections: 10, per_ip: 99, ..limits() });
+        // Six of an address, four of a /48.
+        for at in 0..6 {
+            assert_eq!(joins(&mut crowd, at, "/ip4/192.0.2.1/tcp/9"), Ok(None));
+        }
+        for at in 6..10 {
+            let from = format!("/ip6/2001:db8:1:{at}::1/udp/9/quic-v1");
+            assert_eq!(joins(&mut crowd, at, &from), Ok(None));
+        }
+        assert_eq!(joins(&mut crowd, 10, "/ip4/192.0.2.1/tcp/9"), Err(TooMany::InAll));
+        assert_eq!(joins(&mut crowd, 11, "/ip4/192.0.2.2/tcp/9"), Ok(Some(5)), "the newest");
+        crowd.forget(id(5));
+        assert_eq!(joins(&mut crowd, 12, "/ip4/192.0.2.2/tcp/9"), Ok(Some(4)));
+        // Four, four and two: who would have four takes none, who would have three neither.
+        let of_48 = "/ip6/2001:db8:1:99::1/tcp/9";
+        assert_eq!(joins(&mut crowd, 13, of_48), Err(TooMany::InAll));
+        assert_eq!(joins(&mut crowd, 14, "/ip4/192.0.2.2/tcp/9"), Err(TooMany::InAll));
+        assert_eq!(joins(&mut crowd, 15, "/ip4/192.0.2.3/tcp/9"), Ok(Some(9)));
+        assert_eq!((crowd.places.taken(), crowd.made), (10, 12));
+        for at in 0..16 {
+            crowd.forget(id(at));
+        }
+        assert_eq!((crowd.places, crowd.made), (Places::default(), 0));
+    }
+
+    #[test]
+    fn those_that_are_being_closed_are_bounded() {
+        let mut crowd = Crowd::new(&Limits { connections: 400, per_ip: 999, ..limits() });
+        for at in 0..400 {
+            joins(&mut crowd, at, "/ip4/192.0.2.1/tcp/9").unwrap();
+        }
+        let others = (400..600).take_while(|at| {
+            let from = format!("/ip4/198.51.100.{}/tcp/9", at - 400);
+            joins(&mut crowd, *at, &from).is_ok()
+        });
+        assert_eq!(others.count(), 64);
+        assert_eq!((crowd.places.taken(), crowd.made), (400, 464));
+        crowd.forget(id(399));
+        joins(&mut crowd, 700, "/ip4/203.0.113.1/tcp/9").unwrap();
+    }
+
+    #[test]
+    fn some_are_shed_of_those_who_have_most() {
+        let mut crowd = Crowd::new(&limits());
+        for at in 0..8 {
+            let from = if at < 6 { "/ip4/192.0.2.1/tcp/9" } else { "/ip4/192.0.2.2/tcp/9" };
+            joins(&mut crowd, at, from).unwrap();
+        }
+        assert_eq!(crowd.shed(4), 4);
+        let mut shed: Vec<_> = std::iter::from_fn(|| crowd.leaving()).map(|(_, id)| id).collect();
+        shed.sort_unstable();
+        assert_eq!(shed, [2, 3, 4, 5].map(id));
+        assert_eq!(crowd.shed(9), 4, "there are no more");
+    }
+
+    #[test]
+    fn many_who_finish_no_handshake_leave_room_for_one_more() {
+        let mut crowd = Crowd::new(&Limits { handshakes_per_ip: 40, ..limits() });
+        let greedy = |at: usize| addr(&format!("/ip4/192.0.2.{}/tcp/9", at % 8));
+        let mut waiting = std::collections::VecDeque::new();
+        for at in 0..4000 {
+            if crowd.begins(id(at), &greedy(at)).is_ok() {
+                waiting.push_back(id(at));
+            }
+            // Each is given up after a while.
+            if at % 20 == 19 {
+                crowd.forget(waiting.pop_front().unwrap());
+            }
+        }
+        assert!(waiting.len() > 30);
+        crowd.begins(id(5000), &addr("/ip4/198.51.100.1/tcp/9")).unwrap();
     }
 
     #[test]

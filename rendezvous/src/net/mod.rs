@@ -9,6 +9,7 @@ mod listen;
 mod metered;
 mod narrow;
 mod paced;
+mod places;
 pub mod probe;
 mod way;
 
@@ -280,7 +281,7 @@ fn swarm(
     strain: Arc<Strain>,
     counts: Arc<Counts>,
 ) -> Result<Swarm<Behaviour>, ListenError> {
-    let behaviour = Behaviour::new(key.public(), limits, strain);
+    let behaviour = Behaviour::new(key.public(), limits, strain, Arc::clone(&counts));
     let (streams, pacing) = (streams(limits), Pacing::new(limits, counts));
     let also = pacing.clone();
     let swarm = SwarmBuilder::with_existing_identity(key)

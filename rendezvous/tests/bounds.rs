@@ -1,4 +1,4 @@
-//! What a client may send and open on one connection, before that ends.
+//! What clients may hold of a relay, and send, before they are hung up on.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
@@ -12,6 +12,7 @@ use libp2p::{
 use libp2p_stream::Control;
 use protocol::{codec, relay_log::Request};
 use rendezvous::{Config, Limits, Relay};
+use tokio::task::{JoinHandle, JoinSet};
 
 const LOG: StreamProtocol = StreamProtocol::new("/wattle/log/1");
 /// Long enough for a machine that is busy; nothing waits this long when all is well.
@@ -40,7 +41,7 @@ fn client() -> (Swarm<Behaviour>, Control) {
 }
 
 async fn start(limits: Limits) -> Relay {
-    let listen = vec![([127, 0, 0, 1], 0).into()];
+    let listen = vec!["127.0.0.1:0".parse().unwrap(), "[::1]:0".parse().unwrap()];
     Relay::start(Config { listen, limits, ..Config::live() }).await.unwrap()
 }
 
@@ -103,4 +104,30 @@ async fn a_client_that_opens_one_stream_after_the_other_is_hung_up_on() {
         let opened = tokio::time::timeout(PATIENCE, opening).await.unwrap().unwrap();
         assert!(opened > 24, "{opened} streams of way {way}");
     }
+}
+
+/// A client with its stream open, and what ends with its connection.
+async fn join(relay: &Relay, ip: &str) -> (libp2p::Stream, JoinHandle<()>) {
+    let (mut swarm, mut control) = client();
+    let addrs = relay.addrs();
+    let addr = addrs.iter().find(|addr| addr.to_string().starts_with(&format!("/{ip}/tcp")));
+    swarm.dial(addr.unwrap().clone()).unwrap();
+    let there = tokio::spawn(ended(swarm));
+    (control.open_stream(relay.peer_id(), LOG).await.unwrap(), there)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newcomer_finds_a_place_where_one_address_has_them_all() {
+    let idle = Duration::from_hours(1);
+    let relay = start(Limits { connections: 4, idle, ..Limits::live() }).await;
+    let (mut streams, mut all) = (Vec::new(), JoinSet::new());
+    for _ in 0..4 {
+        let (stream, there) = join(&relay, "ip4/127.0.0.1").await;
+        streams.push(stream);
+        all.spawn(there);
+    }
+    let (_stream, there) = join(&relay, "ip6/::1").await;
+    all.join_next().await.unwrap().unwrap().unwrap();
+    assert!(!there.is_finished());
+    assert_eq!(all.len(), 3);
 }

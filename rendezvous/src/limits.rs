@@ -93,7 +93,8 @@ pub struct Limits {
     /// Circuits between two clients that stand. None unless the operator says so: anybody who reaches
     /// the relay may ask for them.
     pub circuits: u32,
-    /// Circuits that one client may have made, and as many that lead to it.
+    /// Circuits that one client may have made. Of those that lead to it, one connected by TCP has at most
+    /// eight more; over QUIC it says itself how many.
     pub circuits_per_peer: u32,
     /// How long a circuit stands.
     #[serde(with = "units::time")]
@@ -103,7 +104,8 @@ pub struct Limits {
     pub circuit_bytes: u64,
     /// Clients to whom circuits may be made.
     pub reservations: u32,
-    /// Circuits and reservations that clients from one address may ask for in a minute, each.
+    /// Circuits and reservations that clients from one IPv4 address or one IPv6 /64 may ask for in a minute,
+    /// each.
     pub circuits_per_min: u32,
     /// A connection on which no stream was opened is closed after this time.
     #[serde(with = "units::time")]
@@ -148,6 +150,12 @@ pub const UNREAD_FRAMES: usize = 2048;
 /// are circuits, twice [`Limits::circuits_per_min`] more at once and so many times as fast. One more ends the connection. A
 /// client of ours opens two or three.
 pub const OPENED: u32 = 32;
+
+/// Which part of [`Limits::circuits`] clients from one address may be granted at once, and again within
+/// [`Limits::circuit_time`]: of those that stand, a sixteenth at most is theirs.
+pub const CIRCUITS_SHARE: u32 = 32;
+/// The least that it is, where few circuits are granted.
+pub const CIRCUITS_LEAST: u32 = 8;
 
 /// Tokens of one relay.
 pub const TOKENS: usize = 10_000;

@@ -120,6 +120,16 @@ async fn a_circuit_carries_what_the_operator_says_and_no_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn clients_from_one_address_are_granted_a_part_of_all_circuits() {
+    let relay = start(Limits { circuits: 100, ..Limits::live() }).await;
+    let to = reachable(&relay.addrs()[0]).await;
+    for _ in 0..8 {
+        assert_eq!(echoed(&to, 1).await.unwrap(), 1);
+    }
+    assert!(echoed(&to, 1).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn too_many_circuits_are_refused_and_none_are_made_where_there_shall_be_none() {
     let relay = start(Limits { circuits: 1, ..Limits::live() }).await;
     let to = reachable(&relay.addrs()[0]).await;

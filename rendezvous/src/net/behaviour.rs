@@ -4,10 +4,9 @@ use std::{
     collections::VecDeque,
     convert::Infallible,
     net::IpAddr,
-    num::NonZeroU32,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use libp2p::{
@@ -25,9 +24,12 @@ use libp2p::{
 };
 use protocol::relay_log::PROTOCOL;
 
-use super::crowd::{Crowd, Place, TooMany};
+use super::{
+    bucket::{Buckets, Rate},
+    crowd::{Crowd, Place, TooMany},
+};
 use crate::{
-    limits::Limits,
+    limits::{CIRCUITS_LEAST, CIRCUITS_SHARE, Limits},
     strain::Strain,
     watch::{Counts, Why},
 };
@@ -87,14 +89,24 @@ fn circuits(me: PeerId, limits: &Limits) -> relay::Behaviour {
         max_circuit_bytes: limits.circuit_bytes.max(1),
         circuit_src_rate_limiters: Vec::new(),
     };
-    if let Some(each) = NonZeroU32::new(limits.circuits_per_min) {
-        let every = Duration::from_mins(1) / each.get();
-        config = config.reservation_rate_per_ip(each, every).circuit_src_per_ip(each, every);
+    if limits.circuits_per_min > 0 {
+        let rate = Rate::new(limits.circuits_per_min, Duration::from_mins(1));
+        config.reservation_rate_limiters.push(by_address(rate));
+        config.circuit_src_rate_limiters.push(by_address(rate));
     }
+    let share = (limits.circuits / CIRCUITS_SHARE).max(CIRCUITS_LEAST);
+    let share = Rate::new(share, limits.circuit_time.min(YEAR));
+    config.circuit_src_rate_limiters.push(by_address(share));
     let mut circuits = relay::Behaviour::new(me, config);
     let status = if limits.circuits == 0 { relay::Status::Disable } else { relay::Status::Enable };
     circuits.set_status(Some(status));
     circuits
+}
+
+/// A bucket for each address, and one for the IPv6 /48 around it.
+fn by_address(rate: Rate) -> Box<dyn relay::RateLimiter> {
+    let mut buckets = Buckets::new(rate);
+    Box::new(move |_: PeerId, from: &Multiaddr, now: Instant| buckets.take(from, now))
 }
 
 /// Counts connections, and hands out the one stream of each.

@@ -38,7 +38,7 @@ pub struct Limits {
     /// Handshakes under way with one IPv4 address or one IPv6 /64: one alone can't take all.
     #[serde(rename = "handshakes_per_address")]
     pub handshakes_per_ip: u32,
-    /// Bytes of memory above which no more connections are taken; by itself 80 % of what the control
+    /// Bytes of memory above which no more connections are taken, and some are closed if it stays; by itself 80 % of what the control
     /// group may use, if that is bounded.
     pub memory: Mark,
     /// Open files above which none are taken; by itself 90 % of what the process may open.

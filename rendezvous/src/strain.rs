@@ -1,24 +1,30 @@
-//! How much memory and how many files the process uses: above a mark, no more connections are taken.
+//! How much memory and how many files the process uses: above a mark, no more connections are taken, and
+//! where memory stays there some are closed.
 //!
-//! > Who is connected is served on. Who comes is turned away before a handshake, so that it costs next
-//! > to nothing, and until what is used has fallen well below the mark, so that it is said once.
+//! > Who comes is turned away before a handshake, so that it costs next to nothing, and until what is
+//! > used has fallen well below the mark, so that it is said once. Of those who are connected, who has most
+//! > goes first.
+
+mod shed;
 
 use std::{
     fs,
     path::Path,
     sync::{
-        Arc, Weak,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use rustix::process::{Resource, Rlimit, setrlimit};
+use tokio::sync::Notify;
 
 use crate::{
     limits::{Limits, Mark},
     watch::{Counts, Why},
 };
+use shed::{Seen, Shed};
 
 /// How often it is looked.
 const EVERY: Duration = Duration::from_secs(1);
@@ -29,11 +35,16 @@ const OF_MEMORY: u64 = 80;
 /// The same of files.
 const OF_FILES: u64 = 90;
 
-/// Whether more connections may come.
+/// Whether more connections may come, and how many are to go.
 #[derive(Default)]
 pub(crate) struct Strain {
     memory: Gate,
     files: Gate,
+    /// Where memory is about to run out: halfway between the mark and what there is.
+    second: AtomicU64,
+    shed: Mutex<Shed>,
+    to_close: AtomicU64,
+    closes: Notify,
     counts: Arc<Counts>,
 }
 
@@ -52,6 +63,7 @@ impl Strain {
         let files = || Some(percent(open_files()?.0, OF_FILES));
         let memory = mark(limits.memory, memory);
         let files = mark(limits.files, files);
+        self.second.store(second(memory, group_memory()), Ordering::Relaxed);
         self.memory.mark.store(memory, Ordering::Relaxed);
         self.files.mark.store(files, Ordering::Relaxed);
         let shown = |mark| if mark == OFF { 0 } else { i64::try_from(mark).unwrap_or(i64::MAX) };
@@ -64,6 +76,16 @@ impl Strain {
     pub(crate) fn refuses(&self) -> Option<Why> {
         let gates = [(&self.memory, Why::Memory), (&self.files, Why::Files)];
         gates.into_iter().find_map(|(gate, why)| gate.is_shut().then_some(why))
+    }
+
+    /// Waits until connections are to be closed; answers how many.
+    pub(crate) async fn sheds(&self) -> u32 {
+        loop {
+            match self.to_close.swap(0, Ordering::Relaxed) {
+                0 => self.closes.notified().await,
+                count => return u32::try_from(count).unwrap_or(u32::MAX),
+            }
+        }
     }
 
     /// Looks every second, until nobody else holds this.
@@ -94,6 +116,7 @@ impl Strain {
                     tracing::info!(used_mib, "there is memory again: connections are taken");
                 }
             }
+            self.shed(used);
         }
         if let Some(used) = files() {
             self.counts.files.set(i64::try_from(used).unwrap_or(i64::MAX));
@@ -111,6 +134,33 @@ impl Strain {
                 }
             }
         }
+    }
+}
+
+impl Strain {
+    /// Has connections closed where memory stays above the mark.
+    fn shed(&self, used: u64) {
+        let mut shed = self.shed.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.memory.is_shut() {
+            *shed = Shed::default();
+            return;
+        }
+        let standing = u64::try_from(self.counts.connections.get()).unwrap_or(0);
+        let second = self.second.load(Ordering::Relaxed);
+        let had_begun = shed.has_begun();
+        let count = shed.turn(Seen { used, low: self.memory.low(), second, standing });
+        if count == 0 {
+            return;
+        }
+        if !had_begun {
+            tracing::error!(
+                used_mib = used >> 20,
+                connections = standing,
+                "memory stays nearly used up, so that connections are closed, first of the address that has most"
+            );
+        }
+        self.to_close.store(count, Ordering::Relaxed);
+        self.closes.notify_one();
     }
 }
 
@@ -134,10 +184,16 @@ impl Gate {
         self.is_shut.load(Ordering::Relaxed)
     }
 
+    /// To where what is used has to fall.
+    fn low(&self) -> u64 {
+        let mark = self.mark.load(Ordering::Relaxed);
+        mark - mark / PART
+    }
+
     /// Shuts or opens by what is used; answers whether it is shut now, if that has changed.
     fn turn(&self, used: u64) -> Option<bool> {
         let (mark, was_shut) = (self.mark.load(Ordering::Relaxed), self.is_shut());
-        let is_shut = if was_shut { used > mark - mark / PART } else { used > mark };
+        let is_shut = used > if was_shut { self.low() } else { mark };
         self.is_shut.store(is_shut, Ordering::Relaxed);
         (is_shut != was_shut).then_some(is_shut)
     }
@@ -148,6 +204,15 @@ fn mark(wanted: Mark, auto: impl FnOnce() -> Option<u64>) -> u64 {
         Mark::Off => OFF,
         Mark::At(mark) => mark,
         Mark::Auto => auto().unwrap_or(OFF),
+    }
+}
+
+/// Where memory is about to run out, by its mark and by what there is.
+fn second(mark: u64, all: Option<u64>) -> u64 {
+    match all {
+        _ if mark == OFF => OFF,
+        Some(all) if all > mark => mark + (all - mark) / 2,
+        _ => mark.saturating_add(mark / 8),
     }
 }
 
@@ -219,6 +284,13 @@ mod tests {
         assert_eq!(gate.turn(161), Some(true));
         gate.mark.store(OFF, Ordering::Relaxed);
         assert_eq!(gate.turn(161), Some(false));
+    }
+
+    #[test]
+    fn the_second_mark_is_halfway_to_the_end() {
+        assert_eq!(second(OFF, Some(9)), OFF);
+        assert_eq!(second(800, Some(1000)), 900);
+        assert_eq!([None, Some(700)].map(|all| second(800, all)), [900, 900]);
     }
 
     #[test]

@@ -154,6 +154,11 @@ impl Front {
         Self { crowd, streams, strain, counts, is_shut: false }
     }
 
+    /// Has so many connections closed, first of those who have most; answers of how many.
+    pub(super) fn shed(&mut self, count: u32) -> u32 {
+        self.crowd.shed(count)
+    }
+
     /// Takes no more connections: the relay is about to end.
     pub(super) fn shut(&mut self) {
         self.is_shut = true;

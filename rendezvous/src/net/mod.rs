@@ -69,6 +69,7 @@ pub(crate) struct Net {
     early: Vec<Event>,
     addrs: Vec<Multiaddr>,
     counts: Arc<Counts>,
+    strain: Arc<Strain>,
     /// TCP's: a QUIC listener takes its connections with it when it is closed.
     listeners: Vec<ListenerId>,
     makes_circuits: bool,
@@ -101,11 +102,11 @@ impl Net {
         strain: Arc<Strain>,
         counts: Arc<Counts>,
     ) -> Result<Self, ListenError> {
-        let mut swarm = swarm(key, limits, strain, Arc::clone(&counts))?;
+        let mut swarm = swarm(key, limits, Arc::clone(&strain), Arc::clone(&counts))?;
         let mut early = Vec::new();
         let (addrs, listeners) = listen::on_all(&mut swarm, addrs, &mut early).await?;
         let makes_circuits = limits.circuits > 0;
-        let mut net = Self { swarm, early, addrs, counts, listeners, makes_circuits };
+        let mut net = Self { swarm, early, addrs, counts, strain, listeners, makes_circuits };
         net.tell(external);
         Ok(net)
     }
@@ -131,6 +132,13 @@ impl Net {
                 done.send(())
             }
         };
+    }
+
+    /// Closes connections, first of those who have most.
+    fn shed(&mut self, count: u32) {
+        for _ in 0..self.swarm.behaviour_mut().front.shed(count) {
+            self.counts.refuse(Why::Shed);
+        }
     }
 
     /// Where it listens, without `/p2p`.
@@ -160,6 +168,7 @@ impl Net {
             tokio::select! {
                 () = stop.cancelled() => break,
                 Some(ask) = asks.recv() => self.answer(ask),
+                count = self.strain.sheds() => self.shed(count),
                 event = self.swarm.select_next_some() => {
                     self.on_event(event, &service, &mut sessions);
                 }

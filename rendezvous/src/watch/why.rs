@@ -38,6 +38,8 @@ reasons! {
     ConnectionsOfAddress "connections_of_address" "Too many connections from one address";
     /// Any, while memory is nearly used up.
     Memory "memory" "Memory nearly used up";
+    /// One that stood, as memory stayed nearly used up.
+    Shed "shed" "Closed, as memory stayed nearly used up";
     /// Any, while nearly as many files are open as may be.
     Files "files" "Open files nearly used up";
     /// No libp2p, or no proof of a key.

@@ -50,6 +50,28 @@ async fn above_its_mark_of_memory_it_takes_nobody_new_and_serves_who_is_there() 
 
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
+async fn where_memory_stays_above_its_mark_some_connections_are_closed() {
+    let relay = Managed::start("");
+    let mut clients = Vec::new();
+    for _ in 0..12 {
+        clients.push(relay.client().await);
+    }
+    assert_eq!(metric(relay.watch, "connections").await, Some(12.0));
+    // A little less than it uses, so that twelve could be the cause.
+    let used = metric(relay.watch, "memory_bytes").await.unwrap();
+    relay.reload(&format!("limits.memory = \"{} KiB\"\n", (used / 1024.0 * 0.98).floor()));
+    let closed = async { while refused(&relay, "shed").await == 0.0 {} };
+    timeout(PATIENCE, closed).await.unwrap_or_else(|_| panic!("{}", relay.log()));
+    let gone = async { while metric(relay.watch, "connections").await == Some(12.0) {} };
+    timeout(PATIENCE, gone).await.unwrap();
+    let log = relay.log();
+    assert_eq!(log.matches("memory stays nearly used up").count(), 1, "{log}");
+    relay.reload("limits.memory = \"off\"\n");
+    answers(&relay).await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
 async fn it_may_open_all_the_files_that_it_can_and_takes_nobody_new_above_nine_of_ten() {
     let less = ["sh", "-c", "ulimit -Sn 100 && ulimit -Hn 400 && exec \"$0\" \"$@\""];
     let relay =

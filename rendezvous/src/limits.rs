@@ -157,6 +157,10 @@ pub const CIRCUITS_SHARE: u32 = 32;
 /// The least that it is, where few circuits are granted.
 pub const CIRCUITS_LEAST: u32 = 8;
 
+/// How many times [`Limits::ping_timeout`] a client may take nothing of what it is sent; then its connection
+/// is closed.
+pub const STUCK: u32 = 3;
+
 /// Tokens of one relay.
 pub const TOKENS: usize = 10_000;
 

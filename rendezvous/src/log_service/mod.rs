@@ -18,6 +18,7 @@ mod leave;
 mod pace;
 mod seldom;
 mod session;
+mod stuck;
 #[cfg(test)]
 mod tests;
 mod writer;

@@ -36,10 +36,13 @@ use super::{
     holders::{Held, Pass},
     now,
     pace::Pace,
+    stuck::Stuck,
     writer::Job,
 };
 use crate::{
-    limits::{ANSWERS_WAITING, BAD_PROOFS, Limits, OPEN_COST, RETRY, TRIMS_BURST, TRIMS_PER_S},
+    limits::{
+        ANSWERS_WAITING, BAD_PROOFS, Limits, OPEN_COST, RETRY, STUCK, TRIMS_BURST, TRIMS_PER_S,
+    },
     store::{NewEntry, Page, StoreError},
     watch::Counted,
 };
@@ -59,6 +62,9 @@ pub(crate) enum Ended {
     /// No log was open for too long.
     #[error("no log is open")]
     Idle,
+    /// The client took nothing of what it was sent for too long.
+    #[error("the client doesn't read")]
+    Stuck,
     /// The connection failed.
     #[error("the connection failed")]
     Io(#[from] io::Error),
@@ -83,14 +89,19 @@ pub(crate) async fn serve(
     let bell = Arc::new(Bell::default());
     let budget = from.map(|address| service.budgets.of(address, Instant::now()));
     let shared = Arc::clone(&service);
-    let mut session = Session::new(shared, limits, nonce, budget, replies, Arc::clone(&bell));
+    let mut session =
+        Session::new(shared, Arc::clone(&limits), nonce, budget, replies, Arc::clone(&bell));
     let mut unflushed = false;
+    let mut stuck = Stuck::new(limits.ping_timeout.saturating_mul(STUCK));
 
     while !session.has_left(unflushed) {
         session.read_on();
+        let waits = unflushed || !session.answers.is_empty();
+        stuck.waits(waits.then(|| writer.write_buffer().len()), Instant::now());
         tokio::select! {
-            written = write(&mut writer, !session.answers.is_empty()), if unflushed || !session.answers.is_empty() => {
+            written = write(&mut writer, !session.answers.is_empty()), if waits => {
                 written?;
+                stuck.waits(None, Instant::now());
                 unflushed = match session.answers.pop_front() {
                     Some(answer) => {
                         writer.start_send_unpin(Bytes::from(codec::encode(&answer)))?;
@@ -105,6 +116,9 @@ pub(crate) async fn serve(
             handles = bell.rung() => session.grown(handles),
             () = session.pass.ended() => return Err(Ended::NoToken),
             () = pause(session.idle_until), if !session.leaves => return Err(Ended::Idle),
+            () = pause(stuck.until()) => if stuck.is_so(writer.write_buffer().len(), Instant::now()) {
+                return Err(Ended::Stuck);
+            },
             () = pause(session.paused_until) => session.paused_until = None,
             retry = service.leave.told(), if !session.leaves => session.leave(retry),
             frame = reader.next(), if session.has_room() => match frame {

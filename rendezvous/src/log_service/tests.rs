@@ -135,6 +135,23 @@ fn seq(answer: &Answer) -> u64 {
 }
 
 #[tokio::test]
+async fn who_takes_nothing_of_what_it_asked_for_is_hung_up_on() {
+    let timing = Limits { ping_timeout: Duration::from_millis(100), ..Limits::default() };
+    let world = world(timing);
+    let mut stuck = world.client_with_pipe(512).await;
+    stuck.open(1, &keys(1), &[Role::Write, Role::Read]).await;
+    world.fill(&keys(1), 4);
+    stuck.send(Request::Follow { handle: 1, after: None }).await;
+    let ended = tokio::time::timeout(Duration::from_secs(60), stuck.session).await;
+    assert!(matches!(ended.unwrap().unwrap(), Err(Ended::Stuck)));
+
+    let mut idle = world.client_with_pipe(512).await;
+    idle.open(1, &keys(2), &[Role::Write, Role::Read]).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!idle.session.is_finished(), "nothing waits for it");
+}
+
+#[tokio::test]
 async fn who_has_no_log_open_is_sent_away_in_time() {
     let world = world(Limits { idle: Duration::from_millis(200), ..Limits::default() });
     let silent = world.client().await;

@@ -189,3 +189,29 @@ fn who_was_away_while_the_token_was_replaced_has_it_from_a_new_code() {
     let cleo = world.node("cleo").no_relay().no_direct().start();
     cleo.join(&code);
 }
+
+#[test]
+fn a_token_in_the_environment_is_shown_to_no_relay_that_it_is_not_for() {
+    let world = World::new();
+    let (own, other) = (world.relay_named("own"), world.closed_relay());
+    let token = other.token("ana");
+    let ana = world.node("ana").relay(&own).no_direct().start();
+    let create = |group: &str, args: &str| {
+        let line = format!("wattle group create {group} --relay {} {args}", other.address());
+        let said = ana.shell(&format!("WATTLE_RELAY_TOKEN={} {line}", token.text));
+        assert!(!said.err.contains("wtt1") && !said.out.contains("wtt1"), "a secret: {said:?}");
+        assert_eq!(said.code, Some(0), "{said:?}");
+        said.err
+    };
+    let tokens = |group: &'static str| {
+        let policy = ana.ask("a policy", |client| async move { client.policy(group).await });
+        policy.relay_tokens.len()
+    };
+    let words = create("tea", "");
+    assert!(words.contains("--relay-token-for"), "{words}");
+    assert_eq!(tokens("tea"), 0);
+    until_closed(&ana, 0, "tea", "wants a token");
+    create("coffee", &format!("--relay-token-for {}", other.address()));
+    assert_eq!(tokens("coffee"), 1);
+    until_up(&ana, "coffee");
+}

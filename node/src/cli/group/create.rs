@@ -9,7 +9,8 @@ use crate::cli::{Place, exit, exit::Exit, show};
 ///
 /// It uses this node's relays, or those that are named. Where a relay serves holders of its operator's
 /// tokens only, the group needs one: from --relay-token-file or the variable WATTLE_RELAY_TOKEN, never
-/// from an argument. It goes to the members with the group and with its invite codes.
+/// from an argument. It goes to the members with the group and with its invite codes. The variable is for
+/// this node's own relay: where --relay names another, it counts with --relay-token-for alone.
 ///
 /// The group is made also where the relay does not take the token: exit code 5 says so.
 #[derive(clap::Args)]
@@ -31,7 +32,7 @@ pub struct Create {
 impl Create {
     pub async fn run(self, place: &Place) -> anyhow::Result<Exit> {
         let client = place.client().await?;
-        let relay_token = self.token.given_or_of_environment().await?;
+        let relay_token = self.token.given_or_of_environment(&self.relays).await?;
         let has_token = relay_token.is_some();
         let asked = CreateGroup { name: self.name.clone(), relays: self.relays, relay_token };
         let group = client.create_group_with(&asked).await?;

@@ -27,7 +27,8 @@ pub struct RelayToken {
     /// Read the relay's token, as its operator has passed it on, from this file; `-`: standard input
     #[arg(long = "relay-token-file", value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Which relay it is for, where the group has several: an address of it, or its PeerId
+    /// Which relay it is for, where the group has several or --relay names them: an address of it, or
+    /// its PeerId
     #[arg(long = "relay-token-for", value_name = "RELAY")]
     relay: Option<String>,
 }
@@ -80,12 +81,24 @@ impl RelayToken {
         well_formed(&text, self.relay).map(Some)
     }
 
-    /// The same, or else the token in the environment.
-    pub async fn given_or_of_environment(self) -> anyhow::Result<Option<GiveToken>> {
+    /// The same, or else the token in the environment. That was set for this node's own relay, and is
+    /// shown to none of these, unless it is said for which it is.
+    pub async fn given_or_of_environment(
+        self,
+        named: &[String],
+    ) -> anyhow::Result<Option<GiveToken>> {
         if self.file.is_none()
             && let Ok(text) = std::env::var(VARIABLE)
         {
-            return well_formed(&Zeroizing::new(text), self.relay).map(Some);
+            let text = Zeroizing::new(text);
+            if named.is_empty() || self.relay.is_some() {
+                return well_formed(&text, self.relay).map(Some);
+            }
+            show::words(format_args!(
+                "the token in {VARIABLE} is for this node's own relay, and the group does not have it"
+            ));
+            show::words("for a relay that --relay names: --relay-token-for RELAY");
+            return Ok(None);
         }
         self.given().await
     }

@@ -424,6 +424,7 @@ impl Core {
         if todo.logs {
             self.take_up_invites(now)?;
             self.plan(&todo.anew)?;
+            self.tell_known(now)?;
         }
         if todo.outbox {
             self.pump()?;

@@ -160,17 +160,43 @@ impl Core {
                 self.tell_cut_off(key, now)?;
             }
         }
-        self.tell_token(key, |it| it == under, fault, now)
+        self.tell_token(key, |it| it == under, fault, now)?;
+        Ok(())
     }
 
-    /// Tells groups that a relay takes their token or not, where they were told something else.
+    /// Tells groups what is known already of the token that they have now: where others have it, too, or
+    /// have none either, the relay does not say it again.
+    pub(super) fn tell_known(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        let is_closed = |key: &RelayKey| self.closed.keys().any(|(_, closed)| closed == key);
+        let known: Vec<(RelayKey, Under, Option<TokenFault>)> = self
+            .relays
+            .iter()
+            .flat_map(|(key, relay)| {
+                relay.tokens.told.iter().map(move |(it, fault)| (*key, *it, *fault))
+            })
+            .filter(|(key, _, fault)| fault.is_some() || is_closed(key))
+            .collect();
+        for (key, under, fault) in known {
+            if !self.tell_token(&key, |it| it == under, fault, now)? {
+                continue;
+            }
+            match fault {
+                None => self.refused_due_at(&key, now),
+                Some(_) => self.tell_cut_off(&key, now)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells groups that a relay takes their token or not, where they were told something else; whether
+    /// any were.
     pub(super) fn tell_token(
         &mut self,
         key: &RelayKey,
         is_meant: impl Fn(Under) -> bool,
         fault: Option<TokenFault>,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let mut told: Vec<(GroupId, What)> = Vec::new();
         for group in self.groups.values().filter(|group| is_active(group)) {
             let id = group.id();
@@ -198,7 +224,11 @@ impl Core {
                 None => drop(self.closed.remove(&(*id, *key))),
             }
         }
-        self.record(now, |step| told.into_iter().try_for_each(|(id, it)| step.emit(Some(id), it)))
+        if told.is_empty() {
+            return Ok(false);
+        }
+        self.record(now, |step| told.into_iter().try_for_each(|(id, it)| step.emit(Some(id), it)))?;
+        Ok(true)
     }
 
     /// Joins that wait for this relay say why it is of no use to them.

@@ -1,6 +1,6 @@
 //! Tokens of relays' operators, as groups and joins use them.
 
-use protocol::relay_log::RelayToken;
+use protocol::relay_log::{Refusal, RelayToken};
 
 use super::World;
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
         conduct::SetPolicy,
         types::{CreateGroup, GiveToken, JoinState, RelayState, What},
     },
-    core::{Core, relays::Owner},
+    core::{Core, Effect, relays::Owner},
     net::relay::{RelayKey, RelayReport, TokenFault},
 };
 
@@ -84,6 +84,55 @@ fn a_group_s_token_is_told_of_when_its_relay_does_not_take_it_and_when_it_does()
         })
         .collect();
     assert_eq!(told, [false, true, false, true], "each once");
+}
+
+#[test]
+fn a_group_is_told_of_a_token_that_another_one_has_there_already() {
+    let (mut world, key) = closed();
+    let now = world.now;
+    world.core("ada").create_group(&CreateGroup::named("writing"), now).unwrap();
+    tell(&mut world, &key, 1, None);
+    let (under, fault) = (None, Some(TokenFault::Missing));
+    let core = world.core("ada");
+    core.on_relay(&key, RelayReport::Token { under, fault }, now).unwrap();
+    // A second one without is told, though the relay has nothing new to say.
+    core.create_group(&CreateGroup::named("talking"), now).unwrap();
+    core.send("writing", "before there was a token", now).unwrap();
+    let effects: Vec<Effect> = std::iter::from_fn(|| core.poll_effect()).collect();
+    let tags = effects.iter().filter_map(|effect| match effect {
+        Effect::Append { tag, .. } => Some(*tag),
+        _ => None,
+    });
+    let tags: Vec<u64> = tags.collect();
+    assert!(!tags.is_empty());
+    for tag in tags {
+        let reason = Refusal::TokenNeeded;
+        core.on_relay(&key, RelayReport::Refused { tag, reason }, now).unwrap();
+    }
+    assert!(core.refused_deadline().is_some_and(|at| at > now));
+    core.set_policy("writing", &set(1), now).unwrap();
+    assert!(core.refused_deadline().is_none_or(|at| at <= now), "it is due");
+    core.set_policy("talking", &set(2), now).unwrap();
+    tell(&mut world, &key, 2, Some(TokenFault::Refused));
+    world.core("ada").set_policy("writing", &set(2), now).unwrap();
+    let mut told: Vec<(String, bool)> = Vec::new();
+    for event in world.events("ada") {
+        let name = event.group.map(|it| it.name).unwrap_or_default();
+        match event.what {
+            What::RelayClosed { .. } => told.push((name, false)),
+            What::RelayOpened { .. } => told.push((name, true)),
+            _ => {}
+        }
+    }
+    let told: Vec<_> = told.iter().map(|(name, opened)| (name.as_str(), *opened)).collect();
+    let expected = [
+        ("writing", false),
+        ("talking", false),
+        ("writing", true),
+        ("talking", false),
+        ("writing", false),
+    ];
+    assert_eq!(told, expected);
 }
 
 #[test]

@@ -134,7 +134,9 @@ impl Core {
                 known.map_or((RelayState::Connecting, String::new(), None), |it| it.of(under));
             let hint = fault.map(|fault| self.hint(group, fault)).unwrap_or_default().into();
             let address = address::texts(&peer).into_iter().next().unwrap_or_default();
-            GroupRelay { address, state, reason, hint }
+            let wants_token = fault.is_some() || known.is_some_and(|it| it.tokens.wanted);
+            let peer = peer.peer_id.to_string();
+            GroupRelay { address, state, reason, hint, peer, wants_token }
         };
         group_relays(group).into_iter().map(shown).collect()
     }

@@ -215,3 +215,23 @@ fn a_token_in_the_environment_is_shown_to_no_relay_that_it_is_not_for() {
     assert_eq!(tokens("coffee"), 1);
     until_up(&ana, "coffee");
 }
+
+#[test]
+fn what_is_said_of_a_token_is_said_by_the_relay_that_it_is_for() {
+    let world = World::new();
+    let (mut own, other) = (world.relay_named("own"), world.closed_relay());
+    let token = other.token("ana");
+    let ana = world.node("ana").relay(&own).no_direct().start();
+    let create = |args: &[&str]| {
+        let all = [&["group", "create"], args, &["--relay-token-file", "-"]].concat();
+        let said = ana.cli_with(&all, &token.text);
+        assert_eq!(said.code, Some(0), "{said:?}");
+        said.err
+    };
+    let words = create(&["tea"]);
+    assert!(words.contains("this relay asks for no token"), "{words}");
+    own.kill9();
+    let (own, other) = (own.address(), other.address());
+    let words = create(&["coffee", "--relay", own, "--relay", other, "--relay-token-for", other]);
+    assert!(words.contains("the relay takes the token"), "the other one is away: {words}");
+}

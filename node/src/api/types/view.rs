@@ -64,4 +64,10 @@ pub struct GroupRelay {
     /// What to do where the relay wants a token and does not take the group's; else empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub hint: String,
+    /// Its PeerId.
+    #[serde(default)]
+    pub peer: String,
+    /// Whether it serves holders of its operator's tokens only, as far as it has said.
+    #[serde(default)]
+    pub wants_token: bool,
 }

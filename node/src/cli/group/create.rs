@@ -33,7 +33,6 @@ impl Create {
     pub async fn run(self, place: &Place) -> anyhow::Result<Exit> {
         let client = place.client().await?;
         let relay_token = self.token.given_or_of_environment(&self.relays).await?;
-        let has_token = relay_token.is_some();
         let asked = CreateGroup { name: self.name.clone(), relays: self.relays, relay_token };
         let group = client.create_group_with(&asked).await?;
         if place.json {
@@ -42,10 +41,9 @@ impl Create {
             let (id, name) = (&group.summary.id, show::safe(&group.summary.name));
             show::data(format_args!("{}  {name}", show::safe(id)))?;
         }
-        if has_token {
-            relay_token::settled(&client, &group.summary.id).await?;
-        } else {
-            relay_token::warn(&group.summary);
+        match &asked.relay_token {
+            Some(given) => relay_token::settled(&client, &group.summary.id, given).await?,
+            None => relay_token::warn(&group.summary),
         }
         show::next(format_args!("wattle invite {}", show::word(&self.name)));
         Ok(Exit::Done)

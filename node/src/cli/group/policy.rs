@@ -66,8 +66,8 @@ impl Policy {
         } else {
             print(&policy)?;
         }
-        if change.relay_token.is_some() {
-            relay_token::settled(&client, &policy.group.id).await?;
+        if let Some(given) = &change.relay_token {
+            relay_token::settled(&client, &policy.group.id, given).await?;
         }
         if place.json {
             return Ok(Exit::Done);

@@ -104,31 +104,39 @@ impl RelayToken {
     }
 }
 
-/// Waits until the group's relays have taken the token that it was given, a while at most. One that
-/// does not take it is an error that says what to do.
-pub async fn settled(client: &Client, group: &str) -> anyhow::Result<()> {
+/// Waits until a group's relay has said how it stands with the token that it was given, a while at most.
+/// One that does not take it is an error that says what to do.
+pub async fn settled(client: &Client, group: &str, given: &GiveToken) -> anyhow::Result<()> {
     let start = Instant::now();
     loop {
         let relays = client.group(group).await?.summary.relay_states;
-        if relays.iter().all(|relay| relay.state == RelayState::Up) {
-            show::words("the relay takes the token");
-            return Ok(());
-        }
-        let refused = relays.iter().find(|relay| !relay.hint.is_empty());
-        match refused {
-            Some(relay) if start.elapsed() >= NOTICE => {
-                return Err(
-                    Failure::new(Exit::Refused, closed(relay), show::safe(&relay.hint)).into()
-                );
+        let meant = relays.iter().find(|relay| is_meant(relay, given.relay.as_deref()));
+        match meant {
+            Some(relay) if relay.state == RelayState::Up => {
+                show::words(match relay.wants_token {
+                    true => "the relay takes the token",
+                    false => "this relay asks for no token",
+                });
+                return Ok(());
             }
-            None if start.elapsed() >= PATIENCE => {
+            Some(relay) if !relay.hint.is_empty() && start.elapsed() >= NOTICE => {
+                let (words, hint) = (closed(relay), show::safe(&relay.hint));
+                return Err(Failure::new(Exit::Refused, words, hint).into());
+            }
+            _ if start.elapsed() >= PATIENCE => {
                 show::words("the relay has not answered yet; the node goes on asking");
                 show::words("how it stands: wattle status");
                 return Ok(());
             }
-            _ => tokio::time::sleep(LOOK).await,
+            _ => {}
         }
+        tokio::time::sleep(LOOK).await;
     }
+}
+
+/// Whether a token is for this relay of a group. The node has seen to it that it is for one of them.
+fn is_meant(relay: &GroupRelay, asked: Option<&str>) -> bool {
+    asked.is_none_or(|asked| asked.rsplit('/').next() == Some(relay.peer.as_str()))
 }
 
 /// Says that a relay wants a token and does not take the group's, where that is known already.
@@ -168,6 +176,27 @@ fn well_formed(text: &str, relay: Option<String>) -> anyhow::Result<GiveToken> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_is_for_the_relay_that_is_named_by_any_address_or_by_its_id() {
+        let relay = GroupRelay {
+            address: "/ip4/127.0.0.1/tcp/1/p2p/12D3x".into(),
+            state: RelayState::Up,
+            reason: String::new(),
+            hint: String::new(),
+            peer: "12D3x".into(),
+            wants_token: true,
+        };
+        for (asked, meant) in [
+            (None, true),
+            (Some("12D3x"), true),
+            (Some("/dns/relay.example.org/tcp/4407/p2p/12D3x"), true),
+            (Some("/ip4/127.0.0.1/tcp/1/p2p/12D3y"), false),
+            (Some("2D3x"), false),
+        ] {
+            assert_eq!(is_meant(&relay, asked), meant, "{asked:?}");
+        }
+    }
 
     #[test]
     fn a_damaged_token_is_told_apart_and_never_repeated() {

@@ -111,7 +111,7 @@ impl Core {
             let row = attempt.row.clone();
             return Ok(self.store.read(|tx| view(tx, &row))?);
         }
-        if parsed.expires.is_some_and(|expires| expires.plus_ms(SKEW_MS) < now) {
+        if has_ended(&parsed, now) {
             return Err(VerbError::Expired);
         }
         let attempt = Attempt::new(
@@ -170,8 +170,7 @@ impl Core {
     pub(super) fn try_joins(&mut self, now: Timestamp) -> Result<(), StoreError> {
         for id in self.joining.0.keys().copied().collect::<Vec<_>>() {
             let Some(attempt) = self.joining.0.get(&id) else { continue };
-            let expires = attempt.code.expires;
-            if expires.is_some_and(|expires| expires.plus_ms(SKEW_MS) < now) {
+            if has_ended(&attempt.code, now) {
                 let detail = "the invite expired before the inviter's node answered";
                 self.fail_join(id, detail, now)?;
                 continue;
@@ -547,6 +546,11 @@ pub(super) fn view(tx: &Tx<'_>, row: &JoinRow) -> Result<JoinView, StoreError> {
         detail: row.detail.clone(),
         exit: row.exit,
     })
+}
+
+/// Whether a code has expired, also by a clock that is somewhat wrong.
+pub(super) fn has_ended(code: &InviteCode, now: Timestamp) -> bool {
+    code.expires.is_some_and(|expires| expires.plus_ms(SKEW_MS) < now)
 }
 
 fn waiting_for(state: JoinState) -> &'static str {

@@ -423,6 +423,7 @@ impl Core {
         }
         if todo.logs {
             self.take_up_invites(now)?;
+            self.drop_passes()?;
             self.plan(&todo.anew)?;
             self.tell_known(now)?;
         }

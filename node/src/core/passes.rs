@@ -2,17 +2,25 @@
 //! token was replaced and the old one revoked can't read the new one at that relay.
 //!
 //! > Such a token is used in the place of the very one that the policy had then. As soon as the policy
-//! > has another one, that is used again.
+//! > has another one, that is used again. What is of no use any more is not kept: where the policy has
+//! > another token or no such relay, or the group was left and all is said. A code that has expired
+//! > gives none.
 
 use minicbor::{Decode, Encode};
 use protocol::{
     codec,
+    group::{Group, GroupState},
     ids::{GroupId, Timestamp},
     invite::InviteCode,
     relay_log::{RelayPass, RelayToken},
 };
 
-use super::{Core, joins::view, relays::group_relays};
+use super::{
+    Core, VerbError,
+    joins::{has_ended, view},
+    membership::is_active,
+    relays::group_relays,
+};
 use crate::{
     api::types::{JoinState, JoinView},
     net::relay::Under,
@@ -30,6 +38,15 @@ pub(super) struct Pass {
     instead: Under,
     #[n(2)]
     pass: RelayPass,
+}
+
+impl Pass {
+    /// Whether a group uses that relay still, and its policy has the token in whose place this is.
+    fn is_for(&self, group: &Group) -> bool {
+        let relay = &self.pass.relay;
+        group.policy().token(relay).map(RelayToken::hash) == self.instead
+            && group_relays(group).iter().any(|it| it.peer_id.to_bytes() == *relay)
+    }
 }
 
 /// The store's name for them.
@@ -54,7 +71,7 @@ impl Core {
         id: GroupId,
         code: &InviteCode,
         now: Timestamp,
-    ) -> Result<Option<JoinView>, StoreError> {
+    ) -> Result<Option<JoinView>, VerbError> {
         let group = self.groups.get(&id).ok_or(StoreError::Damaged)?;
         let policy = group.policy();
         let hash = |relay: &[u8]| policy.token(relay).map(RelayToken::hash);
@@ -72,6 +89,9 @@ impl Core {
             .collect();
         if taken.is_empty() {
             return Ok(None);
+        }
+        if has_ended(code, now) {
+            return Err(VerbError::Expired);
         }
         let mut passes = self.passes.clone();
         passes.retain(|old| {
@@ -99,6 +119,33 @@ impl Core {
         self.after.logs = true;
         self.finish(now);
         Ok(Some(shown))
+    }
+
+    /// Lets go of those that are of no use any more.
+    pub(super) fn drop_passes(&mut self) -> Result<(), StoreError> {
+        let Self { passes, groups, unloaded, store, .. } = self;
+        let mut kept = Vec::new();
+        for pass in passes.iter() {
+            let is_kept = match groups.get(&pass.group) {
+                None => unloaded.contains(&pass.group),
+                Some(group) if !pass.is_for(group) => false,
+                Some(group) => {
+                    is_active(group)
+                        || group.state() == GroupState::Removed && group.listens()
+                        || store.read(|tx| tx.has_outbox(pass.group))?
+                }
+            };
+            if is_kept {
+                kept.push(pass.clone());
+            }
+        }
+        if kept.len() == passes.len() {
+            return Ok(());
+        }
+        let bytes = zeroize::Zeroizing::new(codec::encode(&kept));
+        store.transaction(|tx| tx.put_meta(PASSES, &bytes))?;
+        *passes = kept;
+        Ok(())
     }
 
     /// The token for a relay that was taken from a code in the place of this one, or else this one.

@@ -159,11 +159,7 @@ fn a_member_whom_the_relay_shuts_out_takes_the_token_of_a_code_until_the_policy_
     let now = world.now;
     let id = *world.core("ada").groups.keys().next().unwrap();
     let code = world.invite("ada", "reading");
-    let other = {
-        let mut code = protocol::invite::InviteCode::parse(&code).unwrap();
-        code.tokens[0].token = token(7);
-        code.to_text().unwrap()
-    };
+    let other = code_with(&mut world, 7);
     let core = world.core("ada");
     assert_eq!(core.join(&other, now).unwrap_err().code(), "already-a-member");
     tell(&mut world, &key, 1, Some(TokenFault::Refused));
@@ -178,6 +174,48 @@ fn a_member_whom_the_relay_shuts_out_takes_the_token_of_a_code_until_the_policy_
     assert_eq!(used(&mut world), Some(token(7)), "it is kept");
     world.core("ada").set_policy("reading", &set(2), now).unwrap();
     assert_eq!(used(&mut world), Some(token(2)));
+    assert!(world.core("ada").passes.is_empty(), "it is of no use any more");
+    world.stop("ada");
+    world.start("ada");
+    assert!(world.core("ada").passes.is_empty());
+}
+
+/// A code of the group with another token.
+fn code_with(world: &mut World, byte: u8) -> String {
+    let code = world.invite("ada", "reading");
+    let mut code = protocol::invite::InviteCode::parse(&code).unwrap();
+    code.tokens[0].token = token(byte);
+    code.to_text().unwrap().to_string()
+}
+
+#[test]
+fn a_code_that_has_expired_gives_no_token() {
+    let (mut world, key) = closed();
+    let code = code_with(&mut world, 7);
+    tell(&mut world, &key, 1, Some(TokenFault::Refused));
+    let ends = protocol::invite::InviteCode::parse(&code).unwrap().expires.unwrap();
+    let core = world.core("ada");
+    let refused = core.join(&code, ends.plus_ms(600_000)).unwrap_err();
+    assert_eq!(refused.code(), "invite-expired");
+    assert!(core.passes.is_empty());
+    assert_eq!(core.join(&code, ends).unwrap().state, JoinState::Joined);
+}
+
+#[test]
+fn a_token_of_a_code_is_not_kept_beyond_the_group() {
+    let (mut world, key) = closed();
+    let code = code_with(&mut world, 7);
+    tell(&mut world, &key, 1, Some(TokenFault::Refused));
+    let now = world.now;
+    world.core("ada").join(&code, now).unwrap();
+    world.settle();
+    assert_eq!(world.core("ada").passes.len(), 1);
+    world.core("ada").leave("reading", now).unwrap();
+    world.settle();
+    assert!(world.core("ada").passes.is_empty());
+    world.stop("ada");
+    world.start("ada");
+    assert!(world.core("ada").passes.is_empty(), "nor in the store");
 }
 
 #[test]

@@ -50,6 +50,9 @@ pub struct Status {
     pub version: String,
     /// When this process started.
     pub started: String,
+    /// For how many seconds it has run, by its own clock.
+    #[serde(default)]
+    pub up_s: u64,
     /// Addresses at which members may reach this node directly, with PeerId.
     pub listen: Vec<String>,
     /// Whether direct connections are made and taken at all.

@@ -164,9 +164,8 @@ pub fn moment(at: &str) -> String {
     format!("{} {} UTC", time(at).date(), clock(at))
 }
 
-/// How long ago, in the largest unit that fits.
-pub fn ago(at: &str) -> String {
-    let seconds = (OffsetDateTime::now_utc() - time(at)).whole_seconds().max(0).unsigned_abs();
+/// A time, in the largest unit that fits.
+pub fn lasting(seconds: u64) -> String {
     match seconds {
         0..=119 => count(seconds, "second"),
         120..=7_199 => count(seconds / 60, "minute"),

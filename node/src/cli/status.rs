@@ -38,8 +38,8 @@ impl Status {
 
 fn lines(status: &types::Status, joins: &[JoinView]) -> Vec<String> {
     let name = show::name(&status.me);
-    let (id, ago) = (show::short(&status.me.id), show::ago(&status.started));
-    let mut lines = vec![format!("{name} ({id}), wattle {}, up for {ago}", status.version)];
+    let (id, up) = (show::short(&status.me.id), show::lasting(status.up_s));
+    let mut lines = vec![format!("{name} ({id}), wattle {}, up for {up}", status.version)];
     lines.push(format!("{:<8}  {}", "number", show::safe(&status.fingerprint)));
     section(&mut lines, "relays", status.relays.iter().map(relay).collect(), "none");
     let listen = status.listen.iter().map(|address| vec![show::safe(address)]).collect();
@@ -119,7 +119,9 @@ mod tests {
             me,
             fingerprint: "12345 67890".into(),
             version: "0.1.0".into(),
-            started: "2026-01-01T00:00:00Z".into(),
+            // By a clock that goes ahead of this command's.
+            started: "2999-01-01T00:00:00Z".into(),
+            up_s: 180,
             listen: vec![],
             direct: false,
             relays: vec![relay],
@@ -135,7 +137,7 @@ mod tests {
             exit: None,
         };
         let lines = lines(&status, &[join.clone(), JoinView { state: JoinState::Joined, ..join }]);
-        assert!(lines[0].starts_with("ana (abababab), wattle 0.1.0, up for "), "{}", lines[0]);
+        assert_eq!(lines[0], "ana (abababab), wattle 0.1.0, up for 3 minutes");
         assert_eq!(
             lines[1..],
             [

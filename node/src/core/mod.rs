@@ -241,6 +241,7 @@ impl Core {
             fingerprint: fingerprint::of_member(&self.me.member()),
             version: env!("CARGO_PKG_VERSION").into(),
             started: rfc3339(self.started),
+            up_s: now.ms_since(self.started) / 1000,
             listen: self.peers.listening.clone(),
             direct: self.options.direct,
             relays: self.relay_statuses(now)?,

@@ -64,7 +64,8 @@ pub struct Limits {
     #[serde(with = "units::bytes")]
     pub bytes_burst: u32,
     /// Bytes that all connections from one IPv4 address or one IPv6 /64 may append together within
-    /// [`Self::address_time`]; more are refused for a while.
+    /// [`Self::address_time`], and [`WIDE_BLOCK`] times as many from one IPv6 /48; more are refused for a
+    /// while.
     #[serde(with = "units::bytes")]
     pub address_bytes: u32,
     /// See [`Self::address_bytes`].
@@ -118,7 +119,7 @@ pub struct Limits {
     pub ping_timeout: Duration,
 }
 
-/// Addresses of which it is remembered what they appended.
+/// Addresses, and IPv6 /48s, of which it is remembered what they appended and asked for.
 pub const BUDGETS: usize = 65_536;
 
 /// How many times as fast as one stream, and as much at once, all streams of one address together may
@@ -131,7 +132,8 @@ pub const ADDRESS_WAIT: Duration = Duration::from_secs(1);
 /// How often it is said in the log that clients' requests fail at the store: each could cause a line.
 pub const FAILURES_SAID: Duration = Duration::from_secs(60);
 
-/// How many times what an address may, in connections and handshakes, the IPv6 /48 around it may.
+/// How many times what an address may, in connections, handshakes, requests and bytes, the IPv6 /48 around
+/// it may.
 pub const WIDE_BLOCK: u32 = 4;
 
 /// Connections beyond [`Limits::connections`] that are being closed for newcomers.

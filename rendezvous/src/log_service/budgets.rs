@@ -2,108 +2,156 @@
 //! alone, nor have the relay check proofs all day. A stream has a pace of its own; this one is for all
 //! streams of an address together, and connecting again begins no new one.
 //!
+//! > What comes from an IPv6 /64 counts for the /48 around it, too, which is one household's or one
+//! > company's: who has many of the one kind has not as many budgets. Where there are more than can be
+//! > remembered, those are forgotten first who have most left.
+//!
 //! Kept in memory only. All connections from one address share its budget.
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use super::pace::Pace;
-use crate::limits::{ADDRESS_PACE, ADDRESS_WAIT, BUDGETS, Limits};
+use crate::limits::{ADDRESS_PACE, ADDRESS_WAIT, BUDGETS, Limits, WIDE_BLOCK};
 
 /// The budgets of all addresses that have spent something lately.
 pub(super) struct Budgets {
     rates: Mutex<Rates>,
-    by_address: Mutex<HashMap<IpAddr, Budget>>,
+    by_block: Mutex<HashMap<Block, Account>>,
 }
+
+/// Addresses that count as one, by the first bits that they share.
+type Block = (IpAddr, u8);
+
+/// What one block may still append, and ask for.
+type Account = Arc<Mutex<Paces>>;
 
 /// What one address may do in a second, and at once.
 #[derive(Clone, Copy)]
 struct Rates {
-    bytes: (u32, u32),
-    requests: (u32, u32),
+    bytes: (f64, f64),
+    requests: (f64, f64),
 }
 
-/// What one address may still append, and ask for.
+/// The accounts for which a stream counts: of its address, and of the network around it.
 #[derive(Clone)]
-pub(super) struct Budget(Arc<Mutex<Paces>>);
+pub(super) struct Budget(Vec<Account>);
 
 struct Paces {
+    /// How many times what an address may this block may.
+    times: f64,
     bytes: Pace,
     requests: Pace,
 }
 
+/// The part of all accounts that is forgotten at once: one walk over them is for so many newcomers.
+const FORGOTTEN: usize = 4;
+
 impl Budgets {
     pub(super) fn new(limits: &Limits) -> Self {
-        Self { rates: Mutex::new(Rates::of(limits)), by_address: Mutex::default() }
+        Self { rates: Mutex::new(Rates::of(limits)), by_block: Mutex::default() }
     }
 
     /// Goes by other limits, also for those who have spent something.
     pub(super) fn set(&self, limits: &Limits, now: Instant) {
         let rates = Rates::of(limits);
         *lock(&self.rates) = rates;
-        lock(&self.by_address).values().for_each(|it| lock(&it.0).set(rates, now));
+        lock(&self.by_block).values().for_each(|it| lock(it).set(rates, now));
     }
 
     /// The budget of an address, or of the block of addresses that counts as one.
     pub(super) fn of(&self, address: IpAddr, now: Instant) -> Budget {
-        let mut budgets = lock(&self.by_address);
-        if budgets.len() >= BUDGETS {
-            budgets.retain(|_, it| Arc::strong_count(&it.0) > 1 || !lock(&it.0).are_full(now));
-        }
-        if budgets.len() >= BUDGETS {
-            // Whoever has so many addresses is not held by a budget for each.
-            budgets.clear();
+        let mut held = lock(&self.by_block);
+        let blocks = blocks(address);
+        if held.len() + blocks.len() > BUDGETS {
+            forget(&mut held, now);
         }
         let rates = *lock(&self.rates);
-        let new = || Budget(Arc::new(Mutex::new(Paces::new(rates, now))));
-        budgets.entry(address).or_insert_with(new).clone()
+        let account = |(block, times)| {
+            let new = || Arc::new(Mutex::new(Paces::new(times, rates, now)));
+            Arc::clone(held.entry(block).or_insert_with(new))
+        };
+        Budget(blocks.into_iter().map(account).collect())
+    }
+}
+
+/// The blocks that an address counts for, and how many times what an address may each of them may.
+fn blocks(address: IpAddr) -> Vec<(Block, u32)> {
+    let IpAddr::V6(ip) = address else { return vec![((address, 32), 1)] };
+    let wide = Ipv6Addr::from_bits(ip.to_bits() >> 80 << 80);
+    vec![((address, 64), 1), ((wide.into(), 48), WIDE_BLOCK)]
+}
+
+/// Forgets a part of the accounts: those that nobody uses now before the others, and of these those that
+/// have most left.
+fn forget(held: &mut HashMap<Block, Account>, now: Instant) {
+    let rank = |(block, account): (&Block, &Account)| {
+        (Arc::strong_count(account) > 1, lock(account).missing(now), *block)
+    };
+    let mut ranks: Vec<_> = held.iter().map(rank).collect();
+    let count = ranks.len() / FORGOTTEN;
+    ranks.select_nth_unstable_by(count, |a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+    for (_, _, block) in &ranks[..count] {
+        held.remove(block);
     }
 }
 
 impl Rates {
     fn of(limits: &Limits) -> Self {
-        let seconds = limits.address_time.as_secs().max(1);
-        let per_s = u32::try_from(u64::from(limits.address_bytes) / seconds).unwrap_or(u32::MAX);
-        let all = |each: u32| each.saturating_mul(ADDRESS_PACE);
+        let bytes = f64::from(limits.address_bytes);
+        let all = |each: u32| f64::from(each) * f64::from(ADDRESS_PACE);
         Self {
-            bytes: (per_s, limits.address_bytes),
+            bytes: (bytes / limits.address_time.as_secs_f64().max(1.0), bytes),
             requests: (all(limits.requests_per_s), all(limits.requests_burst)),
         }
     }
 }
 
 impl Paces {
-    fn new(Rates { bytes, requests }: Rates, now: Instant) -> Self {
-        Self {
-            bytes: Pace::new(bytes.0, bytes.1, now),
-            requests: Pace::new(requests.0, requests.1, now),
-        }
+    fn new(times: u32, Rates { bytes, requests }: Rates, now: Instant) -> Self {
+        let times = f64::from(times);
+        let pace = |(per_s, burst): (f64, f64)| Pace::new(per_s * times, burst * times, now);
+        Self { times, bytes: pace(bytes), requests: pace(requests) }
     }
 
     fn set(&mut self, Rates { bytes, requests }: Rates, now: Instant) {
-        self.bytes.set(bytes.0, bytes.1, now);
-        self.requests.set(requests.0, requests.1, now);
+        let times = self.times;
+        for (pace, (per_s, burst)) in [(&mut self.bytes, bytes), (&mut self.requests, requests)] {
+            pace.set(per_s * times, burst * times, now);
+        }
     }
 
-    fn are_full(&mut self, now: Instant) -> bool {
-        self.bytes.is_full(now) && self.requests.is_full(now)
+    /// Which part is missing of what is missing most.
+    fn missing(&mut self, now: Instant) -> f64 {
+        self.bytes.missing(now).max(self.requests.missing(now))
     }
 }
 
 impl Budget {
     /// Spends so many bytes, or says after which time they could be spent.
     pub(super) fn spend(&self, bytes: u32, now: Instant) -> Result<(), Duration> {
-        lock(&self.0).bytes.try_take(bytes, now)
+        // Always in one order; what one account refuses costs the other nothing.
+        let mut accounts: Vec<_> = self.0.iter().map(|account| lock(account)).collect();
+        let waits = accounts.iter_mut().map(|paces| paces.bytes.wait_for(bytes, now));
+        let wait = waits.max().unwrap_or_default();
+        if !wait.is_zero() {
+            return Err(wait);
+        }
+        for paces in &mut accounts {
+            paces.bytes.take(bytes, now);
+        }
+        Ok(())
     }
 
     /// Counts a request of this cost; answers how long its stream is to wait before the next. However
     /// much an address asks for, each of its streams goes on slowly: not all behind it are one person.
     pub(super) fn ask(&self, cost: u32, now: Instant) -> Duration {
-        lock(&self.0).requests.take_at_most(cost, now).min(ADDRESS_WAIT)
+        let waits = self.0.iter().map(|account| lock(account).requests.take_at_most(cost, now));
+        waits.max().unwrap_or_default().min(ADDRESS_WAIT)
     }
 }
 
@@ -168,13 +216,52 @@ mod tests {
     }
 
     #[test]
-    fn budgets_are_bounded() {
-        let budgets = Budgets::new(&Limits::default());
+    fn many_networks_of_one_household_have_not_as_many_budgets() {
+        let limits = Limits { address_bytes: 1024, requests_burst: 10, ..Limits::default() };
+        let budgets = Budgets::new(&limits);
         let now = Instant::now();
-        for address in 0..u32::try_from(BUDGETS + 10).unwrap() {
-            let budget = budgets.of(std::net::Ipv4Addr::from(address).into(), now);
-            budget.spend(1, now).unwrap();
+        let of = |home: u16, subnet: u16| -> Budget {
+            let address = Ipv6Addr::new(0x2001, 0xdb8, home, subnet, 0, 0, 0, 0);
+            budgets.of(address.into(), now)
+        };
+        let appends =
+            |subnet| (0..99).take_while(|_| of(1, subnet).spend(512, now).is_ok()).count();
+        let taken: Vec<_> = (0..16).map(appends).collect();
+        assert_eq!(taken, [[2; 4], [0; 4], [0; 4], [0; 4]].concat());
+        assert_eq!(of(2, 1).spend(1024, now), Ok(()), "another household has its own");
+        budgets.set(&Limits { address_bytes: 2048, ..limits.clone() }, now);
+        assert_eq!(
+            of(1, 15).spend(2048, now),
+            Ok(()),
+            "what the household was refused cost nothing"
+        );
+        assert_eq!(of(1, 14).spend(2048, now), Ok(()));
+        assert!(of(1, 13).spend(512, now).is_err());
+
+        let at_once = (0..99).take_while(|subnet| of(3, *subnet).ask(40, now).is_zero());
+        assert_eq!(at_once.count(), 4);
+    }
+
+    #[test]
+    fn a_flood_of_addresses_is_bounded_and_forgives_nobody_who_has_spent_much() {
+        let limits = Limits { address_bytes: 1000, ..Limits::default() };
+        let budgets = Budgets::new(&limits);
+        let now = Instant::now();
+        let [spender, user]: [IpAddr; 2] = [[192, 0, 2, 1].into(), [192, 0, 2, 2].into()];
+        budgets.of(spender, now).spend(900, now).unwrap();
+        let in_use = budgets.of(user, now);
+        let mut walks = 0;
+        for number in 0..u32::try_from(BUDGETS).unwrap() {
+            let address = Ipv6Addr::from_bits(u128::from(number) << 80 | 1 << 125);
+            let before = lock(&budgets.by_block).len();
+            budgets.of(address.into(), now).spend(1, now).unwrap();
+            let after = lock(&budgets.by_block).len();
+            assert!(after <= BUDGETS);
+            walks += usize::from(after < before);
         }
-        assert!(lock(&budgets.by_address).len() <= BUDGETS);
+        assert!(walks <= 5, "{walks} walks over all");
+        assert!(budgets.of(spender, now).spend(200, now).is_err());
+        in_use.spend(600, now).unwrap();
+        assert!(budgets.of(user, now).spend(600, now).is_err(), "it has two budgets");
     }
 }

@@ -12,9 +12,9 @@ pub(super) struct Pace {
 
 impl Pace {
     /// A full bucket of `burst` tokens that gains `per_s` of them each second.
-    pub(super) fn new(per_s: u32, burst: u32, now: Instant) -> Self {
-        let burst = f64::from(burst);
-        Self { rate: f64::from(per_s.max(1)), burst, tokens: burst, at: now }
+    pub(super) fn new(per_s: impl Into<f64>, burst: impl Into<f64>, now: Instant) -> Self {
+        let burst = burst.into();
+        Self { rate: per_s.into().max(1.0), burst, tokens: burst, at: now }
     }
 
     /// Takes `cost` tokens; answers how long to wait before the next.
@@ -33,27 +33,33 @@ impl Pace {
 
     /// Takes `cost` tokens if there are as many; otherwise none, and says when there will be.
     pub(super) fn try_take(&mut self, cost: u32, now: Instant) -> Result<(), Duration> {
-        self.gain(now);
-        let missing = f64::from(cost) - self.tokens;
-        if missing > 0.0 {
-            return Err(Duration::from_secs_f64(missing / self.rate));
+        let wait = self.wait_for(cost, now);
+        if !wait.is_zero() {
+            return Err(wait);
         }
         self.tokens -= f64::from(cost);
         Ok(())
     }
 
-    /// Goes by another rate and another burst; what was taken stays taken.
-    pub(super) fn set(&mut self, per_s: u32, burst: u32, now: Instant) {
+    /// After which time there will be `cost` tokens.
+    pub(super) fn wait_for(&mut self, cost: u32, now: Instant) -> Duration {
         self.gain(now);
-        let burst = f64::from(burst);
-        self.tokens += burst - self.burst;
-        (self.rate, self.burst) = (f64::from(per_s.max(1)), burst);
+        let missing = f64::from(cost) - self.tokens;
+        Duration::from_secs_f64((missing / self.rate).max(0.0))
     }
 
-    /// Whether nothing is missing from the bucket.
-    pub(super) fn is_full(&mut self, now: Instant) -> bool {
+    /// Goes by another rate and another burst; what was taken stays taken.
+    pub(super) fn set(&mut self, per_s: impl Into<f64>, burst: impl Into<f64>, now: Instant) {
         self.gain(now);
-        self.tokens >= self.burst
+        let burst = burst.into();
+        self.tokens += burst - self.burst;
+        (self.rate, self.burst) = (per_s.into().max(1.0), burst);
+    }
+
+    /// Which part of the bucket is missing.
+    pub(super) fn missing(&mut self, now: Instant) -> f64 {
+        self.gain(now);
+        1.0 - self.tokens / self.burst
     }
 
     fn gain(&mut self, now: Instant) {

@@ -71,6 +71,14 @@ pub struct Limits {
     /// See [`Self::address_bytes`].
     #[serde(with = "units::time")]
     pub address_time: Duration,
+    /// Bytes of entries per second that all connections from one IPv4 address or one IPv6 /64 are told
+    /// together, in the long run, and [`WIDE_BLOCK`] times as many those from one IPv6 /48; what goes
+    /// beyond waits.
+    #[serde(with = "units::bytes")]
+    pub address_delivered_per_s: u32,
+    /// Bytes that they may be told at once after a rest.
+    #[serde(with = "units::bytes")]
+    pub address_delivered_burst: u32,
     /// Bytes that may be appended under one token in a day of UTC; this and the next three hold where
     /// the relay serves holders of tokens, and where the token says nothing else.
     #[serde(with = "units::bytes")]
@@ -128,6 +136,10 @@ pub const ADDRESS_PACE: u32 = 4;
 
 /// How long a stream waits at most between two requests for what others of its address ask for.
 pub const ADDRESS_WAIT: Duration = Duration::from_secs(1);
+
+/// Bytes of entries that a stream is told each second however much others of its address are told: half a
+/// thousand streams together as much as an address has by itself.
+pub const DELIVERED_LEAST: u32 = 16 << 10;
 
 /// How often it is said in the log that clients' requests fail at the store: each could cause a line.
 pub const FAILURES_SAID: Duration = Duration::from_secs(60);
@@ -243,6 +255,8 @@ impl Default for Limits {
             bytes_burst: 32 << 20,
             address_bytes: 1 << 30,
             address_time: Duration::from_hours(24),
+            address_delivered_per_s: 8 << 20,
+            address_delivered_burst: 256 << 20,
             token_bytes_per_day: 1 << 30,
             token_bytes_per_s: 4 << 20,
             token_logs: 10_000,
@@ -284,6 +298,8 @@ impl Limits {
             ("bytes_per_s", self.bytes_per_s.into()),
             ("bytes_burst", self.bytes_burst.into()),
             ("address_bytes", self.address_bytes.into()),
+            ("address_delivered_per_s", self.address_delivered_per_s.into()),
+            ("address_delivered_burst", self.address_delivered_burst.into()),
             ("token_bytes_per_day", self.token_bytes_per_day),
             ("token_bytes_per_s", self.token_bytes_per_s.into()),
             ("token_logs", self.token_logs.into()),

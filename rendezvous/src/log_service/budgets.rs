@@ -1,6 +1,7 @@
-//! What each address may append and ask for: anybody may make a log, so that nobody may fill the store
-//! alone, nor have the relay check proofs all day. A stream has a pace of its own; this one is for all
-//! streams of an address together, and connecting again begins no new one.
+//! What each address may append, ask for and be told: anybody may make a log, so that nobody may fill the
+//! store alone, have the relay check proofs all day, or read one log again and again until nobody else is
+//! served. A stream has a pace of its own; this one is for all streams of an address together, and
+//! connecting again begins no new one.
 //!
 //! > What comes from an IPv6 /64 counts for the /48 around it, too, which is one household's or one
 //! > company's: who has many of the one kind has not as many budgets. Where there are more than can be
@@ -15,8 +16,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use protocol::limits::LOG_BATCH_BYTES;
+
 use super::pace::Pace;
-use crate::limits::{ADDRESS_PACE, ADDRESS_WAIT, BUDGETS, Limits, WIDE_BLOCK};
+use crate::limits::{ADDRESS_PACE, ADDRESS_WAIT, BUDGETS, DELIVERED_LEAST, Limits, WIDE_BLOCK};
 
 /// The budgets of all addresses that have spent something lately.
 pub(super) struct Budgets {
@@ -27,7 +30,7 @@ pub(super) struct Budgets {
 /// Addresses that count as one, by the first bits that they share.
 type Block = (IpAddr, u8);
 
-/// What one block may still append, and ask for.
+/// What one block may still append, ask for and be told.
 type Account = Arc<Mutex<Paces>>;
 
 /// What one address may do in a second, and at once.
@@ -35,6 +38,7 @@ type Account = Arc<Mutex<Paces>>;
 struct Rates {
     bytes: (f64, f64),
     requests: (f64, f64),
+    delivered: (f64, f64),
 }
 
 /// The accounts for which a stream counts: of its address, and of the network around it.
@@ -46,6 +50,7 @@ struct Paces {
     times: f64,
     bytes: Pace,
     requests: Pace,
+    delivered: Pace,
 }
 
 /// The part of all accounts that is forgotten at once: one walk over them is for so many newcomers.
@@ -107,27 +112,36 @@ impl Rates {
         Self {
             bytes: (bytes / limits.address_time.as_secs_f64().max(1.0), bytes),
             requests: (all(limits.requests_per_s), all(limits.requests_burst)),
+            delivered: (
+                limits.address_delivered_per_s.into(),
+                limits.address_delivered_burst.into(),
+            ),
         }
     }
 }
 
 impl Paces {
-    fn new(times: u32, Rates { bytes, requests }: Rates, now: Instant) -> Self {
+    fn new(times: u32, rates: Rates, now: Instant) -> Self {
         let times = f64::from(times);
         let pace = |(per_s, burst): (f64, f64)| Pace::new(per_s * times, burst * times, now);
-        Self { times, bytes: pace(bytes), requests: pace(requests) }
+        let Rates { bytes, requests, delivered } = rates;
+        Self { times, bytes: pace(bytes), requests: pace(requests), delivered: pace(delivered) }
     }
 
-    fn set(&mut self, Rates { bytes, requests }: Rates, now: Instant) {
+    fn set(&mut self, Rates { bytes, requests, delivered }: Rates, now: Instant) {
         let times = self.times;
-        for (pace, (per_s, burst)) in [(&mut self.bytes, bytes), (&mut self.requests, requests)] {
+        let set = |pace: &mut Pace, (per_s, burst): (f64, f64)| {
             pace.set(per_s * times, burst * times, now);
-        }
+        };
+        set(&mut self.bytes, bytes);
+        set(&mut self.requests, requests);
+        set(&mut self.delivered, delivered);
     }
 
     /// Which part is missing of what is missing most.
     fn missing(&mut self, now: Instant) -> f64 {
-        self.bytes.missing(now).max(self.requests.missing(now))
+        let asked = self.requests.missing(now).max(self.delivered.missing(now));
+        self.bytes.missing(now).max(asked)
     }
 }
 
@@ -153,6 +167,24 @@ impl Budget {
         let waits = self.0.iter().map(|account| lock(account).requests.take_at_most(cost, now));
         waits.max().unwrap_or_default().min(ADDRESS_WAIT)
     }
+
+    /// Counts bytes that a stream is told; answers how long it is to wait before it reads on. However much
+    /// an address is told, none of its streams stands still.
+    pub(super) fn deliver(&self, bytes: u32, now: Instant) -> Duration {
+        let waits = self.0.iter().map(|account| lock(account).delivered.take_at_most(bytes, now));
+        waits.max().unwrap_or_default().min(slowest(bytes))
+    }
+
+    /// How long a stream that begins is to wait before it reads: as if it had been told a page.
+    pub(super) fn wait_to_read(&self, now: Instant) -> Duration {
+        let waits = self.0.iter().map(|account| lock(account).delivered.wait_for(0, now));
+        waits.max().unwrap_or_default().min(slowest(LOG_BATCH_BYTES as u32))
+    }
+}
+
+/// How long it takes to tell a stream so much that is told as little as may be.
+fn slowest(bytes: u32) -> Duration {
+    Duration::from_secs_f64(f64::from(bytes) / f64::from(DELIVERED_LEAST))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -197,6 +229,32 @@ mod tests {
         }
         let later = now + Duration::from_secs(u64::from(2 * burst / per_s));
         assert_eq!(budgets.of(here, later).ask(1, later), Duration::ZERO);
+    }
+
+    #[test]
+    fn what_an_address_is_told_is_paced_over_all_its_streams_and_none_of_them_stands_still() {
+        let (per_s, burst) = (1 << 20, 4 << 20);
+        let delivered = Limits {
+            address_delivered_per_s: per_s,
+            address_delivered_burst: burst,
+            ..Limits::default()
+        };
+        let budgets = Budgets::new(&delivered);
+        let (now, page) = (Instant::now(), 64 << 10);
+        let here = || budgets.of([192, 0, 2, 1].into(), now);
+        for _ in 0..burst / page {
+            assert_eq!(here().deliver(page, now), Duration::ZERO);
+        }
+        assert_eq!(here().wait_to_read(now), Duration::ZERO);
+        assert_eq!(here().deliver(page, now), Duration::from_millis(1000) / 16);
+        assert_eq!(here().wait_to_read(now), Duration::from_millis(1000) / 16);
+        for _ in 0..10_000 {
+            assert!(here().deliver(page, now) <= slowest(page));
+        }
+        assert_eq!(here().deliver(512, now), Duration::from_secs(1) / 32, "little waits little");
+        assert_eq!(here().wait_to_read(now), Duration::from_secs(4));
+        let later = now + Duration::from_secs(u64::from(2 * burst / per_s));
+        assert_eq!(here().deliver(page, later), Duration::ZERO, "and it is soon forgotten");
     }
 
     #[test]

@@ -111,7 +111,7 @@ pub(crate) async fn serve(
                 };
             }
             Some((req, result)) = done.recv() => session.appended(req, result),
-            (handle, round, page) = finished(&mut session.reading) => session.page(handle, round, page),
+            read = finished(&mut session.reading) => session.page(read, Instant::now()),
             (req, trimmed) = finished(&mut session.trimming) => session.trimmed(req, trimmed),
             handles = bell.rung() => session.grown(handles),
             () = session.pass.ended() => return Err(Ended::NoToken),
@@ -120,6 +120,7 @@ pub(crate) async fn serve(
                 return Err(Ended::Stuck);
             },
             () = pause(session.paused_until) => session.paused_until = None,
+            () = pause(session.rests_until) => session.rests_until = None,
             retry = service.leave.told(), if !session.leaves => session.leave(retry),
             frame = reader.next(), if session.has_room() => match frame {
                 Some(Ok(frame)) => session.request(&frame, Instant::now())?,
@@ -198,6 +199,8 @@ struct Session {
     requests: Pace,
     bytes: Pace,
     paused_until: Option<Instant>,
+    /// Until then nothing is read: the address was told much.
+    rests_until: Option<Instant>,
     /// When the stream ends if no log is open by then.
     idle_until: Option<Instant>,
     /// Whether the client was told that the relay is about to end.
@@ -234,6 +237,7 @@ impl Session {
     ) -> Self {
         let start = Instant::now();
         let pass = Pass::new(service.holders.clone());
+        let rest = budget.as_ref().map(|budget| budget.wait_to_read(start));
         let hello = Answer::Hello {
             nonce,
             max_logs: limits.logs,
@@ -259,6 +263,7 @@ impl Session {
             requests: Pace::new(limits.requests_per_s, limits.requests_burst, start),
             bytes: Pace::new(limits.bytes_per_s, limits.bytes_burst, start),
             paused_until: None,
+            rests_until: rest.filter(|rest| !rest.is_zero()).map(|rest| start + rest),
             idle_until: start.checked_add(limits.idle),
             leaves: false,
             limits,
@@ -466,7 +471,7 @@ impl Session {
     }
 
     /// Takes what was read of a log.
-    fn page(&mut self, handle: u32, round: u64, page: Result<Page, StoreError>) {
+    fn page(&mut self, (handle, round, page): Read, now: Instant) {
         let Some(log) = self.logs.get_mut(&handle) else { return };
         let Some(follow) = log.follow.as_mut().filter(|follow| follow.round == round) else {
             return;
@@ -495,6 +500,11 @@ impl Session {
                     let cursor = place(page.read_to);
                     let entries = page.entries;
                     let bytes: usize = entries.iter().map(|entry| entry.bytes.len()).sum();
+                    if let Some(budget) = &self.budget {
+                        let told = u32::try_from(bytes).unwrap_or(u32::MAX);
+                        let rest = budget.deliver(told, now);
+                        self.rests_until = (!rest.is_zero()).then(|| now + rest);
+                    }
                     self.service.counts.deliveries.inc_by(entries.len() as u64);
                     self.service.counts.delivery_bytes.inc_by(bytes as u64);
                     self.answers.push_back(Answer::Entries { handle, entries, cursor });
@@ -512,7 +522,8 @@ impl Session {
 
     /// Starts to read the next log that has something, if nothing waits to be written.
     fn read_on(&mut self) {
-        while !self.leaves && self.reading.is_none() && self.answers.is_empty() {
+        let may_read = !self.leaves && self.rests_until.is_none();
+        while may_read && self.reading.is_none() && self.answers.is_empty() {
             let Some(handle) = self.due.pop_front() else { return };
             let Some(log) = self.logs.get(&handle) else { continue };
             let Some(follow) = &log.follow else { continue };

@@ -1,5 +1,6 @@
 //! What a client sees of the log service, over a pipe.
 
+mod fairness;
 mod leaving;
 mod tokens;
 mod trims;

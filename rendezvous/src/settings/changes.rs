@@ -37,6 +37,8 @@ const TAKEN: &[&str] = &[
     "limits.bytes_burst",
     "limits.address_bytes",
     "limits.address_time",
+    "limits.address_delivered_per_s",
+    "limits.address_delivered_burst",
     "limits.token_bytes_per_day",
     "limits.token_bytes_per_s",
     "limits.token_logs",

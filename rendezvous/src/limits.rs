@@ -137,6 +137,16 @@ pub const ADDRESS_PACE: u32 = 4;
 /// How long a stream waits at most between two requests for what others of its address ask for.
 pub const ADDRESS_WAIT: Duration = Duration::from_secs(1);
 
+/// One address may fill this part of the queue of appends, and more for as long as [`QUEUE_KEPT`] is free.
+pub const QUEUE_SHARE: usize = 8;
+
+/// This part of the queue is for those who have not filled their own: a whole commit fits into the rest, so
+/// that one address, if nobody else comes, has all that the disk can do.
+pub const QUEUE_KEPT: usize = 4;
+
+/// One address may have this part of the reads at once; those that follow wait in a line of their own.
+pub const READS_SHARE: usize = 2;
+
 /// Bytes of entries that a stream is told each second however much others of its address are told: half a
 /// thousand streams together as much as an address has by itself.
 pub const DELIVERED_LEAST: u32 = 16 << 10;
@@ -211,7 +221,8 @@ pub const EXPIRY_STEP: usize = 1024;
 pub const TRIM_STEP: usize = 256;
 
 /// Trims that a stream may ask for each second in the long run, and at once after a rest; more are
-/// refused for a while. Of all that are asked for, one at a time is carried out.
+/// refused for a while. Of one address one at a time is carried out, and of all that are so one step at a
+/// time, in turns.
 pub const TRIMS_PER_S: u32 = 1;
 /// See [`TRIMS_PER_S`].
 pub const TRIMS_BURST: u32 = 256;

@@ -9,6 +9,8 @@
 //!
 //! Kept in memory only. All connections from one address share its budget.
 
+mod shares;
+
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv6Addr},
@@ -21,17 +23,26 @@ use protocol::limits::LOG_BATCH_BYTES;
 use super::pace::Pace;
 use crate::limits::{ADDRESS_PACE, ADDRESS_WAIT, BUDGETS, DELIVERED_LEAST, Limits, WIDE_BLOCK};
 
+use shares::Shares;
+
+pub(super) use shares::Queued;
+
 /// The budgets of all addresses that have spent something lately.
 pub(super) struct Budgets {
     rates: Mutex<Rates>,
-    by_block: Mutex<HashMap<Block, Account>>,
+    /// Reads of the store at once, of all.
+    reads: usize,
+    by_block: Mutex<HashMap<Block, Arc<Account>>>,
 }
 
 /// Addresses that count as one, by the first bits that they share.
 type Block = (IpAddr, u8);
 
-/// What one block may still append, ask for and be told.
-type Account = Arc<Mutex<Paces>>;
+/// What one block may still append, ask for and be told, and what it takes of what all share.
+struct Account {
+    paces: Mutex<Paces>,
+    shares: Shares,
+}
 
 /// What one address may do in a second, and at once.
 #[derive(Clone, Copy)]
@@ -41,9 +52,10 @@ struct Rates {
     delivered: (f64, f64),
 }
 
-/// The accounts for which a stream counts: of its address, and of the network around it.
-#[derive(Clone)]
-pub(super) struct Budget(Vec<Account>);
+/// The accounts for which a stream counts: of its address, and of the network around it. By itself none:
+/// nothing holds back who has no address.
+#[derive(Clone, Default)]
+pub(super) struct Budget(Arc<[Arc<Account>]>);
 
 struct Paces {
     /// How many times what an address may this block may.
@@ -58,14 +70,15 @@ const FORGOTTEN: usize = 4;
 
 impl Budgets {
     pub(super) fn new(limits: &Limits) -> Self {
-        Self { rates: Mutex::new(Rates::of(limits)), by_block: Mutex::default() }
+        let rates = Mutex::new(Rates::of(limits));
+        Self { rates, reads: limits.reads, by_block: Mutex::default() }
     }
 
     /// Goes by other limits, also for those who have spent something.
     pub(super) fn set(&self, limits: &Limits, now: Instant) {
         let rates = Rates::of(limits);
         *lock(&self.rates) = rates;
-        lock(&self.by_block).values().for_each(|it| lock(it).set(rates, now));
+        lock(&self.by_block).values().for_each(|it| it.paces().set(rates, now));
     }
 
     /// The budget of an address, or of the block of addresses that counts as one.
@@ -77,7 +90,10 @@ impl Budgets {
         }
         let rates = *lock(&self.rates);
         let account = |(block, times)| {
-            let new = || Arc::new(Mutex::new(Paces::new(times, rates, now)));
+            let new = || {
+                let paces = Mutex::new(Paces::new(times, rates, now));
+                Arc::new(Account { paces, shares: Shares::new(times, self.reads) })
+            };
             Arc::clone(held.entry(block).or_insert_with(new))
         };
         Budget(blocks.into_iter().map(account).collect())
@@ -93,9 +109,9 @@ fn blocks(address: IpAddr) -> Vec<(Block, u32)> {
 
 /// Forgets a part of the accounts: those that nobody uses now before the others, and of these those that
 /// have most left.
-fn forget(held: &mut HashMap<Block, Account>, now: Instant) {
-    let rank = |(block, account): (&Block, &Account)| {
-        (Arc::strong_count(account) > 1, lock(account).missing(now), *block)
+fn forget(held: &mut HashMap<Block, Arc<Account>>, now: Instant) {
+    let rank = |(block, account): (&Block, &Arc<Account>)| {
+        (Arc::strong_count(account) > 1, account.paces().missing(now), *block)
     };
     let mut ranks: Vec<_> = held.iter().map(rank).collect();
     let count = ranks.len() / FORGOTTEN;
@@ -145,11 +161,17 @@ impl Paces {
     }
 }
 
+impl Account {
+    fn paces(&self) -> MutexGuard<'_, Paces> {
+        lock(&self.paces)
+    }
+}
+
 impl Budget {
     /// Spends so many bytes, or says after which time they could be spent.
     pub(super) fn spend(&self, bytes: u32, now: Instant) -> Result<(), Duration> {
         // Always in one order; what one account refuses costs the other nothing.
-        let mut accounts: Vec<_> = self.0.iter().map(|account| lock(account)).collect();
+        let mut accounts: Vec<_> = self.0.iter().map(|account| account.paces()).collect();
         let waits = accounts.iter_mut().map(|paces| paces.bytes.wait_for(bytes, now));
         let wait = waits.max().unwrap_or_default();
         if !wait.is_zero() {
@@ -164,20 +186,20 @@ impl Budget {
     /// Counts a request of this cost; answers how long its stream is to wait before the next. However
     /// much an address asks for, each of its streams goes on slowly: not all behind it are one person.
     pub(super) fn ask(&self, cost: u32, now: Instant) -> Duration {
-        let waits = self.0.iter().map(|account| lock(account).requests.take_at_most(cost, now));
+        let waits = self.0.iter().map(|account| account.paces().requests.take_at_most(cost, now));
         waits.max().unwrap_or_default().min(ADDRESS_WAIT)
     }
 
     /// Counts bytes that a stream is told; answers how long it is to wait before it reads on. However much
     /// an address is told, none of its streams stands still.
     pub(super) fn deliver(&self, bytes: u32, now: Instant) -> Duration {
-        let waits = self.0.iter().map(|account| lock(account).delivered.take_at_most(bytes, now));
+        let waits = self.0.iter().map(|account| account.paces().delivered.take_at_most(bytes, now));
         waits.max().unwrap_or_default().min(slowest(bytes))
     }
 
     /// How long a stream that begins is to wait before it reads: as if it had been told a page.
     pub(super) fn wait_to_read(&self, now: Instant) -> Duration {
-        let waits = self.0.iter().map(|account| lock(account).delivered.wait_for(0, now));
+        let waits = self.0.iter().map(|account| account.paces().delivered.wait_for(0, now));
         waits.max().unwrap_or_default().min(slowest(LOG_BATCH_BYTES as u32))
     }
 }

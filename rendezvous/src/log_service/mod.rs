@@ -44,7 +44,7 @@ use crate::{
     store::{LogStore, Others, Page, StoreError},
     watch::Counts,
 };
-use budgets::Budgets;
+use budgets::{Budget, Budgets};
 use clock::Clock;
 use followers::Followers;
 use leave::Leave;
@@ -67,7 +67,7 @@ pub(crate) struct LogService {
     followers: Arc<Followers>,
     jobs: mpsc::Sender<Job>,
     reads: Arc<Semaphore>,
-    /// Held by the one trim that is carried out.
+    /// Held by the one trim of which a step is carried out.
     trims: Semaphore,
     counts: Arc<Counts>,
     leave: Leave,
@@ -185,9 +185,11 @@ impl LogService {
         self.store.patience()
     }
 
-    async fn read(&self, log: LogId, after: u64) -> Result<Page, StoreError> {
+    async fn read(&self, budget: &Budget, log: LogId, after: u64) -> Result<Page, StoreError> {
+        let place = budget.reading().await;
         let store = Arc::clone(&self.store);
         let read = move || {
+            let _place = place;
             let page = store.read(log, after, LOG_BATCH_BYTES)?;
             if page.head >= after {
                 return Ok(page);
@@ -217,10 +219,11 @@ impl LogService {
     }
 
     /// Deletes a log's entries up to a number, step by step; answers after which number it begins.
-    async fn trim(&self, log: LogId, to: u64) -> Result<u64, StoreError> {
-        // The appends of others wait for one trim at a time at most.
-        let _turn = self.trims.acquire().await;
+    async fn trim(&self, budget: &Budget, log: LogId, to: u64) -> Result<u64, StoreError> {
+        let _place = budget.slow().await;
         loop {
+            // The appends of others wait for one step at a time at most, and other trims for one of each.
+            let _turn = self.trims.acquire().await;
             let store = Arc::clone(&self.store);
             let counts = Arc::clone(&self.counts);
             let trim = move || {

@@ -88,6 +88,7 @@ pub(crate) async fn serve(
     let (replies, mut done) = mpsc::channel(limits.appends_waiting.max(1));
     let bell = Arc::new(Bell::default());
     let budget = from.map(|address| service.budgets.of(address, Instant::now()));
+    let budget = budget.unwrap_or_default();
     let shared = Arc::clone(&service);
     let mut session =
         Session::new(shared, Arc::clone(&limits), nonce, budget, replies, Arc::clone(&bell));
@@ -182,7 +183,7 @@ struct Session {
     limits: Arc<Limits>,
     challenge: Challenge,
     /// Shared by all streams from one address.
-    budget: Option<Budget>,
+    budget: Budget,
     pass: Pass,
     logs: BTreeMap<u32, OpenLog>,
     bell: Arc<Bell>,
@@ -231,13 +232,13 @@ impl Session {
         service: Arc<LogService>,
         limits: Arc<Limits>,
         nonce: [u8; 32],
-        budget: Option<Budget>,
+        budget: Budget,
         replies: mpsc::Sender<(u32, Result<Cursor, Refusal>)>,
         bell: Arc<Bell>,
     ) -> Self {
         let start = Instant::now();
         let pass = Pass::new(service.holders.clone());
-        let rest = budget.as_ref().map(|budget| budget.wait_to_read(start));
+        let rest = budget.wait_to_read(start);
         let hello = Answer::Hello {
             nonce,
             max_logs: limits.logs,
@@ -263,7 +264,7 @@ impl Session {
             requests: Pace::new(limits.requests_per_s, limits.requests_burst, start),
             bytes: Pace::new(limits.bytes_per_s, limits.bytes_burst, start),
             paused_until: None,
-            rests_until: rest.filter(|rest| !rest.is_zero()).map(|rest| start + rest),
+            rests_until: (!rest.is_zero()).then(|| start + rest),
             idle_until: start.checked_add(limits.idle),
             leaves: false,
             limits,
@@ -277,8 +278,7 @@ impl Session {
         let request = codec::decode(frame).map_err(|_| Ended::Broken)?;
         let cost = if matches!(request, Request::Open { .. }) { OPEN_COST } else { 1 };
         let wait = self.requests.take(cost, now).max(self.bytes.take(len, now));
-        let all = self.budget.as_ref().map_or(Duration::ZERO, |budget| budget.ask(cost, now));
-        let wait = wait.max(all);
+        let wait = wait.max(self.budget.ask(cost, now));
         self.paused_until = (!wait.is_zero()).then(|| now + wait);
         match request {
             Request::Open { handle, publics, proofs } => self.open(handle, publics, &proofs)?,
@@ -367,20 +367,21 @@ impl Session {
         }
         let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let entry = NewEntry { log: log.id, bytes };
-        let room = self.service.jobs.try_reserve().map_err(|error| match error {
+        let jobs = &self.service.jobs;
+        let queued = self.budget.queue(jobs.max_capacity(), jobs.capacity());
+        let queued = queued.ok_or_else(|| again_in(RETRY))?;
+        let room = jobs.try_reserve().map_err(|error| match error {
             mpsc::error::TrySendError::Full(()) => again_in(RETRY),
             mpsc::error::TrySendError::Closed(()) => Refusal::Unavailable,
         })?;
         if let Some(under) = &log.under {
             under.spend(len, now)?;
         }
-        if let Some(budget) = &self.budget
-            && let Err(wait) = budget.spend(len, now)
-        {
+        if let Err(wait) = self.budget.spend(len, now) {
             log.under.iter().for_each(|under| under.refund(len));
             return Err(again_in(wait.max(RETRY)));
         }
-        room.send(Job { entry, req, reply: self.replies.clone() });
+        room.send(Job { entry, req, reply: self.replies.clone(), _queued: queued });
         self.appends_waiting += 1;
         Ok(())
     }
@@ -436,8 +437,9 @@ impl Session {
         // Numbers of another generation say nothing here.
         let is_here = cursor.generation == self.service.store.generation();
         let (id, to) = (log.id, if is_here { cursor.seq } else { 0 });
-        let service = Arc::clone(&self.service);
-        self.trimming = Some(async move { (req, service.trim(id, to).await) }.boxed());
+        let (service, budget) = (Arc::clone(&self.service), self.budget.clone());
+        let trim = async move { (req, service.trim(&budget, id, to).await) };
+        self.trimming = Some(trim.boxed());
         Ok(())
     }
 
@@ -500,11 +502,8 @@ impl Session {
                     let cursor = place(page.read_to);
                     let entries = page.entries;
                     let bytes: usize = entries.iter().map(|entry| entry.bytes.len()).sum();
-                    if let Some(budget) = &self.budget {
-                        let told = u32::try_from(bytes).unwrap_or(u32::MAX);
-                        let rest = budget.deliver(told, now);
-                        self.rests_until = (!rest.is_zero()).then(|| now + rest);
-                    }
+                    let rest = self.budget.deliver(u32::try_from(bytes).unwrap_or(u32::MAX), now);
+                    self.rests_until = (!rest.is_zero()).then(|| now + rest);
                     self.service.counts.deliveries.inc_by(entries.len() as u64);
                     self.service.counts.delivery_bytes.inc_by(bytes as u64);
                     self.answers.push_back(Answer::Entries { handle, entries, cursor });
@@ -528,8 +527,8 @@ impl Session {
             let Some(log) = self.logs.get(&handle) else { continue };
             let Some(follow) = &log.follow else { continue };
             let (id, after, round) = (log.id, follow.after, follow.round);
-            let service = Arc::clone(&self.service);
-            let read = async move { (handle, round, service.read(id, after).await) };
+            let (service, budget) = (Arc::clone(&self.service), self.budget.clone());
+            let read = async move { (handle, round, service.read(&budget, id, after).await) };
             self.reading = Some(read.boxed());
         }
     }

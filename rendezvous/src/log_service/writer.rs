@@ -6,7 +6,7 @@ use protocol::relay_log::{Cursor, Refusal};
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{clock::Clock, followers::Followers};
+use super::{budgets::Queued, clock::Clock, followers::Followers};
 use crate::{
     limits::{COMMIT_BYTES, COMMIT_ENTRIES},
     store::{LogStore, NewEntry, Outcome, StoreError},
@@ -19,6 +19,8 @@ pub(super) struct Job {
     pub(super) req: u32,
     /// Has room for as many answers as its session may wait for.
     pub(super) reply: mpsc::Sender<(u32, Result<Cursor, Refusal>)>,
+    /// Until it is in a batch it takes a place that others could have.
+    pub(super) _queued: Queued,
 }
 
 /// Starts the thread; it ends when the queue is closed and empty, or when the store has failed.

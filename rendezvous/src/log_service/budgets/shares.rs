@@ -1,0 +1,170 @@
+//! One address's part of what all clients share: the queue of appends, the reads of the store, and the
+//! line for what takes long.
+//!
+//! > A line is fair to those who stand in it, and one address may have half a thousand streams. So each
+//! > address has a line of its own, from which few at a time go on to the common one: others wait for
+//! > those few. Where all come from one address, as behind a proxy, its part keeps the relay as busy as
+//! > it can be: of the queue more than a commit takes, and half of the reads is more than a disk needs.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::Budget;
+use crate::limits::{QUEUE_KEPT, QUEUE_SHARE, READS_SHARE};
+
+/// What one block takes, and may take.
+pub(super) struct Shares {
+    /// How many times what an address may this block may.
+    times: usize,
+    /// Appends of this block in the queue.
+    queued: AtomicUsize,
+    reads: Arc<Semaphore>,
+    slow: Arc<Semaphore>,
+}
+
+/// An append in the queue, counted until this is dropped.
+pub(in crate::log_service) struct Queued(Budget);
+
+/// A place in the common line, until dropped.
+pub(in crate::log_service) type Place = Vec<OwnedSemaphorePermit>;
+
+impl Shares {
+    pub(super) fn new(times: u32, reads: usize) -> Self {
+        let times = times as usize;
+        // A part of one address; of the network around it all but what is for others.
+        let part = reads / (READS_SHARE * times);
+        let reads = if times == 1 { part } else { reads - part };
+        Self {
+            times,
+            queued: AtomicUsize::new(0),
+            reads: Arc::new(Semaphore::new(reads.max(1))),
+            slow: Arc::new(Semaphore::new(times)),
+        }
+    }
+
+    /// Whether more of a queue is this block's than its part.
+    fn is_beyond(&self, queue: usize) -> bool {
+        let part = (queue * self.times / QUEUE_SHARE).max(1);
+        self.queued.load(Ordering::Relaxed) > part
+    }
+}
+
+impl Budget {
+    /// Counts one more append to a queue for so many, of which so many places are free. `None`: the address
+    /// has its part, and others need the rest.
+    pub(in crate::log_service) fn queue(&self, all: usize, free: usize) -> Option<Queued> {
+        for account in self.0.iter() {
+            account.shares.queued.fetch_add(1, Ordering::Relaxed);
+        }
+        let queued = Queued(self.clone());
+        let is_beyond = self.0.iter().any(|account| account.shares.is_beyond(all));
+        (!is_beyond || free > all / QUEUE_KEPT).then_some(queued)
+    }
+
+    /// Waits until the address may read once more.
+    pub(in crate::log_service) async fn reading(&self) -> Place {
+        self.line(|shares| &shares.reads).await
+    }
+
+    /// Waits until nothing else of the address takes long.
+    pub(in crate::log_service) async fn slow(&self) -> Place {
+        self.line(|shares| &shares.slow).await
+    }
+
+    async fn line(&self, line: fn(&Shares) -> &Arc<Semaphore>) -> Place {
+        let mut place = Place::new();
+        for account in self.0.iter() {
+            // It is never closed.
+            place.extend(Arc::clone(line(&account.shares)).acquire_owned().await.ok());
+        }
+        place
+    }
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        for account in self.0.0.iter() {
+            account.shares.queued.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        net::{IpAddr, Ipv6Addr},
+        time::Instant,
+    };
+
+    use futures::FutureExt as _;
+
+    use super::{super::Budgets, *};
+    use crate::limits::Limits;
+
+    /// Of a /64 of one household.
+    fn of(budgets: &Budgets, subnet: u16) -> Budget {
+        let address: IpAddr = Ipv6Addr::new(0x2001, 0xdb8, 1, subnet, 0, 0, 0, 0).into();
+        budgets.of(address, Instant::now())
+    }
+
+    #[test]
+    fn an_address_has_a_part_of_a_queue_and_most_of_one_that_nobody_else_needs() {
+        let budgets = Budgets::new(&Limits::default());
+        let mut queue = Vec::new();
+        let mut most = |subnet| {
+            let before = queue.len();
+            while let Some(queued) = of(&budgets, subnet).queue(64, 64 - queue.len()) {
+                queue.push(queued);
+            }
+            queue.len() - before
+        };
+        let taken = [1, 2, 1, 3].map(&mut most);
+        assert_eq!(taken, [48, 0, 0, 0], "what is kept is not for its network");
+        queue.truncate(3);
+        // As if others had filled it so far.
+        let mut most = |subnet| {
+            let before = queue.len();
+            while let Some(queued) = of(&budgets, subnet).queue(64, 16) {
+                queue.push(queued);
+            }
+            queue.len() - before
+        };
+        assert_eq!([1, 2, 3, 4, 5].map(&mut most), [5, 8, 8, 8, 0]);
+        drop(queue);
+        assert_eq!((0..9).map_while(|_| of(&budgets, 6).queue(8, 2)).count(), 9, "nobody waits");
+    }
+
+    #[test]
+    fn an_address_has_half_of_the_reads_and_a_network_not_all() {
+        let budgets = Budgets::new(&Limits { reads: 16, ..Limits::default() });
+        let mut places = Vec::new();
+        let mut most = |subnet| {
+            let before = places.len();
+            while let Some(place) = of(&budgets, subnet).reading().now_or_never() {
+                places.push(place);
+            }
+            places.len() - before
+        };
+        assert_eq!([1, 2, 3].map(&mut most), [8, 6, 0]);
+        let least = Budgets::new(&Limits { reads: 1, ..Limits::default() });
+        assert!(of(&least, 1).reading().now_or_never().is_some());
+        let others = Budget::default();
+        assert!((0..99).all(|_| others.reading().now_or_never().is_some()), "who has no address");
+    }
+
+    #[test]
+    fn one_thing_of_an_address_takes_long_at_a_time() {
+        let budgets = Budgets::new(&Limits::default());
+        let (here, there) = (of(&budgets, 1), of(&budgets, 2));
+        let place = here.slow().now_or_never();
+        let mut second = Box::pin(here.slow());
+        assert!(place.is_some() && (&mut second).now_or_never().is_none());
+        assert!(there.slow().now_or_never().is_some());
+        drop(place);
+        assert!(second.now_or_never().is_some());
+    }
+}

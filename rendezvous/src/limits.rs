@@ -209,6 +209,9 @@ pub const BAD_PROOFS: u32 = 16;
 /// Answers waiting to be written on one stream, beyond which it is read no further.
 pub const ANSWERS_WAITING: usize = 64;
 
+/// Readers at once for whom the others of a cluster are asked how far they are.
+pub const CATCH_UPS: usize = 2;
+
 /// Entries and bytes that one commit takes from the queue of appends.
 pub const COMMIT_ENTRIES: usize = 512;
 /// See [`COMMIT_ENTRIES`].

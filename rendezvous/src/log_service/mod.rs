@@ -40,7 +40,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    limits::{Limits, TRIM_STEP},
+    limits::{CATCH_UPS, Limits, TRIM_STEP},
     store::{LogStore, Others, Page, StoreError},
     watch::Counts,
 };
@@ -67,6 +67,8 @@ pub(crate) struct LogService {
     followers: Arc<Followers>,
     jobs: mpsc::Sender<Job>,
     reads: Arc<Semaphore>,
+    /// For those who wait for other processes.
+    catch_ups: Arc<Semaphore>,
     /// Held by the one trim of which a step is carried out.
     trims: Semaphore,
     counts: Arc<Counts>,
@@ -112,6 +114,7 @@ impl LogService {
         )?;
         let reads = Arc::new(Semaphore::new(limits.reads));
         let budgets = Budgets::new(&limits);
+        let catch_ups = Arc::new(Semaphore::new(CATCH_UPS));
         let trims = Semaphore::new(1);
         let service = Self {
             relay,
@@ -123,6 +126,7 @@ impl LogService {
             followers,
             jobs,
             reads,
+            catch_ups,
             trims,
             counts,
             leave: Leave::default(),
@@ -186,19 +190,12 @@ impl LogService {
     }
 
     async fn read(&self, budget: &Budget, log: LogId, after: u64) -> Result<Page, StoreError> {
-        let place = budget.reading().await;
-        let store = Arc::clone(&self.store);
-        let read = move || {
-            let _place = place;
-            let page = store.read(log, after, LOG_BATCH_BYTES)?;
-            if page.head >= after {
-                return Ok(page);
-            }
+        let mut page = self.page(budget, log, after).await?;
+        if page.head < after {
             // Another process may have answered for what is not here yet.
-            store.catch_up(log)?;
-            store.read(log, after, LOG_BATCH_BYTES)
-        };
-        let page = self.blocking(read).await?;
+            self.catch_up(budget, log).await?;
+            page = self.page(budget, log, after).await?;
+        }
         if page.damaged > 0 {
             let total = self.counts.damaged.inc_by(page.damaged) + page.damaged;
             if self.damages.may(Instant::now()) {
@@ -206,6 +203,28 @@ impl LogService {
             }
         }
         Ok(page)
+    }
+
+    async fn page(&self, budget: &Budget, log: LogId, after: u64) -> Result<Page, StoreError> {
+        let place = budget.reading().await;
+        let store = Arc::clone(&self.store);
+        let read = move || {
+            let _place = place;
+            store.read(log, after, LOG_BATCH_BYTES)
+        };
+        self.blocking(read).await
+    }
+
+    /// Waits for others who write, and keeps nobody from reading meanwhile: whoever makes up a cursor has
+    /// the relay ask them.
+    async fn catch_up(&self, budget: &Budget, log: LogId) -> Result<(), StoreError> {
+        let place = budget.slow().await;
+        let store = Arc::clone(&self.store);
+        let catch_up = move || {
+            let _place = place;
+            store.catch_up(log)
+        };
+        blocking(&self.catch_ups, catch_up).await
     }
 
     /// Says that the store failed a client, unless that was said a short while ago: whoever asks could
@@ -238,20 +257,28 @@ impl LogService {
         }
     }
 
-    /// Runs a call of the store where it may block; the permit goes with it, so that holding all
-    /// permits means that no call is under way.
+    /// Runs a call of the store, with one of the permits to read.
     async fn blocking<T: Send + 'static>(
         &self,
         call: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let permit = Arc::clone(&self.reads).acquire_owned().await;
-        let call = tokio::task::spawn_blocking(move || {
-            let result = call();
-            drop(permit);
-            result
-        });
-        call.await.unwrap_or(Err(StoreError::Damaged))
+        blocking(&self.reads, call).await
     }
+}
+
+/// Runs a call of the store where it may block; the permit goes with it, so that holding all permits
+/// means that no call is under way.
+async fn blocking<T: Send + 'static>(
+    permits: &Arc<Semaphore>,
+    call: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    let permit = Arc::clone(permits).acquire_owned().await;
+    let call = tokio::task::spawn_blocking(move || {
+        let result = call();
+        drop(permit);
+        result
+    });
+    call.await.unwrap_or(Err(StoreError::Damaged))
 }
 
 /// What the service does about what other processes do with the store.
@@ -275,7 +302,8 @@ impl Writer {
     /// to commit what it was given. All sessions must have ended.
     pub(crate) async fn finish(self, service: Arc<LogService>) {
         let all = u32::try_from(service.limits().reads).unwrap_or(u32::MAX);
-        let idle = service.reads.acquire_many(all).await.is_ok();
+        let idle = service.reads.acquire_many(all).await.is_ok()
+            && service.catch_ups.acquire_many(CATCH_UPS as u32).await.is_ok();
         debug_assert!(idle, "the semaphore is never closed");
         drop(service);
         let joined = tokio::task::spawn_blocking(move || self.0.join()).await;

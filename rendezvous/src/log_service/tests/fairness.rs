@@ -8,6 +8,7 @@ use std::{
 use super::*;
 
 const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+const THERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
 
 impl World {
     /// Reads all of a log from an address, on a stream of its own; answers how many entries.
@@ -43,8 +44,6 @@ async fn what_an_address_reads_is_paced_on_all_its_streams_and_all_of_it_comes()
     assert!(start.elapsed() >= least, "{:?}", start.elapsed());
 }
 
-const THERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
-
 /// A store one of whose calls waits until it is let go on.
 struct Gated {
     store: MemoryStore,
@@ -57,6 +56,7 @@ struct Gated {
 #[derive(Clone, Copy, PartialEq)]
 enum Call {
     Append,
+    CatchUp,
     Read,
     Trim,
 }
@@ -133,6 +133,11 @@ impl LogStore for Gated {
 
     fn expire(&self, before: Timestamp, now: Timestamp, max: usize) -> Result<usize, StoreError> {
         self.store.expire(before, now, max)
+    }
+
+    fn catch_up(&self, log: LogId) -> Result<(), StoreError> {
+        self.pass(Call::CatchUp, log);
+        Ok(())
     }
 
     fn clock(&self) -> Option<Timestamp> {
@@ -228,4 +233,30 @@ async fn trims_take_turns_step_by_step_and_one_address_has_one_at_a_time() {
     }
     let [long, short, other] = [long, short, other].map(|keys| keys.id());
     assert_eq!(seen.state.lock().unwrap().1, [long, other, long, long, short]);
+}
+
+#[tokio::test]
+async fn who_makes_up_a_cursor_keeps_nobody_from_reading() {
+    let limits = Limits { reads: 1, ..Limits::default() };
+    let (world, gate) = Gated::world(limits, Call::CatchUp, None);
+    let after = Some(Cursor { generation: world.service.store.generation(), seq: 5 });
+    let mut many = Vec::new();
+    for _ in 0..3 {
+        let mut client = world.client_from(Some(HERE), 1 << 20).await;
+        client.open(1, &keys(1), &[Role::Read]).await;
+        client.send(Request::Follow { handle: 1, after }).await;
+        many.push(client);
+    }
+    settle().await;
+    gate.seen(1).await;
+    let other = keys(2);
+    for from in [HERE, THERE] {
+        let read = world.read_from(from, &other);
+        assert_eq!(tokio::time::timeout(Duration::from_secs(60), read).await, Ok(0));
+    }
+    assert_eq!(gate.seen(1).await.len(), 1, "one at a time for an address");
+    drop(gate);
+    for mut client in many {
+        assert_eq!(client.next().await, Answer::CursorGone { handle: 1 });
+    }
 }

@@ -96,9 +96,22 @@ struct Shared {
     has_ended: AtomicBool,
     /// Whether the last append has waited in vain.
     away: AtomicBool,
+    /// Whether a reader has, and nobody was answered since.
+    is_silent: AtomicBool,
 }
 
 impl Shared {
+    /// Notes that the cluster answers.
+    fn hears(&self) {
+        self.away.store(false, Ordering::Release);
+        self.is_silent.store(false, Ordering::Release);
+    }
+
+    /// Whether somebody has waited in vain.
+    fn misses(&self) -> bool {
+        self.away.load(Ordering::Acquire) || self.is_silent.load(Ordering::Acquire)
+    }
+
     /// Says that the store can't go on.
     fn end(&self) {
         self.has_ended.store(true, Ordering::Release);
@@ -151,6 +164,7 @@ impl JetStreamStore {
             others: OnceLock::new(),
             has_ended: AtomicBool::new(false),
             away: AtomicBool::new(false),
+            is_silent: AtomicBool::new(false),
         });
         let (applier, queue, applied) = applier::start(Arc::clone(&shared), &places)?;
         let mut shards = Vec::new();
@@ -257,7 +271,7 @@ impl JetStreamStore {
             match shard.write(&record, deadline).await? {
                 Written::Applied => {
                     shard.pace().wrote(time);
-                    self.shared.away.store(false, Ordering::Relaxed);
+                    self.shared.hears();
                     return Ok(answer);
                 }
                 Written::Anew => {}
@@ -351,7 +365,7 @@ impl JetStreamStore {
             answers &= shard.look_at_room().await;
         }
         if answers {
-            self.shared.away.store(false, Ordering::Release);
+            self.shared.hears();
         }
     }
 }
@@ -462,8 +476,8 @@ impl LogStore for JetStreamStore {
     }
 
     fn catch_up(&self, log: LogId) -> Result<(), StoreError> {
-        // Who asks for what nobody has must not keep others from reading while there is no cluster.
-        if self.shared.away.load(Ordering::Acquire) {
+        // Who asks for what nobody has must not keep others waiting while there is no cluster.
+        if self.shared.misses() {
             return Err(StoreError::Away);
         }
         let shard = self.shard_of(log);

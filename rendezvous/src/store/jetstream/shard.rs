@@ -211,7 +211,11 @@ impl Shard {
         }
         let began = Instant::now();
         let ends = tokio::time::timeout(left(), self.stream.ends()).await;
-        let Ok(Ok(ends)) = ends else { return Err(StoreError::Away) };
+        let Ok(Ok(ends)) = ends else {
+            // The next one needn't find out anew. Appends do: a leader may be on its way.
+            self.shared.is_silent.store(true, Ordering::Release);
+            return Err(StoreError::Away);
+        };
         self.until_applied(ends.last, Some(left())).await?;
         *looked = Some(began);
         Ok(())

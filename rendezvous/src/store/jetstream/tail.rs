@@ -6,10 +6,7 @@
 //! > It begins with the message that was applied last, and looks whether that is still the one that it
 //! > was. If it isn't, the cluster has lost what it had acknowledged, and this process ends.
 
-use std::{
-    sync::{Weak, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Weak, time::Duration};
 
 use async_nats::jetstream::{
     Message as JetMessage,
@@ -93,7 +90,7 @@ pub(super) async fn run(
 pub(super) async fn look_for(streams: Vec<Stream>, shared: Weak<Shared>) {
     loop {
         tokio::time::sleep(LOOK).await;
-        let is_away = || Some(shared.upgrade()?.away.load(Ordering::Acquire));
+        let is_away = || Some(shared.upgrade()?.misses());
         match is_away() {
             None => return,
             Some(false) => continue,
@@ -104,7 +101,7 @@ pub(super) async fn look_for(streams: Vec<Stream>, shared: Weak<Shared>) {
             answer &= stream.ends().await.is_ok();
         }
         if answer && let Some(shared) = shared.upgrade() {
-            shared.away.store(false, Ordering::Release);
+            shared.hears();
         }
     }
 }

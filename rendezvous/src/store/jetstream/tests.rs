@@ -246,6 +246,8 @@ fn without_servers_nothing_is_acknowledged_reads_go_on_and_it_recovers_by_itself
     store.append(&[new(LOG, 0), new(LOG, 1)], NOW).unwrap();
     store.patience = Duration::from_millis(100);
     world.nats.kill(0);
+    assert!(matches!(store.catch_up(LOG), Err(StoreError::Away)));
+    assert!(store.shared.misses() && store.is_writable(), "other readers don't wait for it");
     assert_eq!(store.append(&[new(LOG, 2)], NOW).unwrap(), [Outcome::Away]);
     assert!(matches!(store.trim(LOG, 1, 1), Err(StoreError::Away)));
     assert!(matches!(store.catch_up(LOG), Err(StoreError::Away)));

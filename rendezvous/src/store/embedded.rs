@@ -255,24 +255,37 @@ impl EmbeddedStore {
         }
     }
 
-    /// Up to `max` records of entries that were appended from `from` on and before `before`. What the
-    /// disk can't give back is passed over: its entries stay, and no others.
-    fn due(&self, mut from: u64, before: Timestamp, max: usize) -> Vec<(Slice, Slice)> {
+    /// Up to `max` wanted records of entries that were appended from `from` on and before `before`, by
+    /// their keys. What the disk can't give back is passed over: its entries stay, and no others.
+    fn due(
+        &self,
+        mut from: u64,
+        before: Timestamp,
+        max: usize,
+        is_wanted: impl Fn(&[u8]) -> bool,
+    ) -> Vec<(Slice, Slice)> {
         let mut due = Vec::new();
         while from < before.0 && due.len() < max {
             let mut records = self.due_from(from, before);
             let read = loop {
+                if due.len() == max {
+                    break true;
+                }
                 match records.next() {
-                    Some(Ok(record)) if due.len() < max => due.push(record),
+                    Some(Ok((key, value))) => {
+                        from = due_time(&key).map_or(from, |time| time.0.max(from));
+                        if is_wanted(&key) {
+                            due.push((key, value));
+                        }
+                    }
                     Some(Err(_)) => break false,
-                    _ => break true,
+                    None => break true,
                 }
             };
             if read {
                 break;
             }
-            let last = due.last().and_then(|(key, _): &(Slice, _)| due_time(key));
-            from = self.past_damage(last.map_or(from, |last| last.0.max(from)), before);
+            from = self.past_damage(from, before);
         }
         due
     }
@@ -387,7 +400,7 @@ impl LogStore for EmbeddedStore {
         let mut floor = self.floors.of_shard(0);
         let mut tallies: BTreeMap<LogId, Tally> = BTreeMap::new();
         let mut batch = self.batch();
-        let due = self.due(totals.expired.0, before, max);
+        let due = self.due(totals.expired.0, before, max, |_| true);
         for (key, due) in &due {
             batch.remove(&self.expiry, key.clone());
             let (Some((log, seq)), Some((id, len))) = (due_of(key), due_value(due)) else {

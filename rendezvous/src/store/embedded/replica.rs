@@ -49,6 +49,15 @@ pub(in crate::store) struct Due {
     pub(in crate::store) count: usize,
 }
 
+/// What is to go of a shard because it is past its time.
+pub(in crate::store) struct Expiry {
+    pub(in crate::store) due: Vec<Due>,
+    /// The shard's floor once all of it is gone.
+    pub(in crate::store) floor: u64,
+    /// Nothing of the shard was appended before this that is here and can be read.
+    pub(in crate::store) oldest: Timestamp,
+}
+
 /// Time between the records whose places are noted, in milliseconds.
 const NOTE_STEP: u64 = 60 * 1000;
 
@@ -188,23 +197,22 @@ impl EmbeddedStore {
         Ok((begins, (to > begins).then_some(Gone { log, to })))
     }
 
-    /// What was appended to a shard before `before`, of the first `max` entries in all shards, by log; and
-    /// the shard's floor once all of it is gone. What is damaged here is passed over.
+    /// The first `max` entries of a shard that were appended from `from` on and before `before`, by log.
+    /// What is damaged here is passed over.
     pub(in crate::store) fn plan_expiry(
         &self,
         shard: u8,
         shards: u8,
+        from: Timestamp,
         before: Timestamp,
         max: usize,
-    ) -> (Vec<Due>, u64) {
+    ) -> Expiry {
+        let place_of = |key: &[u8]| due_of(key).filter(|(log, _)| shard_of(*log, shards) == shard);
+        let is_there = |(log, seq)| matches!(self.entries.contains_key(place(log, seq)), Ok(true));
+        let records = self.due(from.0, before, max, |key| place_of(key).is_some_and(is_there));
+        let oldest = records.first().and_then(|(key, _)| due_time(key));
         let mut due: BTreeMap<LogId, Due> = BTreeMap::new();
-        for (log, seq) in self.due(0, before, max).iter().filter_map(|(key, _)| due_of(key)) {
-            if shard_of(log, shards) != shard {
-                continue;
-            }
-            if !matches!(self.entries.contains_key(place(log, seq)), Ok(true)) {
-                continue;
-            }
+        for (log, seq) in records.iter().filter_map(|(key, _)| due_of(key)) {
             let due = due.entry(log).or_insert(Due { gone: Gone { log, to: 0 }, count: 0 });
             due.gone.to = due.gone.to.max(seq);
             due.count += 1;
@@ -214,7 +222,7 @@ impl EmbeddedStore {
             (due.gone.to >= tally.head).then_some(tally.head)
         });
         let floor = heads.fold(self.floors.of_shard(shard), u64::max);
-        (due.into_values().collect(), floor)
+        Expiry { due: due.into_values().collect(), floor, oldest: oldest.unwrap_or(before) }
     }
 
     /// The highest head that a forgotten log of a shard had.
@@ -229,9 +237,11 @@ impl EmbeddedStore {
         totals.has_room
     }
 
-    /// The place in a shard before which nothing is left of what its records brought.
-    pub(in crate::store) fn unneeded(&self, shard: u8) -> Option<u64> {
-        let oldest = match self.expiry.first_key_value().map(|first| first.key()) {
+    /// The place in a shard before which nothing is left of what its records brought, where nothing of it
+    /// is left that was appended before `from`.
+    pub(in crate::store) fn unneeded(&self, shard: u8, from: Timestamp) -> Option<u64> {
+        let mut records = self.expiry.range(from.0.to_be_bytes()..);
+        let oldest = match records.next().map(fjall::Guard::key) {
             Some(key) => due_time(&key.ok()?)?,
             None => Timestamp(u64::MAX),
         };

@@ -46,7 +46,7 @@ use tokio::{runtime::Handle, task::JoinSet};
 
 use super::{
     EmbeddedStore, LogStore, NewEntry, Others, Outcome, Page, Quota, StoreError, Trimmed, Usage,
-    embedded::replica::{Origin, Place, shard_of},
+    embedded::replica::{Expiry, Origin, Place, shard_of},
 };
 use crate::settings::cluster::{Allowance, Cluster};
 use applier::Applier;
@@ -334,13 +334,16 @@ impl JetStreamStore {
         ttl: u64,
         now: Timestamp,
         max: usize,
+        deadline: Instant,
     ) -> Result<usize, StoreError> {
         let _turn = shard.turn().await;
-        let deadline = self.deadline();
         self.change(shard, deadline, Some(now), |time, last| {
             let before = Timestamp(time.0.saturating_sub(ttl));
             let (index, shards) = (&self.shared.index, self.shared.origin.shards);
-            let (mut due, floor) = index.plan_expiry(shard.number(), shards, before, max);
+            let (number, from) = (shard.number(), shard.expired());
+            let plan = index.plan_expiry(number, shards, from, before, max);
+            shard.has_expired(plan.oldest, last);
+            let Expiry { mut due, floor, .. } = plan;
             due.truncate(RECORD_DROPS);
             let count = due.iter().map(|due| due.count).sum();
             let gone: Vec<Gone> = due.iter().map(|due| due.gone).collect();
@@ -355,7 +358,7 @@ impl JetStreamStore {
     async fn purge(&self) {
         let mut answers = true;
         for shard in &self.shards {
-            let at = self.shared.index.unneeded(shard.number());
+            let at = self.shared.index.unneeded(shard.number(), shard.expired());
             if let Some(at) = at
                 && shard.purge(at).await
                 && let Err(error) = self.shared.index.forget_places(shard.number(), at)
@@ -426,15 +429,24 @@ impl LogStore for JetStreamStore {
     fn expire(&self, before: Timestamp, now: Timestamp, max: usize) -> Result<usize, StoreError> {
         let ttl = now.ms_since(before);
         self.runtime.block_on(async {
-            let mut gone = 0;
+            let (mut gone, mut failed) = (0, None);
             for shard in &self.shards {
                 if gone >= max {
                     return Ok(gone);
                 }
-                gone += self.expire_in(shard, ttl, now, max - gone).await?;
+                let deadline = match &failed {
+                    None => self.deadline(),
+                    Some(_) => Instant::now() + IMPATIENCE,
+                };
+                match self.expire_in(shard, ttl, now, max - gone, deadline).await {
+                    Ok(count) => gone += count,
+                    // It is not for the other shards to wait for this one.
+                    Err(error @ (StoreError::Away | StoreError::Full)) => failed = Some(error),
+                    Err(error) => return Err(error),
+                }
             }
             self.purge().await;
-            Ok(gone)
+            failed.map_or(Ok(gone), Err)
         })
     }
 

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -14,6 +14,7 @@ use async_nats::{
     header::{NATS_EXPECTED_LAST_SEQUENCE, NATS_EXPECTED_STREAM},
 };
 use bytes::Bytes;
+use protocol::ids::Timestamp;
 use serde::Deserialize;
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -47,6 +48,8 @@ pub(super) struct Shard {
     shared: Arc<Shared>,
     turn: Mutex<()>,
     pace: Pace,
+    /// Nothing was appended before this that may still have to go.
+    expired: AtomicU64,
     /// When the last look at the stream's end began, of those that were waited for.
     looked: Mutex<Option<Instant>>,
     purged: Mutex<u64>,
@@ -87,8 +90,9 @@ impl Shard {
         shared: Arc<Shared>,
     ) -> Self {
         let (turn, looked, purged) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let (pace, room) = (Pace::default(), AtomicI64::new(i64::MAX));
-        Self { number, stream, applied, queue, shared, turn, pace, looked, purged, room }
+        let (pace, expired) = (Pace::default(), AtomicU64::new(0));
+        let room = AtomicI64::new(i64::MAX);
+        Self { number, stream, applied, queue, shared, turn, pace, expired, looked, purged, room }
     }
 
     pub(super) fn number(&self) -> u8 {
@@ -98,6 +102,17 @@ impl Shard {
     /// How its time goes on.
     pub(super) fn pace(&self) -> &Pace {
         &self.pace
+    }
+
+    /// From when on it is to be looked for what has to go. (What is gone stays in the tables for a while:
+    /// to begin before would be to walk over all of that at each step.)
+    pub(super) fn expired(&self) -> Timestamp {
+        Timestamp(self.expired.load(Ordering::Relaxed))
+    }
+
+    /// Notes that there is nothing before this. What is still to be applied is of `last` or later.
+    pub(super) fn has_expired(&self, before: Timestamp, last: Timestamp) {
+        self.expired.fetch_max(before.min(last).0, Ordering::Relaxed);
     }
 
     /// How far it has been applied.

@@ -61,7 +61,7 @@ impl Maker<'_> {
             Some(first) => first,
             None => self.make(0, new_generation()?).await?,
         };
-        self.check(0, 0, &first)?;
+        self.check(0, None, &first)?;
         let generation = first.config.metadata.get(GENERATION);
         let generation = generation.and_then(|hex| u64::from_str_radix(hex, 16).ok());
         let generation = generation.ok_or_else(|| self.other(0, "it has no generation"))?;
@@ -71,7 +71,7 @@ impl Maker<'_> {
                 Some(info) => info,
                 None => self.make(shard, generation).await?,
             };
-            self.check(shard, generation, &info)?;
+            self.check(shard, Some(generation), &info)?;
             all.push(self.enlarged(info).await?);
         }
         if let Some(first) = all.first_mut().filter(|first| !is_whole(first)) {
@@ -102,7 +102,7 @@ impl Maker<'_> {
             }
             held.reverse();
             if let Some(Some(first)) = held.first() {
-                self.check(0, 0, first)?;
+                self.check(0, None, first)?;
             }
             let Some(shard) = lost(&held) else { return Ok(held) };
             looks += 1;
@@ -124,7 +124,7 @@ impl Maker<'_> {
                 asked = self.ask(shard).await;
             }
             let problem = match asked {
-                Ok(Some(info)) => match self.check(shard, generation, &info) {
+                Ok(Some(info)) => match self.check(shard, Some(generation), &info) {
                     Ok(()) => safety::copies(&info, self.settings).map(|few| few.to_string()),
                     Err(problem) => Some(problem.to_string()),
                 },
@@ -211,21 +211,23 @@ impl Maker<'_> {
         }
     }
 
-    /// Looks whether a stream is as it has to be.
-    fn check(&self, shard: u8, generation: u64, info: &Info) -> Result<(), ClusterError> {
+    /// Looks whether a stream is as it has to be, and of this generation where that is known.
+    fn check(&self, shard: u8, generation: Option<u64>, info: &Info) -> Result<(), ClusterError> {
         let held = &info.config;
         let said = |key: &str| held.metadata.get(key).map(String::as_str).unwrap_or_default();
         if said(RELAY) != self.relay {
             return Err(ClusterError::OtherRelay { name: self.settings.name.clone() });
         }
         let shards = self.settings.shards.to_string();
+        let is_other = generation.is_some_and(|it| said(GENERATION) != format!("{it:016x}"));
         let problems = [
             (said(OUR_LAYOUT) != LAYOUT, "another version of wattle-rendezvous made it"),
             (said(SHARDS) != shards, "it was made with another number of shards; set that one"),
             (
-                shard > 0 && said(GENERATION) != format!("{generation:016x}"),
-                "it is left from another time: delete it, or use another name",
+                shard == 0 && is_other,
+                "it was made anew, in another generation, since the relay began",
             ),
+            (is_other, "it is left from another time: delete it, or use another name"),
             (held.storage != StorageType::File, "it is kept in memory"),
             (held.retention != RetentionPolicy::Limits, "its retention is not \"limits\""),
             (!held.max_age.is_zero(), "it has max_age: entries would be lost early"),

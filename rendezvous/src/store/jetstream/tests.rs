@@ -415,3 +415,34 @@ fn a_stream_that_is_set_up_otherwise_meanwhile_is_said_loudly() {
         thread::sleep(Duration::from_millis(50));
     }
 }
+
+#[test]
+fn a_stream_made_anew_under_another_generation_is_said_loudly_also_if_it_is_the_only_one() {
+    let Some(world) = world(1, 1) else { return };
+    let store = world.open("other", "a");
+    let mut config = world.config("other-0").unwrap();
+    world.runtime.block_on(world.jet().delete_stream("other-0")).unwrap();
+    config.metadata.insert("wattle-generation".into(), format!("{:016x}", !store.generation()));
+    world.runtime.block_on(world.jet().create_stream(config)).unwrap();
+    while !store.shared().contains("NO LONGER SAFE") {
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_shard_that_takes_nothing_keeps_no_other_from_expiring() {
+    let Some(world) = world(1, 2) else { return };
+    let mut store = world.open("stuck", "a");
+    store.append(&[new(LOG, 1), new(OTHER, 1)], Timestamp(10)).unwrap();
+    assert_eq!(store.expire(Timestamp(0), Timestamp(10), 9).unwrap(), 0);
+    store.patience = Duration::from_millis(100);
+    let stuck = store.shard_of(OTHER).number();
+    assert!(stuck < store.shard_of(LOG).number(), "it comes first");
+    world.runtime.block_on(world.jet().delete_stream(format!("stuck-{stuck}"))).unwrap();
+    let entries = |log| store.read(log, 0, 9999).unwrap().entries.len();
+    while entries(LOG) > 0 {
+        let expired = store.expire(Timestamp(20), Timestamp(30), 9);
+        assert!(matches!(expired, Err(StoreError::Away)), "{expired:?}");
+    }
+    assert_eq!(entries(OTHER), 1);
+}

@@ -58,9 +58,10 @@ fn a_cursor_hides_nothing_that_a_process_appends_that_has_seen_less_of_another_s
         index.apply(0, 10, 0, &Change::Put(puts.clone()));
     }
     // What is dropped of the first shard, only one of them has seen.
-    let (due, floor) = first.store.plan_expiry(0, 2, Timestamp(11), 99);
+    let plan = |shard| first.store.plan_expiry(shard, 2, Timestamp(0), Timestamp(11), 99);
+    let Expiry { due, floor, .. } = plan(0);
     assert_eq!((due.len(), floor), (1, 9));
-    assert_eq!(first.store.plan_expiry(1, 2, Timestamp(11), 99).1, 0, "the other shard's stays");
+    assert_eq!(plan(1).floor, 0, "the other shard's stays");
     first.apply(0, 20, floor, &Change::Drop(vec![due[0].gone]));
     assert_eq!(first.read(HERE, 0).head, 9, "an empty log's head stays");
     let cursor = first.read(THERE, 0).read_to;
@@ -92,4 +93,26 @@ fn each_shards_floor_is_there_again_after_a_start() {
         assert_eq!((read(HERE), read(THERE)), (0, 5));
         assert_eq!(store.trim(THERE, 1, 9).unwrap().begins, 5);
     }
+}
+
+#[test]
+fn what_is_due_in_one_shard_does_not_wait_for_another_and_is_not_looked_for_twice() {
+    let mut index = Index::new();
+    let put = |log, seq| Change::Put(vec![Put { log, seq, bytes: vec![seq as u8; 512] }]);
+    for seq in 1..=4 {
+        index.apply(0, seq, 0, &put(HERE, seq));
+        index.apply(1, 4 + seq, 0, &put(THERE, seq));
+    }
+    let end = Timestamp(20);
+    let plan = |index: &Index, shard, from, max| -> (u64, Timestamp) {
+        let plan = index.store.plan_expiry(shard, 2, from, end, max);
+        (plan.due.iter().map(|due| due.gone.to).max().unwrap_or(0), plan.oldest)
+    };
+    let start = Timestamp(0);
+    assert_eq!(plan(&index, 1, start, 3), (3, Timestamp(5)), "the other shard's four are before");
+    let gone = Gone { log: THERE, to: 3 };
+    index.apply(1, 20, 0, &Change::Drop(vec![gone]));
+    assert_eq!(plan(&index, 1, Timestamp(5), 3), (4, Timestamp(8)));
+    assert_eq!(plan(&index, 1, Timestamp(9), 3), (0, end), "what is before is not looked at");
+    assert_eq!(plan(&index, 0, start, 9), (4, Timestamp(1)));
 }

@@ -1,5 +1,7 @@
 //! The laws of a store, as tests that every store passes.
 
+use std::{cell::Cell, path::Path};
+
 use protocol::ids::{LogId, Timestamp};
 
 use super::{LogStore, NewEntry, Outcome, Page, Quota, Trimmed, Usage};
@@ -29,6 +31,15 @@ pub fn holds(make: Make<'_>) {
     a_page_says_where_its_log_begins(make);
     what_is_held_is_counted(make);
     generations_differ(make);
+}
+
+/// The same, on stores that `open` opens, each in a directory of its own.
+pub fn holds_on_disk<S: LogStore>(open: impl Fn(&Path, Quota) -> S) {
+    let (dirs, count) = (tempfile::tempdir().unwrap(), Cell::new(0));
+    holds(&|quota| {
+        count.set(count.get() + 1);
+        Box::new(open(&dirs.path().join(count.get().to_string()), quota))
+    });
 }
 
 /// Of a store that decides by itself how much it takes: what was set last holds.

@@ -19,6 +19,7 @@
 //! > appends stop while there is still room to sort and to delete what is there. After a write that
 //! > failed all the same, the store is read on, and is to be opened again.
 
+mod append;
 mod floors;
 mod home;
 mod read;
@@ -332,56 +333,7 @@ impl LogStore for EmbeddedStore {
     }
 
     fn append(&self, entries: &[NewEntry], now: Timestamp) -> Result<Vec<Outcome>, StoreError> {
-        let mut totals = self.lock();
-        let mut used = totals.used;
-        let wanted = entries.iter().map(|new| new.bytes.len() as u64).sum();
-        self.look_for_room(wanted, &mut totals);
-        let quota =
-            if totals.has_room { self.quota() } else { Quota { total_bytes: 0, ..self.quota() } };
-        let mut tallies: BTreeMap<LogId, Tally> = BTreeMap::new();
-        let mut fresh: BTreeMap<(LogId, ShortId), u64> = BTreeMap::new();
-        let mut outcomes = Vec::with_capacity(entries.len());
-        let mut batch = self.batch();
-        for new in entries {
-            let id = short(EntryId::of(&new.bytes));
-            let known = match fresh.get(&(new.log, id)) {
-                Some(seq) => Ok(Some(*seq)),
-                None => self.number_of(new.log, id),
-            };
-            let tally = match tallies.get(&new.log) {
-                Some(tally) => Ok(*tally),
-                None => self.tally_or_new(new.log),
-            };
-            let mut tally = match (known, tally) {
-                (Ok(Some(seq)), _) => {
-                    outcomes.push(Outcome::Kept(seq));
-                    continue;
-                }
-                (Ok(None), Ok(tally)) => tally,
-                (Err(_), _) | (_, Err(_)) => {
-                    outcomes.push(Outcome::Damaged);
-                    continue;
-                }
-            };
-            let outcome = tally.add(&mut used, new.bytes.len(), &quota);
-            outcomes.push(outcome);
-            let Outcome::Kept(seq) = outcome else { continue };
-            tallies.insert(new.log, tally);
-            fresh.insert((new.log, id), seq);
-            let value = record(new.log, seq, now, &new.bytes);
-            batch.insert(&self.entries, place(new.log, seq), value);
-            batch.insert(&self.ids, id_key(new.log, id), seq.to_be_bytes());
-            let due = due_value_bytes(id, new.bytes.len());
-            batch.insert(&self.expiry, due_key(now, new.log, seq), due);
-        }
-        for (log, tally) in &tallies {
-            batch.insert(&self.logs, *log.as_bytes(), tally_bytes(tally));
-        }
-        if !tallies.is_empty() {
-            self.commit(batch, &mut totals)?;
-            totals.used = used;
-        }
-        Ok(outcomes)
+        self.append_all(entries, now)
     }
 
     fn read(&self, log: LogId, after: u64, max_bytes: usize) -> Result<Page, StoreError> {

@@ -178,13 +178,7 @@ mod tests {
 
     #[test]
     fn it_obeys_the_laws_of_a_store() {
-        let dirs = tempfile::tempdir().unwrap();
-        let count = std::cell::Cell::new(0);
-        contract::holds(&|quota| {
-            count.set(count.get() + 1);
-            let dir = dirs.path().join(count.get().to_string());
-            Box::new(ReopeningStore::open(&dir, quota, 0, PAUSE).unwrap())
-        });
+        contract::holds_on_disk(|dir, quota| ReopeningStore::open(dir, quota, 0, PAUSE).unwrap());
     }
 
     #[test]

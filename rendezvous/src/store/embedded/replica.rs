@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub(in crate::store) use super::floors::shard_of;
 use super::{
-    EmbeddedStore, EntryId, Floors, LogId, NewEntry, Outcome, OwnedWriteBatch, Quota, ShortId,
-    StoreError, Tally, Timestamp, Totals, Usage, checked, due_key, due_of, due_time,
-    due_value_bytes, id_key, number, place, record, short, tally_bytes,
+    EmbeddedStore, EntryId, Floors, LogId, NewEntry, Outcome, OwnedWriteBatch, StoreError, Tally,
+    Timestamp, Totals, Usage, append::Fresh, checked, due_key, due_of, due_time, id_key, number,
+    place, short, tally_bytes,
 };
 use crate::store::jetstream::record::{Change, Gone, Put, Record, Sum};
 
@@ -142,43 +142,19 @@ impl EmbeddedStore {
         entries: &[&NewEntry],
         under_way: u64,
     ) -> (Vec<Outcome>, Vec<Put>) {
-        let (mut used, has_room) = {
+        let (used, has_room) = {
             let mut totals = self.lock();
             let wanted = entries.iter().map(|new| new.bytes.len() as u64).sum();
             self.look_for_room(wanted, &mut totals);
             let bytes = totals.used.bytes.saturating_add(under_way);
             (Usage { bytes, ..totals.used }, totals.has_room)
         };
-        let quota = if has_room { self.quota() } else { Quota { total_bytes: 0, ..self.quota() } };
-        let mut tallies: BTreeMap<LogId, Tally> = BTreeMap::new();
-        let mut fresh: BTreeMap<(LogId, ShortId), u64> = BTreeMap::new();
-        let (mut outcomes, mut puts) = (Vec::with_capacity(entries.len()), Vec::new());
-        for new in entries {
-            let id = short(EntryId::of(&new.bytes));
-            let known = match fresh.get(&(new.log, id)) {
-                Some(seq) => Ok(Some(*seq)),
-                None => self.number_of(new.log, id),
-            };
-            let tally = match tallies.get(&new.log) {
-                Some(tally) => Ok(*tally),
-                None => self.tally_or_new(new.log),
-            };
-            let outcome = match (known, tally) {
-                (Ok(Some(seq)), _) => Outcome::Kept(seq),
-                (Ok(None), Ok(mut tally)) => {
-                    let outcome = tally.add(&mut used, new.bytes.len(), &quota);
-                    if let Outcome::Kept(seq) = outcome {
-                        tallies.insert(new.log, tally);
-                        fresh.insert((new.log, id), seq);
-                        puts.push(Put { log: new.log, seq, bytes: new.bytes.clone() });
-                    }
-                    outcome
-                }
-                (Err(_), _) | (_, Err(_)) => Outcome::Damaged,
-            };
-            outcomes.push(outcome);
-        }
-        (outcomes, puts)
+        let plan = self.plan(entries.iter().copied(), used, has_room);
+        let put = |fresh: &Fresh| {
+            let NewEntry { log, bytes } = entries[fresh.position];
+            Put { log: *log, seq: fresh.seq, bytes: bytes.clone() }
+        };
+        (plan.outcomes, plan.fresh.iter().map(put).collect())
     }
 
     /// After which number a log begins, and what would go of it by a trim; nothing where nothing would.
@@ -332,10 +308,7 @@ impl<'a> Work<'a> {
         tally.head = seq;
         tally.entries += 1;
         tally.bytes += len;
-        self.batch.insert(&store.entries, place(log, seq), record(log, seq, time, &put.bytes));
-        self.batch.insert(&store.ids, id_key(log, id), seq.to_be_bytes());
-        let due = due_value_bytes(id, put.bytes.len());
-        self.batch.insert(&store.expiry, due_key(time, log, seq), due);
+        store.put(&mut self.batch, time, (log, seq), id, &put.bytes);
         self.used.entries += 1;
         self.used.bytes = self.used.bytes.saturating_add(len);
         self.tallies.insert(log, Some(tally));

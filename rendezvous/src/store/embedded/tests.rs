@@ -12,13 +12,7 @@ fn new(log: LogId, byte: u8) -> NewEntry {
 
 #[test]
 fn it_obeys_the_laws_of_a_store() {
-    let dirs = tempfile::tempdir().unwrap();
-    let count = std::cell::Cell::new(0);
-    contract::holds(&|quota| {
-        count.set(count.get() + 1);
-        let dir = dirs.path().join(count.get().to_string());
-        Box::new(EmbeddedStore::open(&dir, quota).unwrap())
-    });
+    contract::holds_on_disk(|dir, quota| EmbeddedStore::open(dir, quota).unwrap());
 }
 
 #[test]

@@ -8,8 +8,8 @@
 //! | logs | log 20 | head 8 ‖ entries 8 ‖ bytes 8 ‖ first 8 |
 //! | meta | `generation`, `floor`, `commits`, `clock`; `home`, `stamp` | 8; 16 |
 //!
-//! Numbers are big-endian. `floor` is the highest head that a forgotten log had: a log starts above
-//! it, so that an old cursor never hides a new entry; an index has one for each shard (`replica.rs`). `commits` counts the batches; if it is behind
+//! Numbers are big-endian. `floor` is at least the highest head that a forgotten log had, in steps: a log
+//! starts above it, so that an old cursor never hides a new entry; an index has one for each shard (`replica.rs`). `commits` counts the batches; if it is behind
 //! what the file `witness` says, the store has gone back, and begins a new generation. So does one
 //! whose witness is another file than `home` says: it was copied, or restored from a backup. Each
 //! batch begins with `stamp`, which the store alone knows: no entry can carry what would be taken for
@@ -44,7 +44,8 @@ use protocol::{
 };
 
 use super::{
-    LogStore, NewEntry, Outcome, Page, Quota, StoreError, Tally, Trimmed, Usage, new_generation,
+    LogStore, NewEntry, Outcome, Page, Quota, StoreError, Tally, Trimmed, Usage, floor_above,
+    new_generation,
     witness::{Said, Stamp, Witness},
 };
 use floors::Floors;
@@ -371,7 +372,7 @@ impl LogStore for EmbeddedStore {
         }
         for (log, tally) in &tallies {
             if tally.entries == 0 {
-                floor = floor.max(tally.head);
+                floor = floor.max(floor_above(tally.head));
                 batch.remove(&self.logs, *log.as_bytes());
             } else {
                 batch.insert(&self.logs, *log.as_bytes(), tally_bytes(tally));

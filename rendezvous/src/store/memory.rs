@@ -12,7 +12,8 @@ use protocol::{
 };
 
 use super::{
-    LogStore, NewEntry, Outcome, Page, Quota, StoreError, Tally, Trimmed, Usage, new_generation,
+    LogStore, NewEntry, Outcome, Page, Quota, StoreError, Tally, Trimmed, Usage, floor_above,
+    new_generation,
 };
 
 /// Logs in memory. Its generation lasts as long as it does.
@@ -155,7 +156,7 @@ impl Shelves {
             log.tally.remove(&mut self.used, seq, bytes.len() as u64);
         }
         if log.entries.is_empty() {
-            self.floor = self.floor.max(log.tally.head);
+            self.floor = self.floor.max(floor_above(log.tally.head));
             self.logs.remove(&id);
         }
     }

@@ -158,7 +158,7 @@ pub struct Page {
     /// Everything up to this number has been deleted. Said only as far as it lies after the number
     /// that the page was asked for.
     pub begins: u64,
-    /// The number of the log's last entry, or of the last one that any forgotten log had.
+    /// The number of the log's last entry; of a log that has none, what it would go on from.
     pub head: u64,
     /// Entries that were skipped because they don't match their checksum or are not there.
     pub damaged: u64,
@@ -272,6 +272,15 @@ impl Tally {
         used.bytes = used.bytes.saturating_sub(len);
     }
 }
+
+/// From where new logs begin, so that an old cursor hides nothing, once one is forgotten whose last number
+/// was `head`: so far above it that it tells little of how long others' logs were.
+fn floor_above(head: u64) -> u64 {
+    head.checked_next_multiple_of(FLOOR_STEP).unwrap_or(head)
+}
+
+/// Numbers between the places from which new logs may begin.
+const FLOOR_STEP: u64 = 1 << 20;
 
 fn new_generation() -> Result<u64, StoreError> {
     let mut bytes = [0; 8];

@@ -1,4 +1,4 @@
-//! Floors: the highest head that a forgotten log had, for each shard of a cluster's index. A store that
+//! Floors: at least the highest head that a forgotten log had, for each shard of a cluster's index. A store that
 //! is no index is one shard.
 //!
 //! > Shards are in no order among each other: what one process has seen of all of them, no other need

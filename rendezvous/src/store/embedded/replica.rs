@@ -14,7 +14,10 @@ use super::{
     Timestamp, Totals, Usage, append::Fresh, checked, due_key, due_of, due_time, id_key, number,
     place, short, tally_bytes,
 };
-use crate::store::jetstream::record::{Change, Gone, Put, Record, Sum};
+use crate::store::{
+    floor_above,
+    jetstream::record::{Change, Gone, Put, Record, Sum},
+};
 
 /// Of which cluster a store is the index.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -195,13 +198,13 @@ impl EmbeddedStore {
         }
         let heads = due.values().filter_map(|due| {
             let tally = self.tally(due.gone.log).ok().flatten()?;
-            (due.gone.to >= tally.head).then_some(tally.head)
+            (due.gone.to >= tally.head).then(|| floor_above(tally.head))
         });
         let floor = heads.fold(self.floors.of_shard(shard), u64::max);
         Expiry { due: due.into_values().collect(), floor, oldest: oldest.unwrap_or(before) }
     }
 
-    /// The highest head that a forgotten log of a shard had.
+    /// From where new logs of a shard begin.
     pub(in crate::store) fn floor(&self, shard: u8) -> u64 {
         self.floors.of_shard(shard)
     }
@@ -333,6 +336,7 @@ impl<'a> Work<'a> {
         }
         let is_empty = to == tally.head;
         if is_empty {
+            // Not in steps: whoever planned this said how far, and all are to have the same.
             self.raise(shard, tally.head);
         }
         self.tallies.insert(log, (!is_empty).then_some(tally));

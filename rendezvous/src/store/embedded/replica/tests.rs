@@ -1,7 +1,7 @@
 //! Indexes of two processes that have not applied the same of each shard.
 
 use super::*;
-use crate::store::{LogStore as _, Page, contract::AMPLE};
+use crate::store::{FLOOR_STEP, LogStore as _, Page, contract::AMPLE};
 
 const ORIGIN: Origin = Origin { generation: 7, shards: 2 };
 /// Of the first shard, and of the second.
@@ -60,10 +60,10 @@ fn a_cursor_hides_nothing_that_a_process_appends_that_has_seen_less_of_another_s
     // What is dropped of the first shard, only one of them has seen.
     let plan = |shard| first.store.plan_expiry(shard, 2, Timestamp(0), Timestamp(11), 99);
     let Expiry { due, floor, .. } = plan(0);
-    assert_eq!((due.len(), floor), (1, 9));
+    assert_eq!((due.len(), floor), (1, FLOOR_STEP));
     assert_eq!(plan(1).floor, 0, "the other shard's stays");
     first.apply(0, 20, floor, &Change::Drop(vec![due[0].gone]));
-    assert_eq!(first.read(HERE, 0).head, 9, "an empty log's head stays");
+    assert_eq!(first.read(HERE, 0).head, FLOOR_STEP, "an empty log's head does not go back");
     let cursor = first.read(THERE, 0).read_to;
 
     let one = new(THERE, 1);

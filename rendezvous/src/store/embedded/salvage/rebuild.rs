@@ -12,7 +12,7 @@ use super::{
     super::{EmbeddedStore, due_key, due_value_bytes, id_key, place, record, short, tally_bytes},
     survey::{Met, Survey, walk},
 };
-use crate::store::{Quota, StoreError, Tally, new_generation};
+use crate::store::{Quota, StoreError, Tally, floor_above, new_generation};
 
 /// A store that is being written, and was never served from.
 struct Draft {
@@ -72,7 +72,7 @@ impl Draft {
             Met::End { log, head } => {
                 let mut tally = std::mem::replace(&mut self.log, Tally::born_at(0));
                 if tally.entries == 0 {
-                    self.floor = self.floor.max(head);
+                    self.floor = self.floor.max(floor_above(head));
                 } else {
                     tally.head = tally.head.max(head);
                     self.batch.insert(&self.store.logs, *log.as_bytes(), tally_bytes(&tally));

@@ -5,17 +5,18 @@
 //! | what | TCP | QUIC |
 //! |---|---|---|
 //! | received and not read: 24 streams of 256, half of them for circuits; 2 MiB over QUIC | 6144 | 2048 |
+//! | packets of QUIC in which it lies, which quinn lets be one and a half times as much | 0 | 3072 |
 //! | frames of Yamux: 64 bytes for each of [`UNREAD_FRAMES`]; 32 for as many as a stream ever had | 1664 | 0 |
 //! | the frame that comes | 256 | 0 |
 //! | a request being read and decoded | 66 | 66 |
 //! | answers: 128 small ones, a page read, one encoded, one in the framing | 224 | 224 |
 //! | 256 logs open and followed | 80 | 80 |
 //! | sent and not acknowledged: Yamux's queue; quinn's window of 10 MB, which libp2p does not set | 256 | 9766 |
-//! | together, about | 8.5 MiB | 12 MiB |
+//! | together, about | 8.5 MiB | 15 MiB |
 //!
 //! A client that reads what it gets costs about 85 KiB. The appends of all clients that wait for the
 //! disk are 32 MiB in the queue and 4 MiB in a batch, and each page being read from the disk is 64
-//! KiB, 16 at once. So the worst that one address can do is [`Limits::per_ip`] times 12 MiB, 6 GiB; a
+//! KiB, 16 at once. So the worst that one address can do is [`Limits::per_ip`] times 15 MiB, 7.5 GiB; a
 //! small machine that is open to the world lives better with a memory limit from its supervisor, below
 //! which [`Limits::memory`] keeps it.
 

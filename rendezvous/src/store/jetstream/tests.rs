@@ -445,7 +445,9 @@ fn a_shard_that_takes_nothing_keeps_no_other_from_expiring() {
     assert!(stuck < store.shard_of(LOG).number(), "it comes first");
     world.runtime.block_on(world.jet().delete_stream(format!("stuck-{stuck}"))).unwrap();
     let entries = |log| store.read(log, 0, 9999).unwrap().entries.len();
+    let start = Instant::now();
     while entries(LOG) > 0 {
+        assert!(start.elapsed() < Duration::from_secs(60), "it waits for the other");
         let expired = store.expire(Timestamp(20), Timestamp(30), 9);
         assert!(matches!(expired, Err(StoreError::Away)), "{expired:?}");
     }

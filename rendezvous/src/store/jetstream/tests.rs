@@ -106,6 +106,15 @@ fn numbered(log: LogId, number: u32) -> NewEntry {
     NewEntry { log, bytes }
 }
 
+/// Waits until a process says that its cluster is no longer safe.
+fn until_unsafe(store: &JetStreamStore) {
+    let start = Instant::now();
+    while !store.shared().contains("NO LONGER SAFE") {
+        assert!(start.elapsed() < Duration::from_secs(300), "nobody has noticed");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
 fn holds(world: &World) {
     let count = std::cell::Cell::new(0);
     contract::holds(&|quota| {
@@ -360,9 +369,7 @@ fn with_one_of_three_servers_down_a_process_starts_and_looks_at_it_once_it_is_ba
     let synced = std::fs::read_to_string(&config).unwrap();
     std::fs::write(&config, synced.replace("sync_interval: always", "")).unwrap();
     world.nats.start_node(2);
-    while !store.shared().contains("NO LONGER SAFE") {
-        thread::sleep(Duration::from_millis(50));
-    }
+    until_unsafe(&store);
     drop(store);
     let error = world.open_with(&world.settings("down"), "b", AMPLE).err().unwrap();
     let unsynced = |error: &ClusterError| {
@@ -416,9 +423,7 @@ fn a_stream_that_is_set_up_otherwise_meanwhile_is_said_loudly() {
     let max_age = Duration::from_hours(1);
     let aging = async_nats::jetstream::stream::Config { max_age, ..aging };
     world.runtime.block_on(world.jet().update_stream(aging)).unwrap();
-    while !store.shared().contains("NO LONGER SAFE") {
-        thread::sleep(Duration::from_millis(50));
-    }
+    until_unsafe(&store);
 }
 
 #[test]
@@ -429,9 +434,7 @@ fn a_stream_made_anew_under_another_generation_is_said_loudly_also_if_it_is_the_
     world.runtime.block_on(world.jet().delete_stream("other-0")).unwrap();
     config.metadata.insert("wattle-generation".into(), format!("{:016x}", !store.generation()));
     world.runtime.block_on(world.jet().create_stream(config)).unwrap();
-    while !store.shared().contains("NO LONGER SAFE") {
-        thread::sleep(Duration::from_millis(50));
-    }
+    until_unsafe(&store);
 }
 
 #[test]

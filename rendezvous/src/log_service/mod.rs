@@ -218,7 +218,7 @@ impl LogService {
     /// Waits for others who write, and keeps nobody from reading meanwhile: whoever makes up a cursor has
     /// the relay ask them.
     async fn catch_up(&self, budget: &Budget, log: LogId) -> Result<(), StoreError> {
-        let place = budget.slow().await;
+        let place = budget.catching_up().await;
         let store = Arc::clone(&self.store);
         let catch_up = move || {
             let _place = place;
@@ -239,7 +239,7 @@ impl LogService {
 
     /// Deletes a log's entries up to a number, step by step; answers after which number it begins.
     async fn trim(&self, budget: &Budget, log: LogId, to: u64) -> Result<u64, StoreError> {
-        let _place = budget.slow().await;
+        let _place = budget.trimming().await;
         loop {
             // The appends of others wait for one step at a time at most, and other trims for one of each.
             let _turn = self.trims.acquire().await;

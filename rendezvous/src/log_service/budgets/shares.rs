@@ -1,5 +1,5 @@
 //! One address's part of what all clients share: the queue of appends, the reads of the store, and the
-//! line for what takes long.
+//! lines for what takes long.
 //!
 //! > A line is fair to those who stand in it, and one address may have half a thousand streams. So each
 //! > address has a line of its own, from which few at a time go on to the common one: others wait for
@@ -23,7 +23,8 @@ pub(super) struct Shares {
     /// Appends of this block in the queue.
     queued: AtomicUsize,
     reads: Arc<Semaphore>,
-    slow: Arc<Semaphore>,
+    trims: Arc<Semaphore>,
+    catch_ups: Arc<Semaphore>,
 }
 
 /// An append in the queue, counted until this is dropped.
@@ -42,7 +43,8 @@ impl Shares {
             times,
             queued: AtomicUsize::new(0),
             reads: Arc::new(Semaphore::new(reads.max(1))),
-            slow: Arc::new(Semaphore::new(times)),
+            trims: Arc::new(Semaphore::new(times)),
+            catch_ups: Arc::new(Semaphore::new(times)),
         }
     }
 
@@ -70,9 +72,14 @@ impl Budget {
         self.line(|shares| &shares.reads).await
     }
 
-    /// Waits until nothing else of the address takes long.
-    pub(in crate::log_service) async fn slow(&self) -> Place {
-        self.line(|shares| &shares.slow).await
+    /// Waits until no other trim of the address is under way.
+    pub(in crate::log_service) async fn trimming(&self) -> Place {
+        self.line(|shares| &shares.trims).await
+    }
+
+    /// Waits until nobody else of the address waits for others who write.
+    pub(in crate::log_service) async fn catching_up(&self) -> Place {
+        self.line(|shares| &shares.catch_ups).await
     }
 
     async fn line(&self, line: fn(&Shares) -> &Arc<Semaphore>) -> Place {
@@ -155,13 +162,15 @@ mod tests {
     }
 
     #[test]
-    fn one_thing_of_an_address_takes_long_at_a_time() {
+    fn one_trim_and_one_catching_up_of_an_address_are_under_way_at_a_time() {
         let budgets = Budgets::new(&Limits::default());
         let (here, there) = (of(&budgets, 1), of(&budgets, 2));
-        let place = here.slow().now_or_never();
-        let mut second = Box::pin(here.slow());
+        let place = here.trimming().now_or_never();
+        let mut second = Box::pin(here.trimming());
         assert!(place.is_some() && (&mut second).now_or_never().is_none());
-        assert!(there.slow().now_or_never().is_some());
+        assert!(there.trimming().now_or_never().is_some());
+        let other = here.catching_up().now_or_never();
+        assert!(other.is_some() && here.catching_up().now_or_never().is_none());
         drop(place);
         assert!(second.now_or_never().is_some());
     }

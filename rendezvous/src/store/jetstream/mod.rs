@@ -434,11 +434,13 @@ impl LogStore for JetStreamStore {
                 if gone >= max {
                     return Ok(gone);
                 }
-                let deadline = match &failed {
-                    None => self.deadline(),
-                    Some(_) => Instant::now() + IMPATIENCE,
+                let deadline = match failed.is_some() || shard.is_stuck() {
+                    false => self.deadline(),
+                    true => Instant::now() + IMPATIENCE,
                 };
-                match self.expire_in(shard, ttl, now, max - gone, deadline).await {
+                let expired = self.expire_in(shard, ttl, now, max - gone, deadline).await;
+                shard.sticks(expired.is_err());
+                match expired {
                     Ok(count) => gone += count,
                     // It is not for the other shards to wait for this one.
                     Err(error @ (StoreError::Away | StoreError::Full)) => failed = Some(error),

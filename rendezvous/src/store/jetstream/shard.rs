@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -50,6 +50,8 @@ pub(super) struct Shard {
     pace: Pace,
     /// Nothing was appended before this that may still have to go.
     expired: AtomicU64,
+    /// Whether what had to go could not be written last time.
+    is_stuck: AtomicBool,
     /// When the last look at the stream's end began, of those that were waited for.
     looked: Mutex<Option<Instant>>,
     purged: Mutex<u64>,
@@ -91,8 +93,21 @@ impl Shard {
     ) -> Self {
         let (turn, looked, purged) = (Mutex::default(), Mutex::default(), Mutex::default());
         let (pace, expired) = (Pace::default(), AtomicU64::new(0));
-        let room = AtomicI64::new(i64::MAX);
-        Self { number, stream, applied, queue, shared, turn, pace, expired, looked, purged, room }
+        let (room, is_stuck) = (AtomicI64::new(i64::MAX), AtomicBool::new(false));
+        Self {
+            number,
+            stream,
+            applied,
+            queue,
+            shared,
+            turn,
+            pace,
+            expired,
+            is_stuck,
+            looked,
+            purged,
+            room,
+        }
     }
 
     pub(super) fn number(&self) -> u8 {
@@ -113,6 +128,16 @@ impl Shard {
     /// Notes that there is nothing before this. What is still to be applied is of `last` or later.
     pub(super) fn has_expired(&self, before: Timestamp, last: Timestamp) {
         self.expired.fetch_max(before.min(last).0, Ordering::Relaxed);
+    }
+
+    /// Whether what had to go could not be written last time.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.is_stuck.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether what had to go could not be written.
+    pub(super) fn sticks(&self, is_so: bool) {
+        self.is_stuck.store(is_so, Ordering::Relaxed);
     }
 
     /// How far it has been applied.

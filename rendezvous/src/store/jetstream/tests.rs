@@ -455,4 +455,5 @@ fn a_shard_that_takes_nothing_keeps_no_other_from_expiring() {
         assert!(matches!(expired, Err(StoreError::Away)), "{expired:?}");
     }
     assert_eq!(entries(OTHER), 1);
+    assert!(store.shards[usize::from(stuck)].is_stuck(), "it is not waited for again for long");
 }

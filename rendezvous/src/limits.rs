@@ -128,7 +128,7 @@ pub struct Limits {
     pub ping_timeout: Duration,
 }
 
-/// Addresses, and IPv6 /48s, of which it is remembered what they appended and asked for.
+/// Addresses, and IPv6 /48s, of which it is remembered what they appended and asked for: half a KiB each.
 pub const BUDGETS: usize = 65_536;
 
 /// How many times as fast as one stream, and as much at once, all streams of one address together may

@@ -6,7 +6,8 @@ profile=${1:-release}
 dir=$([ "$profile" = dev ] && echo debug || echo "$profile")
 cargo build --locked -p rendezvous --profile "$profile"
 relay=${CARGO_TARGET_DIR:-target}/$dir/wattle-rendezvous
-made=${CARGO_TARGET_DIR:-target}/packaging
+# Where Cargo.toml takes them from, wherever Cargo builds.
+made=target/packaging
 mkdir -p "$made"
 "$relay" man | gzip -n9 >"$made/wattle-rendezvous.1.gz"
 for shell in bash zsh fish; do "$relay" completions "$shell" >"$made/$shell"; done

@@ -43,6 +43,7 @@ fn a_token_is_printed_once_and_listed_without_it() {
     assert_eq!(code, Some(0), "{words}");
     assert!(RelayToken::parse(&token).is_ok() && token.lines().count() == 1, "{token}");
     assert!(words.contains("--token-file") && words.contains("open to all"), "{words}");
+    assert!(words.contains(dir.path().join("data").to_str().unwrap()), "at which relay: {words}");
     assert!(!words.contains(token.trim()), "the data is on standard output alone");
 
     let (_, out, _) = run(dir.path(), &["token", "list"]);

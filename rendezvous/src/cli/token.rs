@@ -162,6 +162,8 @@ impl New {
         );
         eprintln!("  wattle-rendezvous check ADDRESS --token-file FILE   (or WATTLE_RELAY_TOKEN)");
         eprintln!("Guests of the group need its invite code and nothing else.");
+        let dir = here.dir.named(here.dir.path());
+        eprintln!("It holds at the relay whose data directory is {} (--data-dir).", dir.display());
         if here.settings.access == Access::Open {
             eprintln!(
                 "By these settings the relay is open to all. Tokens count where access = \"token\" is \

@@ -154,6 +154,11 @@ impl Frames {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Of how many streams Yamux may know.
+    pub(super) fn streams(&self) -> usize {
+        self.lock().lanes.len()
+    }
+
     /// How many there are, and of how many streams.
     #[cfg(test)]
     pub(super) fn count(&self) -> (usize, usize) {

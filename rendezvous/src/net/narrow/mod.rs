@@ -45,8 +45,9 @@ use stream::Stream;
 /// Identify's and Ping's, and as many again for those that are being closed or negotiated.
 const STREAMS: usize = 8;
 
-/// How long a connection may take to be closed: one that is not read would take for ever.
-const GOODBYE: Duration = Duration::from_secs(2);
+/// How long a connection may take to be closed, with what was said before: one that is not read would take
+/// for ever.
+const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Streams of one connection that each side may open.
 pub(super) fn streams(limits: &Limits) -> usize {
@@ -141,7 +142,9 @@ impl<C: AsyncRead + AsyncWrite + Unpin + 'static> StreamMuxer for Muxer<C> {
     /// Waits while there are too many: others may want circuits to this client, and it has done no
     /// wrong. Who asks gives up by itself.
     fn poll_outbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
-        if Arc::strong_count(&self.ours) > self.streams {
+        // Yamux would end the connection where dropped ones take the rest.
+        if Arc::strong_count(&self.ours) > self.streams || self.frames.streams() >= 2 * self.streams
+        {
             return Poll::Pending;
         }
         let inner = ready!(self.connection.poll_new_outbound(cx)).map_err(plainly)?;

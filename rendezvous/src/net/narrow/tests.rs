@@ -172,6 +172,24 @@ async fn what_was_dropped_counts_until_yamux_can_let_go_of_it() {
 }
 
 #[tokio::test]
+async fn a_relay_opens_no_more_streams_than_yamux_knows_room_for() {
+    let (mut muxer, _far) = pair(64);
+    let mut opened = 0;
+    poll_fn(|cx| {
+        for _ in 0..99 {
+            // Nothing is written, so that Yamux still knows of each that is dropped.
+            if let Poll::Ready(stream) = muxer.poll_outbound_unpin(cx) {
+                drop(stream.unwrap());
+                opened += 1;
+            }
+        }
+        Poll::Ready(())
+    })
+    .await;
+    assert_eq!(opened, 16);
+}
+
+#[tokio::test]
 async fn a_frame_longer_than_any_window_ends_the_connection() {
     let (mut muxer, mut far) = pair(1 << 16);
     far.write_all(&[0, 0, 0, SYN, 0, 0, 0, 1, 0, 4, 0, 1]).await.unwrap();

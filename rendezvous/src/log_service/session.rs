@@ -47,6 +47,12 @@ use crate::{
     watch::Counted,
 };
 
+/// Bytes with which the buffers of a stream begin.
+const BUFFER: usize = 1024;
+
+/// Bytes of answers after which they are written before more are.
+const FLUSHED: usize = 8192;
+
 /// Why a stream ended.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Ended {
@@ -81,8 +87,10 @@ pub(crate) async fn serve(
     getrandom::fill(&mut nonce).map_err(|_| io::Error::other("no randomness"))?;
     let _present = Counted::new(&service.counts.clients);
     let (reader, writer) = tokio::io::split(io);
-    let reader = FramedRead::new(reader, frames(LOG_REQUEST_MAX));
-    let writer = FramedWrite::new(writer, frames(usize::MAX));
+    // They grow where they are used: most clients of a relay rest.
+    let reader = FramedRead::with_capacity(reader, frames(LOG_REQUEST_MAX), BUFFER);
+    let mut writer = FramedWrite::with_capacity(writer, frames(usize::MAX), BUFFER);
+    writer.set_backpressure_boundary(FLUSHED);
     tokio::pin!(reader, writer);
     let limits = service.limits();
     let (replies, mut done) = mpsc::channel(limits.appends_waiting.max(1));

@@ -168,7 +168,8 @@ mod way {
             }
         }
         let Stat { st_uid: user, st_gid: group, st_mode: mode, .. } = fstat(&here)?;
-        let is_open_to_others = mode & 0o002 != 0 || mode & 0o020 != 0 && group != 0;
+        // Where an access control list names others, the group's bits are what it lets them do.
+        let is_open_to_others = mode & 0o022 != 0;
         Ok(Way { here, owner: Owner { user, group }, is_open_to_others, rest, links })
     }
 

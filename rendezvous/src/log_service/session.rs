@@ -482,6 +482,13 @@ impl Session {
 
     /// Takes what was read of a log.
     fn page(&mut self, (handle, round, page): Read, now: Instant) {
+        let read = page.as_ref().map_or(&[][..], |page| &page.entries);
+        let bytes: usize = read.iter().map(|entry| entry.bytes.len()).sum();
+        if bytes > 0 {
+            // Also of what nobody wants any more: it was read.
+            let rest = self.budget.deliver(u32::try_from(bytes).unwrap_or(u32::MAX), now);
+            self.rests_until = (!rest.is_zero()).then(|| now + rest);
+        }
         let Some(log) = self.logs.get_mut(&handle) else { return };
         let Some(follow) = log.follow.as_mut().filter(|follow| follow.round == round) else {
             return;
@@ -509,9 +516,6 @@ impl Session {
                 if !page.entries.is_empty() {
                     let cursor = place(page.read_to);
                     let entries = page.entries;
-                    let bytes: usize = entries.iter().map(|entry| entry.bytes.len()).sum();
-                    let rest = self.budget.deliver(u32::try_from(bytes).unwrap_or(u32::MAX), now);
-                    self.rests_until = (!rest.is_zero()).then(|| now + rest);
                     self.service.counts.deliveries.inc_by(entries.len() as u64);
                     self.service.counts.delivery_bytes.inc_by(bytes as u64);
                     self.answers.push_back(Answer::Entries { handle, entries, cursor });

@@ -44,6 +44,34 @@ async fn what_an_address_reads_is_paced_on_all_its_streams_and_all_of_it_comes()
     assert!(start.elapsed() >= least, "{:?}", start.elapsed());
 }
 
+#[tokio::test]
+async fn what_was_read_and_is_wanted_no_more_counts_too() {
+    let limits = Limits {
+        address_delivered_per_s: 1,
+        address_delivered_burst: 1 << 10,
+        ..Limits::default()
+    };
+    let (world, gate) = Gated::world(limits, Call::Read, None);
+    world.fill(&keys(1), 1);
+    let mut client = world.client_from(Some(HERE), 1 << 20).await;
+    client.open(1, &keys(1), &[Role::Read]).await;
+    client.send(Request::Follow { handle: 1, after: None }).await;
+    gate.seen(1).await;
+    let generation = world.service.store.generation() + 1;
+    let after = Some(Cursor { generation, seq: 1 });
+    let answer = client.ask(Request::Follow { handle: 1, after }).await;
+    assert_eq!(answer, Answer::CursorGone { handle: 1 });
+    let wait = || world.service.budgets.of(HERE, Instant::now()).wait_to_read(Instant::now());
+    assert!(wait().is_zero());
+    drop(gate);
+    let counted = async {
+        while wait().is_zero() {
+            tokio::task::yield_now().await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(60), counted).await.is_ok());
+}
+
 /// A store one of whose calls waits until it is let go on.
 struct Gated {
     store: MemoryStore,

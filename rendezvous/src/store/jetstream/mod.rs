@@ -448,6 +448,10 @@ impl LogStore for JetStreamStore {
                 }
             }
             self.purge().await;
+            // There may be more where it goes on.
+            if gone >= max {
+                return Ok(gone);
+            }
             failed.map_or(Ok(gone), Err)
         })
     }

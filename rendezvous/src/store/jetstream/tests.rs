@@ -441,19 +441,22 @@ fn a_stream_made_anew_under_another_generation_is_said_loudly_also_if_it_is_the_
 fn a_shard_that_takes_nothing_keeps_no_other_from_expiring() {
     let Some(world) = world(1, 2) else { return };
     let mut store = world.open("stuck", "a");
-    store.append(&[new(LOG, 1), new(OTHER, 1)], Timestamp(10)).unwrap();
+    store.append(&[new(LOG, 1), new(LOG, 2), new(OTHER, 1)], Timestamp(10)).unwrap();
     assert_eq!(store.expire(Timestamp(0), Timestamp(10), 9).unwrap(), 0);
     store.patience = Duration::from_millis(100);
     let stuck = store.shard_of(OTHER).number();
     assert!(stuck < store.shard_of(LOG).number(), "it comes first");
     world.runtime.block_on(world.jet().delete_stream(format!("stuck-{stuck}"))).unwrap();
     let entries = |log| store.read(log, 0, 9999).unwrap().entries.len();
-    let start = Instant::now();
+    let (start, mut goes_on) = (Instant::now(), false);
     while entries(LOG) > 0 {
         assert!(start.elapsed() < Duration::from_secs(60), "it waits for the other");
-        let expired = store.expire(Timestamp(20), Timestamp(30), 9);
-        assert!(matches!(expired, Err(StoreError::Away)), "{expired:?}");
+        match store.expire(Timestamp(20), Timestamp(30), 1) {
+            Ok(gone) => goes_on |= gone == 1,
+            expired => assert!(matches!(expired, Err(StoreError::Away)), "{expired:?}"),
+        }
     }
+    assert!(goes_on, "there may be more where it can");
     assert_eq!(entries(OTHER), 1);
     assert!(store.shards[usize::from(stuck)].is_stuck(), "it is not waited for again for long");
 }

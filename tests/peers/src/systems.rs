@@ -1,0 +1,7 @@
+//! The systems, one file each.
+
+pub mod iroh;
+pub mod mqtt;
+pub mod nats;
+pub mod raw;
+pub mod wattle;

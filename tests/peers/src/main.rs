@@ -122,7 +122,7 @@ impl Asked {
 fn title(name: Name) -> &'static str {
     match name {
         Name::Raw => Raw::NAME,
-        Name::Wattle => "wattle",
+        Name::Wattle => Wattle::NAME,
         Name::WattleLive => "wattle --no-store",
         Name::Iroh => Iroh::NAME,
         Name::Nats => Nats::NAME,

@@ -66,6 +66,8 @@ impl System for Wattle {
             bytes_burst: u32::MAX,
             address_bytes: u32::MAX,
             address_time: Duration::from_secs(1),
+            address_delivered_per_s: u32::MAX,
+            address_delivered_burst: u32::MAX,
             quota: Quota { log_entries: u64::from(u32::MAX), log_bytes: KEPT, total_bytes: KEPT },
             ..shipped.limits.clone()
         };

@@ -219,6 +219,9 @@ pub const COMMIT_ENTRIES: usize = 512;
 /// See [`COMMIT_ENTRIES`].
 pub const COMMIT_BYTES: usize = 4 << 20;
 
+/// Bytes of entries that are held for those who follow along, and for some seconds only.
+pub const RECENT_BYTES: usize = 16 << 20;
+
 /// Entries that one step of expiry deletes.
 pub const EXPIRY_STEP: usize = 1024;
 

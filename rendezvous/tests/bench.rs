@@ -149,7 +149,8 @@ fn the_honest_lose_nothing_among_those_who_mean_no_good() {
     }
     let load =
         ["--clients", "3", "--logs", "2", "--fan-out", "2", "--seconds", "2", "--rate", "40"];
-    let hostile = ["--hostile", "handshakes,slow,noise,frames,stuck", "--attackers", "20"];
+    let hostile =
+        ["--hostile", "handshakes,slow,noise,frames,stuck,appends,guesses", "--attackers", "20"];
     let (code, out, words) =
         bench(&[&load[..], &hostile, &["--attacks", "50", "--no-store", "--json"]].concat());
     assert_eq!(code, Some(0), "{out}{words}");
@@ -158,7 +159,7 @@ fn the_honest_lose_nothing_among_those_who_mean_no_good() {
         assert_eq!(figures["deliveries"][none], 0, "{none}: {figures}");
     }
     let siege = &figures["siege"];
-    assert_eq!(siege["attacks"].as_array().unwrap().len(), 5, "{figures}");
+    assert_eq!(siege["attacks"].as_array().unwrap().len(), 7, "{figures}");
     assert!(siege["tried"].as_u64().unwrap() >= 40, "{figures}");
     for stage in ["before", "under"] {
         for times in ["ack", "delivery", "connect"] {

@@ -33,8 +33,9 @@ pub(super) async fn run(service: Weak<LogService>) {
     }
 }
 
-/// Notes how the store is: it may have changed though nobody appends.
+/// Notes how the store is: it may have changed though nobody appends. What came last is held no longer.
 async fn note(service: &LogService) {
+    service.followers.forget();
     let (store, counts) = (Arc::clone(&service.store), Arc::clone(&service.counts));
     let noted = service.blocking(move || {
         counts.stored(store.as_ref());
@@ -59,6 +60,7 @@ async fn sweep(service: &LogService) -> Result<(), StoreError> {
             Ok(gone)
         };
         let gone = service.blocking(expire).await?;
+        service.followers.forget();
         if gone < EXPIRY_STEP {
             return Ok(());
         }

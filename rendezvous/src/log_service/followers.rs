@@ -1,4 +1,5 @@
-//! Who is to be told when a log grows. Bells, not queues: a bell that rings twice is rung.
+//! Who is to be told when a log grows. Bells, not queues: a bell that rings twice is rung, and what there is
+//! to hear is read by each at its own pace.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,11 +12,22 @@ use std::{
 use protocol::ids::LogId;
 use tokio::sync::Notify;
 
+use super::recent::{Recent, Tail};
+use crate::store::Page;
+
 /// All who follow, by log.
 #[derive(Default)]
 pub(super) struct Followers {
-    logs: Mutex<BTreeMap<LogId, BTreeMap<u64, Follower>>>,
+    logs: Mutex<BTreeMap<LogId, Followed>>,
     next: AtomicU64,
+    recent: Recent,
+}
+
+/// A log that somebody follows.
+#[derive(Default)]
+struct Followed {
+    followers: BTreeMap<u64, Follower>,
+    tail: Arc<Tail>,
 }
 
 struct Follower {
@@ -35,6 +47,7 @@ pub(super) struct Following {
     followers: Arc<Followers>,
     log: LogId,
     key: u64,
+    tail: Arc<Tail>,
 }
 
 impl Followers {
@@ -42,14 +55,36 @@ impl Followers {
     pub(super) fn follow(self: &Arc<Self>, log: LogId, handle: u32, bell: &Arc<Bell>) -> Following {
         let key = self.next.fetch_add(1, Ordering::Relaxed);
         let follower = Follower { handle, bell: Arc::clone(bell) };
-        lock(&self.logs).entry(log).or_default().insert(key, follower);
-        Following { followers: Arc::clone(self), log, key }
+        let mut logs = lock(&self.logs);
+        let followed = logs.entry(log).or_default();
+        followed.followers.insert(key, follower);
+        let tail = Arc::clone(&followed.tail);
+        Following { followers: Arc::clone(self), log, key, tail }
+    }
+
+    /// Holds entries that this process alone has appended to a log, with their numbers, for those who
+    /// follow along; to be rung afterwards.
+    pub(super) fn appended(&self, log: LogId, entries: Vec<(u64, Vec<u8>)>) {
+        let Some(tail) = lock(&self.logs).get(&log).map(|it| Arc::clone(&it.tail)) else { return };
+        for (seq, entry) in entries {
+            self.recent.keep(&tail, seq, &Arc::new(entry));
+        }
+    }
+
+    /// Holds no entries of a log any more, as some were deleted.
+    pub(super) fn trimmed(&self, log: LogId) {
+        lock(&self.logs).get(&log).iter().for_each(|it| it.tail.clear());
+    }
+
+    /// Holds no entries any more: their time is over, or it is time to look.
+    pub(super) fn forget(&self) {
+        self.recent.clear();
     }
 
     /// Rings for all who follow `log`.
     pub(super) fn ring(&self, log: LogId) {
-        let bells = |followers: &BTreeMap<u64, Follower>| {
-            followers.values().map(|it| (Arc::clone(&it.bell), it.handle)).collect::<Vec<_>>()
+        let bells = |it: &Followed| {
+            it.followers.values().map(|it| (Arc::clone(&it.bell), it.handle)).collect::<Vec<_>>()
         };
         // Not while those wait who begin or end to follow.
         let rung = lock(&self.logs).get(&log).map(bells);
@@ -57,12 +92,24 @@ impl Followers {
     }
 }
 
+impl Following {
+    /// The store says that the log's last entry has this number.
+    pub(super) fn ends_at(&self, head: u64) {
+        self.tail.ends_at(head);
+    }
+
+    /// What comes after a number, if that was appended a moment ago.
+    pub(super) fn recent(&self, after: u64, max_bytes: usize) -> Option<Page> {
+        self.tail.after(after, max_bytes)
+    }
+}
+
 impl Drop for Following {
     fn drop(&mut self) {
         let mut logs = lock(&self.followers.logs);
-        if let Some(followers) = logs.get_mut(&self.log) {
-            followers.remove(&self.key);
-            if followers.is_empty() {
+        if let Some(followed) = logs.get_mut(&self.log) {
+            followed.followers.remove(&self.key);
+            if followed.followers.is_empty() {
                 logs.remove(&self.log);
             }
         }

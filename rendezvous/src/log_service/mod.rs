@@ -1,9 +1,10 @@
 //! The log service: what clients ask of a relay, one task for each stream.
 //!
 //! ```text
-//! stream ──▶ session ──▶ writer (one thread: a batch, a sync, the answers) ──▶ store
-//!               ▲                     │ rings
-//!               └──── reads a page ◀──┴──── followers
+//! stream ──▶ session ──▶ writer (one loop: a batch, a sync, the answers) ──▶ store
+//!               ▲                     │ rings, with what it appended        │
+//!               └── a page ◀── followers ◀── of what came a moment ago      │
+//!                       ▲──────────────── of anything else, by a read ◀─────┘
 //! ```
 //!
 //! > An append is answered after it is committed. A follower holds no queue: it is told that there
@@ -16,6 +17,7 @@ mod followers;
 mod holders;
 mod leave;
 mod pace;
+mod recent;
 mod seldom;
 mod session;
 mod stuck;
@@ -28,7 +30,6 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -49,7 +50,7 @@ use clock::Clock;
 use followers::Followers;
 use leave::Leave;
 use seldom::Seldom;
-use writer::Job;
+use writer::{Job, Running, Writing};
 
 pub(crate) use holders::Holders;
 pub(crate) use session::{Ended, serve};
@@ -77,8 +78,8 @@ pub(crate) struct LogService {
     damages: Seldom,
 }
 
-/// The thread that writes; it ends when the last session and the service are gone.
-pub(crate) struct Writer(thread::JoinHandle<()>);
+/// What writes; it ends when the last session and the service are gone.
+pub(crate) struct Writer(Running);
 
 impl LogService {
     /// Starts the service of the relay with these PeerId bytes. It cancels `ended` when it can't go
@@ -104,14 +105,14 @@ impl LogService {
         let ears = Ears { followers: Arc::clone(&followers), ended: ended.clone() };
         store.listen(Box::new(ears));
         let (jobs, queue) = mpsc::channel(limits.append_queue);
-        let writer = writer::start(
-            queue,
-            Arc::clone(&store),
-            Arc::clone(&clock),
-            Arc::clone(&followers),
-            Arc::clone(&counts),
-            ended,
-        )?;
+        let writing = Writing {
+            store: Arc::clone(&store),
+            clock: Arc::clone(&clock),
+            followers: Arc::clone(&followers),
+            counts: Arc::clone(&counts),
+            _ended: ended.drop_guard(),
+        };
+        let writer = writing.start(queue)?;
         let reads = Arc::new(Semaphore::new(limits.reads));
         let budgets = Budgets::new(&limits);
         let catch_ups = Arc::new(Semaphore::new(CATCH_UPS));
@@ -251,6 +252,7 @@ impl LogService {
                 Ok(step)
             };
             let step = self.blocking(trim).await?;
+            self.followers.trimmed(log);
             if step.gone < TRIM_STEP {
                 return Ok(step.begins);
             }
@@ -306,8 +308,7 @@ impl Writer {
             && service.catch_ups.acquire_many(CATCH_UPS as u32).await.is_ok();
         debug_assert!(idle, "the semaphore is never closed");
         drop(service);
-        let joined = tokio::task::spawn_blocking(move || self.0.join()).await;
-        if !matches!(joined, Ok(Ok(()))) {
+        if !self.0.ended().await {
             tracing::error!("the writer of the store died");
         }
     }

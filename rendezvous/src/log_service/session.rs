@@ -20,7 +20,7 @@ use futures::{
 use protocol::{
     codec,
     ids::LogId,
-    limits::{ENVELOPE_MAX, LOG_PROOFS, LOG_REQUEST_MAX},
+    limits::{ENVELOPE_MAX, LOG_BATCH_BYTES, LOG_PROOFS, LOG_REQUEST_MAX},
     relay_log::{Answer, Challenge, Cursor, LogPublics, Proof, Refusal, Request, Role, is_bucket},
 };
 use tokio::{
@@ -122,7 +122,7 @@ pub(crate) async fn serve(
             Some((req, result)) = done.recv() => session.appended(req, result),
             read = finished(&mut session.reading) => session.page(read, Instant::now()),
             (req, trimmed) = finished(&mut session.trimming) => session.trimmed(req, trimmed),
-            handles = bell.rung() => session.grown(handles),
+            handles = bell.rung(), if session.reads_on() => session.grown(handles),
             () = session.pass.ended() => return Err(Ended::NoToken),
             () = pause(session.idle_until), if !session.leaves => return Err(Ended::Idle),
             () = pause(stuck.until()) => if stuck.is_so(writer.write_buffer().len(), Instant::now()) {
@@ -232,7 +232,7 @@ struct Follow {
     has_caught_up: bool,
     /// Tells the page of an earlier `Follow` from one of this.
     round: u64,
-    _following: Following,
+    following: Following,
 }
 
 impl Session {
@@ -410,7 +410,7 @@ impl Session {
                     asks_where: after.is_some(),
                     has_caught_up: false,
                     round: self.rounds,
-                    _following: self.service.followers.follow(log.id, handle, &self.bell),
+                    following: self.service.followers.follow(log.id, handle, &self.bell),
                 });
                 self.grown([handle].into());
                 return;
@@ -512,6 +512,7 @@ impl Session {
                     let cursor = place(page.begins);
                     self.answers.push_back(Answer::Begins { handle, cursor });
                 }
+                follow.following.ends_at(page.head);
                 follow.after = page.read_to;
                 if !page.entries.is_empty() {
                     let cursor = place(page.read_to);
@@ -531,14 +532,25 @@ impl Session {
         }
     }
 
+    /// Whether it would read more now. While not, a bell that rings need not wake it: it stays rung.
+    fn reads_on(&self) -> bool {
+        let may_read = !self.leaves && self.rests_until.is_none();
+        may_read && self.reading.is_none() && self.answers.is_empty()
+    }
+
     /// Starts to read the next log that has something, if nothing waits to be written.
     fn read_on(&mut self) {
-        let may_read = !self.leaves && self.rests_until.is_none();
-        while may_read && self.reading.is_none() && self.answers.is_empty() {
+        while self.reads_on() {
             let Some(handle) = self.due.pop_front() else { return };
             let Some(log) = self.logs.get(&handle) else { continue };
             let Some(follow) = &log.follow else { continue };
             let (id, after, round) = (log.id, follow.after, follow.round);
+            let recent = follow.following.recent(after, LOG_BATCH_BYTES);
+            // Where its log begins the store alone can say.
+            if let Some(page) = recent.filter(|_| !follow.asks_where) {
+                self.page((handle, round, Ok(page)), Instant::now());
+                continue;
+            }
             let (service, budget) = (Arc::clone(&self.service), self.budget.clone());
             let read = async move { (handle, round, service.read(&budget, id, after).await) };
             self.reading = Some(read.boxed());

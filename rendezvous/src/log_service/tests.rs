@@ -2,6 +2,7 @@
 
 mod fairness;
 mod leaving;
+mod recent;
 mod tokens;
 mod trims;
 

@@ -1,10 +1,10 @@
-//! Group commit: one thread takes every append that waits, commits them with one sync, answers.
+//! Group commit: one loop takes every append that waits, commits them with one sync, answers.
 
-use std::{collections::BTreeSet, io, sync::Arc, thread};
+use std::{collections::BTreeMap, io, sync::Arc, thread};
 
 use protocol::relay_log::{Cursor, Refusal};
-use tokio::sync::mpsc;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio::{sync::mpsc, task};
+use tokio_util::sync::DropGuard;
 
 use super::{budgets::Queued, clock::Clock, followers::Followers};
 use crate::{
@@ -23,26 +23,98 @@ pub(super) struct Job {
     pub(super) _queued: Queued,
 }
 
-/// Starts the thread; it ends when the queue is closed and empty, or when the store has failed.
-/// However it ends, it cancels `ended`: without a writer there is no relay.
-pub(super) fn start(
-    mut queue: mpsc::Receiver<Job>,
-    store: Arc<dyn LogStore>,
-    clock: Arc<Clock>,
-    followers: Arc<Followers>,
-    counts: Arc<Counts>,
-    ended: CancellationToken,
-) -> io::Result<thread::JoinHandle<()>> {
-    thread::Builder::new().name("log-writer".into()).spawn(move || {
-        let _ended: DropGuard = ended.drop_guard();
-        while let Some(job) = queue.blocking_recv() {
-            let jobs = gather(job, &mut queue);
-            if let Err(error) = commit(jobs, store.as_ref(), &clock, &followers, &counts) {
-                tracing::error!(%error, "the store takes no more; the relay ends");
-                return;
-            }
+/// What commits: a thread where the store waits for a disk or for others, and otherwise a task, to which it
+/// is not as far. It ends when the queue is closed and empty, or when the store has failed.
+pub(super) enum Running {
+    Thread(thread::JoinHandle<()>),
+    Task(task::JoinHandle<()>),
+}
+
+/// What commits, and who is told.
+pub(super) struct Writing {
+    pub(super) store: Arc<dyn LogStore>,
+    pub(super) clock: Arc<Clock>,
+    pub(super) followers: Arc<Followers>,
+    pub(super) counts: Arc<Counts>,
+    /// However it ends, this is cancelled: without a writer there is no relay.
+    pub(super) _ended: DropGuard,
+}
+
+impl Writing {
+    /// Starts it.
+    pub(super) fn start(self, mut queue: mpsc::Receiver<Job>) -> io::Result<Running> {
+        if !self.store.waits() {
+            return Ok(Running::Task(tokio::spawn(async move {
+                while let Some(job) = queue.recv().await {
+                    if !self.goes_on(job, &mut queue) {
+                        return;
+                    }
+                }
+            })));
         }
-    })
+        let thread = thread::Builder::new().name("log-writer".into());
+        let running = thread.spawn(move || {
+            while let Some(job) = queue.blocking_recv() {
+                if !self.goes_on(job, &mut queue) {
+                    return;
+                }
+            }
+        });
+        running.map(Running::Thread)
+    }
+
+    /// Commits what waits; answers whether it can do so again.
+    fn goes_on(&self, first: Job, queue: &mut mpsc::Receiver<Job>) -> bool {
+        let done = self.commit(gather(first, queue));
+        if let Err(error) = &done {
+            tracing::error!(%error, "the store takes no more; the relay ends");
+        }
+        done.is_ok()
+    }
+
+    /// Commits and answers. After an error nobody is answered: what of the batch is on the disk is not
+    /// known, and clients ask again on their next connection.
+    fn commit(&self, jobs: Vec<Job>) -> Result<(), StoreError> {
+        let Self { store, followers, counts, .. } = self;
+        let (entries, clients): (Vec<_>, Vec<_>) =
+            jobs.into_iter().map(|job| (job.entry, (job.req, job.reply))).unzip();
+        counts.commit_begins();
+        let outcomes = store.append(&entries, self.clock.now())?;
+        counts.commit_ends();
+        let generation = store.generation();
+        let mut grown: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for ((outcome, (req, reply)), entry) in outcomes.into_iter().zip(clients).zip(entries) {
+            let answer = answer(outcome);
+            if let Ok(seq) = answer {
+                counts.appends.inc();
+                counts.append_bytes.inc_by(entry.bytes.len() as u64);
+                grown.entry(entry.log).or_default().push((seq, entry.bytes));
+            }
+            // A session that has ended needs no answer.
+            let _ = reply.try_send((req, answer.map(|seq| Cursor { generation, seq })));
+        }
+        for (log, entries) in grown {
+            if store.is_own() {
+                followers.appended(log, entries);
+            }
+            followers.ring(log);
+        }
+        // It waits for whoever else asks the store: nobody's answer is to wait with it.
+        counts.stored(store.as_ref());
+        Ok(())
+    }
+}
+
+impl Running {
+    /// Waits until it has ended; answers whether it ended by itself.
+    pub(super) async fn ended(self) -> bool {
+        match self {
+            Self::Thread(thread) => {
+                matches!(task::spawn_blocking(move || thread.join()).await, Ok(Ok(())))
+            }
+            Self::Task(task) => task.await.is_ok(),
+        }
+    }
 }
 
 fn gather(first: Job, queue: &mut mpsc::Receiver<Job>) -> Vec<Job> {
@@ -54,38 +126,6 @@ fn gather(first: Job, queue: &mut mpsc::Receiver<Job>) -> Vec<Job> {
         jobs.push(job);
     }
     jobs
-}
-
-/// Commits and answers. After an error nobody is answered: what of the batch is on the disk is not
-/// known, and clients ask again on their next connection.
-fn commit(
-    jobs: Vec<Job>,
-    store: &dyn LogStore,
-    clock: &Clock,
-    followers: &Followers,
-    counts: &Counts,
-) -> Result<(), StoreError> {
-    let (entries, clients): (Vec<_>, Vec<_>) =
-        jobs.into_iter().map(|job| (job.entry, (job.req, job.reply))).unzip();
-    counts.commit_begins();
-    let outcomes = store.append(&entries, clock.now())?;
-    counts.commit_ends();
-    let generation = store.generation();
-    let mut grown = BTreeSet::new();
-    for ((outcome, (req, reply)), entry) in outcomes.into_iter().zip(clients).zip(&entries) {
-        let answer = answer(outcome);
-        if answer.is_ok() {
-            grown.insert(entry.log);
-            counts.appends.inc();
-            counts.append_bytes.inc_by(entry.bytes.len() as u64);
-        }
-        // A session that has ended needs no answer.
-        let _ = reply.try_send((req, answer.map(|seq| Cursor { generation, seq })));
-    }
-    grown.into_iter().for_each(|log| followers.ring(log));
-    // It waits for whoever else asks the store: nobody's answer is to wait with it.
-    counts.stored(store);
-    Ok(())
 }
 
 fn answer(outcome: Outcome) -> Result<u64, Refusal> {

@@ -155,6 +155,12 @@ pub struct Asking {
 }
 
 impl Asking {
+    /// What proofs on this connection answer.
+    #[must_use]
+    pub fn challenge(&self) -> &Challenge {
+        &self.challenge
+    }
+
     /// Opens a log with proofs of all that its keys allow.
     pub async fn open(&mut self, handle: u32, keys: &LogKeys) -> Result<(), ClientError> {
         let roles = [Role::Write, Role::Read, Role::Trim];

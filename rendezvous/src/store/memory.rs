@@ -118,6 +118,10 @@ impl LogStore for MemoryStore {
         None
     }
 
+    fn waits(&self) -> bool {
+        false
+    }
+
     fn usage(&self) -> Option<Usage> {
         Some(self.lock().used)
     }

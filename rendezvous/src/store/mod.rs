@@ -73,6 +73,16 @@ pub trait LogStore: Send + Sync + 'static {
         false
     }
 
+    /// Whether nobody else appends: what was appended here last is what there is.
+    fn is_own(&self) -> bool {
+        true
+    }
+
+    /// Whether `append` waits, for a disk or for others; otherwise it may be called from where nobody may.
+    fn waits(&self) -> bool {
+        true
+    }
+
     /// How much it holds; `None` while it can't say. It may wait for a commit that is under way.
     fn usage(&self) -> Option<Usage>;
 

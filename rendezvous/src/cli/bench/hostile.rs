@@ -4,6 +4,7 @@
 //! > nobody else's.
 
 use std::{
+    io,
     net::SocketAddr,
     sync::{
         Arc,
@@ -15,7 +16,10 @@ use std::{
 use anyhow::Context as _;
 use clap::ValueEnum;
 use libp2p::{Multiaddr, multiaddr::Protocol};
-use protocol::{limits::LOG_REQUEST_MAX, relay_log::LogKeys};
+use protocol::{
+    limits::LOG_REQUEST_MAX,
+    relay_log::{Answer, LogKeys, Request, Role},
+};
 use rendezvous::client::LogClient;
 use serde::Serialize;
 use tokio::{
@@ -26,7 +30,7 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
 
-use super::client::Place;
+use super::{client::Place, crowd};
 
 /// What they do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum, Serialize)]
@@ -42,12 +46,16 @@ pub(super) enum Attack {
     Frames,
     /// Follow the logs of the load, and never read
     Stuck,
+    /// Append to logs of their own, as much as is taken
+    Appends,
+    /// Open logs that they know nothing of, by proofs that prove nothing
+    Guesses,
 }
 
 /// How many of each kind.
 #[derive(Clone, Copy)]
 pub(super) struct Strength {
-    /// That stand at once: slow and stuck ones.
+    /// That stand at once: slow and stuck ones, and those that append or guess.
     pub(super) standing: u32,
     /// That are begun in a second: the others.
     pub(super) per_s: u32,
@@ -75,6 +83,9 @@ const HOLD: Duration = Duration::from_secs(1);
 /// Logs that a stuck one follows.
 const STUCK_LOGS: usize = 8;
 
+/// Bytes of an entry of a flood.
+const FLOOD: usize = 4096;
+
 /// What a libp2p dialer says first.
 const FIRST_WORDS: &[u8] = b"\x13/multistream/1.0.0\n";
 
@@ -85,7 +96,7 @@ impl Attackers {
         for attack in attacks.iter().copied() {
             let (target, tried) = (Arc::clone(target), Arc::clone(&tried));
             match attack {
-                Attack::Slow | Attack::Stuck => {
+                Attack::Slow | Attack::Stuck | Attack::Appends | Attack::Guesses => {
                     tasks.spawn(stand(attack, strength.standing, target, tried))
                 }
                 Attack::Handshakes | Attack::Noise | Attack::Frames => {
@@ -153,14 +164,15 @@ impl Target {
             Attack::Noise => self.babble(number).await,
             Attack::Frames => self.misspeak(number).await,
             Attack::Stuck => self.stick().await,
+            Attack::Appends => self.flood().await,
+            Attack::Guesses => self.guess().await,
         };
     }
 
     async fn begin(&self) -> anyhow::Result<()> {
         let mut socket = self.socket().await?;
         socket.write_all(FIRST_WORDS).await?;
-        sleep(HOLD).await;
-        Ok(())
+        self.hold(&mut socket).await
     }
 
     async fn dawdle(&self) -> anyhow::Result<()> {
@@ -176,9 +188,16 @@ impl Target {
         let mut socket = self.socket().await?;
         let at = number % 4096;
         socket.write_all(&self.noise[at..at + 4096]).await?;
-        // Until it is hung up on.
-        timeout(HOLD, socket.read(&mut [0; 64])).await??;
-        Ok(())
+        self.hold(&mut socket).await
+    }
+
+    /// Holds a connection until it is hung up on.
+    async fn hold(&self, socket: &mut TcpStream) -> anyhow::Result<()> {
+        let hears = async {
+            while socket.read(&mut [0; 64]).await? > 0 {}
+            io::Result::Ok(())
+        };
+        Ok(timeout(HOLD, hears).await??)
     }
 
     async fn misspeak(&self, number: usize) -> anyhow::Result<()> {
@@ -201,6 +220,47 @@ impl Target {
             client.asking().follow(handle, None).await?;
         }
         std::future::pending().await
+    }
+
+    /// Appends entries, each another one, as long as the relay listens; whatever it answers.
+    async fn flood(&self) -> anyhow::Result<()> {
+        let mut client = LogClient::connect(&self.place.addr, &self.place.wire).await?;
+        client.asking().open(0, &crowd::keys()?).await?;
+        let (mut asking, mut answers) = client.split();
+        let hears = async {
+            loop {
+                answers.next().await?;
+            }
+        };
+        let appends = async {
+            for req in 1.. {
+                let mut entry = self.noise[..FLOOD].to_vec();
+                entry[..4].copy_from_slice(&u32::to_be_bytes(req));
+                asking.append(req, 0, entry).await?;
+            }
+            Ok(())
+        };
+        tokio::select! {
+            ended = hears => ended,
+            ended = appends => ended,
+        }
+    }
+
+    /// Names logs, and shows proofs for others: until it is hung up on. What it hears tells it nothing.
+    async fn guess(&self) -> anyhow::Result<()> {
+        let mut client = LogClient::connect(&self.place.addr, &self.place.wire).await?;
+        for handle in 0.. {
+            let (wanted, own) = (crowd::keys()?, crowd::keys()?);
+            let proofs =
+                vec![own.prove(Role::Read, client.asking().challenge()).context("a proof")?];
+            client
+                .asking()
+                .ask(&Request::Open { handle, publics: wanted.publics(), proofs })
+                .await?;
+            let answer = client.next().await?;
+            anyhow::ensure!(matches!(answer, Answer::OpenRefused { .. }), "a log was opened");
+        }
+        Ok(())
     }
 
     async fn socket(&self) -> anyhow::Result<TcpStream> {

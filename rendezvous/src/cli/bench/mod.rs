@@ -84,7 +84,7 @@ pub(super) struct Bench {
     /// Clients beside them that mean no good, for as long again, and how the honest ones fare then.
     #[arg(long, value_name = "KIND", value_delimiter = ',', conflicts_with_all = ["relay", "soak"])]
     hostile: Vec<Attack>,
-    /// How many of them stand at once: slow and stuck ones.
+    /// How many of them stand at once: slow and stuck ones, and those that append or guess.
     #[arg(long, value_name = "N", default_value_t = 500, requires = "hostile", value_parser = value_parser!(u32).range(1..=10_000))]
     attackers: u32,
     /// How many of the others come in a second.

@@ -460,6 +460,10 @@ impl LogStore for JetStreamStore {
         None
     }
 
+    fn is_own(&self) -> bool {
+        false
+    }
+
     fn counts_time(&self) -> bool {
         true
     }

@@ -22,9 +22,11 @@ pub mod settings;
 pub mod store;
 pub mod tokens;
 
+mod blocks;
 mod data_dir;
 mod log_service;
 mod net;
+mod pace;
 mod relay;
 mod strain;
 mod watch;

@@ -3,8 +3,7 @@
 //! served. A stream has a pace of its own; this one is for all streams of an address together, and
 //! connecting again begins no new one.
 //!
-//! > What comes from an IPv6 /64 counts for the /48 around it, too, which is one household's or one
-//! > company's: who has many of the one kind has not as many budgets. Where there are more than can be
+//! > What comes from an IPv6 /64 counts for the /48 around it, too. Where there are more than can be
 //! > remembered, those are forgotten first who have most left.
 //!
 //! Kept in memory only. All connections from one address share its budget.
@@ -13,15 +12,18 @@ mod shares;
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use protocol::limits::LOG_BATCH_BYTES;
 
-use super::pace::Pace;
-use crate::limits::{ADDRESS_PACE, ADDRESS_WAIT, BUDGETS, DELIVERED_LEAST, Limits, WIDE_BLOCK};
+use crate::{
+    blocks::{Block, blocks},
+    limits::{ADDRESS_PACE, ADDRESS_WAIT, BUDGETS, DELIVERED_LEAST, Limits},
+    pace::{FORGOTTEN, Pace},
+};
 
 use shares::Shares;
 
@@ -34,9 +36,6 @@ pub(super) struct Budgets {
     reads: usize,
     by_block: Mutex<HashMap<Block, Arc<Account>>>,
 }
-
-/// Addresses that count as one, by the first bits that they share.
-type Block = (IpAddr, u8);
 
 /// What one block may still append, ask for and be told, and what it takes of what all share.
 struct Account {
@@ -65,9 +64,6 @@ struct Paces {
     delivered: Pace,
 }
 
-/// The part of all accounts that is forgotten at once: one walk over them is for so many newcomers.
-const FORGOTTEN: usize = 4;
-
 impl Budgets {
     pub(super) fn new(limits: &Limits) -> Self {
         let rates = Mutex::new(Rates::of(limits));
@@ -84,7 +80,7 @@ impl Budgets {
     /// The budget of an address, or of the block of addresses that counts as one.
     pub(super) fn of(&self, address: IpAddr, now: Instant) -> Budget {
         let mut held = lock(&self.by_block);
-        let blocks = blocks(address);
+        let blocks: Vec<_> = blocks(Some(address)).collect();
         if held.len() + blocks.len() > BUDGETS {
             forget(&mut held, now);
         }
@@ -98,13 +94,6 @@ impl Budgets {
         };
         Budget(blocks.into_iter().map(account).collect())
     }
-}
-
-/// The blocks that an address counts for, and how many times what an address may each of them may.
-fn blocks(address: IpAddr) -> Vec<(Block, u32)> {
-    let IpAddr::V6(ip) = address else { return vec![((address, 32), 1)] };
-    let wide = Ipv6Addr::from_bits(ip.to_bits() >> 80 << 80);
-    vec![((address, 64), 1), ((wide.into(), 48), WIDE_BLOCK)]
 }
 
 /// Forgets a part of the accounts: those that nobody uses now before the others, and of these those that
@@ -215,6 +204,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use super::*;
 
     #[test]

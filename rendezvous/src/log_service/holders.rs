@@ -19,9 +19,9 @@ use protocol::{
 };
 use tokio::sync::watch;
 
-use super::pace::Pace;
 use crate::{
     limits::{Limits, TOKEN_RETRY, TOKENS_CHECK, USAGE_KEPT},
+    pace::Pace,
     tokens::{
         Granted, Issued, Stamp, Tokens, TokensError, Usage,
         usage::{day, rest_of_day},

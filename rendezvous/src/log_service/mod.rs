@@ -16,7 +16,6 @@ mod expiry;
 mod followers;
 mod holders;
 mod leave;
-mod pace;
 mod recent;
 mod seldom;
 mod session;

@@ -35,7 +35,6 @@ use super::{
     followers::{Bell, Following},
     holders::{Held, Pass},
     now,
-    pace::Pace,
     stuck::Stuck,
     writer::Job,
 };
@@ -43,6 +42,7 @@ use crate::{
     limits::{
         ANSWERS_WAITING, BAD_PROOFS, Limits, OPEN_COST, RETRY, STUCK, TRIMS_BURST, TRIMS_PER_S,
     },
+    pace::Pace,
     store::{NewEntry, Page, StoreError},
     watch::Counted,
 };

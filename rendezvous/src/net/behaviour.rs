@@ -25,7 +25,7 @@ use libp2p::{
 use protocol::relay_log::PROTOCOL;
 
 use super::{
-    bucket::{Buckets, Rate},
+    bucket::Buckets,
     crowd::{Crowd, Place, TooMany},
 };
 use crate::{
@@ -90,13 +90,13 @@ fn circuits(me: PeerId, limits: &Limits) -> relay::Behaviour {
         circuit_src_rate_limiters: Vec::new(),
     };
     if limits.circuits_per_min > 0 {
-        let rate = Rate::new(limits.circuits_per_min, Duration::from_mins(1));
-        config.reservation_rate_limiters.push(by_address(rate));
-        config.circuit_src_rate_limiters.push(by_address(rate));
+        let asked = || by_address(limits.circuits_per_min, Duration::from_mins(1));
+        config.reservation_rate_limiters.push(asked());
+        config.circuit_src_rate_limiters.push(asked());
     }
     let share = (limits.circuits / CIRCUITS_SHARE).max(CIRCUITS_LEAST);
-    let share = Rate::new(share, limits.circuit_time.min(YEAR));
-    config.circuit_src_rate_limiters.push(by_address(share));
+    let share = by_address(share, limits.circuit_time.min(YEAR));
+    config.circuit_src_rate_limiters.push(share);
     let mut circuits = relay::Behaviour::new(me, config);
     let status = if limits.circuits == 0 { relay::Status::Disable } else { relay::Status::Enable };
     circuits.set_status(Some(status));
@@ -104,8 +104,8 @@ fn circuits(me: PeerId, limits: &Limits) -> relay::Behaviour {
 }
 
 /// A bucket for each address, and one for the IPv6 /48 around it.
-fn by_address(rate: Rate) -> Box<dyn relay::RateLimiter> {
-    let mut buckets = Buckets::new(rate);
+fn by_address(most: u32, within: Duration) -> Box<dyn relay::RateLimiter> {
+    let mut buckets = Buckets::new(most, within);
     Box::new(move |_: PeerId, from: &Multiaddr, now: Instant| buckets.take(from, now))
 }
 

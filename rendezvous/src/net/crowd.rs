@@ -1,19 +1,17 @@
 //! Who is connected or about to be, counted: in all, by PeerId, and by address.
 //!
-//! > An IPv6 /64 is one machine's, a /48 one customer's: both are counted, so that a household with many
-//! > of the one kind has not as many times what an address may. Nothing is kept of who is gone. The source
-//! > of a QUIC handshake can be forged until it is done, so that it is counted to nobody before, and takes no
-//! > place of those who come by TCP.
+//! > Nothing is kept of who is gone. The source of a QUIC handshake can be forged until it is done, so that it
+//! > is counted to nobody before, and takes no place of those who come by TCP.
 
-use std::{
-    collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
-};
+use std::{collections::HashMap, net::IpAddr};
 
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol, swarm::ConnectionId};
 
 use super::places::{Holder, Places};
-use crate::limits::{LEAVING, Limits, WIDE_BLOCK};
+use crate::{
+    blocks::{Block, blocks, narrow},
+    limits::{LEAVING, Limits},
+};
 
 /// All connections of a relay.
 pub(super) struct Crowd {
@@ -71,9 +69,6 @@ enum Way {
     Tcp,
     Quic,
 }
-
-/// Addresses that count as one, by the first bits that they share.
-pub(super) type Block = (IpAddr, u8);
 
 /// Connections of one block, and how many of them are still being made.
 #[derive(Clone, Copy, Default)]
@@ -257,26 +252,9 @@ fn holder(from: Option<IpAddr>) -> Holder {
 pub(super) fn address(addr: &Multiaddr) -> Option<IpAddr> {
     addr.iter().find_map(|part| match part {
         Protocol::Ip4(ip) => Some(ip.into()),
-        Protocol::Ip6(ip) => Some(match ip.to_ipv4_mapped() {
-            Some(ip) => ip.into(),
-            None => first_bits(ip, 64).into(),
-        }),
+        Protocol::Ip6(ip) => Some(narrow(ip)),
         _ => None,
     })
-}
-
-/// The blocks that an address counts for, and how many times what an address may each of them may.
-pub(super) fn blocks(from: Option<IpAddr>) -> impl Iterator<Item = (Block, u32)> {
-    let narrow = from.map(|ip| ((ip, if ip.is_ipv4() { 32 } else { 64 }), 1));
-    let wide = match from {
-        Some(IpAddr::V6(ip)) => Some(((first_bits(ip, 48).into(), 48), WIDE_BLOCK)),
-        _ => None,
-    };
-    narrow.into_iter().chain(wide)
-}
-
-fn first_bits(ip: Ipv6Addr, bits: u32) -> Ipv6Addr {
-    Ipv6Addr::from_bits(ip.to_bits() >> (128 - bits) << (128 - bits))
 }
 
 #[cfg(test)]

@@ -343,5 +343,5 @@ where
     M::Substream: Send + 'static,
     M::Error: Send + Sync + 'static,
 {
-    (peer, StreamMuxerBox::new(Paced::new(muxer, pacing.clone())))
+    (peer, StreamMuxerBox::new(Paced::new(muxer, pacing)))
 }

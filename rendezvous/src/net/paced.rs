@@ -13,9 +13,9 @@ use std::{
 
 use libp2p::core::{StreamMuxer, muxing::StreamMuxerEvent};
 
-use super::bucket::Rate;
 use crate::{
     limits::{Limits, OPENED},
+    pace::Pace,
     watch::{Counts, Why},
 };
 
@@ -25,15 +25,15 @@ const UNPACED: u32 = 600;
 /// How fast, and where it is counted who was faster.
 #[derive(Clone)]
 pub(super) struct Pacing {
-    rate: Rate,
+    at_once: u32,
     counts: Arc<Counts>,
 }
 
 /// The connection.
 pub(super) struct Paced<M> {
     inner: M,
-    pacing: Pacing,
-    full: Option<Instant>,
+    pace: Pace,
+    counts: Arc<Counts>,
 }
 
 /// A client opened more streams in a while than it may.
@@ -47,14 +47,15 @@ impl Pacing {
         let a_minute = NonZeroU32::new(limits.circuits_per_min);
         let circuits = a_minute.map_or(UNPACED, |it| it.get().saturating_mul(2));
         let circuits = if limits.circuits == 0 { 0 } else { circuits };
-        let at_once = OPENED.saturating_add(circuits);
-        Self { rate: Rate::new(at_once, Duration::from_secs(OPENED.into())), counts }
+        Self { at_once: OPENED.saturating_add(circuits), counts }
     }
 }
 
 impl<M> Paced<M> {
-    pub(super) fn new(inner: M, pacing: Pacing) -> Self {
-        Self { inner, pacing, full: None }
+    pub(super) fn new(inner: M, pacing: &Pacing) -> Self {
+        let again = Duration::from_secs(OPENED.into());
+        let pace = Pace::within(pacing.at_once, again, Instant::now());
+        Self { inner, pace, counts: Arc::clone(&pacing.counts) }
     }
 }
 
@@ -72,9 +73,8 @@ where
     ) -> Poll<io::Result<M::Substream>> {
         let stream =
             ready!(Pin::new(&mut self.inner).poll_inbound(cx)).map_err(io::Error::other)?;
-        self.full = self.pacing.rate.take(self.full, Instant::now());
-        if self.full.is_none() {
-            self.pacing.counts.refuse(Why::TooFast);
+        if self.pace.try_take(1, Instant::now()).is_err() {
+            self.counts.refuse(Why::TooFast);
             // Streams that are in use elsewhere would keep one over QUIC.
             let _ = Pin::new(&mut self.inner).poll_close(cx);
             return Poll::Ready(Err(io::Error::other(TooFast)));

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use libp2p::swarm::ConnectionId;
 
-use super::crowd::Block;
+use crate::blocks::Block;
 
 /// Whom a place is counted to; who has no address is one more block.
 pub(super) type Holder = Option<Block>;

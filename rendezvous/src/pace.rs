@@ -1,9 +1,11 @@
-//! How fast a stream may ask: a bucket of tokens that may be overdrawn once.
+//! How often something may be done: so many times at once after a rest, and then at a rate. What is too
+//! fast waits, and overdraws a bucket of tokens once, or is refused and takes none.
 
 use std::time::{Duration, Instant};
 
-/// Tokens that come back at a steady rate. What is too fast waits; nothing is refused for it.
-pub(super) struct Pace {
+/// Tokens that come back at a steady rate.
+#[derive(Clone)]
+pub(crate) struct Pace {
     rate: f64,
     burst: f64,
     tokens: f64,
@@ -12,27 +14,33 @@ pub(super) struct Pace {
 
 impl Pace {
     /// A full bucket of `burst` tokens that gains `per_s` of them each second.
-    pub(super) fn new(per_s: impl Into<f64>, burst: impl Into<f64>, now: Instant) -> Self {
+    pub(crate) fn new(per_s: impl Into<f64>, burst: impl Into<f64>, now: Instant) -> Self {
         let burst = burst.into();
         Self { rate: per_s.into().max(1.0), burst, tokens: burst, at: now }
     }
 
+    /// A full bucket for so many at once, and as many again within a time, which is not zero.
+    pub(crate) fn within(burst: u32, time: Duration, now: Instant) -> Self {
+        let burst = f64::from(burst.max(1));
+        Self { rate: burst / time.as_secs_f64(), burst, tokens: burst, at: now }
+    }
+
     /// Takes `cost` tokens; answers how long to wait before the next.
-    pub(super) fn take(&mut self, cost: u32, now: Instant) -> Duration {
+    pub(crate) fn take(&mut self, cost: u32, now: Instant) -> Duration {
         self.gain(now);
         self.tokens -= f64::from(cost);
         Duration::from_secs_f64((-self.tokens / self.rate).max(0.0))
     }
 
     /// The same, where many take from one bucket: what is missing is never more than the bucket holds.
-    pub(super) fn take_at_most(&mut self, cost: u32, now: Instant) -> Duration {
+    pub(crate) fn take_at_most(&mut self, cost: u32, now: Instant) -> Duration {
         let wait = self.take(cost, now);
         self.tokens = self.tokens.max(-self.burst);
         wait
     }
 
     /// Takes `cost` tokens if there are as many; otherwise none, and says when there will be.
-    pub(super) fn try_take(&mut self, cost: u32, now: Instant) -> Result<(), Duration> {
+    pub(crate) fn try_take(&mut self, cost: u32, now: Instant) -> Result<(), Duration> {
         let wait = self.wait_for(cost, now);
         if !wait.is_zero() {
             return Err(wait);
@@ -42,14 +50,14 @@ impl Pace {
     }
 
     /// After which time there will be `cost` tokens.
-    pub(super) fn wait_for(&mut self, cost: u32, now: Instant) -> Duration {
+    pub(crate) fn wait_for(&mut self, cost: u32, now: Instant) -> Duration {
         self.gain(now);
         let missing = f64::from(cost) - self.tokens;
         Duration::from_secs_f64((missing / self.rate).max(0.0))
     }
 
     /// Goes by another rate and another burst; what was taken stays taken.
-    pub(super) fn set(&mut self, per_s: impl Into<f64>, burst: impl Into<f64>, now: Instant) {
+    pub(crate) fn set(&mut self, per_s: impl Into<f64>, burst: impl Into<f64>, now: Instant) {
         self.gain(now);
         let burst = burst.into();
         self.tokens += burst - self.burst;
@@ -57,7 +65,7 @@ impl Pace {
     }
 
     /// Which part of the bucket is missing.
-    pub(super) fn missing(&mut self, now: Instant) -> f64 {
+    pub(crate) fn missing(&mut self, now: Instant) -> f64 {
         self.gain(now);
         1.0 - self.tokens / self.burst
     }
@@ -68,6 +76,10 @@ impl Pace {
         self.at = now;
     }
 }
+
+/// Where more paces are kept than can be, the part of them that is forgotten at once, of those who have most
+/// left: one walk over them is for so many newcomers.
+pub(crate) const FORGOTTEN: usize = 4;
 
 #[cfg(test)]
 mod tests {
@@ -83,6 +95,21 @@ mod tests {
         assert_eq!(pace.take(1, start), Duration::from_millis(100));
         let later = start + Duration::from_millis(200);
         assert_eq!(pace.take(1, later), Duration::ZERO);
+    }
+
+    #[test]
+    fn so_many_at_once_and_as_many_again_within_a_time() {
+        let now = Instant::now();
+        let mut pace = Pace::within(4, Duration::from_secs(8), now);
+        for _ in 0..4 {
+            assert_eq!(pace.try_take(1, now), Ok(()));
+        }
+        assert!(pace.try_take(1, now).is_err());
+        assert!(pace.try_take(1, now + Duration::from_millis(1999)).is_err());
+        let later = now + Duration::from_secs(2);
+        assert!(pace.try_take(1, later).is_ok() && pace.try_take(1, later).is_err());
+        let rested = now + Duration::from_hours(1);
+        assert_eq!((0..9).take_while(|_| pace.try_take(1, rested).is_ok()).count(), 4);
     }
 
     #[test]

@@ -176,10 +176,9 @@ pub const UNREAD_FRAMES: usize = 2048;
 /// client of ours opens two or three.
 pub const OPENED: u32 = 32;
 
-/// Which part of [`Limits::circuits`] clients from one address may ask for at once, and again within
-/// [`Limits::circuit_time`], what is denied them included: of those that stand, a sixteenth at most is theirs, but
-/// where there are few.
-pub const CIRCUITS_SHARE: u32 = 32;
+/// Which part of [`Limits::circuits`] clients from one address may have asked for of those that stand, but where
+/// there are few.
+pub const CIRCUITS_SHARE: u32 = 16;
 /// The least that it is, where few circuits are granted.
 pub const CIRCUITS_LEAST: u32 = 8;
 

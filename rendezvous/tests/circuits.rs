@@ -5,14 +5,14 @@ use std::{io, time::Duration};
 
 use futures::{AsyncReadExt as _, AsyncWriteExt as _, StreamExt as _};
 use libp2p::{
-    Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder, identify,
+    Multiaddr, PeerId, Stream, StreamProtocol, Swarm, SwarmBuilder, identify,
     multiaddr::Protocol,
     noise, relay,
     swarm::{NetworkBehaviour, SwarmEvent},
     tcp, yamux,
 };
 use rendezvous::{Config, Limits, Relay};
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, task::JoinHandle};
 
 const ECHO: StreamProtocol = StreamProtocol::new("/echo");
 /// Long enough for a machine that is busy; nothing waits this long when all is well.
@@ -46,16 +46,21 @@ async fn start(limits: Limits) -> Relay {
     Relay::start(Config { listen, limits, ..Config::live() }).await.unwrap()
 }
 
-fn drive(mut swarm: Swarm<Behaviour>) {
+fn drive(mut swarm: Swarm<Behaviour>) -> JoinHandle<()> {
     tokio::spawn(async move {
         loop {
             swarm.select_next_some().await;
         }
-    });
+    })
 }
 
 /// Somebody who can be reached by a circuit alone, and says back what it is told; answers where.
 async fn reachable(relay: &Multiaddr) -> (PeerId, Multiaddr) {
+    reachable_until(relay).await.1
+}
+
+/// The same, until the task is aborted.
+async fn reachable_until(relay: &Multiaddr) -> (JoinHandle<()>, (PeerId, Multiaddr)) {
     let mut swarm = client();
     let me = *swarm.local_peer_id();
     let mut streams = swarm.behaviour().stream.new_control().accept(ECHO).unwrap();
@@ -70,7 +75,7 @@ async fn reachable(relay: &Multiaddr) -> (PeerId, Multiaddr) {
     });
     swarm.listen_on(relay.clone().with(Protocol::P2pCircuit)).unwrap();
     let (reserved, there) = oneshot::channel();
-    tokio::spawn(async move {
+    let there_until = tokio::spawn(async move {
         let mut reserved = Some(reserved);
         loop {
             // These clients speak TCP alone.
@@ -82,25 +87,66 @@ async fn reachable(relay: &Multiaddr) -> (PeerId, Multiaddr) {
             }
         }
     });
-    (me, tokio::time::timeout(PATIENCE, there).await.unwrap().unwrap())
+    let addr = tokio::time::timeout(PATIENCE, there).await.unwrap().unwrap();
+    (there_until, (me, addr))
+}
+
+/// A circuit, which stands until this is dropped.
+struct Circuit {
+    stream: Stream,
+    client: JoinHandle<()>,
+}
+
+impl Circuit {
+    async fn new(to: &(PeerId, Multiaddr)) -> io::Result<Self> {
+        let mut swarm = client();
+        let mut control = swarm.behaviour().stream.new_control();
+        swarm.dial(to.1.clone()).unwrap();
+        let client = drive(swarm);
+        match tokio::time::timeout(PATIENCE, control.open_stream(to.0, ECHO)).await? {
+            Ok(stream) => Ok(Self { stream, client }),
+            Err(error) => {
+                client.abort();
+                Err(io::Error::other(error))
+            }
+        }
+    }
+
+    /// As soon as it is granted.
+    async fn granted(to: &(PeerId, Multiaddr)) -> Self {
+        let granted = async {
+            loop {
+                if let Ok(circuit) = Self::new(to).await {
+                    return circuit;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, granted).await.unwrap()
+    }
+}
+
+impl Drop for Circuit {
+    fn drop(&mut self) {
+        self.client.abort();
+    }
 }
 
 /// Sends so many bytes by a circuit; answers how many come back.
 async fn echoed(to: &(PeerId, Multiaddr), bytes: usize) -> io::Result<usize> {
-    let mut swarm = client();
-    let mut control = swarm.behaviour().stream.new_control();
-    swarm.dial(to.1.clone()).unwrap();
-    drive(swarm);
-    let stream = tokio::time::timeout(PATIENCE, control.open_stream(to.0, ECHO)).await?;
-    let (mut reader, mut writer) = stream.map_err(io::Error::other)?.split();
-    let sent = tokio::spawn(async move {
+    let mut circuit = Circuit::new(to).await?;
+    let (mut reader, mut writer) = (&mut circuit.stream).split();
+    let sending = async {
         let _ = writer.write_all(&vec![7; bytes]).await;
         let _ = writer.close().await;
-    });
+        std::future::pending::<()>().await
+    };
     let mut back = Vec::new();
     // A circuit that has carried what it may ends in the middle.
-    let _ = tokio::time::timeout(PATIENCE, reader.read_to_end(&mut back)).await?;
-    sent.abort();
+    let reading = tokio::time::timeout(PATIENCE, reader.read_to_end(&mut back));
+    tokio::select! {
+        () = sending => {}
+        read = reading => { let _ = read?; }
+    }
     Ok(back.len())
 }
 
@@ -119,25 +165,72 @@ async fn a_circuit_carries_what_the_operator_says_and_no_more() {
     assert!(echoed(&to, 1 << 20).await.unwrap() < 64 << 10);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn clients_from_one_address_are_granted_a_part_of_all_circuits() {
-    let relay = start(Limits { circuits: 100, ..Limits::live() }).await;
-    let to = reachable(&relay.addrs()[0]).await;
-    for _ in 0..8 {
-        assert_eq!(echoed(&to, 1).await.unwrap(), 1);
+/// Circuits of which one address has eight, however fast they are asked for.
+fn few() -> Limits {
+    Limits { circuits: 100, circuits_per_min: 6000, ..Limits::live() }
+}
+
+async fn eight(to: &(PeerId, Multiaddr)) -> Vec<Circuit> {
+    let mut held = Vec::new();
+    while held.len() < 8 {
+        held.push(Circuit::granted(to).await);
     }
-    assert!(echoed(&to, 1).await.is_err());
+    held
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_from_one_address_have_a_part_of_the_circuits_that_stand() {
+    let relay = start(few()).await;
+    let to = reachable(&relay.addrs()[0]).await;
+    for _ in 0..12 {
+        Circuit::granted(&to).await;
+    }
+    let mut held = eight(&to).await;
+    assert!(Circuit::new(&to).await.is_err());
+    held.pop();
+    Circuit::granted(&to).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn circuits_whose_far_side_has_gone_stand_no_more() {
+    let relay = start(few()).await;
+    let (far, to) = reachable_until(&relay.addrs()[0]).await;
+    let _held = eight(&to).await;
+    let other = reachable(&relay.addrs()[0]).await;
+    assert!(Circuit::new(&other).await.is_err());
+    far.abort();
+    // Each end is counted once, though libp2p tells it twice.
+    let _again = eight(&other).await;
+    assert!(Circuit::new(&other).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_circuits_to_nobody_has_nobody_else_refused() {
+    let relay = start(few()).await;
+    let relay_addr = &relay.addrs()[0];
+    let to = reachable(relay_addr).await;
+    let mut swarm = client();
+    for _ in 0..30 {
+        let nobody = Protocol::P2p(PeerId::random());
+        swarm.dial(relay_addr.clone().with(Protocol::P2pCircuit).with(nobody)).unwrap();
+        let refused = async {
+            loop {
+                let event = swarm.select_next_some().await;
+                if matches!(event, SwarmEvent::OutgoingConnectionError { .. }) {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, refused).await.unwrap();
+    }
+    assert_eq!(echoed(&to, 1).await.unwrap(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn too_many_circuits_are_refused_and_none_are_made_where_there_shall_be_none() {
     let relay = start(Limits { circuits: 1, ..Limits::live() }).await;
     let to = reachable(&relay.addrs()[0]).await;
-    let mut first = client();
-    let mut control = first.behaviour().stream.new_control();
-    first.dial(to.1.clone()).unwrap();
-    drive(first);
-    let _held = tokio::time::timeout(PATIENCE, control.open_stream(to.0, ECHO)).await.unwrap();
+    let _held = Circuit::new(&to).await.unwrap();
     assert!(echoed(&to, 1).await.is_err());
 
     let relay = start(Limits::live()).await;

@@ -6,7 +6,6 @@ use std::{
     net::IpAddr,
     sync::Arc,
     task::{Context, Poll},
-    time::{Duration, Instant},
 };
 
 use libp2p::{
@@ -14,7 +13,7 @@ use libp2p::{
     core::{Endpoint, transport::PortUse, upgrade::ReadyUpgrade},
     identify,
     identity::PublicKey,
-    ping, relay,
+    ping,
     swarm::{
         CloseConnection, ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId,
         FromSwarm, ListenError, NetworkBehaviour, SubstreamProtocol, THandler, THandlerInEvent,
@@ -25,11 +24,11 @@ use libp2p::{
 use protocol::relay_log::PROTOCOL;
 
 use super::{
-    bucket::Buckets,
+    circuits::Circuits,
     crowd::{Crowd, Place, TooMany},
 };
 use crate::{
-    limits::{CIRCUITS_LEAST, CIRCUITS_SHARE, Limits},
+    limits::Limits,
     strain::Strain,
     watch::{Counts, Why},
 };
@@ -40,7 +39,7 @@ pub(super) struct Behaviour {
     pub(super) front: Front,
     identify: identify::Behaviour,
     ping: ping::Behaviour,
-    pub(super) circuits: relay::Behaviour,
+    circuits: Circuits,
 }
 
 impl Behaviour {
@@ -62,7 +61,7 @@ impl Behaviour {
             front: Front::new(limits, strain, counts),
             identify: identify::Behaviour::new(identify),
             ping: ping::Behaviour::new(ping),
-            circuits: circuits(key.to_peer_id(), limits),
+            circuits: Circuits::new(key.to_peer_id(), limits),
         }
     }
 
@@ -70,43 +69,6 @@ impl Behaviour {
     pub(super) fn set(&mut self, limits: &Limits) {
         self.front.crowd.set(limits);
     }
-}
-
-/// Circuits between clients. A reservation lasts as long as its connection, which ends when the client
-/// answers no ping: one that ran out while it was being renewed could end the relay.
-fn circuits(me: PeerId, limits: &Limits) -> relay::Behaviour {
-    const YEAR: Duration = Duration::from_hours(365 * 24);
-    // libp2p lets one more pass than it is told.
-    let per_peer = (limits.circuits_per_peer as usize).saturating_sub(1);
-    let mut config = relay::Config {
-        max_reservations: limits.reservations as usize,
-        max_reservations_per_peer: 1,
-        reservation_duration: YEAR,
-        reservation_rate_limiters: Vec::new(),
-        max_circuits: limits.circuits as usize,
-        max_circuits_per_peer: per_peer,
-        max_circuit_duration: limits.circuit_time.min(YEAR),
-        max_circuit_bytes: limits.circuit_bytes.max(1),
-        circuit_src_rate_limiters: Vec::new(),
-    };
-    if limits.circuits_per_min > 0 {
-        let asked = || by_address(limits.circuits_per_min, Duration::from_mins(1));
-        config.reservation_rate_limiters.push(asked());
-        config.circuit_src_rate_limiters.push(asked());
-    }
-    let share = (limits.circuits / CIRCUITS_SHARE).max(CIRCUITS_LEAST);
-    let share = by_address(share, limits.circuit_time.min(YEAR));
-    config.circuit_src_rate_limiters.push(share);
-    let mut circuits = relay::Behaviour::new(me, config);
-    let status = if limits.circuits == 0 { relay::Status::Disable } else { relay::Status::Enable };
-    circuits.set_status(Some(status));
-    circuits
-}
-
-/// A bucket for each address, and one for the IPv6 /48 around it.
-fn by_address(most: u32, within: Duration) -> Box<dyn relay::RateLimiter> {
-    let mut buckets = Buckets::new(most, within);
-    Box::new(move |_: PeerId, from: &Multiaddr, now: Instant| buckets.take(from, now))
 }
 
 /// Counts connections, and hands out the one stream of each.

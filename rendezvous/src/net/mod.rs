@@ -2,6 +2,7 @@
 
 mod behaviour;
 mod bucket;
+mod circuits;
 pub mod client;
 mod crowd;
 mod front_door;
@@ -11,6 +12,7 @@ mod narrow;
 mod paced;
 mod places;
 pub mod probe;
+mod standing;
 mod way;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};

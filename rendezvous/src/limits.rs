@@ -166,9 +166,9 @@ pub const LEAVING: u32 = 64;
 /// place.
 pub const FIRST_BYTE: Duration = Duration::from_secs(3);
 
-/// Frames of one connection over TCP that may be unread; with so many it is read no further. Each costs
-/// Yamux 64 bytes beside what is in it, however little that is. A full window of frames of 128 bytes and more
-/// never meets it.
+/// Frames of one connection over TCP that may be unread; with so many the stream that has most of them is
+/// reset. Each costs Yamux 64 bytes beside what is in it, however little that is. A full window of frames
+/// of 128 bytes and more never meets it.
 pub const UNREAD_FRAMES: usize = 2048;
 
 /// Streams that a client may open on a connection at once after a rest, and then one a second; where there

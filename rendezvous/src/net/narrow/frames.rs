@@ -1,17 +1,19 @@
 //! Frames that have come on a connection and were not read, counted.
 //!
 //! > Yamux keeps each frame by itself until it is read: one byte costs 64. A window bounds the bytes and not
-//! > their overhead, so that frames are counted, and with too many of them unread the connection is read
-//! > no further.
+//! > their overhead, so that frames are counted, and with too many of them unread the stream that has most
+//! > is reset: whoever does not read one, as the far side of a circuit, ends that one.
 //!
-//! What is in a stream that was dropped counts until Yamux has let go of it, which is as soon as it can
-//! write: who does not read can't have it collected uncounted.
+//! What is in a stream that was dropped or reset counts until Yamux has let go of it, which is as soon as it
+//! can write. Until then the connection is read no further: who does not read can't have it collected
+//! uncounted.
 
 use std::{
     collections::{HashMap, VecDeque},
-    mem,
+    io, mem,
+    pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Waker},
@@ -20,9 +22,10 @@ use std::{
 use crate::limits::UNREAD_FRAMES;
 
 /// All frames of a connection that wait to be read.
-#[derive(Default)]
 pub(super) struct Frames {
     all: Mutex<All>,
+    /// Of how many streams Yamux knows at most.
+    most: usize,
     is_blocked: AtomicBool,
 }
 
@@ -32,7 +35,7 @@ struct All {
     lanes: HashMap<u32, Waiting>,
     made: u64,
     last: Came,
-    /// Lanes whose streams were dropped, and of which Yamux may still know.
+    /// Lanes whose streams were dropped or reset, and of which Yamux may still know.
     dropped: Vec<(u32, u64)>,
     /// Who is to read the connection on.
     paused: Option<Waker>,
@@ -54,13 +57,19 @@ struct Waiting {
     frames: VecDeque<u32>,
     reader: Option<Waker>,
     writer: Option<Waker>,
+    /// Until it is dropped or reset.
+    stream: Option<Weak<Slot>>,
 }
 
-/// One stream's part of them; dropped when the stream has been.
+/// A stream of Yamux, from where it is taken when it is reset.
+type Slot = Mutex<Option<yamux::Stream>>;
+
+/// One stream, and its part of them.
 pub(super) struct Lane {
     frames: Arc<Frames>,
     id: u32,
     number: u64,
+    stream: Arc<Slot>,
 }
 
 /// The connection is being closed.
@@ -70,6 +79,10 @@ pub(super) struct Closed;
 const KEPT: usize = 64;
 
 impl Frames {
+    pub(super) fn new(most: usize) -> Self {
+        Self { all: Mutex::default(), most, is_blocked: AtomicBool::new(false) }
+    }
+
     /// A frame begins.
     pub(super) fn came(&self, frame: Came) {
         let mut all = self.lock();
@@ -82,13 +95,20 @@ impl Frames {
         }
     }
 
-    /// Whether the connection is read on; otherwise whoever asks is woken when it is.
+    /// Whether the connection is read on; otherwise whoever asks is woken when it is, and a stream is
+    /// reset.
     pub(super) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
         let mut all = self.lock();
         if all.unread < UNREAD_FRAMES || all.is_closed {
             return Poll::Ready(());
         }
         all.paused = Some(cx.waker().clone());
+        let Some(full) = all.fullest() else { return Poll::Pending };
+        drop(all);
+        drop(locked(&full.stream).take());
+        self.lock().dropped.push(full.lane);
+        full.wakers.into_iter().flatten().for_each(Waker::wake);
+        cx.waker().wake_by_ref();
         Poll::Pending
     }
 
@@ -98,22 +118,33 @@ impl Frames {
     }
 
     /// A stream begins: Yamux has just read the frame that opened it, or opens it itself.
-    pub(super) fn open(self: &Arc<Self>, id: u32) -> Lane {
+    pub(super) fn open(self: &Arc<Self>, stream: yamux::Stream) -> Lane {
+        let id = stream.id().val();
+        let stream = Arc::new(Mutex::new(Some(stream)));
         let mut all = self.lock();
         all.made += 1;
         let number = all.made;
         let first = (all.last.stream == id && all.last.len > 0).then_some(all.last.len);
-        let lane =
-            Waiting { number, frames: first.into_iter().collect(), reader: None, writer: None };
+        let lane = Waiting {
+            number,
+            frames: first.into_iter().collect(),
+            reader: None,
+            writer: None,
+            stream: Some(Arc::downgrade(&stream)),
+        };
         all.unread += lane.frames.len();
         if let Some(before) = all.lanes.insert(id, lane) {
             all.unread -= before.frames.len();
         }
+        if all.lanes.len() > self.most {
+            all.forget();
+        }
         drop(all);
-        Lane { frames: Arc::clone(self), id, number }
+        Lane { frames: Arc::clone(self), id, number, stream }
     }
 
-    /// Has Yamux go on, and then forgets the streams that were dropped before, if it could let go of them.
+    /// Has Yamux go on, and then forgets the streams that were dropped or reset before, if it could let go of
+    /// them.
     pub(super) fn turn<T>(&self, go_on: impl FnOnce() -> T) -> T {
         let dropped = mem::take(&mut self.lock().dropped);
         let done = go_on();
@@ -159,6 +190,14 @@ impl Frames {
         self.lock().lanes.len()
     }
 
+    /// How many wait to read or to write.
+    #[cfg(test)]
+    pub(super) fn wakers(&self) -> usize {
+        let all = self.lock();
+        let wakers = all.lanes.values().flat_map(|lane| [&lane.reader, &lane.writer]);
+        wakers.flatten().count()
+    }
+
     /// How many there are, and of how many streams.
     #[cfg(test)]
     pub(super) fn count(&self) -> (usize, usize) {
@@ -167,7 +206,38 @@ impl Frames {
     }
 }
 
+/// A stream that is to be reset, and who waits for it.
+struct Full {
+    lane: (u32, u64),
+    stream: Arc<Slot>,
+    wakers: [Option<Waker>; 2],
+}
+
 impl All {
+    /// The stream with most frames, unless Yamux still has to let go of one.
+    fn fullest(&mut self) -> Option<Full> {
+        let is_going = |lane: &Waiting| lane.stream.is_none() && !lane.frames.is_empty();
+        if self.lanes.values().any(is_going) {
+            return None;
+        }
+        let (id, lane) = self.lanes.iter_mut().max_by_key(|(_, lane)| lane.frames.len())?;
+        // Where there is none it is just being dropped.
+        let stream = lane.stream.take()?.upgrade()?;
+        let wakers = [lane.reader.take(), lane.writer.take()];
+        Some(Full { lane: (*id, lane.number), stream, wakers })
+    }
+
+    /// Forgets one of those that were dropped. Yamux has let go of one, as it knows of no more than there
+    /// may be; of which is not known, so that the one with fewest frames is taken for it.
+    fn forget(&mut self) {
+        let dropped = self.lanes.iter().filter(|(_, lane)| lane.stream.is_none());
+        let fewest = dropped.min_by_key(|(_, lane)| lane.frames.len()).map(|(id, _)| *id);
+        if let Some(lane) = fewest.and_then(|id| self.lanes.remove(&id)) {
+            self.unread -= lane.frames.len();
+            self.go_on();
+        }
+    }
+
     fn go_on(&mut self) {
         if self.unread < UNREAD_FRAMES
             && let Some(waker) = self.paused.take()
@@ -182,6 +252,17 @@ impl All {
 }
 
 impl Lane {
+    /// Asks the stream, unless it was reset.
+    pub(super) fn ask<T>(
+        &self,
+        ask: impl FnOnce(Pin<&mut yamux::Stream>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        match &mut *locked(&self.stream) {
+            Some(stream) => ask(Pin::new(stream)),
+            None => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+        }
+    }
+
     /// So many bytes were read.
     pub(super) fn took(&self, bytes: usize) {
         let mut left = u32::try_from(bytes).unwrap_or(u32::MAX);
@@ -237,9 +318,18 @@ impl Lane {
 
 impl Drop for Lane {
     fn drop(&mut self) {
+        // Yamux hears of it first: what is in it counts until then.
+        drop(locked(&self.stream).take());
         let mut all = self.frames.lock();
-        if all.lane(self.id, self.number).is_some() {
-            all.dropped.push((self.id, self.number));
-        }
+        let Some(lane) = all.lane(self.id, self.number) else { return };
+        lane.stream = None;
+        let wakers = [lane.reader.take(), lane.writer.take()];
+        all.dropped.push((self.id, self.number));
+        drop(all);
+        drop(wakers);
     }
+}
+
+fn locked(stream: &Slot) -> MutexGuard<'_, Option<yamux::Stream>> {
+    stream.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -5,7 +5,8 @@
 //! its pings late, up to 1 GiB a connection, and keeps each frame by itself, however short it is. All of it
 //! may be in memory as soon as the relay reads no further. Here twice [`streams`] windows of 256 KiB are the
 //! bound, one stream more by the client ends the connection, and with [`UNREAD_FRAMES`](crate::limits::UNREAD_FRAMES)
-//! frames unread it is read no further, so that in the end it answers no ping.
+//! frames unread the stream that has most of them is reset; until the client hears of it, it is read no
+//! further, so that one that does not read answers no ping in the end.
 //!
 //! > A stream ends with its connection, whoever ended that, and what was unread of it is gone.
 
@@ -96,7 +97,7 @@ impl Narrow {
     where
         C: AsyncRead + AsyncWrite + Unpin,
     {
-        let frames = Arc::new(Frames::default());
+        let frames = Arc::new(Frames::new(2 * self.streams));
         let io = Followed::new(io, Arc::clone(&frames));
         let [theirs, ours] = [(); 2].map(Arc::new);
         Muxer {
@@ -119,8 +120,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin + 'static> Muxer<C> {
         if Arc::strong_count(&self.theirs) > self.streams {
             return Poll::Ready(Err(io::Error::other(TooMany)));
         }
-        let lane = self.frames.open(inner.id().val());
-        Poll::Ready(Ok(Stream::new(inner, lane, &self.theirs)))
+        Poll::Ready(Ok(Stream::new(self.frames.open(inner), &self.theirs)))
     }
 }
 
@@ -148,8 +148,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin + 'static> StreamMuxer for Muxer<C> {
             return Poll::Pending;
         }
         let inner = ready!(self.connection.poll_new_outbound(cx)).map_err(plainly)?;
-        let lane = self.frames.open(inner.id().val());
-        Poll::Ready(Ok(Stream::new(inner, lane, &self.ours)))
+        Poll::Ready(Ok(Stream::new(self.frames.open(inner), &self.ours)))
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,5 +1,5 @@
-//! One stream of a connection: Yamux's, with what is read of it counted, and an end when the connection is
-//! closed from here.
+//! One stream of a connection: Yamux's, with what is read of it counted, and an end when it is reset or the
+//! connection is closed from here.
 
 use std::{
     io,
@@ -14,25 +14,23 @@ use super::frames::{Closed, Lane};
 
 /// The stream.
 pub(in crate::net) struct Stream {
-    // Dropped before the lane: what is in it counts until then.
-    inner: yamux::Stream,
     lane: Lane,
     _open: Arc<()>,
 }
 
 impl Stream {
-    pub(super) fn new(inner: yamux::Stream, lane: Lane, open: &Arc<()>) -> Self {
-        Self { inner, lane, _open: Arc::clone(open) }
+    pub(super) fn new(lane: Lane, open: &Arc<()>) -> Self {
+        Self { lane, _open: Arc::clone(open) }
     }
 }
 
 impl AsyncRead for Stream {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let read = Pin::new(&mut self.inner).poll_read(cx, buffer);
+        let read = self.lane.ask(|stream| stream.poll_read(cx, buffer));
         match read {
             Poll::Ready(Ok(bytes)) => self.lane.took(bytes),
             Poll::Ready(Err(_)) => {}
@@ -48,11 +46,11 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.inner).poll_write(cx, bytes);
+        let written = self.lane.ask(|stream| stream.poll_write(cx, bytes));
         if written.is_pending()
             && let Err(Closed) = self.lane.wait_to_write(cx)
         {
@@ -61,11 +59,11 @@ impl AsyncWrite for Stream {
         written
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.lane.ask(|stream| stream.poll_flush(cx))
     }
 
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_close(cx)
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.lane.ask(|stream| stream.poll_close(cx))
     }
 }

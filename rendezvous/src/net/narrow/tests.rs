@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use futures::{AsyncReadExt as _, AsyncWriteExt as _, future::poll_fn};
+use futures::{AsyncReadExt as _, AsyncWriteExt as _, FutureExt as _, future::poll_fn};
 use libp2p::core::muxing::StreamMuxerExt as _;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex, split},
@@ -19,6 +19,7 @@ use crate::limits::UNREAD_FRAMES;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const SYN: u8 = 1;
+const RST: u8 = 8;
 
 type Near = Muxer<Compat<DuplexStream>>;
 
@@ -90,31 +91,61 @@ async fn rest() {
 }
 
 #[tokio::test]
-async fn a_connection_is_not_read_on_while_nobody_reads_its_one_byte_frames() {
-    const SENT: usize = 100_000;
-    let (muxer, mut far) = pair(1 << 16);
+async fn a_stream_whose_one_byte_frames_nobody_reads_is_reset_and_the_others_go_on() {
+    const SENT: usize = 20_000;
+    let (muxer, far) = pair(1 << 16);
     let frames = Arc::clone(&muxer.frames);
     let mut opened = drive(muxer);
-    let sender = tokio::spawn(async move {
-        for at in 0..SENT {
-            let flags = if at == 0 { SYN } else { 0 };
-            far.write_all(&frame(1, flags, &[byte(at)])).await.unwrap();
+    let (mut reader, mut writer) = split(far);
+    let sending = tokio::spawn(async move {
+        for stream in [1, 3] {
+            writer.write_all(&frame(stream, SYN, &[])).await.unwrap();
         }
-        far
+        // So that it has more than the other at any time.
+        for _ in 0..UNREAD_FRAMES * 3 / 4 {
+            writer.write_all(&frame(1, 0, b"a")).await.unwrap();
+        }
+        for at in 0..SENT {
+            writer.write_all(&frame(1, 0, b"a")).await.unwrap();
+            writer.write_all(&frame(3, 0, &[byte(at)])).await.unwrap();
+        }
+        writer
     });
-    let mut stream = opened.recv().await.unwrap();
-    until(|| frames.count().0 >= UNREAD_FRAMES).await;
-    rest().await;
-    assert_eq!(frames.count(), (UNREAD_FRAMES, 1));
-    assert!(!sender.is_finished());
-
+    let (mut stuck, mut other) = (opened.recv().await.unwrap(), opened.recv().await.unwrap());
     let mut read = vec![0; SENT];
-    timeout(PATIENCE, stream.read_exact(&mut read)).await.unwrap().unwrap();
+    timeout(PATIENCE, other.read_exact(&mut read)).await.unwrap().unwrap();
     assert!(read.iter().enumerate().all(|(at, read)| *read == byte(at)));
-    let _far = sender.await.unwrap();
-    assert_eq!(frames.count(), (0, 1));
-    drop(stream);
-    until(|| frames.count() == (0, 0)).await;
+    let _writer = sending.await.unwrap();
+    let ended = stuck.read(&mut [0]).await.map_err(|error| error.kind());
+    assert_eq!(ended, Err(io::ErrorKind::ConnectionReset));
+    assert!(stuck.write(b"a").await.is_err() && stuck.flush().await.is_err());
+    until(|| frames.count() == (0, 1)).await;
+    let reset = frame(1, RST, &[]);
+    let mut heard = Vec::new();
+    let told = async {
+        while !heard.windows(reset.len()).any(|window| window == reset) {
+            heard.push(reader.read_u8().await.unwrap());
+        }
+    };
+    timeout(PATIENCE, told).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stream_that_waits_is_woken_when_it_is_reset() {
+    let (muxer, far) = pair(1 << 16);
+    let mut opened = drive(muxer);
+    let (mut reader, mut writer) = split(far);
+    tokio::spawn(async move { while reader.read(&mut [0; 4096]).await.is_ok_and(|it| it > 0) {} });
+    writer.write_all(&frame(1, SYN, b"a")).await.unwrap();
+    let mut stream = opened.recv().await.unwrap();
+    // As a circuit whose far side takes nothing: it writes and waits, and reads no more.
+    let writing = tokio::spawn(async move { while stream.write_all(&[0; 4096]).await.is_ok() {} });
+    rest().await;
+    assert!(!writing.is_finished());
+    for _ in 0..=UNREAD_FRAMES {
+        writer.write_all(&frame(1, 0, b"a")).await.unwrap();
+    }
+    timeout(PATIENCE, writing).await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -158,7 +189,12 @@ async fn what_was_dropped_counts_until_yamux_can_let_go_of_it() {
         rest().await;
     }
     writer.write_all(&frame(3, SYN, b"b")).await.unwrap();
-    drop(opened.recv().await.unwrap());
+    let mut second = opened.recv().await.unwrap();
+    second.read_exact(&mut [0]).await.unwrap();
+    assert!(second.read(&mut [0]).now_or_never().is_none());
+    let waiting = frames.wakers();
+    drop(second);
+    assert_eq!(frames.wakers(), waiting - 1, "nobody waits for it any more");
     let sending =
         tokio::spawn(async move { while writer.write_all(&frame(3, 0, b"c")).await.is_ok() {} });
     until(|| frames.count().0 >= UNREAD_FRAMES).await;
@@ -169,6 +205,55 @@ async fn what_was_dropped_counts_until_yamux_can_let_go_of_it() {
     until(|| frames.count() == (1, 1)).await;
     sending.abort();
     reading.abort();
+}
+
+#[tokio::test]
+async fn what_was_reset_counts_until_yamux_can_let_go_of_it() {
+    let (muxer, far) = pair(64);
+    let frames = Arc::clone(&muxer.frames);
+    let mut opened = drive(muxer);
+    let (mut reader, mut writer) = split(far);
+    writer.write_all(&frame(1, SYN, b"a")).await.unwrap();
+    let mut first = opened.recv().await.unwrap();
+    for _ in 0..2 {
+        first.write_all(&[0; 1000]).await.unwrap();
+        rest().await;
+    }
+    writer.write_all(&frame(3, SYN, b"b")).await.unwrap();
+    let mut second = opened.recv().await.unwrap();
+    let sending =
+        tokio::spawn(async move { while writer.write_all(&frame(3, 0, b"c")).await.is_ok() {} });
+    until(|| frames.count().0 >= UNREAD_FRAMES).await;
+    rest().await;
+    assert_eq!(frames.count(), (UNREAD_FRAMES, 2), "the client doesn't read");
+    assert!(second.read(&mut [0]).await.is_err(), "it is reset");
+
+    let reading = tokio::spawn(async move { while reader.read(&mut [0; 64]).await.is_ok() {} });
+    until(|| frames.count() == (1, 1)).await;
+    sending.abort();
+    reading.abort();
+}
+
+#[tokio::test]
+async fn no_more_streams_are_remembered_than_yamux_knows_though_a_write_is_always_pending() {
+    let (muxer, far) = pair(64);
+    let frames = Arc::clone(&muxer.frames);
+    let mut opened = drive(muxer);
+    let (mut reader, mut writer) = split(far);
+    writer.write_all(&frame(1, SYN, b"a")).await.unwrap();
+    let mut first = opened.recv().await.unwrap();
+    let writing = tokio::spawn(async move { while first.write_all(&[0; 1000]).await.is_ok() {} });
+    for at in 1..100 {
+        writer.write_all(&frame(byte(2 * at + 1), SYN, b"b")).await.unwrap();
+        drop(timeout(PATIENCE, opened.recv()).await.unwrap().unwrap());
+        // Room for two frames, and then the next has to wait.
+        timeout(PATIENCE, reader.read_exact(&mut [0; 2100])).await.unwrap().unwrap();
+        rest().await;
+        let (unread, streams) = frames.count();
+        assert!(unread <= 17 && streams <= 16, "{unread} frames of {streams} streams");
+    }
+    assert!(!writing.is_finished());
+    writing.abort();
 }
 
 #[tokio::test]

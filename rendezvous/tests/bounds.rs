@@ -5,14 +5,22 @@ use std::time::Duration;
 
 use futures::{AsyncWriteExt as _, StreamExt as _};
 use libp2p::{
-    StreamProtocol, Swarm, SwarmBuilder, noise, ping,
+    Multiaddr, StreamProtocol, Swarm, SwarmBuilder, Transport as _,
+    core::upgrade::Version,
+    multiaddr::Protocol,
+    noise, ping,
     swarm::{NetworkBehaviour, SwarmEvent},
-    tcp, yamux,
+    tcp, websocket, yamux,
 };
 use libp2p_stream::Control;
 use protocol::{codec, relay_log::Request};
 use rendezvous::{Config, Limits, Relay};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::{
+    io::{AsyncReadExt as _, copy, split},
+    net::{TcpListener, TcpStream},
+    sync::oneshot,
+    task::{JoinHandle, JoinSet},
+};
 
 const LOG: StreamProtocol = StreamProtocol::new("/wattle/log/1");
 /// Long enough for a machine that is busy; nothing waits this long when all is well.
@@ -130,4 +138,85 @@ async fn a_newcomer_finds_a_place_where_one_address_has_them_all() {
     all.join_next().await.unwrap().unwrap().unwrap();
     assert!(!there.is_finished());
     assert_eq!(all.len(), 3);
+}
+
+/// A way to a relay that at some time loses all that is sent, each way.
+struct Lossy {
+    addr: Multiaddr,
+    lose: oneshot::Sender<()>,
+    /// Ends when the relay hangs up after that.
+    hung_up: JoinHandle<()>,
+}
+
+impl Lossy {
+    async fn new(relay: &Relay) -> Self {
+        let port = relay.addrs()[0].iter().find_map(|part| match part {
+            Protocol::Tcp(port) => Some(port),
+            _ => None,
+        });
+        let there = ("127.0.0.1", port.unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (lose, lost) = oneshot::channel();
+        let hung_up = tokio::spawn(async move {
+            let (client, _) = listener.accept().await.unwrap();
+            let relay = TcpStream::connect(there).await.unwrap();
+            let ((mut of_client, mut to_client), (mut of_relay, mut to_relay)) =
+                (split(client), split(relay));
+            tokio::select! {
+                _ = copy(&mut of_client, &mut to_relay) => {}
+                _ = copy(&mut of_relay, &mut to_client) => {}
+                lost = lost => lost.unwrap(),
+            }
+            while of_relay.read(&mut [0; 1024]).await.is_ok_and(|read| read > 0) {}
+        });
+        let addr = format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap();
+        Self { addr, lose, hung_up }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_answers_no_pings_and_is_not_heard_any_more_gives_its_place_back() {
+    let relay = start(Limits {
+        idle: Duration::from_hours(1),
+        ping_interval: Duration::from_secs(1),
+        ping_timeout: Duration::from_secs(1),
+        ..Limits::live()
+    })
+    .await;
+    for by_web in [false, true] {
+        let Lossy { addr, lose, hung_up } = Lossy::new(&relay).await;
+        // It speaks no ping: the relay is told so, and tries no more.
+        let builder = SwarmBuilder::with_new_identity().with_tokio();
+        let behaviour = |_: &_| libp2p_stream::Behaviour::new();
+        let tcp = tcp::tokio::Transport::new(tcp::Config::new());
+        let mut swarm = builder
+            .with_other_transport(|key| {
+                let noise = noise::Config::new(key).unwrap();
+                let yamux = yamux::Config::default();
+                if by_web {
+                    let web = websocket::Config::new(tcp).upgrade(Version::V1Lazy);
+                    web.authenticate(noise).multiplex(yamux).boxed()
+                } else {
+                    tcp.upgrade(Version::V1Lazy).authenticate(noise).multiplex(yamux).boxed()
+                }
+            })
+            .unwrap()
+            .with_behaviour(behaviour)
+            .unwrap()
+            .build();
+        let mut control = swarm.behaviour().new_control();
+        let addr = if by_web { addr.with(Protocol::Ws("/".into())) } else { addr };
+        swarm.dial(addr).unwrap();
+        let driven = tokio::spawn(async move {
+            loop {
+                swarm.select_next_some().await;
+            }
+        });
+        let _stream = control.open_stream(relay.peer_id(), LOG).await.unwrap();
+        assert!(!hung_up.is_finished());
+        lose.send(()).unwrap();
+        tokio::time::timeout(PATIENCE, hung_up).await.unwrap().unwrap();
+        driven.abort();
+    }
 }

@@ -295,11 +295,12 @@ fn swarm(
     let behaviour = Behaviour::new(key.public(), limits, strain, Arc::clone(&counts));
     let (streams, pacing) = (streams(limits), Pacing::new(limits, counts));
     let also = pacing.clone();
+    let silent = limits.ping_interval.saturating_add(limits.ping_timeout);
     let swarm = SwarmBuilder::with_existing_identity(key)
         .with_tokio()
         .with_other_transport(|key| quic(key, streams, pacing))
         .map_err(|_| ListenError::Transport)?
-        .with_other_transport(|key| tcp(key, streams, also))
+        .with_other_transport(|key| tcp(key, Narrow::new(streams, silent), also))
         .map_err(|_| ListenError::Transport)?
         .with_behaviour(|_| behaviour)
         .map_err(|_| ListenError::Transport)?
@@ -325,7 +326,7 @@ fn quic(key: &Keypair, streams: usize, pacing: Pacing) -> Made {
 /// TCP, with WebSocket on the same port; Noise and Yamux on either.
 fn tcp(
     key: &Keypair,
-    streams: usize,
+    narrow: Narrow,
     pacing: Pacing,
 ) -> Result<Made, Box<dyn std::error::Error + Send + Sync>> {
     let config = tcp::Config::new().nodelay(true).listen_backlog(BACKLOG);
@@ -333,7 +334,7 @@ fn tcp(
         .and_then(|socket, _| front_door::enter(socket))
         .upgrade(Version::V1Lazy)
         .authenticate(noise::Config::new(key)?)
-        .multiplex(Narrow::new(streams))
+        .multiplex(narrow)
         .map(move |made, _| paced(made, &pacing))
         .boxed();
     Ok(tcp)

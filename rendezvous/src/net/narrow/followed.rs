@@ -104,6 +104,9 @@ impl<C: AsyncRead + Unpin> AsyncRead for Followed<C> {
     ) -> Poll<io::Result<usize>> {
         ready!(self.frames.poll_room(cx));
         let read = ready!(Pin::new(&mut self.inner).poll_read(cx, buffer))?;
+        if read > 0 {
+            self.frames.hears();
+        }
         self.follow(&buffer[..read]).map_err(io::Error::other)?;
         Poll::Ready(Ok(read))
     }

@@ -27,6 +27,7 @@ pub(super) struct Frames {
     /// Of how many streams Yamux knows at most.
     most: usize,
     is_blocked: AtomicBool,
+    is_heard: AtomicBool,
 }
 
 #[derive(Default)]
@@ -80,7 +81,8 @@ const KEPT: usize = 64;
 
 impl Frames {
     pub(super) fn new(most: usize) -> Self {
-        Self { all: Mutex::default(), most, is_blocked: AtomicBool::new(false) }
+        let [is_blocked, is_heard] = [false; 2].map(AtomicBool::new);
+        Self { all: Mutex::default(), most, is_blocked, is_heard }
     }
 
     /// A frame begins.
@@ -115,6 +117,16 @@ impl Frames {
     /// Notes whether what is to be written has to wait.
     pub(super) fn blocked(&self, is_blocked: bool) {
         self.is_blocked.store(is_blocked, Ordering::Relaxed);
+    }
+
+    /// Notes that something was read.
+    pub(super) fn hears(&self) {
+        self.is_heard.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether something was read since this was asked last.
+    pub(super) fn heard(&self) -> bool {
+        self.is_heard.swap(false, Ordering::Relaxed)
     }
 
     /// A stream begins: Yamux has just read the frame that opened it, or opens it itself.

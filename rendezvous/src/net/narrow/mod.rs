@@ -12,6 +12,7 @@
 
 mod followed;
 mod frames;
+mod silence;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,7 @@ use yamux::{Config, Connection, ConnectionError, DEFAULT_CREDIT, Mode};
 use crate::limits::Limits;
 use followed::Followed;
 use frames::Frames;
+use silence::Silence;
 use stream::Stream;
 
 /// Streams of one connection beside those of circuits, opened by each side: the log service's,
@@ -60,12 +62,15 @@ pub(super) fn streams(limits: &Limits) -> usize {
 pub(super) struct Narrow {
     config: Config,
     streams: usize,
+    /// For how long, and once more, nothing may be heard of a client.
+    silent: Duration,
 }
 
 /// The connection.
 pub(super) struct Muxer<C> {
     connection: Connection<Followed<C>>,
     frames: Arc<Frames>,
+    silence: Silence,
     streams: usize,
     /// Cloned into each stream that the client opened, and into each that the relay did.
     theirs: Arc<()>,
@@ -81,7 +86,7 @@ pub(super) struct Muxer<C> {
 struct TooMany;
 
 impl Narrow {
-    pub(super) fn new(streams: usize) -> Self {
+    pub(super) fn new(streams: usize, silent: Duration) -> Self {
         let all = 2 * streams;
         let mut config = Config::default();
         // What was dropped counts as well, until Yamux could say so to the client. With each window
@@ -90,7 +95,7 @@ impl Narrow {
         config.set_max_num_streams(all);
         config.set_max_connection_receive_window(Some(all * DEFAULT_CREDIT as usize));
         config.set_read_after_close(false);
-        Self { config, streams }
+        Self { config, streams, silent }
     }
 
     fn over<C>(self, io: C, mode: Mode) -> Muxer<C>
@@ -103,6 +108,7 @@ impl Narrow {
         Muxer {
             connection: Connection::new(io, self.config, mode),
             frames,
+            silence: Silence::new(self.silent),
             streams: self.streams,
             theirs,
             ours,
@@ -115,6 +121,9 @@ impl Narrow {
 
 impl<C: AsyncRead + AsyncWrite + Unpin + 'static> Muxer<C> {
     fn next(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
+        if self.silence.poll(&self.frames, cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         let next = self.frames.turn(|| self.connection.poll_next_inbound(cx));
         let inner = ready!(next).unwrap_or(Err(ConnectionError::Closed)).map_err(plainly)?;
         if Arc::strong_count(&self.theirs) > self.streams {

@@ -25,8 +25,13 @@ type Near = Muxer<Compat<DuplexStream>>;
 
 /// A relay's side, and what a client has of the wire.
 fn pair(buffer: usize) -> (Near, DuplexStream) {
+    silent_for(PATIENCE, buffer)
+}
+
+/// The same, where the client may say nothing for so long.
+fn silent_for(silent: Duration, buffer: usize) -> (Near, DuplexStream) {
     let (near, far) = duplex(buffer);
-    (Narrow::new(8).over(near.compat(), Mode::Server), far)
+    (Narrow::new(8, silent).over(near.compat(), Mode::Server), far)
 }
 
 fn frame(stream: u8, flags: u8, body: &[u8]) -> Vec<u8> {
@@ -328,4 +333,13 @@ async fn a_client_that_does_not_read_does_not_keep_its_connection_from_being_clo
     let mut stream = poll_fn(|cx| muxer.poll_inbound_unpin(cx)).await.unwrap();
     stream.write_all(&[0; 1000]).await.unwrap();
     timeout(PATIENCE, poll_fn(|cx| muxer.poll_close_unpin(cx))).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_client_of_which_nothing_is_heard_is_given_up() {
+    let (mut muxer, mut far) = silent_for(Duration::from_millis(20), 1 << 10);
+    far.write_all(&frame(1, SYN, b"a")).await.unwrap();
+    let _stream = poll_fn(|cx| muxer.poll_inbound_unpin(cx)).await.unwrap();
+    let next = timeout(PATIENCE, poll_fn(|cx| muxer.poll_inbound_unpin(cx))).await.unwrap();
+    assert_eq!(next.map(|_| ()).unwrap_err().kind(), io::ErrorKind::TimedOut);
 }

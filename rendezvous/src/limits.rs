@@ -176,6 +176,9 @@ pub const UNREAD_FRAMES: usize = 2048;
 /// client of ours opens two or three.
 pub const OPENED: u32 = 32;
 
+/// Pings of a client that are answered at once on one stream after a rest, and then one a second.
+pub const PINGS: u32 = 8;
+
 /// Which part of [`Limits::circuits`] clients from one address may have asked for of those that stand, but where
 /// there are few.
 pub const CIRCUITS_SHARE: u32 = 16;

@@ -1,7 +1,7 @@
 //! What clients may hold of a relay, and send, before they are hung up on.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::{AsyncWriteExt as _, StreamExt as _};
 use libp2p::{
@@ -140,6 +140,36 @@ async fn a_newcomer_finds_a_place_where_one_address_has_them_all() {
     assert_eq!(all.len(), 3);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn pings_are_answered_at_a_pace() {
+    let relay = start(Limits::live()).await;
+    // By a client that sends none of its own.
+    let mut swarm = SwarmBuilder::with_new_identity()
+        .with_tokio()
+        .with_tcp(tcp::Config::new(), noise::Config::new, yamux::Config::default)
+        .unwrap()
+        .with_behaviour(|_| libp2p_stream::Behaviour::new())
+        .unwrap()
+        .build();
+    let mut control = swarm.behaviour().new_control();
+    swarm.dial(relay.addrs()[0].clone()).unwrap();
+    tokio::spawn(async move {
+        loop {
+            swarm.select_next_some().await;
+        }
+    });
+    let since = Instant::now();
+    let mut stream = control.open_stream(relay.peer_id(), ping::PROTOCOL_NAME).await.unwrap();
+    let sent: Vec<u8> = (0..12 * 32).map(|at: usize| at.to_le_bytes()[0]).collect();
+    stream.write_all(&sent).await.unwrap();
+    stream.flush().await.unwrap();
+    let mut back = vec![0; sent.len()];
+    let answered = futures::AsyncReadExt::read_exact(&mut stream, &mut back);
+    tokio::time::timeout(PATIENCE, answered).await.unwrap().unwrap();
+    assert_eq!(back, sent);
+    assert!(since.elapsed() > Duration::from_secs(3), "{:?}", since.elapsed());
+}
+
 /// A way to a relay that at some time loses all that is sent, each way.
 struct Lossy {
     addr: Multiaddr,
@@ -207,6 +237,7 @@ async fn who_answers_no_pings_and_is_not_heard_any_more_gives_its_place_back() {
             .build();
         let mut control = swarm.behaviour().new_control();
         let addr = if by_web { addr.with(Protocol::Ws("/".into())) } else { addr };
+        let addr = addr.with(Protocol::P2p(relay.peer_id()));
         swarm.dial(addr).unwrap();
         let driven = tokio::spawn(async move {
             loop {

@@ -26,6 +26,7 @@ use protocol::relay_log::PROTOCOL;
 use super::{
     circuits::Circuits,
     crowd::{Crowd, Place, TooMany},
+    pings::Pings,
 };
 use crate::{
     limits::Limits,
@@ -38,7 +39,7 @@ use crate::{
 pub(super) struct Behaviour {
     pub(super) front: Front,
     identify: identify::Behaviour,
-    ping: ping::Behaviour,
+    ping: Pings,
     circuits: Circuits,
 }
 
@@ -60,7 +61,7 @@ impl Behaviour {
         Self {
             front: Front::new(limits, strain, counts),
             identify: identify::Behaviour::new(identify),
-            ping: ping::Behaviour::new(ping),
+            ping: Pings::new(ping),
             circuits: Circuits::new(key.to_peer_id(), limits),
         }
     }

@@ -10,6 +10,7 @@ mod listen;
 mod metered;
 mod narrow;
 mod paced;
+mod pings;
 mod places;
 pub mod probe;
 mod standing;

@@ -289,6 +289,11 @@ impl Pass {
         }
     }
 
+    /// Whether the stream counts as a connection of the token that was shown last.
+    pub(super) fn is_counted(&self) -> bool {
+        self.shown.is_ok()
+    }
+
     /// Waits until a token has ended under which this stream is used.
     pub(super) async fn ended(&mut self) {
         let Self { ended: Some(ended), leases, .. } = self else {

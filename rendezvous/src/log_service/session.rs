@@ -40,7 +40,8 @@ use super::{
 };
 use crate::{
     limits::{
-        ANSWERS_WAITING, BAD_PROOFS, Limits, OPEN_COST, RETRY, STUCK, TRIMS_BURST, TRIMS_PER_S,
+        ANSWERS_WAITING, BAD_PROOFS, Limits, OPEN_COST, RETRY, STUCK, TOKEN_RETRY, TRIMS_BURST,
+        TRIMS_PER_S,
     },
     pace::Pace,
     store::{NewEntry, Page, StoreError},
@@ -289,7 +290,9 @@ impl Session {
         let wait = wait.max(self.budget.ask(cost, now));
         self.paused_until = (!wait.is_zero()).then(|| now + wait);
         match request {
-            Request::Open { handle, publics, proofs } => self.open(handle, publics, &proofs)?,
+            Request::Open { handle, publics, proofs } => {
+                self.open(handle, publics, &proofs)?;
+            }
             Request::Append { req, handle, entry } => self.append(req, handle, entry, now),
             Request::Follow { handle, after } => self.follow(handle, after),
             Request::Close { handle } => self.close(handle, now),
@@ -325,6 +328,11 @@ impl Session {
         let under = match self.pass.open() {
             Ok(under) => under,
             Err(reason) => {
+                if self.logs.is_empty() && self.pass.is_counted() {
+                    // It is to ask again, and here.
+                    let wait = TOKEN_RETRY.saturating_add(self.limits.idle);
+                    self.idle_until = Instant::now().checked_add(wait);
+                }
                 let reason = self.refused(reason);
                 self.answers.push_back(Answer::OpenRefused { handle, reason });
                 return Ok(());

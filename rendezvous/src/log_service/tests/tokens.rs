@@ -229,6 +229,32 @@ async fn logs_and_connections_of_a_token_are_counted_and_come_free_again() {
 }
 
 #[tokio::test]
+async fn a_holder_whose_token_has_no_log_left_stays_and_asks_again() {
+    let closed = closed(Limits { idle: Duration::from_millis(500), ..Limits::default() });
+    let (token, _) = closed.issue(Grants { logs: Some(1), ..Grants::default() }, None);
+    let (mut one, _) = closed.with(&token).await;
+    one.open(1, &keys(1), &BOTH).await;
+    let (mut two, _) = closed.with(&token).await;
+    let spent = Refusal::TokenSpent { retry_ms: 30_000 };
+    assert_eq!(two.open(1, &keys(2), &BOTH).await, refused(spent));
+    let silent = closed.world.client().await;
+    assert!(matches!(silent.ended().await, Err(Ended::Idle)));
+    assert!(!two.session.is_finished());
+    one.send(Request::Close { handle: 1 }).await;
+    assert!(matches!(one.ended().await, Err(Ended::Idle)));
+    assert_eq!(two.open(1, &keys(2), &BOTH).await, Answer::Opened { handle: 1 });
+
+    let few = Grants { connections: Some(1), ..Grants::default() };
+    let (token, _) = closed.issue(few, None);
+    let (mut one, _) = closed.with(&token).await;
+    one.open(1, &keys(1), &BOTH).await;
+    let (mut beyond, answer) = closed.with(&token).await;
+    assert_eq!(answer, Answer::TokenRefused { reason: spent });
+    assert_eq!(beyond.open(1, &keys(2), &BOTH).await, refused(spent));
+    assert!(matches!(beyond.ended().await, Err(Ended::Idle)), "it counts for nobody");
+}
+
+#[tokio::test]
 async fn a_list_that_can_not_be_read_leaves_the_one_of_before() {
     let closed = closed(Limits::default());
     let (token, _) = closed.issue(Grants::default(), None);

@@ -4,6 +4,7 @@ use std::{env, io, path::Path, time::Duration};
 
 use async_nats::{
     Client, ConnectOptions, Event,
+    connection::State,
     jetstream::{Context, context},
 };
 use bytes::Bytes;
@@ -217,6 +218,13 @@ impl Stream {
             bytes: state.bytes,
             max_bytes,
         })
+    }
+
+    /// Whether it says where it ends.
+    pub(super) async fn answers(&self) -> bool {
+        // What is sent without a connection would wait in a queue.
+        self.client.connection_state() == State::Connected
+            && tokio::time::timeout(API, self.ends()).await.is_ok_and(|ends| ends.is_ok())
     }
 
     /// The message at a place, if its leader gives it.

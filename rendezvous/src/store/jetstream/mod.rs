@@ -21,6 +21,7 @@
 mod applier;
 mod cluster;
 mod pace;
+mod reach;
 pub(super) mod record;
 mod safety;
 mod shard;
@@ -51,6 +52,7 @@ use super::{
 use crate::settings::cluster::{Allowance, Cluster};
 use applier::Applier;
 use pace::TICK;
+use reach::Reach;
 use record::{Change, Gone, RECORD_BYTES, Record};
 use shard::{Shard, Written};
 
@@ -94,24 +96,11 @@ struct Shared {
     origin: Origin,
     others: OnceLock<Box<dyn Others>>,
     has_ended: AtomicBool,
-    /// Whether the last append has waited in vain.
-    away: AtomicBool,
-    /// Whether a reader has, and nobody was answered since.
-    is_silent: AtomicBool,
+    /// Which streams answer.
+    reach: Arc<Reach>,
 }
 
 impl Shared {
-    /// Notes that the cluster answers.
-    fn hears(&self) {
-        self.away.store(false, Ordering::Release);
-        self.is_silent.store(false, Ordering::Release);
-    }
-
-    /// Whether somebody has waited in vain.
-    fn misses(&self) -> bool {
-        self.away.load(Ordering::Acquire) || self.is_silent.load(Ordering::Acquire)
-    }
-
     /// Says that the store can't go on.
     fn end(&self) {
         self.has_ended.store(true, Ordering::Release);
@@ -163,8 +152,7 @@ impl JetStreamStore {
             origin,
             others: OnceLock::new(),
             has_ended: AtomicBool::new(false),
-            away: AtomicBool::new(false),
-            is_silent: AtomicBool::new(false),
+            reach: Arc::new(Reach::of(origin.shards)),
         });
         let (applier, queue, applied) = applier::start(Arc::clone(&shared), &places)?;
         let mut shards = Vec::new();
@@ -182,7 +170,7 @@ impl JetStreamStore {
         }
         let became_unsafe = Arc::new(AtomicBool::new(false));
         let streams = (0..origin.shards).map(|number| cluster.stream(number)).collect();
-        tails.spawn(tail::look_for(streams, Arc::downgrade(&shared)));
+        tails.spawn(reach::look_for(streams, Arc::downgrade(&shared)));
         tails.spawn(safety::watch(cluster.clone(), Arc::clone(&became_unsafe)));
         let store = Self {
             shared,
@@ -229,10 +217,9 @@ impl JetStreamStore {
         &self.shards[usize::from(shard_of(log, self.shared.origin.shards))]
     }
 
-    fn deadline(&self) -> Instant {
-        let patience =
-            if self.shared.away.load(Ordering::Relaxed) { IMPATIENCE } else { self.patience };
-        Instant::now() + patience
+    fn deadline(&self, shard: &Shard) -> Instant {
+        let is_away = self.shared.reach.is_away(shard.number());
+        Instant::now() + if is_away { IMPATIENCE } else { self.patience }
     }
 
     /// A shard's time when the relay's clock tells `told`; the last record's where no clock is asked.
@@ -271,7 +258,7 @@ impl JetStreamStore {
             match shard.write(&record, deadline).await? {
                 Written::Applied => {
                     shard.pace().wrote(time);
-                    self.shared.hears();
+                    self.shared.reach.hears(shard.number());
                     return Ok(answer);
                 }
                 Written::Anew => {}
@@ -312,7 +299,7 @@ impl JetStreamStore {
                     outcomes.extend(answers);
                 }
                 Err(StoreError::Away) => {
-                    self.shared.away.store(true, Ordering::Relaxed);
+                    self.shared.reach.append_misses(shard.number());
                     outcomes.resize(entries.len(), Outcome::Away);
                     break;
                 }
@@ -356,7 +343,6 @@ impl JetStreamStore {
 
     /// Has JetStream let go of what no process needs any more, and looks how it is.
     async fn purge(&self) {
-        let mut answers = true;
         for shard in &self.shards {
             let at = self.shared.index.unneeded(shard.number(), shard.expired());
             if let Some(at) = at
@@ -365,10 +351,9 @@ impl JetStreamStore {
             {
                 tracing::warn!(%error, "could not tidy the index");
             }
-            answers &= shard.look_at_room().await;
-        }
-        if answers {
-            self.shared.hears();
+            if shard.look_at_room().await {
+                self.shared.reach.hears(shard.number());
+            }
         }
     }
 }
@@ -379,7 +364,6 @@ impl LogStore for JetStreamStore {
     }
 
     fn append(&self, batch: &[NewEntry], now: Timestamp) -> Result<Vec<Outcome>, StoreError> {
-        let deadline = self.deadline();
         let mut by_shard: Vec<Vec<usize>> = vec![Vec::new(); self.shards.len()];
         for (position, new) in batch.iter().enumerate() {
             by_shard[usize::from(self.shard_of(new.log).number())].push(position);
@@ -387,6 +371,7 @@ impl LogStore for JetStreamStore {
         let parts = self.shards.iter().zip(&by_shard).filter(|(_, part)| !part.is_empty());
         let appends = parts.map(|(shard, part)| {
             let entries: Vec<_> = part.iter().map(|position| &batch[*position]).collect();
+            let deadline = self.deadline(shard);
             async move { (part, self.append_to(shard, &entries, now, deadline).await) }
         });
         let answers = self.runtime.block_on(join_all(appends.collect::<Vec<_>>()));
@@ -413,7 +398,7 @@ impl LogStore for JetStreamStore {
         self.runtime.block_on(async {
             let _turn = shard.turn().await;
             let mut first = None;
-            let trim = self.change(shard, self.deadline(), None, |_, _| {
+            let trim = self.change(shard, self.deadline(shard), None, |_, _| {
                 let (begins, gone) = index.plan_trim(log, to, max)?;
                 let first = *first.get_or_insert(begins);
                 let begins = gone.map_or(begins, |gone| gone.to);
@@ -435,7 +420,7 @@ impl LogStore for JetStreamStore {
                     return Ok(gone);
                 }
                 let deadline = match failed.is_some() || shard.is_stuck() {
-                    false => self.deadline(),
+                    false => self.deadline(shard),
                     true => Instant::now() + IMPATIENCE,
                 };
                 let expired = self.expire_in(shard, ttl, now, max - gone, deadline).await;
@@ -477,16 +462,11 @@ impl LogStore for JetStreamStore {
     }
 
     fn is_writable(&self) -> bool {
-        !self.shared.away.load(Ordering::Acquire) && self.shared.index.is_writable()
+        !self.shared.reach.takes_nothing() && self.shared.index.is_writable()
     }
 
     fn shared(&self) -> Cow<'static, str> {
-        let mut said = String::from(match self.shared.away.load(Ordering::Acquire) {
-            true => {
-                "A cluster keeps the entries, and it did not answer: nothing is taken until it does."
-            }
-            false => "A cluster keeps the entries, and it answers.",
-        });
+        let mut said = self.shared.reach.said();
         if self.became_unsafe.load(Ordering::Relaxed) {
             said.push_str(" IT IS NO LONGER SAFE: the log says why.");
         }
@@ -498,10 +478,6 @@ impl LogStore for JetStreamStore {
     }
 
     fn catch_up(&self, log: LogId) -> Result<(), StoreError> {
-        // Who asks for what nobody has must not keep others waiting while there is no cluster.
-        if self.shared.misses() {
-            return Err(StoreError::Away);
-        }
         let shard = self.shard_of(log);
         self.runtime.block_on(shard.catch_up(Instant::now() + CATCH_UP))
     }

@@ -240,6 +240,10 @@ impl Shard {
 
     /// Waits until all that stands on the log now has been applied. Who waits together looks once.
     pub(super) async fn catch_up(&self, deadline: Instant) -> Result<(), StoreError> {
+        // Who asks for what nobody has must not keep others waiting while the stream doesn't answer.
+        if self.shared.reach.misses(self.number) {
+            return Err(StoreError::Away);
+        }
         let asked = Instant::now();
         let left = || deadline.saturating_duration_since(Instant::now());
         let Ok(mut looked) = tokio::time::timeout(left(), self.looked.lock()).await else {
@@ -252,8 +256,8 @@ impl Shard {
         let began = Instant::now();
         let ends = tokio::time::timeout(left(), self.stream.ends()).await;
         let Ok(Ok(ends)) = ends else {
-            // The next one needn't find out anew. Appends do: a leader may be on its way.
-            self.shared.is_silent.store(true, Ordering::Release);
+            // The next one needn't find out anew.
+            self.shared.reach.reader_misses(self.number);
             return Err(StoreError::Away);
         };
         self.until_applied(ends.last, Some(left())).await?;

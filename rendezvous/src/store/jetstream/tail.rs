@@ -33,8 +33,6 @@ const FORGET: Duration = Duration::from_secs(10);
 const FETCH: Duration = Duration::from_millis(200);
 const PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_MOST: Duration = Duration::from_secs(2);
-/// How often it is looked for a cluster that was away.
-const LOOK: Duration = Duration::from_secs(5);
 /// How long the server may take to make a consumer.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -83,26 +81,6 @@ pub(super) async fn run(
         let moved = applied.borrow().at > before;
         pause = if moved { PAUSE } else { (pause * 2).min(PAUSE_MOST) };
         tokio::time::sleep(pause).await;
-    }
-}
-
-/// Looks for a cluster that was away, until it answers: who doesn't append would never know.
-pub(super) async fn look_for(streams: Vec<Stream>, shared: Weak<Shared>) {
-    loop {
-        tokio::time::sleep(LOOK).await;
-        let is_away = || Some(shared.upgrade()?.misses());
-        match is_away() {
-            None => return,
-            Some(false) => continue,
-            Some(true) => {}
-        }
-        let mut answer = true;
-        for stream in &streams {
-            answer &= stream.ends().await.is_ok();
-        }
-        if answer && let Some(shared) = shared.upgrade() {
-            shared.hears();
-        }
     }
 }
 

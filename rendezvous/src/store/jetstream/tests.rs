@@ -261,12 +261,16 @@ fn without_servers_nothing_is_acknowledged_reads_go_on_and_it_recovers_by_itself
     store.patience = Duration::from_millis(100);
     world.nats.kill(0);
     assert!(matches!(store.catch_up(LOG), Err(StoreError::Away)));
-    assert!(store.shared.misses() && store.is_writable(), "other readers don't wait for it");
+    let shard = store.shard_of(LOG).number();
+    assert!(store.shared.reach.misses(shard) && store.is_writable(), "other readers don't wait");
     assert_eq!(store.append(&[new(LOG, 2)], NOW).unwrap(), [Outcome::Away]);
     assert!(matches!(store.trim(LOG, 1, 1), Err(StoreError::Away)));
     assert!(matches!(store.catch_up(LOG), Err(StoreError::Away)));
     assert_eq!(store.read(LOG, 0, 9999).unwrap().head, 2);
-    assert!(!store.is_writable() && store.shared().contains("did not answer"));
+    while store.is_writable() {
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert!(store.shared().contains("nothing is taken"), "{}", store.shared());
     world.nats.start_node(0);
     world.nats.wait();
     while !store.is_writable() {
@@ -278,6 +282,27 @@ fn without_servers_nothing_is_acknowledged_reads_go_on_and_it_recovers_by_itself
     }
     assert_eq!(outcome, Outcome::Kept(3));
     assert_eq!(store.read(LOG, 0, 9999).unwrap().head, 3);
+}
+
+#[test]
+fn a_stream_that_does_not_answer_keeps_nobody_from_another() {
+    let Some(world) = world(1, 2) else { return };
+    let mut store = world.open("apart", "a");
+    store.append(&[new(LOG, 1), new(OTHER, 1)], NOW).unwrap();
+    store.patience = Duration::from_millis(100);
+    let gone = store.shard_of(OTHER).number();
+    assert_ne!(gone, store.shard_of(LOG).number());
+    world.runtime.block_on(world.jet().delete_stream(format!("apart-{gone}"))).unwrap();
+    assert!(matches!(store.catch_up(OTHER), Err(StoreError::Away)));
+    store.catch_up(LOG).unwrap();
+    let both = [new(LOG, 2), new(OTHER, 2)];
+    assert_eq!(store.append(&both, NOW).unwrap(), [Outcome::Kept(2), Outcome::Away]);
+    assert_eq!(store.append(&[new(LOG, 3)], NOW).unwrap(), [Outcome::Kept(3)]);
+    assert!(store.shared.reach.is_away(gone), "what the other takes says nothing of this one");
+    assert!(matches!(store.catch_up(OTHER), Err(StoreError::Away)));
+    store.catch_up(LOG).unwrap();
+    assert!(store.is_writable(), "it takes what is for the other");
+    assert!(store.shared().contains("1 of its 2 streams did not answer"), "{}", store.shared());
 }
 
 #[test]

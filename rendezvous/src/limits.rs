@@ -258,6 +258,9 @@ pub const WATCH_HEADERS: usize = 64;
 /// Pending TCP connections that the kernel holds for a relay that is busy.
 pub const BACKLOG: u32 = 4096;
 
+/// Bytes of entries that a relay keeps which is measured ([`Limits::lifted`]).
+pub const MEASURED_BYTES: u64 = 8 << 30;
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -346,6 +349,28 @@ impl Limits {
             ttl: Duration::from_mins(2),
             quota: Quota { total_bytes: 256 << 20, ..default.quota },
             ..default
+        }
+    }
+
+    /// These, but for what so many connections of one machine would run into, with up to so many logs each:
+    /// for a measurement of what a relay can do. It takes as many handshakes at once as any.
+    #[must_use]
+    pub fn lifted(self, connections: u32, logs: u32) -> Self {
+        let kept = MEASURED_BYTES;
+        Self {
+            connections,
+            per_ip: connections,
+            logs: logs.max(self.logs),
+            requests_per_s: u32::MAX,
+            requests_burst: u32::MAX,
+            bytes_per_s: u32::MAX,
+            bytes_burst: u32::MAX,
+            address_bytes: u32::MAX,
+            address_time: Duration::from_secs(1),
+            address_delivered_per_s: u32::MAX,
+            address_delivered_burst: u32::MAX,
+            quota: Quota { log_entries: u64::from(u32::MAX), log_bytes: kept, total_bytes: kept },
+            ..self
         }
     }
 }

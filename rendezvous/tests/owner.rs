@@ -118,6 +118,15 @@ fn what_root_makes_in_a_directory_of_somebody_s_is_theirs_and_in_one_of_its_own_
         let (code, words) = token(&dir, &NEW);
         assert!(code == Some(1) && words.contains("others may write"), "{words}");
     }
+    // A group has members, and where a list names others its bits are theirs: root's group, too.
+    for (mode, group) in [(0o770, 0), (0o770, SOMEBODY.1), (0o720, 0)] {
+        lchown(&own, Some(0), Some(group)).unwrap();
+        fs::set_permissions(&own, fs::Permissions::from_mode(mode)).unwrap();
+        let (code, words) = token(&own, &NEW);
+        assert!(code == Some(1) && words.contains("others may write"), "{mode:o} {group}: {words}");
+    }
+    fs::set_permissions(&own, fs::Permissions::from_mode(0o750)).unwrap();
+    assert_eq!(token(&own, &NEW).0, Some(0));
     // A group that is root's gives nobody its rights.
     lchown(&theirs, Some(SOMEBODY.0), Some(0)).unwrap();
     assert_eq!(token(&theirs, &NEW).0, Some(0));

@@ -496,6 +496,7 @@ impl Session {
             // Also of what nobody wants any more: it was read.
             let rest = self.budget.deliver(u32::try_from(bytes).unwrap_or(u32::MAX), now);
             self.rests_until = (!rest.is_zero()).then(|| now + rest);
+            self.service.counts.deliveries_paced.inc_by(u64::from(!rest.is_zero()));
         }
         let Some(log) = self.logs.get_mut(&handle) else { return };
         let Some(follow) = log.follow.as_mut().filter(|follow| follow.round == round) else {

@@ -50,6 +50,8 @@ pub(crate) struct Counts {
     pub deliveries: Counter,
     /// Their bytes.
     pub delivery_bytes: Counter,
+    /// Pages behind which a follower was told nothing for a while, as its address was told what it may.
+    pub deliveries_paced: Counter,
     /// Entries at the end of their time that were deleted.
     pub expired: Counter,
     /// Entries that don't match their checksum, each time that one is met.
@@ -116,6 +118,7 @@ impl Default for Counts {
             append_bytes: Counter::default(),
             deliveries: Counter::default(),
             delivery_bytes: Counter::default(),
+            deliveries_paced: Counter::default(),
             expired: Counter::default(),
             damaged: Counter::default(),
             quota_bytes: Gauge::default(),
@@ -231,6 +234,9 @@ impl Counts {
         all.register("deliveries", "Entries handed to followers", self.deliveries.clone());
         let help = "Bytes of entries handed to followers";
         all.register_with_unit("delivery", help, Unit::Bytes, self.delivery_bytes.clone());
+
+        let help = "Pages behind which a follower waited, as its address had been told what it may";
+        all.register("deliveries_paced", help, self.deliveries_paced.clone());
 
         all.register("stored_entries", "Entries stored now", self.stored_entries.clone());
         let help = "Bytes of entries stored now";

@@ -71,6 +71,7 @@ async fn the_page_the_metrics_and_the_json_say_what_clients_have_done() {
         ("append_bytes_total", 3584.0),
         ("deliveries_total", 7.0),
         ("delivery_bytes_total", 3584.0),
+        ("deliveries_paced_total", 0.0),
         ("stored_entries", 7.0),
         ("stored_bytes", 3584.0),
         ("store_writable", 1.0),

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::Context as _;
 use libp2p::Multiaddr;
-use rendezvous::{Limits, Storage, settings::Settings, store::Quota};
+use rendezvous::{Limits, Storage, settings::Settings};
 use serde::Deserialize;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep, timeout};
@@ -21,9 +21,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long it keeps an entry: long runs find the store at its size after as long.
 const TTL: Duration = Duration::from_mins(2);
-
-/// Bytes of entries that it keeps.
-const KEPT: u64 = 8 << 30;
 
 /// A relay that runs as a process of its own, so that what it takes can be told from what its clients do.
 pub(super) struct OwnRelay {
@@ -113,23 +110,8 @@ impl Drop for OwnRelay {
 /// As it ships, but for what one machine with many clients would run into.
 fn settings(clients: u32, logs: u32, storage: Storage, dir: &Path) -> Settings {
     let shipped = Settings::shipped(storage);
-    let connections = clients + 1000;
-    let limits = Limits {
-        connections,
-        per_ip: connections,
-        logs: logs.max(shipped.limits.logs),
-        requests_per_s: u32::MAX,
-        requests_burst: u32::MAX,
-        bytes_per_s: u32::MAX,
-        bytes_burst: u32::MAX,
-        address_bytes: u32::MAX,
-        address_time: Duration::from_secs(1),
-        address_delivered_per_s: u32::MAX,
-        address_delivered_burst: u32::MAX,
-        ttl: TTL,
-        quota: Quota { log_entries: u64::from(u32::MAX), log_bytes: KEPT, total_bytes: KEPT },
-        ..shipped.limits.clone()
-    };
+    let limits =
+        Limits { ttl: TTL, ..shipped.limits.clone().lifted(clients.saturating_add(1000), logs) };
     let mut settings = Settings { limits, data_dir: dir.join("data"), ..shipped };
     settings.watch.listen = String::new();
     settings

@@ -45,6 +45,20 @@ async fn what_an_address_reads_is_paced_on_all_its_streams_and_all_of_it_comes()
 }
 
 #[tokio::test]
+async fn that_an_address_is_told_more_slowly_is_counted() {
+    for (burst, times) in [(1 << 20, 0), (1 << 10, 1)] {
+        let world = world(Limits {
+            address_delivered_per_s: 1,
+            address_delivered_burst: burst,
+            ..Limits::default()
+        });
+        world.fill(&keys(1), 1);
+        assert_eq!(world.read_from(HERE, &keys(1)).await, 1);
+        assert_eq!(world.service.counts.deliveries_paced.get(), times, "{burst}");
+    }
+}
+
+#[tokio::test]
 async fn what_was_read_and_is_wanted_no_more_counts_too() {
     let limits = Limits {
         address_delivered_per_s: 1,

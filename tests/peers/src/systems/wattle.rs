@@ -17,10 +17,9 @@ use bytes::Bytes;
 use libp2p::{Multiaddr, multiaddr::Protocol};
 use protocol::relay_log::{Answer, LogKeys};
 use rendezvous::{
-    Limits, Storage,
+    Storage,
     client::{Asking, LogClient, Wire},
     settings::Settings,
-    store::Quota,
 };
 use tokio::task::JoinHandle;
 
@@ -28,9 +27,6 @@ use crate::{
     process::{Server, free_addr},
     system::{Reader, System, Writer},
 };
-
-/// Bytes of entries that it may keep.
-const KEPT: u64 = 8 << 30;
 
 /// Clients of this one machine.
 const CLIENTS: u32 = 20_000;
@@ -57,20 +53,7 @@ impl System for Wattle {
         let storage = if self.is_durable { Storage::Durable } else { Storage::Live };
         // As it ships, but for what one machine with all clients runs into.
         let shipped = Settings::shipped(storage);
-        let limits = Limits {
-            connections: CLIENTS,
-            per_ip: CLIENTS,
-            requests_per_s: u32::MAX,
-            requests_burst: u32::MAX,
-            bytes_per_s: u32::MAX,
-            bytes_burst: u32::MAX,
-            address_bytes: u32::MAX,
-            address_time: Duration::from_secs(1),
-            address_delivered_per_s: u32::MAX,
-            address_delivered_burst: u32::MAX,
-            quota: Quota { log_entries: u64::from(u32::MAX), log_bytes: KEPT, total_bytes: KEPT },
-            ..shipped.limits.clone()
-        };
+        let limits = shipped.limits.clone().lifted(CLIENTS, 0);
         let mut settings =
             Settings { limits, data_dir: dir.join("data"), listen: vec![addr], ..shipped };
         settings.watch.listen = String::new();

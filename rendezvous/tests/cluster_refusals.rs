@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::{
-    fs,
+    env, fs,
     io::{BufRead as _, BufReader, Read as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
 };
@@ -154,4 +154,64 @@ fn a_login_stands_in_a_file_or_in_the_environment_and_in_no_address() {
     let url = nats.urls()[0].replace("//", "//relay:secret@");
     relay.refused(&["--cluster", &url], &["cluster.urls", "secrets stand in a file"]);
     relay.refused(&["--no-store"], &["a cluster keeps entries on disks"]);
+}
+
+/// Certificates for a server at an address, and for a relay, made as the page for operators says; `None`: skipped.
+fn certificates(dir: &Path, server: &str) -> Option<()> {
+    if Command::new("openssl").arg("version").output().is_err() {
+        assert!(env::var_os("WATTLE_REQUIRE_ALL").is_none_or(|it| it != "1"), "no openssl");
+        println!("skipped: no openssl");
+        return None;
+    }
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operations/cluster-certificates.sh");
+    let made = Command::new(script).arg(dir).arg(server).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    Some(())
+}
+
+#[test]
+fn servers_with_tls_are_taken_where_both_sides_certificates_are_trusted() {
+    let (place, dir) = (Place::here(), tempfile::tempdir().unwrap());
+    let [ours, others] = ["ours", "others"].map(|name| dir.path().join(name));
+    for dir in [&ours, &others] {
+        let Some(()) = certificates(dir, &place.ip) else { return };
+    }
+    let (ours, others) = (ours.as_path(), others.as_path());
+    let (server, key) = (format!("{}.pem", place.ip), format!("{}-key.pem", place.ip));
+    let (server, key, ca) = (ours.join(server), ours.join(key), ours.join("ca.pem"));
+    let tls = format!(
+        "tls {{ cert_file: {server:?}, key_file: {key:?}, ca_file: {ca:?}, verify: true }}"
+    );
+    let Some(nats) = Nats::start_at(&[place], Sync::Always, &tls) else { return };
+    let Some(bare) = Nats::start(1, Sync::Always) else { return };
+    let allow = ["--cluster-allow=replicas"];
+    let mut relay = Relay::new(&nats);
+    let settings = relay.settings.clone();
+    let with = |ca: &Path, own: Option<&Path>| {
+        let ca = format!("{settings}ca = {:?}\n", ca.join("ca.pem"));
+        let (certificate, key) = ("relay.pem", "relay-key.pem");
+        own.map_or(ca.clone(), |own| {
+            let (certificate, key) = (own.join(certificate), own.join(key));
+            format!("{ca}certificate = {certificate:?}\nkey = {key:?}\n")
+        })
+    };
+
+    let untrusted =
+        ["TLS with the NATS servers fails", "invalid peer certificate", "ca is the authority"];
+    relay.refused(&allow, &untrusted);
+    relay.settings = with(others, Some(ours));
+    relay.refused(&allow, &untrusted);
+    for own in [None, Some(others)] {
+        relay.settings = with(ours, own);
+        relay.refused(&allow, &["NATS servers", "certificate and key"]);
+    }
+    relay.settings = with(ours, Some(ours)).replace("relay.pem", "nobody.pem");
+    relay.refused(&allow, &["a file for the cluster can't be used"]);
+    relay.settings = with(ours, Some(ours));
+    let by_tls = nats.urls()[0].replace("nats://", "tls://");
+    for args in [&allow[..], &[allow[0], "--cluster", &by_tls]] {
+        let said = relay.served(args);
+        assert!(!said.contains("PRIVATE KEY"), "{said}");
+    }
+    relay.refused(&[allow[0], "--cluster", &bare.urls()[0]], &["NATS servers", "verify: true"]);
 }

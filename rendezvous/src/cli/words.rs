@@ -128,7 +128,15 @@ fn others_file(error: &anyhow::Error) -> Option<String> {
 fn of_cluster(error: &ClusterError) -> Option<String> {
     Some(match error {
         ClusterError::Unreachable { .. } => {
-            "Are the servers running, and reached from here? Each is named by --cluster              nats://HOST:4222; TLS and credentials stand under [cluster] in the settings."
+            "Are the servers running, and reached from here? Each is named by --cluster nats://HOST:4222. \
+             TLS and credentials stand under [cluster] in the settings: servers with verify: true ask for \
+             certificate and key."
+                .into()
+        }
+        ClusterError::Tls { .. } => {
+            "Under [cluster], ca is the authority that signed the servers' certificates, in which each \
+             HOST of urls stands, and certificate and key are this relay's own, for servers with \
+             verify: true. docs/operations/cluster-certificates.sh makes them all."
                 .into()
         }
         ClusterError::NoJetStream { .. } => {

@@ -1,11 +1,12 @@
 //! Reaching a cluster, and what is asked of each of its streams.
 
-use std::{env, io, path::Path, time::Duration};
+use std::{env, error::Error as _, io, path::Path, time::Duration};
 
 use async_nats::{
-    Client, ConnectOptions, Event,
+    Client, ConnectError, ConnectErrorKind, ConnectOptions, Event,
     connection::State,
     jetstream::{Context, context},
+    rustls::{Error as TlsError, crypto::ring},
 };
 use bytes::Bytes;
 use protocol::relay_log::EntryId;
@@ -36,6 +37,12 @@ pub enum ClusterError {
     /// No server answers.
     #[error("no NATS server of the cluster can be reached ({reason})")]
     Unreachable {
+        /// In the words of the client.
+        reason: String,
+    },
+    /// A certificate is not trusted, by this relay or by them, or can't be used.
+    #[error("TLS with the NATS servers fails ({reason})")]
+    Tls {
         /// In the words of the client.
         reason: String,
     },
@@ -268,18 +275,33 @@ async fn connect(settings: &Cluster) -> Result<Client, ClusterError> {
     if let Some((user, password)) = login(settings)? {
         options = options.user_and_password(user, password);
     }
+    for path in [&settings.ca, &settings.certificate, &settings.key] {
+        if set(path) {
+            std::fs::File::open(path)?;
+        }
+    }
     if set(&settings.ca) {
-        std::fs::metadata(&settings.ca)?;
         options = options.add_root_certificates(settings.ca.clone()).require_tls(true);
     }
     if set(&settings.certificate) {
         let (certificate, key) = (settings.certificate.clone(), settings.key.clone());
         options = options.add_client_certificate(certificate, key).require_tls(true);
     }
-    options
-        .connect(settings.urls.as_slice())
-        .await
-        .map_err(|error| ClusterError::Unreachable { reason: error.to_string() })
+    // libp2p brings another source of ciphers: TLS would panic for want of a choice. One that was made stays.
+    let _ = ring::default_provider().install_default();
+    options.connect(settings.urls.as_slice()).await.map_err(|error| unreached(&error))
+}
+
+/// Why no server takes this relay: for a certificate's sake or another.
+fn unreached(error: &ConnectError) -> ClusterError {
+    let reason = error.to_string();
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    let is_of_tls = cause.and_then(io::Error::get_ref).is_some_and(|it| it.is::<TlsError>());
+    match error.kind() {
+        ConnectErrorKind::Tls => ClusterError::Tls { reason },
+        _ if is_of_tls => ClusterError::Tls { reason },
+        _ => ClusterError::Unreachable { reason },
+    }
 }
 
 /// Says when the cluster is lost and found.

@@ -64,11 +64,15 @@ impl Client {
         self.ask(Request::Open { handle, publics: keys.publics(), proofs }).await
     }
 
-    /// Appends an entry of so many bytes, and hears the answer.
+    /// Appends an entry of so many bytes, and hears the answer; who follows the log may be told of it before.
     pub async fn append(&mut self, handle: u32, number: u32, bytes: usize) -> Answer {
         let mut entry = vec![0; bytes];
         entry[..4].copy_from_slice(&number.to_be_bytes());
-        self.ask(Request::Append { req: number, handle, entry }).await
+        let mut answer = self.ask(Request::Append { req: number, handle, entry }).await;
+        while matches!(answer, Answer::Entries { .. } | Answer::CaughtUp { .. }) {
+            answer = self.next().await.unwrap();
+        }
+        answer
     }
 
     /// Reads a log from its start; answers how many entries there are.

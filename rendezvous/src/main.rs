@@ -9,6 +9,11 @@ mod cli;
 
 use std::process::ExitCode;
 
+/// What a relay frees goes back to the system within seconds, and its memory does not fall to pieces
+/// (docs/decisions/0022).
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     cli::run()
 }

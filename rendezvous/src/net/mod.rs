@@ -319,7 +319,8 @@ type Made = Boxed<(PeerId, StreamMuxerBox)>;
 fn quic(key: &Keypair, streams: usize, pacing: Pacing) -> Made {
     let mut config = quic::Config::new(key);
     config.max_concurrent_stream_limit = u32::try_from(streams).unwrap_or(u32::MAX);
-    config.max_stream_data = 1 << 20;
+    // As over TCP: what one stream leaves unread does not keep the others waiting.
+    config.max_stream_data = 1 << 18;
     config.max_connection_data = 2 << 20;
     quic::tokio::Transport::new(config).map(move |made, _| paced(made, &pacing)).boxed()
 }

@@ -18,6 +18,7 @@ use super::{
     again::Wanted,
     control::PART,
     queue::Queue,
+    syncing::HELLO_MS,
     told::Told,
     wire::{BundleWire, ChainSummary, Data, Frame, Indexes, Summary, Want},
 };
@@ -166,6 +167,9 @@ impl Group {
     pub(super) fn take_summary(&mut self, now: Timestamp, from: MemberId, summary: &Summary) {
         let Some(peer) = self.peers.get_mut(&from) else { return };
         if !peer.serving.hears(summary.last, now) {
+            // Whoever was taken up again a moment after it told its last one waits for the answer.
+            peer.heard &= !summary.last;
+            self.set_timer(Timer::Hello, now.plus_ms(HELLO_MS));
             return;
         }
         self.hear_of_own(now, &summary.chains);

@@ -34,7 +34,7 @@ const FRAMES_PER_S: u64 = 500;
 /// Heads told on one page.
 const HEADS: usize = 256;
 /// A summary that has not come by then is asked for, in milliseconds.
-const HELLO_MS: u64 = 1_000;
+pub(super) const HELLO_MS: u64 = 1_000;
 
 /// How far the sync with one peer is.
 #[derive(Default)]

@@ -44,6 +44,25 @@ fn three_nodes_without_a_relay_find_one_another() {
 }
 
 #[test]
+fn a_group_that_is_taken_up_twice_within_a_second_is_in_touch_soon() {
+    let mut world = World::new();
+    world.direct_node("ada", &[]);
+    world.create("ada", "reading");
+    let code = world.invite("ada", "reading");
+    world.direct_node("bob", &[]);
+    world.joined("bob", &code);
+    world.pass(60_000);
+    for _ in 0..2 {
+        let now = world.now;
+        world.core("ada").on_clock_set_back(now);
+        world.pass(400);
+    }
+    world.send("ada", "reading", "here again");
+    world.pass(5_000);
+    assert_eq!(world.texts("bob"), ["here again"]);
+}
+
+#[test]
 fn what_still_waited_for_the_relay_when_somebody_came_back_alarms_nobody() {
     let mut world = World::new();
     let relay = world.relay(1);

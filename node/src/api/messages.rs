@@ -8,7 +8,7 @@ use axum::{
 use super::{
     Api, Body,
     refusal::Refusal,
-    types::{Message, Messages, PAGE_MAX, Page, SendMessage, VERSION},
+    types::{DeliveryView, Message, Messages, PAGE_MAX, Page, SendMessage, VERSION},
 };
 use crate::store::unhex;
 
@@ -33,6 +33,13 @@ pub(super) async fn history(
         .read(move |reader| reader.messages(Some(group), page.after, page.before, limit))
         .await?;
     Ok(Json(Messages { v: VERSION, messages }))
+}
+
+pub(super) async fn delivery(
+    State(api): State<Api>,
+    Path((group, message)): Path<(String, String)>,
+) -> Result<Json<DeliveryView>, Refusal> {
+    api.ask(move |core, now| core.delivery(&group, &message, now)).await.map(Json)
 }
 
 pub(super) async fn one(

@@ -111,6 +111,7 @@ impl Api {
             .route("/v1/groups/{group}/requests/{member}/approve", post(groups::approve))
             .route("/v1/groups/{group}/requests/{member}/deny", post(groups::deny))
             .route("/v1/groups/{group}/messages", post(messages::send).get(messages::history))
+            .route("/v1/groups/{group}/messages/{message}/delivery", get(messages::delivery))
             .route("/v1/messages/{id}", get(messages::one))
             .route("/v1/join", post(joins::join))
             .route("/v1/joins", get(joins::list))

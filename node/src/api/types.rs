@@ -1,6 +1,7 @@
 //! What the local API says, in JSON: one set of types for the node, the command line, tests and
 //! bots. Ids are strings (lower-case hexadecimal), times RFC 3339 in UTC.
 
+mod delivery;
 mod own;
 mod tokens;
 mod view;
@@ -19,6 +20,7 @@ pub use self::admins::{
     FollowMove, MigrateGroup, Move, RecoveryView, RetireMember, Returned, VoidAct,
 };
 pub use self::{
+    delivery::{Delivery, DeliveryState, DeliveryView, MemberDelivery, NAMED_MAX},
     own::{Machine, Machines, NameMachine},
     tokens::{CreateGroup, GiveToken},
     view::{Adopted, Gap, GroupRelay, Notice, NoticeKind},
@@ -306,19 +308,6 @@ pub enum Class {
     PostCut,
 }
 
-/// How far an own message is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Delivery {
-    /// Encrypted to the members of that moment; before that it is queued.
-    pub sealed: bool,
-    /// Kept by at least one relay.
-    pub stored: bool,
-    /// Whose node has it.
-    pub received: Vec<MemberRef>,
-    /// Whose node has not said so.
-    pub missing: Vec<MemberRef>,
-}
-
 /// What happened. One line of `wattle tail --json`, one SSE event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
@@ -345,7 +334,7 @@ pub enum What {
         /// The message.
         message: Box<Message>,
     },
-    /// An own message got further.
+    /// An own message got further. What comes at short intervals is told together.
     Delivery {
         /// Its local id.
         message: String,

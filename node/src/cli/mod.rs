@@ -7,6 +7,7 @@ mod args;
 mod audit;
 mod backup;
 mod bench;
+mod delivery;
 mod demo;
 mod down;
 mod exit;
@@ -67,6 +68,7 @@ enum Command {
     Invite(invite::Invite),
     Join(join::Join),
     Send(send::Send),
+    Delivery(delivery::Delivery),
     Tail(tail::Tail),
     History(history::History),
     Recovery(recovery::Recovery),
@@ -126,6 +128,7 @@ impl Command {
             Self::Group(group) => or_interrupted(group.run(place)).await,
             Self::Invite(invite) => or_interrupted(invite.run(place)).await,
             Self::Send(send) => or_interrupted(send.run(place)).await,
+            Self::Delivery(delivery) => or_interrupted(delivery.run(place)).await,
             Self::Tail(tail) => or_interrupted(tail.run(place)).await,
             Self::Backup(backup) => backup.run(place).await,
             Self::Audit(audit) => or_interrupted(audit.run(place)).await,

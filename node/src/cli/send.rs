@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context;
 use clap::ValueEnum;
 use node::{
-    api::types::{Delivery, Message, What},
+    api::types::{Delivery, DeliveryState, DeliveryView, Message, What},
     client::{Client, ClientError, EventStream},
 };
 
@@ -24,14 +24,14 @@ use super::{
 /// Without TEXT each line of standard input is a message. The node keeps what it can't deliver yet.
 ///
 #[derive(clap::Args)]
-#[command(after_help = exit::help(&["wattle send ops deployed", "wattle send ops deployed --wait all", "make 2>&1 | wattle send ops"]))]
+#[command(after_help = exit::help(&["wattle send ops deployed", "wattle send ops deployed --wait all --timeout 5m", "make 2>&1 | wattle send ops"]))]
 pub struct Send {
     /// The group's name, or the first digits of its id
     #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
     group: String,
     /// The message
     text: Vec<String>,
-    /// Wait until a relay has it, or until all members' nodes have it
+    /// Wait until a relay has it, until any member's node has it, or until all members' nodes have it
     #[arg(long, value_name = "FOR")]
     wait: Option<Wait>,
     /// How long to wait: 30s, 5m
@@ -44,6 +44,8 @@ pub struct Send {
 enum Wait {
     /// A relay keeps it.
     Stored,
+    /// At least one member's node has it.
+    Any,
     /// Each member's node has it.
     All,
 }
@@ -66,16 +68,61 @@ impl Send {
             Some(wait) => {
                 let mut open =
                     sent.into_iter().filter_map(|one| Some((one.id, one.delivery?))).collect();
-                let settled = settle(wait, &mut open, &mut events);
-                match tokio::time::timeout(self.timeout, settled).await {
-                    Ok(settled) => settled?,
-                    Err(_) => return Err(wait.missed(&open).into()),
+                let settled = self.settle(wait, &mut open, &client, &mut events);
+                let vain = match tokio::time::timeout(self.timeout, settled).await {
+                    Ok(settled) => settled?.map(|delivery| vain(&open, &delivery)),
+                    Err(_) => Some(wait.missed(&open)),
+                };
+                if let Some(message) = vain {
+                    let first = open.keys().next().map_or("", |id| show::short(id));
+                    let hint = format!("wattle delivery {} {first}", show::word(&self.group));
+                    return Err(Failure::new(Exit::NotDelivered, message, hint).into());
                 }
                 show::words(format_args!("{messages} {}", wait.done()));
             }
         }
         show::next(format_args!("wattle tail {}", show::word(&self.group)));
         Ok(Exit::Done)
+    }
+
+    /// Waits until nothing is open. Where nothing more can come of it: how far one of them is.
+    async fn settle(
+        &self,
+        wait: Wait,
+        open: &mut Open,
+        client: &Client,
+        events: &mut EventStream,
+    ) -> Result<Option<DeliveryView>, ClientError> {
+        // Somebody was removed, or left: from then on a message may be for nobody more.
+        let mut gone = false;
+        loop {
+            open.retain(|_, delivery| !wait.holds(delivery));
+            let Some(first) = open.keys().next() else { return Ok(None) };
+            if gone {
+                let delivery = client.delivery(&self.group, first).await?;
+                if wait.is_vain(&delivery) {
+                    return Ok(Some(delivery));
+                }
+            }
+            loop {
+                match events.next().await?.what {
+                    What::Delivery { message, delivery } => {
+                        if let Some(known) = open.get_mut(&message) {
+                            *known = delivery;
+                            break;
+                        }
+                    }
+                    What::MemberRemoved { .. }
+                    | What::MemberLeft { .. }
+                    | What::MemberRetired { .. }
+                    | What::NotAdmitted { .. } => {
+                        gone = true;
+                        break;
+                    }
+                    _ => {}
+                }
+            }
+        }
     }
 
     async fn send(&self, client: &Client, text: &str, place: &Place) -> anyhow::Result<Message> {
@@ -105,67 +152,93 @@ impl Send {
     }
 }
 
-/// Waits until nothing is open.
-async fn settle(wait: Wait, open: &mut Open, events: &mut EventStream) -> Result<(), ClientError> {
-    loop {
-        open.retain(|_, delivery| !wait.holds(delivery));
-        if open.is_empty() {
-            return Ok(());
-        }
-        if let What::Delivery { message, delivery } = events.next().await?.what
-            && let Some(known) = open.get_mut(&message)
-        {
-            *known = delivery;
-        }
-    }
-}
-
 impl Wait {
     /// Whether a message is where it is waited for. What all members have needs no relay.
     fn holds(self, delivery: &Delivery) -> bool {
         let all = delivery.sealed && delivery.missing.is_empty();
-        all || (self == Self::Stored && delivery.stored)
+        all || match self {
+            Self::Stored => delivery.stored,
+            Self::Any => !delivery.received.is_empty(),
+            Self::All => false,
+        }
+    }
+
+    /// Whether a message will not get there however long one waits.
+    fn is_vain(self, delivery: &DeliveryView) -> bool {
+        let states = || delivery.members.iter().map(|to| to.state);
+        let cant = |state| state == DeliveryState::Cant;
+        cant(delivery.state)
+            || match self {
+                Self::Stored => false,
+                Self::Any => states().next().is_some() && states().all(cant),
+                Self::All => {
+                    states().any(cant) && states().all(|state| state >= DeliveryState::Received)
+                }
+            }
     }
 
     fn done(self) -> &'static str {
         match self {
             Self::Stored => "sent, and kept by a relay or by all members",
+            Self::Any => "sent; at least one member's node has it",
             Self::All => "sent; all members' nodes have it",
         }
     }
 
-    fn missed(self, open: &Open) -> Failure {
+    /// What is said when the time is over.
+    fn missed(self, open: &Open) -> String {
         let what = show::count(open.len() as u64, "message");
-        let mut missing: Vec<_> = open.values().flat_map(|one| &one.missing).cloned().collect();
-        missing.sort_by(|a, b| a.name.cmp(&b.name).then_with(|| a.id.cmp(&b.id)));
-        missing.dedup();
-        let message = if open.values().any(|one| !one.sealed) {
-            format!("{what} still waiting here, not yet sealed; the node goes on trying")
-        } else {
-            let missing = show::names(&missing);
-            match self {
-                Self::All => format!("{what} not yet with {missing}; the node goes on trying"),
-                Self::Stored => {
-                    format!(
-                        "{what} kept by no relay yet, nor by {missing}; the node goes on trying"
-                    )
-                }
+        if open.values().any(|one| !one.sealed) {
+            return format!("{what} still waiting here, not yet sealed; the node goes on trying");
+        }
+        let missing = missing(open);
+        match self {
+            Self::Any | Self::All => {
+                format!("{what} not yet with {missing}; the node goes on trying")
             }
-        };
-        Failure::new(Exit::NotDelivered, message, "wattle status")
+            Self::Stored => {
+                format!("{what} kept by no relay yet, nor by {missing}; the node goes on trying")
+            }
+        }
     }
+}
+
+/// Who lacks a message, by name; of very many, some.
+fn missing(open: &Open) -> String {
+    let mut missing: Vec<_> = open.values().flat_map(|one| &one.missing).cloned().collect();
+    missing.sort_by(|a, b| a.name.cmp(&b.name).then_with(|| a.id.cmp(&b.id)));
+    missing.dedup();
+    let named = |one: &Delivery| one.members.saturating_sub(one.reached);
+    let all = open.values().map(named).max().unwrap_or_default();
+    match all.saturating_sub(missing.len() as u64) {
+        0 => show::names(&missing),
+        more => format!("{} and {more} more", show::names(&missing)),
+    }
+}
+
+/// What is said where a message can't reach somebody, or anybody.
+fn vain(open: &Open, delivery: &DeliveryView) -> String {
+    let what = show::count(open.len() as u64, "message");
+    let cant = delivery.members.iter().filter(|to| to.state == DeliveryState::Cant);
+    let cant: Vec<_> =
+        cant.map(|to| format!("{} ({})", show::name(&to.member), show::safe(&to.reason))).collect();
+    if cant.is_empty() {
+        return format!("{what} can't be sent: {}", show::safe(&delivery.reason));
+    }
+    format!("{what} can't get to {}", cant.join(", "))
 }
 
 #[cfg(test)]
 mod tests {
-    use node::api::types::MemberRef;
+    use node::api::types::{GroupRef, MemberDelivery, MemberRef};
 
     use super::*;
 
     fn delivery(sealed: bool, stored: bool, missing: &[&str]) -> Delivery {
         let member = |name: &&str| MemberRef { id: format!("{name}-id"), name: (*name).into() };
-        let missing = missing.iter().map(member).collect();
-        Delivery { sealed, stored, received: vec![], missing }
+        let missing: Vec<_> = missing.iter().map(member).collect();
+        let members = missing.len() as u64;
+        Delivery { sealed, stored, missing, members, ..Delivery::default() }
     }
 
     #[test]
@@ -184,7 +257,44 @@ mod tests {
     fn who_is_missing_is_named_once() {
         let one = delivery(true, true, &["cleo", "ben"]);
         let open = [("1".into(), one.clone()), ("2".into(), one)].into_iter().collect();
-        let words = Wait::All.missed(&open).to_string();
+        let words = Wait::All.missed(&open);
         assert!(words.starts_with("2 messages not yet with ben, cleo;"), "{words}");
+    }
+
+    #[test]
+    fn of_many_who_are_missing_some_are_named_and_all_are_counted() {
+        let one = Delivery { members: 100, reached: 10, ..delivery(true, true, &["ben"]) };
+        let words = Wait::All.missed(&Open::from([("1".into(), one)]));
+        assert!(words.starts_with("1 message not yet with ben and 89 more;"), "{words}");
+    }
+
+    #[test]
+    fn waiting_is_in_vain_once_nobody_is_left_whom_it_can_reach() {
+        use DeliveryState::{Cant, Received, Stored};
+        let view = |states: &[DeliveryState]| DeliveryView {
+            v: 1,
+            message: "1".into(),
+            group: GroupRef::default(),
+            at: String::new(),
+            state: Stored,
+            reason: String::new(),
+            members: states
+                .iter()
+                .map(|state| MemberDelivery {
+                    member: MemberRef { id: "ben-id".into(), name: "ben".into() },
+                    state: *state,
+                    since: None,
+                    reason: "gone".into(),
+                })
+                .collect(),
+        };
+        let waits = [Wait::Stored, Wait::Any, Wait::All];
+        let vain = |states: &[DeliveryState]| waits.map(|wait| wait.is_vain(&view(states)));
+        assert_eq!(vain(&[Cant, Stored]), [false; 3]);
+        assert_eq!(vain(&[Cant, Received]), [false, false, true]);
+        assert_eq!(vain(&[Cant, Cant]), [false, true, true]);
+        assert_eq!(vain(&[]), [false; 3]);
+        let said = super::vain(&Open::default(), &view(&[Cant]));
+        assert_eq!(said, "0 messages can't get to ben (gone)");
     }
 }

@@ -40,10 +40,10 @@ pub use events::EventStream;
 use crate::api::{
     socket,
     types::{
-        ApiError, CreateGroup, CreateInvite, Done, ErrorBody, EventsAfter, FollowMove,
-        GroupSummary, GroupView, Groups, InviteView, Invites, JoinRequest, JoinView, Joins,
-        Machines, Message, Messages, MigrateGroup, NameMachine, Page, RecoveryView, RemoveMember,
-        RequestView, Requests, RetireMember, SendMessage, Status,
+        ApiError, CreateGroup, CreateInvite, DeliveryView, Done, ErrorBody, EventsAfter,
+        FollowMove, GroupSummary, GroupView, Groups, InviteView, Invites, JoinRequest, JoinView,
+        Joins, Machines, Message, Messages, MigrateGroup, NameMachine, Page, RecoveryView,
+        RemoveMember, RequestView, Requests, RetireMember, SendMessage, Status,
     },
 };
 
@@ -177,6 +177,12 @@ impl Client {
     /// One message, by its local id.
     pub async fn message(&self, id: &str) -> Result<Message, ClientError> {
         self.get(&format!("/v1/messages/{}", escaped(id))).await
+    }
+
+    /// How far an own message is with each member: by its local id, the first four digits of it at
+    /// least, or `last`.
+    pub async fn delivery(&self, group: &str, message: &str) -> Result<DeliveryView, ClientError> {
+        self.get(&at(group, &format!("/messages/{}/delivery", escaped(message)))).await
     }
 
     /// Removes a member, by name or an unambiguous prefix of its id. The answer is the group as it

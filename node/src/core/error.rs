@@ -45,6 +45,18 @@ pub enum VerbError {
         /// Name and short id of each.
         candidates: Vec<String>,
     },
+    /// No own message of that id.
+    #[error("you wrote no message \"{asked}\" in this group")]
+    NoSuchMessage {
+        /// What was asked for.
+        asked: String,
+    },
+    /// Several own messages fit.
+    #[error("\"{asked}\" could be any of several messages")]
+    AmbiguousMessage {
+        /// What was asked for.
+        asked: String,
+    },
     /// No invite of that id, made by this node.
     #[error("there is no such invite")]
     NoSuchInvite,
@@ -276,6 +288,8 @@ impl VerbError {
             Self::AmbiguousGroup { .. } => "ambiguous-group",
             Self::NoSuchMember { .. } => "no-such-member",
             Self::AmbiguousMember { .. } => "ambiguous-member",
+            Self::NoSuchMessage { .. } => "no-such-message",
+            Self::AmbiguousMessage { .. } => "ambiguous-message",
             Self::NoSuchInvite => "no-such-invite",
             Self::NoSuchRequest { .. } => "no-such-request",
             Self::NotAdmitted { .. } => "not-admitted",
@@ -331,10 +345,13 @@ impl VerbError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::NoSuchGroup { .. } => "`wattle group list` shows the groups.",
-            Self::AmbiguousGroup { .. } | Self::AmbiguousMember { .. } => {
-                "Give the id, or more of it."
-            }
+            Self::AmbiguousGroup { .. }
+            | Self::AmbiguousMember { .. }
+            | Self::AmbiguousMessage { .. } => "Give the id, or more of it.",
             Self::NoSuchMember { .. } => "`wattle group show GROUP` shows its members.",
+            Self::NoSuchMessage { .. } => {
+                "Give at least four digits of its id: `wattle --json history GROUP` shows them."
+            }
             Self::NoSuchInvite => "`wattle invite list GROUP` shows those that this node serves.",
             Self::NoSuchRequest { .. } => "`wattle invite list GROUP` shows who waits.",
             Self::NotAdmitted { .. } => "`wattle invite create GROUP` makes another invite.",
@@ -391,6 +408,8 @@ impl VerbError {
             | Self::AmbiguousGroup { .. }
             | Self::NoSuchMember { .. }
             | Self::AmbiguousMember { .. }
+            | Self::NoSuchMessage { .. }
+            | Self::AmbiguousMessage { .. }
             | Self::NoSuchInvite
             | Self::NoSuchRequest { .. }
             | Self::NoSuchJoin

@@ -93,14 +93,8 @@ impl Step<'_> {
                     .collect::<Result<_, _>>()?;
                 self.emit(Some(id), What::Rotated { sender, to })
             }
-            Event::Delivered { to, chain, indexes } => {
-                for index in indexes {
-                    if let Some(seq) = self.tx.mark_received(id, chain, index, to)? {
-                        self.delivery(seq)?;
-                    }
-                }
-                Ok(())
-            }
+            Event::Delivered { to, chain, indexes } => self.delivered(group, to, chain, &indexes),
+            Event::Unopened { by, chain } => self.unopened(group, by, chain),
             Event::Gap { from, chain, index } => match self.gaps.open(id, from, (chain, index)) {
                 None => Ok(()),
                 Some(missing) => {
@@ -173,14 +167,6 @@ impl Step<'_> {
             .members()
             .iter()
             .try_for_each(|member| self.tx.put_name(member.id, &member.card.card().name))
-    }
-
-    /// Tells how far an own message is.
-    pub(super) fn delivery(&mut self, seq: u64) -> Result<(), StoreError> {
-        let Some(message) = self.tx.message(seq)? else { return Ok(()) };
-        let Some(delivery) = message.delivery else { return Ok(()) };
-        let group = protocol_group(&message.group.id);
-        self.emit(group, What::Delivery { message: message.id, delivery })
     }
 
     /// Shows a message.
@@ -331,6 +317,7 @@ fn unadmitted(why: Unadmitted) -> &'static str {
     }
 }
 
-fn protocol_group(id: &str) -> Option<protocol::ids::GroupId> {
+/// A group by its id in hexadecimal.
+pub(super) fn protocol_group(id: &str) -> Option<protocol::ids::GroupId> {
     crate::store::unhex(id).and_then(|bytes| protocol::ids::GroupId::from_slice(&bytes))
 }

@@ -12,6 +12,7 @@
 mod admins;
 mod asking;
 pub mod conduct;
+mod delivery;
 mod effect;
 mod error;
 mod events;
@@ -117,6 +118,8 @@ pub struct Core {
     after: After,
     /// When to try again what the store refused.
     again: Option<Timestamp>,
+    /// When to tell how far own messages are.
+    tell_at: Option<Timestamp>,
     /// When to drop what is too old.
     tidy: Timestamp,
     overtaking: Overtaking,
@@ -204,6 +207,7 @@ impl Core {
             gaps: Gaps::default(),
             after: After { logs: true, members: true, moved: true, ..After::default() },
             again: None,
+            tell_at: None,
             tidy: now,
             overtaking: Overtaking::default(),
             effects: VecDeque::new(),
@@ -259,6 +263,7 @@ impl Core {
         });
         groups
             .chain(self.again)
+            .chain(self.tell_at)
             .chain(self.joining.deadline())
             .chain(self.hosted.requests.deadline())
             .chain(self.refused_deadline())
@@ -284,6 +289,7 @@ impl Core {
         self.resting.clear();
         self.tidy = now;
         self.again = Some(now);
+        self.tell_at = self.tell_at.map(|_| now);
         self.refused_due(now);
         self.overtaking.all_due();
         self.joining.all_due();
@@ -315,6 +321,7 @@ impl Core {
                 self.queued.insert(id);
             }
         }
+        self.tell_at = self.store.read(|tx| tx.untold_due())?;
         for row in self.store.read(|tx| tx.invites())? {
             self.hosted.add(row);
         }
@@ -345,6 +352,7 @@ impl Core {
                 Ok::<_, StoreError>(())
             })?;
         }
+        self.tell_deliveries(now)?;
         self.try_joins(now)?;
         self.serve_due(now)?;
         self.retry_refused(now)?;

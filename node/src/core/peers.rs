@@ -266,7 +266,7 @@ impl Core {
             .collect()
     }
 
-    fn member_path(
+    pub(super) fn member_path(
         &self,
         member: MemberId,
         name: String,

@@ -432,7 +432,7 @@ impl Core {
         }
         self.record(now, |step| {
             let Some(seq) = step.tx.take_outbox(tag)? else { return Ok(()) };
-            if step.tx.mark_stored(seq)? { step.delivery(seq) } else { Ok(()) }
+            if step.tx.mark_stored(seq, now)? { step.delivery(seq) } else { Ok(()) }
         })
     }
 

@@ -50,6 +50,8 @@ pub(super) struct After {
     /// Logs to be read from where it is stored that they are read to, though they may be followed
     /// already. What comes of them before that is left for then.
     pub(super) anew: Vec<LogId>,
+    /// When to tell how far own messages are.
+    pub(super) untold: Option<Timestamp>,
     /// The last event.
     pub(super) woken: Option<u64>,
 }
@@ -169,7 +171,8 @@ impl Core {
     }
 
     pub(super) fn adopt(&mut self, step: After) {
-        let After { effects, logs, members, outbox, moved, present, reloaded, anew, woken } = step;
+        let After { effects, logs, members, outbox, moved, present, reloaded, anew, untold, woken } =
+            step;
         self.effects.extend(effects);
         self.after.logs |= logs || !anew.is_empty();
         self.after.members |= members;
@@ -178,6 +181,7 @@ impl Core {
         self.after.present.extend(present);
         self.after.reloaded.extend(reloaded);
         self.after.anew.extend(anew);
+        self.tell_at = self.tell_at.into_iter().chain(untold).min();
         self.after.woken = woken.or(self.after.woken);
     }
 }

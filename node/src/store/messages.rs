@@ -1,4 +1,4 @@
-//! Messages: history, what waits to be sealed, and who has what.
+//! Messages: history, and what waits to be sealed.
 
 use std::ops::Range;
 
@@ -9,11 +9,11 @@ use protocol::{
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
-    StoreError, Tx,
+    StoreError, Tx, delivery,
     groups::{int, uint},
     text::{hex, rfc3339},
 };
-use crate::api::types::{Class, Delivery, GroupRef, MemberRef, Message, VERSION};
+use crate::api::types::{Class, GroupRef, MemberRef, Message, VERSION};
 
 /// A message that was received, as it enters the history.
 pub struct NewMessage<'a> {
@@ -205,40 +205,6 @@ impl Tx<'_> {
         Ok(seq.optional()?.map(uint))
     }
 
-    /// The place in the history of an own message, by its id in the group.
-    pub fn own_message(&self, group: GroupId, id: MessageId) -> Result<Option<u64>, StoreError> {
-        let seq = self.sql.query_row(
-            "SELECT seq FROM messages WHERE grp = ?1 AND msg = ?2 AND mine = 1",
-            params![group.0, id.0],
-            |row| row.get(0),
-        );
-        Ok(seq.optional()?.map(uint))
-    }
-
-    /// Notes that a relay keeps the message; false where that was known.
-    pub fn mark_stored(&self, seq: u64) -> Result<bool, StoreError> {
-        let update = "UPDATE messages SET stored = 1 WHERE seq = ?1 AND stored = 0";
-        Ok(self.sql.execute(update, [int(seq)])? == 1)
-    }
-
-    /// Notes that a member's node has an own message; its place in the history, where that is news.
-    pub fn mark_received(
-        &self,
-        group: GroupId,
-        chain: ChainId,
-        index: u32,
-        member: MemberId,
-    ) -> Result<Option<u64>, StoreError> {
-        let seq = self.sql.query_row(
-            "UPDATE recipients SET received = 1 WHERE member = ?4 AND received = 0 AND seq =
-               (SELECT seq FROM messages WHERE grp = ?1 AND chain = ?2 AND idx = ?3 AND mine = 1)
-             RETURNING seq",
-            params![group.0, chain.0, index, member.0],
-            |row| row.get(0),
-        );
-        Ok(seq.optional()?.map(uint))
-    }
-
     /// A message, as the API shows it.
     pub fn message(&self, seq: u64) -> Result<Option<Message>, StoreError> {
         message_by_seq(&self.sql, seq)
@@ -323,26 +289,7 @@ impl Raw {
     fn complete(self, sql: &Connection) -> Result<Message, StoreError> {
         let mut message = self.message;
         if message.mine {
-            let mut delivery = Delivery {
-                sealed: self.sealed,
-                stored: self.stored,
-                received: Vec::new(),
-                missing: Vec::new(),
-            };
-            let mut rows = sql.prepare(
-                "SELECT r.member, coalesce(n.name, ''), r.received FROM recipients r
-                 LEFT JOIN names n ON n.member = r.member WHERE r.seq = ?1 ORDER BY r.member",
-            )?;
-            let recipients = rows.query_map([int(message.seq)], |row| {
-                let member: [u8; 32] = row.get(0)?;
-                Ok((MemberRef { id: hex(&member), name: row.get(1)? }, row.get(2)?))
-            })?;
-            for recipient in recipients {
-                match recipient? {
-                    (member, true) => delivery.received.push(member),
-                    (member, false) => delivery.missing.push(member),
-                }
-            }
+            let delivery = delivery::delivery(sql, message.seq, self.sealed, self.stored)?;
             message.delivery = Some(delivery);
         }
         Ok(message)

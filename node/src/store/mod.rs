@@ -10,6 +10,7 @@
 
 mod audit;
 mod backup;
+mod delivery;
 mod events;
 mod groups;
 mod history;
@@ -38,6 +39,7 @@ use zeroize::Zeroizing;
 
 pub use self::{
     backup::{Backed, Snapshot, TABLES, Value},
+    delivery::{Recipient, Sent, Which},
     invites::{InviteRow, JoinRow},
     key::Unlock,
     marks::{MARK_MS, Standing},

@@ -8,7 +8,7 @@ use super::{StoreError, key};
 
 /// `MIGRATIONS[n]` brings a database of format n (0: empty) to format n + 1. Never changed once
 /// released; only added to.
-pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5, V6];
+pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5, V6, V7];
 
 const V1: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
@@ -118,6 +118,18 @@ CREATE TABLE marks(
     relay BLOB NOT NULL, log BLOB NOT NULL, at INTEGER NOT NULL, cursor BLOB NOT NULL,
     entries INTEGER NOT NULL, bytes INTEGER NOT NULL, PRIMARY KEY (relay, log, at)
 ) STRICT, WITHOUT ROWID;
+";
+
+/// Since when an own message is where it is, and what of that is not told yet.
+const V7: &str = "
+ALTER TABLE messages ADD COLUMN stored_at INTEGER;
+ALTER TABLE recipients ADD COLUMN received_at INTEGER;
+ALTER TABLE recipients ADD COLUMN unopened_at INTEGER;
+
+CREATE TABLE untold(
+    seq INTEGER PRIMARY KEY REFERENCES messages(seq), due INTEGER NOT NULL
+) STRICT;
+CREATE INDEX untold_due ON untold(due);
 ";
 
 /// The file that says the format, so that it can be known without the key.

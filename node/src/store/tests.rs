@@ -10,7 +10,7 @@ use rusqlite::{Connection, params};
 use tempfile::TempDir;
 use zeroize::Zeroizing;
 
-use super::{NewMessage, Sealing, Standing, Store, StoreError, Unlock, schema};
+use super::{NewMessage, Sealing, Standing, Store, StoreError, Unlock, Which, schema};
 use crate::api::types::{Class, Event, What};
 
 const GROUP: GroupId = GroupId([1; 32]);
@@ -154,7 +154,7 @@ fn a_database_of_a_newer_version_is_refused_and_left_as_it_is() {
     let file = dir.path().join("wattle.db");
     let before = fs::read(&file).unwrap();
     let refused = error(open(dir.path()));
-    assert!(matches!(refused, StoreError::NewerVersion { found: 99, known: 6 }), "{refused}");
+    assert!(matches!(refused, StoreError::NewerVersion { found: 99, known: 7 }), "{refused}");
     assert_eq!(fs::read(&file).unwrap(), before);
 }
 
@@ -163,13 +163,13 @@ fn a_directory_that_says_to_be_newer_is_refused_without_its_key() {
     let dir = dir();
     drop(with_group(dir.path()));
     let version = dir.path().join("version");
-    assert_eq!(fs::read_to_string(&version).unwrap(), "6\n");
+    assert_eq!(fs::read_to_string(&version).unwrap(), "7\n");
     let key = fs::read(dir.path().join("key")).unwrap();
-    fs::write(&version, "7\n").unwrap();
+    fs::write(&version, "8\n").unwrap();
     fs::write(dir.path().join("key"), "of another kind").unwrap();
     let refused = error(open(dir.path()));
-    assert!(matches!(refused, StoreError::NewerVersion { found: 7, known: 6 }), "{refused}");
-    fs::write(&version, "6\n").unwrap();
+    assert!(matches!(refused, StoreError::NewerVersion { found: 8, known: 7 }), "{refused}");
+    fs::write(&version, "7\n").unwrap();
     fs::write(dir.path().join("key"), key).unwrap();
     assert!(open(dir.path()).is_ok());
 }
@@ -270,15 +270,56 @@ fn a_queued_message_keeps_its_id_and_place_while_it_gets_further() {
     store
         .transaction(|tx| {
             assert!(tx.next_queued(GROUP)?.is_none());
-            assert!(tx.mark_stored(seq)? && !tx.mark_stored(seq)?);
-            assert_eq!(tx.mark_received(GROUP, chain, 4, BOB)?, Some(seq));
-            assert_eq!(tx.mark_received(GROUP, chain, 4, BOB)?, None, "told once");
-            assert_eq!(tx.mark_received(GROUP, chain, 5, BOB)?, None, "no such message");
+            assert!(tx.mark_stored(seq, NOW)? && !tx.mark_stored(seq, NOW)?);
+            assert!(!tx.is_everywhere(seq)?);
+            assert_eq!(tx.mark_unopened(GROUP, chain, BOB, NOW)?, [seq]);
+            assert!(tx.mark_unopened(GROUP, chain, BOB, NOW)?.is_empty(), "told once");
+            assert_eq!(tx.mark_received(GROUP, chain, &[3, 4, 5], BOB, NOW)?, [seq]);
+            assert!(tx.mark_received(GROUP, chain, &[4], BOB, NOW)?.is_empty(), "told once");
+            assert!(tx.mark_unopened(GROUP, chain, BOB, NOW)?.is_empty(), "it has it");
+            assert!(tx.is_everywhere(seq)?);
             Ok::<_, StoreError>(())
         })
         .unwrap();
     let delivered = delivery(&reader);
     assert!(delivered.stored && delivered.missing.is_empty() && delivered.received.len() == 1);
+    assert_eq!((delivered.members, delivered.reached), (1, 1));
+    store
+        .transaction(|tx| {
+            let sent = tx.sent(seq)?.unwrap();
+            assert!(!sent.queued && sent.chain == Some(chain) && sent.stored_at == Some(NOW));
+            assert_eq!(sent.recipients[0].received_at, Some(NOW));
+            for which in [Which::Last, Which::Prefix("0505"), Which::Prefix("05050")] {
+                assert_eq!(tx.which_sent(GROUP, which)?, [seq], "{which:?}");
+            }
+            assert!(tx.which_sent(GROUP, Which::Prefix("0506"))?.is_empty());
+            Ok::<_, StoreError>(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn what_is_to_be_told_is_told_once_and_a_clock_that_was_ahead_keeps_nothing_back() {
+    let dir = dir();
+    let mut store = with_group(dir.path());
+    store
+        .transaction(|tx| {
+            let seqs: Vec<u64> = (0..3)
+                .map(|n| tx.queue_message(GROUP, [n; 16], ME, "hello", NOW))
+                .collect::<Result<_, _>>()?;
+            let later = |ms| NOW.plus_ms(ms);
+            for (seq, due) in seqs.iter().zip([later(500), later(900), later(90_000_000)]) {
+                tx.put_untold(*seq, due)?;
+                tx.put_untold(*seq, later(0))?;
+            }
+            assert!(tx.untold(later(100), later(90_000_000), 9)?.is_empty());
+            assert_eq!(tx.untold_due()?, Some(later(500)));
+            assert_eq!(tx.untold(later(600), later(30_600), 9)?, [seqs[0], seqs[2]]);
+            tx.drop_untold(seqs[0])?;
+            assert_eq!(tx.untold(later(1_000), later(31_000), 1)?, [seqs[1]]);
+            Ok::<_, StoreError>(())
+        })
+        .unwrap();
 }
 
 #[test]

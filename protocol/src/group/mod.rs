@@ -41,6 +41,7 @@ mod moving;
 mod nacks;
 mod notices;
 mod output;
+mod owed;
 mod pageless;
 mod pairs;
 mod people;

@@ -12,7 +12,10 @@ use alloc::{collections::BTreeMap, vec::Vec};
 
 use rand_core::CryptoRng;
 
-use super::{ChainState, Cx, Entry, Group, Timer, control::Said, records::Key, wire::Statement};
+use super::{
+    ChainState, Cx, Entry, Event, Group, Output, Timer, control::Said, records::Key,
+    wire::Statement,
+};
 use crate::{
     audit::{Fact, RotationReason},
     ids::{ChainId, MemberId, Timestamp},
@@ -259,6 +262,7 @@ impl Group {
         };
         let at = *at;
         if self.may_have(&said.from, &chain) {
+            self.out.push_back(Output::Event(Event::Unopened { by: said.from, chain }));
             self.sending.repairs.ask(said.from, Ask { chain, topic: said.topic }, at);
             self.repair(cx);
         }

@@ -158,6 +158,14 @@ pub enum Event {
         /// The indexes in it.
         indexes: Vec<u32>,
     },
+    /// A member's node says that it can't open the keys of an own chain. It is given newer ones; what it
+    /// lacks of this chain it may open later, or never.
+    Unopened {
+        /// Who can't.
+        by: MemberId,
+        /// The own chain.
+        chain: ChainId,
+    },
     /// A message that this member is entitled to is known to exist, and has not come.
     Gap {
         /// Who wrote it.

@@ -173,6 +173,7 @@ impl Group {
             return;
         }
         self.hear_of_own(now, &summary.chains);
+        self.hear_had(from, &summary.chains);
         let lacks: Vec<_> =
             summary.chains.iter().filter_map(|theirs| self.lacking(&from, theirs)).collect();
         let Some(peer) = self.peers.get_mut(&from) else { return };

@@ -4,7 +4,10 @@
 //! Each side then sends what the other's summary lacks, and [`Frame::Done`]. What is still lacking
 //! later is asked for by name. docs/spec/sync.md.
 
-use alloc::{collections::BTreeSet, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 
 use minicbor::bytes::ByteVec;
 use rand_core::CryptoRng;
@@ -47,6 +50,8 @@ pub(super) struct Peer {
     told: Option<Timestamp>,
     /// What it is sent.
     pub serving: Serving,
+    /// How many messages of own chains it last said to have.
+    pub had: BTreeMap<ChainId, usize>,
     /// Frames that were taken of it lately, and since when they count.
     taken: u64,
     counted: Timestamp,

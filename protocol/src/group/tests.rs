@@ -311,8 +311,10 @@ fn a_member_whose_state_was_rolled_back_is_sealed_to_anew() {
     world.restart(1);
     world.restart(0);
     world.settle();
-    world.say(0, "unreadable there");
+    let unreadable = world.say(0, "unreadable there");
     world.settle();
+    let unopened = Event::Unopened { by: world.id(1), chain: unreadable.chain };
+    assert!(world.people[0].events.contains(&unopened));
     assert!(world.people[1].events.contains(&Event::Alarm(Alarm::SlotFailed(world.id(0)))));
     world.say(0, "readable again");
     world.settle();

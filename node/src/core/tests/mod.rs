@@ -2,6 +2,7 @@
 //! and to relays in memory.
 
 mod crashes;
+mod delivery;
 mod direct;
 mod joining;
 mod keys;

@@ -1,0 +1,224 @@
+//! How far own messages are: with each member, and as it is told to whoever listens.
+//!
+//! > What a member's node has is stored once, when its receipt comes. That a message is sealed, stored at
+//! > a relay or with everybody is told at once; who has it meanwhile is gathered first. What is gathered
+//! > is a row: a node that is killed tells it when it is back.
+
+use protocol::{
+    group::Group,
+    ids::{ChainId, MemberId, Timestamp},
+    limits,
+};
+
+use super::{
+    AGAIN_MS, Core, VerbError,
+    events::protocol_group,
+    membership::{id_prefix, is_active},
+    step::Step,
+};
+use crate::{
+    api::types::{DeliveryState, DeliveryView, MemberDelivery, MemberRef, Path, VERSION, What},
+    store::{Recipient, Sent, StoreError, Which, rfc3339},
+};
+
+/// How long is gathered who has a message, in milliseconds: in groups that receipt each message, and in
+/// those that tell by summaries.
+const GATHER_MS: u64 = 500;
+const GATHER_LARGE_MS: u64 = 30_000;
+
+/// Messages of which something is told in one transaction.
+const AT_ONCE: u32 = 64;
+
+/// What stands for the last message written.
+const LAST: &str = "last";
+
+impl Core {
+    /// How far an own message is with each member: the last one, or the one whose local id begins so.
+    pub fn delivery(
+        &mut self,
+        reference: &str,
+        message: &str,
+        now: Timestamp,
+    ) -> Result<DeliveryView, VerbError> {
+        let id = self.find_group(reference)?;
+        let prefix = id_prefix(message);
+        let which = match &prefix {
+            Some(prefix) => Which::Prefix(prefix),
+            None if message == LAST => Which::Last,
+            None => return Err(VerbError::NoSuchMessage { asked: message.into() }),
+        };
+        let (sent, shown) = self.store.read(|tx| {
+            let seq = match tx.which_sent(id, which)?.as_slice() {
+                [] => return Err(VerbError::NoSuchMessage { asked: message.into() }),
+                [seq] => *seq,
+                _ => return Err(VerbError::AmbiguousMessage { asked: message.into() }),
+            };
+            Ok((tx.sent(seq)?.ok_or(StoreError::Damaged)?, tx.group(id)?))
+        })?;
+        let group = self.groups.get(&id).ok_or(StoreError::Damaged)?;
+        let by_relay = self.by_relay();
+        let members: Vec<MemberDelivery> = sent
+            .recipients
+            .iter()
+            .map(|to| {
+                let path = self.path_of(&to.member, &by_relay);
+                self.reached(group, &sent, to, path, now)
+            })
+            .collect();
+        let (state, reason) = overall(group, &sent, &members, now);
+        Ok(DeliveryView {
+            v: VERSION,
+            message: sent.id,
+            group: shown,
+            at: rfc3339(sent.at),
+            state,
+            reason,
+            members,
+        })
+    }
+
+    /// How far a sealed message is with one member.
+    fn reached(
+        &self,
+        group: &Group,
+        sent: &Sent,
+        to: &Recipient,
+        path: Path,
+        now: Timestamp,
+    ) -> MemberDelivery {
+        let (state, since, reason) = if to.received {
+            (DeliveryState::Received, to.received_at, String::new())
+        } else if let Some((since, reason)) = never(group, sent, to) {
+            (DeliveryState::Cant, since, reason.into())
+        } else if sent.stored {
+            let reason = if is_active(group) {
+                "a relay keeps it until its node comes"
+            } else {
+                "a relay keeps it; this node is out of the group and hears no more of it"
+            };
+            (DeliveryState::Stored, sent.stored_at, reason.into())
+        } else {
+            let reason = match path {
+                Path::Direct => "its node is connected and has not said yet that it has it".into(),
+                Path::Relay => "no relay has said yet that it keeps it".into(),
+                Path::None => self.member_path(to.member, String::new(), path, now).reason,
+            };
+            (DeliveryState::Sealed, Some(sent.at), reason)
+        };
+        let member = MemberRef { id: to.member.to_string(), name: to.name.clone() };
+        MemberDelivery { member, state, since: since.map(rfc3339), reason }
+    }
+
+    /// Tells what was gathered and is due.
+    pub(super) fn tell_deliveries(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        if self.tell_at.is_none_or(|due| due > now) {
+            return Ok(());
+        }
+        let latest = now.plus_ms(GATHER_LARGE_MS);
+        self.tell_at = Some(now.plus_ms(AGAIN_MS));
+        let next = self.record(now, |step| {
+            for seq in step.tx.untold(now, latest, AT_ONCE)? {
+                step.delivery(seq)?;
+            }
+            step.tx.untold_due()
+        })?;
+        self.tell_at = next.map(|due| due.min(latest));
+        Ok(())
+    }
+}
+
+impl Step<'_> {
+    /// A member's node says that it has these own messages.
+    pub(super) fn delivered(
+        &mut self,
+        group: &Group,
+        to: MemberId,
+        chain: ChainId,
+        indexes: &[u32],
+    ) -> Result<(), StoreError> {
+        for seq in self.tx.mark_received(group.id(), chain, indexes, to, self.now)? {
+            if self.tx.is_everywhere(seq)? {
+                self.delivery(seq)?;
+            } else {
+                self.gather(group, seq)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A member's node can't open the keys of an own chain.
+    pub(super) fn unopened(
+        &mut self,
+        group: &Group,
+        by: MemberId,
+        chain: ChainId,
+    ) -> Result<(), StoreError> {
+        for seq in self.tx.mark_unopened(group.id(), chain, by, self.now)? {
+            self.gather(group, seq)?;
+        }
+        Ok(())
+    }
+
+    /// Tells how far an own message is.
+    pub(super) fn delivery(&mut self, seq: u64) -> Result<(), StoreError> {
+        self.tx.drop_untold(seq)?;
+        let Some(message) = self.tx.message(seq)? else { return Ok(()) };
+        let Some(delivery) = message.delivery else { return Ok(()) };
+        let group = protocol_group(&message.group.id);
+        self.emit(group, What::Delivery { message: message.id, delivery })
+    }
+
+    /// An own message got further, which is told with what follows soon.
+    fn gather(&mut self, group: &Group, seq: u64) -> Result<(), StoreError> {
+        let large = group.members().len() > limits::RECEIPT_MEMBERS;
+        let due = self.now.plus_ms(if large { GATHER_LARGE_MS } else { GATHER_MS });
+        self.tx.put_untold(seq, due)?;
+        self.after.untold = Some(self.after.untold.map_or(due, |other| other.min(due)));
+        Ok(())
+    }
+}
+
+/// Why a sealed message won't get to somebody who hasn't said to have it, and since when.
+fn never(group: &Group, sent: &Sent, to: &Recipient) -> Option<(Option<Timestamp>, &'static str)> {
+    let owed = sent.chain.is_none_or(|chain| group.is_owed(&to.member, &chain));
+    if !owed && group.is_member(&to.member) {
+        return Some((None, "was let in anew since: nothing from before is for it"));
+    }
+    if !owed {
+        return Some((group.out_since(&to.member), "no member any more"));
+    }
+    if !is_active(group) && !sent.stored {
+        return Some((None, "this node is out of the group and sends nothing more there"));
+    }
+    let at = to.unopened_at?;
+    Some((Some(at), "its node can't open the keys of this message: send it again, with newer ones"))
+}
+
+/// How far a message is on the whole.
+fn overall(
+    group: &Group,
+    sent: &Sent,
+    members: &[MemberDelivery],
+    now: Timestamp,
+) -> (DeliveryState, String) {
+    if sent.chain.is_none() {
+        if !sent.queued {
+            let reason = "it was never sealed, and is not going to be: write it again";
+            return (DeliveryState::Cant, reason.into());
+        }
+        let reason = group.ready(now).err().map(|why| why.to_string()).unwrap_or_default();
+        return (DeliveryState::Queued, reason);
+    }
+    let states = || members.iter().map(|member| member.state);
+    let least = |wanted| states().any(|state| state == wanted);
+    let state = if least(DeliveryState::Sealed) {
+        DeliveryState::Sealed
+    } else if least(DeliveryState::Stored) {
+        DeliveryState::Stored
+    } else if least(DeliveryState::Received) || members.is_empty() {
+        DeliveryState::Received
+    } else {
+        DeliveryState::Cant
+    };
+    (state, String::new())
+}

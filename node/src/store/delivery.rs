@@ -1,0 +1,253 @@
+//! How far own messages are: who has each of them, since when, and what of that is still to be told.
+
+use protocol::ids::{ChainId, GroupId, MemberId, MessageId, Timestamp};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::{
+    StoreError, Tx,
+    groups::{int, uint},
+    text::{hex, unhex},
+};
+use crate::api::types::{Delivery, MemberRef, NAMED_MAX};
+
+/// An own message, and all that is stored of how far it is.
+pub struct Sent {
+    /// Its local id.
+    pub id: String,
+    /// When it was sealed, or else written.
+    pub at: Timestamp,
+    /// Its chain, once it is sealed.
+    pub chain: Option<ChainId>,
+    /// Whether it waits to be sealed.
+    pub queued: bool,
+    /// Whether a relay keeps it, and since when where that is known.
+    pub stored: bool,
+    /// When a relay first said so.
+    pub stored_at: Option<Timestamp>,
+    /// To whom it was sealed.
+    pub recipients: Vec<Recipient>,
+}
+
+/// A member to whom an own message was sealed.
+pub struct Recipient {
+    /// Who.
+    pub member: MemberId,
+    /// The name last known.
+    pub name: String,
+    /// Whether its node has it.
+    pub received: bool,
+    /// When it said so, where that is known.
+    pub received_at: Option<Timestamp>,
+    /// When it said that the keys don't open there.
+    pub unopened_at: Option<Timestamp>,
+}
+
+/// Which own message is meant.
+#[derive(Clone, Copy, Debug)]
+pub enum Which<'a> {
+    /// The last one written.
+    Last,
+    /// The one whose local id begins with these hexadecimal digits, at most 32.
+    Prefix(&'a str),
+}
+
+impl Tx<'_> {
+    /// The place in the history of an own message, by its id in the group.
+    pub fn own_message(&self, group: GroupId, id: MessageId) -> Result<Option<u64>, StoreError> {
+        let seq = self.sql.query_row(
+            "SELECT seq FROM messages WHERE grp = ?1 AND msg = ?2 AND mine = 1",
+            params![group.0, id.0],
+            |row| row.get(0),
+        );
+        Ok(seq.optional()?.map(uint))
+    }
+
+    /// The own messages of a group that may be meant, two at most: their places in the history.
+    pub fn which_sent(&self, group: GroupId, which: Which<'_>) -> Result<Vec<u64>, StoreError> {
+        let mut found = match which {
+            Which::Last => {
+                let mut last = self.sql.prepare(
+                    "SELECT seq FROM messages WHERE grp = ?1 AND mine = 1 ORDER BY seq DESC LIMIT 1",
+                )?;
+                let found = last.query_map([group.0], |row| row.get(0))?;
+                found.collect::<Result<Vec<i64>, _>>()?
+            }
+            Which::Prefix(digits) => {
+                let [first, last] = ["0", "f"].map(|fill| unhex(&filled(digits, fill)));
+                let (Some(first), Some(last)) = (first, last) else { return Ok(Vec::new()) };
+                let mut fitting = self.sql.prepare(
+                    "SELECT seq FROM messages WHERE id BETWEEN ?1 AND ?2 AND grp = ?3 AND mine = 1
+                     LIMIT 2",
+                )?;
+                let found = fitting.query_map(params![first, last, group.0], |row| row.get(0))?;
+                found.collect::<Result<Vec<i64>, _>>()?
+            }
+        };
+        Ok(found.drain(..).map(uint).collect())
+    }
+
+    /// An own message, with all to whom it was sealed.
+    pub fn sent(&self, seq: u64) -> Result<Option<Sent>, StoreError> {
+        let sent = self.sql.query_row(
+            "SELECT m.id, m.at, m.chain, q.seq IS NOT NULL, m.stored, m.stored_at
+             FROM messages m LEFT JOIN queue q ON q.seq = m.seq WHERE m.seq = ?1 AND m.mine = 1",
+            [int(seq)],
+            |row| {
+                Ok(Sent {
+                    id: hex(&row.get::<_, [u8; 16]>(0)?),
+                    at: Timestamp(uint(row.get(1)?)),
+                    chain: row.get::<_, Option<[u8; 16]>>(2)?.map(ChainId),
+                    queued: row.get(3)?,
+                    stored: row.get(4)?,
+                    stored_at: time(row, 5)?,
+                    recipients: Vec::new(),
+                })
+            },
+        );
+        let Some(mut sent) = sent.optional()? else { return Ok(None) };
+        let mut rows = self.sql.prepare(
+            "SELECT r.member, coalesce(n.name, ''), r.received, r.received_at, r.unopened_at
+             FROM recipients r LEFT JOIN names n ON n.member = r.member
+             WHERE r.seq = ?1 ORDER BY r.member",
+        )?;
+        let recipients = rows.query_map([int(seq)], |row| {
+            Ok(Recipient {
+                member: MemberId(row.get(0)?),
+                name: row.get(1)?,
+                received: row.get(2)?,
+                received_at: time(row, 3)?,
+                unopened_at: time(row, 4)?,
+            })
+        })?;
+        sent.recipients = recipients.collect::<Result<_, _>>()?;
+        Ok(Some(sent))
+    }
+
+    /// Notes that a relay keeps the message; false where that was known.
+    pub fn mark_stored(&self, seq: u64, now: Timestamp) -> Result<bool, StoreError> {
+        let update = "UPDATE messages SET stored = 1, stored_at = ?2 WHERE seq = ?1 AND stored = 0";
+        Ok(self.sql.execute(update, params![int(seq), int(now.0)])? == 1)
+    }
+
+    /// Notes that a member's node has these own messages; the places in the history of those of which
+    /// that is news.
+    pub fn mark_received(
+        &self,
+        group: GroupId,
+        chain: ChainId,
+        indexes: &[u32],
+        member: MemberId,
+        now: Timestamp,
+    ) -> Result<Vec<u64>, StoreError> {
+        let mut update = self.sql.prepare(
+            "UPDATE recipients SET received = 1, received_at = ?5
+             WHERE member = ?4 AND received = 0 AND seq =
+               (SELECT seq FROM messages WHERE grp = ?1 AND chain = ?2 AND idx = ?3 AND mine = 1)
+             RETURNING seq",
+        )?;
+        let mut news = Vec::new();
+        for index in indexes {
+            let place = params![group.0, chain.0, index, member.0, int(now.0)];
+            news.extend(update.query_row(place, |row| row.get(0)).optional()?.map(uint));
+        }
+        Ok(news)
+    }
+
+    /// Notes that an own chain's keys don't open at a member's node; the places in the history of the
+    /// messages of which that is news.
+    pub fn mark_unopened(
+        &self,
+        group: GroupId,
+        chain: ChainId,
+        member: MemberId,
+        now: Timestamp,
+    ) -> Result<Vec<u64>, StoreError> {
+        let mut update = self.sql.prepare(
+            "UPDATE recipients SET unopened_at = ?4
+             WHERE member = ?3 AND received = 0 AND unopened_at IS NULL AND seq IN
+               (SELECT seq FROM messages WHERE grp = ?1 AND chain = ?2 AND mine = 1)
+             RETURNING seq",
+        )?;
+        let place = params![group.0, chain.0, member.0, int(now.0)];
+        let news = update.query_map(place, |row| row.get(0).map(uint))?;
+        Ok(news.collect::<Result<_, _>>()?)
+    }
+
+    /// Whether everybody to whom it was sealed has an own message.
+    pub fn is_everywhere(&self, seq: u64) -> Result<bool, StoreError> {
+        let query = "SELECT NOT EXISTS (SELECT 1 FROM recipients WHERE seq = ?1 AND received = 0)";
+        Ok(self.sql.query_row(query, [int(seq)], |row| row.get(0))?)
+    }
+
+    /// Notes that an own message got further and that this is to be told then, or at the time that
+    /// was noted before.
+    pub fn put_untold(&self, seq: u64, due: Timestamp) -> Result<(), StoreError> {
+        let insert = "INSERT OR IGNORE INTO untold(seq, due) VALUES (?1, ?2)";
+        self.sql.execute(insert, params![int(seq), int(due.0)])?;
+        Ok(())
+    }
+
+    /// All of an own message is told now.
+    pub fn drop_untold(&self, seq: u64) -> Result<(), StoreError> {
+        self.sql.execute("DELETE FROM untold WHERE seq = ?1", [int(seq)])?;
+        Ok(())
+    }
+
+    /// Own messages of which something is to be told now: the oldest, at most `limit`. One that is due
+    /// after `latest` was noted by a clock that was ahead.
+    pub fn untold(
+        &self,
+        now: Timestamp,
+        latest: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<u64>, StoreError> {
+        let mut rows = self.sql.prepare(
+            "SELECT seq FROM untold WHERE due <= ?1 OR due > ?2 ORDER BY due, seq LIMIT ?3",
+        )?;
+        let due = rows.query_map(params![int(now.0), int(latest.0), limit], |row| row.get(0))?;
+        Ok(due.map(|seq| seq.map(uint)).collect::<Result<_, _>>()?)
+    }
+
+    /// When the next of them is due.
+    pub fn untold_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        let due: Option<i64> =
+            self.sql.query_row("SELECT min(due) FROM untold", [], |row| row.get(0))?;
+        Ok(due.map(|due| Timestamp(uint(due))))
+    }
+}
+
+/// How far an own message is, in short.
+pub(super) fn delivery(
+    sql: &Connection,
+    seq: u64,
+    sealed: bool,
+    stored: bool,
+) -> Result<Delivery, StoreError> {
+    let seq = int(seq);
+    let count = "SELECT count(*), coalesce(sum(received), 0) FROM recipients WHERE seq = ?1";
+    let (members, reached) =
+        sql.query_row(count, [seq], |row| Ok((uint(row.get(0)?), uint(row.get(1)?))))?;
+    let mut names = sql.prepare(
+        "SELECT r.member, coalesce(n.name, '') FROM recipients r
+         LEFT JOIN names n ON n.member = r.member
+         WHERE r.seq = ?1 AND r.received = ?2 ORDER BY r.member LIMIT ?3",
+    )?;
+    let mut named = |received: bool| {
+        let rows = names.query_map(params![seq, received, NAMED_MAX], |row| {
+            Ok(MemberRef { id: hex(&row.get::<_, [u8; 32]>(0)?), name: row.get(1)? })
+        })?;
+        rows.collect::<Result<Vec<_>, _>>()
+    };
+    let (received, missing) = (named(true)?, named(false)?);
+    Ok(Delivery { sealed, stored, received, missing, members, reached })
+}
+
+/// The digits of an id of 16 bytes, those that are not given filled up.
+fn filled(digits: &str, fill: &str) -> String {
+    let left = 32_usize.saturating_sub(digits.len());
+    format!("{digits}{}", fill.repeat(left))
+}
+
+fn time(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Timestamp>> {
+    Ok(row.get::<_, Option<i64>>(at)?.map(|time| Timestamp(uint(time))))
+}

@@ -419,6 +419,12 @@ pub enum What {
         from: MemberRef,
         /// How many are missing from that writer.
         missing: u64,
+        /// Who is asked for them directly.
+        #[serde(default)]
+        asked: Vec<MemberRef>,
+        /// Whether all members are asked, by the group's logs.
+        #[serde(default)]
+        everybody: bool,
     },
     /// What was missing has come.
     GapHealed {
@@ -429,6 +435,9 @@ pub enum What {
     GivenUp {
         /// Who wrote it.
         from: MemberRef,
+        /// How many it is by now that can't be had.
+        #[serde(default)]
+        missing: u64,
     },
     /// This node's state was older than what others had seen of it, and has caught up.
     CaughtUp,

@@ -203,13 +203,20 @@ fn note(what: &What) -> Option<String> {
             name(by)
         ),
         What::ViewConfirmed => "the view is confirmed".into(),
-        What::Gap { from, missing } => {
+        What::Gap { from, missing, asked, everybody } => {
+            let are = if *missing == 1 { "is" } else { "are" };
             let missing = show::count(*missing, "message");
-            format!("{missing} from {} missing; asking the members for them", name(from))
+            let asked = match (asked.is_empty(), everybody) {
+                (true, _) => "all members".into(),
+                (false, true) => format!("{} and all others", show::names(asked)),
+                (false, false) => show::names(asked),
+            };
+            format!("{missing} from {} {are} missing; asking {asked}", name(from))
         }
-        What::GapHealed { from } => format!("what was missing from {} has come", name(from)),
-        What::GivenUp { from } => {
-            format!("nobody has what is missing from {}; it is shown if it comes", name(from))
+        What::GapHealed { from } => format!("recovered what was missing from {}", name(from)),
+        What::GivenUp { from, missing } => {
+            let missing = show::count(*missing, "message");
+            format!("nobody here has {missing} from {}; shown if it comes after all", name(from))
         }
         What::CaughtUp => "this node has caught up and sends again, with new keys".into(),
         What::JoinRequested { request } => format!(

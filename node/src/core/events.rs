@@ -95,26 +95,21 @@ impl Step<'_> {
             }
             Event::Delivered { to, chain, indexes } => self.delivered(group, to, chain, &indexes),
             Event::Unopened { by, chain } => self.unopened(group, by, chain),
-            Event::Gap { from, chain, index } => match self.gaps.open(id, from, (chain, index)) {
-                None => Ok(()),
-                Some(missing) => {
-                    let from = self.named(group, from)?;
-                    self.emit(Some(id), What::Gap { from, missing })
-                }
-            },
-            Event::Healed { from, chain, index } => {
-                if !self.gaps.close(id, from, (chain, index)) {
-                    return Ok(());
-                }
-                let from = self.named(group, from)?;
-                self.emit(Some(id), What::GapHealed { from })
+            Event::Gap { from, .. } => {
+                self.gaps.found.insert(from);
+                Ok(())
+            }
+            Event::Asking { of, everybody } => {
+                self.gaps.asked = (of, everybody);
+                Ok(())
+            }
+            Event::Healed { from, .. } => {
+                self.gaps.healed.insert(from);
+                Ok(())
             }
             Event::Undeliverable { from, .. } => {
-                if !self.gaps.give_up(id, from) {
-                    return Ok(());
-                }
-                let from = self.named(group, from)?;
-                self.emit(Some(id), What::GivenUp { from })
+                *self.gaps.vain.entry(from).or_default() += 1;
+                Ok(())
             }
             Event::CaughtUp => self.emit(Some(id), What::CaughtUp),
             Event::Logs => {
@@ -208,7 +203,11 @@ impl Step<'_> {
     }
 
     /// A member with the name on its newest card.
-    fn named(&mut self, group: &Group, member: MemberId) -> Result<MemberRef, StoreError> {
+    pub(super) fn named(
+        &mut self,
+        group: &Group,
+        member: MemberId,
+    ) -> Result<MemberRef, StoreError> {
         if let Some(card) = group.card(&member) {
             self.tx.put_name(member, &card.card().name)?;
         }

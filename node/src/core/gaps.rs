@@ -1,45 +1,67 @@
-//! What is known to be missing, so that people hear of it once, and when it has come.
+//! What is known to be missing, told to people: once for all that one step finds out of a writer.
+//!
+//! > The group knows its gaps, and that after a restart too; nothing is counted here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use protocol::ids::{ChainId, GroupId, MemberId};
+use protocol::{
+    group::{GapState, Group},
+    ids::MemberId,
+};
 
-/// Missing messages, by group and writer. At most [`PER_WRITER`] of each are counted.
+use super::step::Step;
+use crate::{
+    api::types::{MemberRef, What},
+    store::StoreError,
+};
+
+/// What one step of a group finds out of missing messages.
 #[derive(Default)]
 pub(super) struct Gaps {
-    missing: BTreeMap<(GroupId, MemberId), BTreeSet<(ChainId, u32)>>,
-    given_up: BTreeSet<(GroupId, MemberId)>,
+    /// Of whom some are found missing.
+    pub(super) found: BTreeSet<MemberId>,
+    /// Of whom one has come.
+    pub(super) healed: BTreeSet<MemberId>,
+    /// Of whom so many can't be had.
+    pub(super) vain: BTreeMap<MemberId, u64>,
+    /// Who is asked for them, and whether everybody is.
+    pub(super) asked: (Vec<MemberId>, bool),
 }
 
-const PER_WRITER: usize = 4096;
-
-impl Gaps {
-    /// Notes a missing message; how many of that writer are missing now, where that is news.
-    pub(super) fn open(
-        &mut self,
-        group: GroupId,
-        from: MemberId,
-        place: (ChainId, u32),
-    ) -> Option<u64> {
-        let missing = self.missing.entry((group, from)).or_default();
-        let news = missing.len() < PER_WRITER && missing.insert(place);
-        news.then(|| u64::try_from(missing.len()).unwrap_or(u64::MAX))
-    }
-
-    /// Notes that a missing message can't be had; whether that is news of its writer.
-    pub(super) fn give_up(&mut self, group: GroupId, from: MemberId) -> bool {
-        self.given_up.insert((group, from))
-    }
-
-    /// Notes that a message has come; whether it was the last one of that writer.
-    pub(super) fn close(&mut self, group: GroupId, from: MemberId, place: (ChainId, u32)) -> bool {
-        let Some(missing) = self.missing.get_mut(&(group, from)) else { return true };
-        missing.remove(&place);
-        let last = missing.is_empty();
-        if last {
-            self.missing.remove(&(group, from));
-            self.given_up.remove(&(group, from));
+impl Step<'_> {
+    /// Tells what was found out since it was told last.
+    pub(super) fn tell_gaps(&mut self, group: &Group) -> Result<(), StoreError> {
+        let Gaps { found, healed, vain, asked } = std::mem::take(&mut self.gaps);
+        if found.is_empty() && healed.is_empty() && vain.is_empty() {
+            return Ok(());
         }
-        last
+        // Of each writer all that are missing, and those that are still asked for.
+        let mut missing: BTreeMap<MemberId, (u64, u64)> = BTreeMap::new();
+        for gap in group.gaps() {
+            let of = missing.entry(gap.from).or_default();
+            of.0 += 1;
+            of.1 += u64::from(gap.state == GapState::Asked);
+        }
+        let missing = |from: &MemberId| missing.get(from).copied().unwrap_or_default();
+        let id = Some(group.id());
+        for from in healed.into_iter().filter(|from| missing(from).0 == 0) {
+            let from = self.named(group, from)?;
+            self.emit(id, What::GapHealed { from })?;
+        }
+        let (asked, everybody) = asked;
+        let asked: Vec<MemberRef> =
+            asked.into_iter().map(|who| self.named(group, who)).collect::<Result<_, _>>()?;
+        for from in found {
+            let (_, missing) = missing(&from);
+            if missing > 0 {
+                let from = self.named(group, from)?;
+                self.emit(id, What::Gap { from, missing, asked: asked.clone(), everybody })?;
+            }
+        }
+        for (from, missing) in vain {
+            let from = self.named(group, from)?;
+            self.emit(id, What::GivenUp { from, missing })?;
+        }
+        Ok(())
     }
 }

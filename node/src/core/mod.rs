@@ -58,7 +58,6 @@ pub use self::{
     send::TEXT_MAX,
 };
 use self::{
-    gaps::Gaps,
     invites::Hosted,
     joins::Joining,
     keys::Overtaking,
@@ -114,7 +113,6 @@ pub struct Core {
     /// The groups whose token a relay does not take, as they were told.
     closed: BTreeMap<(GroupId, RelayKey), TokenFault>,
     streams: Streams,
-    gaps: Gaps,
     after: After,
     /// When to try again what the store refused.
     again: Option<Timestamp>,
@@ -204,7 +202,6 @@ impl Core {
             passes,
             closed: BTreeMap::new(),
             streams: Streams::default(),
-            gaps: Gaps::default(),
             after: After { logs: true, members: true, moved: true, ..After::default() },
             again: None,
             tell_at: None,

@@ -26,7 +26,8 @@ pub(super) struct Step<'a> {
     pub(super) me: &'a Endpoint,
     pub(super) now: Timestamp,
     pub(super) rng: &'a mut ChaCha20Rng,
-    pub(super) gaps: &'a mut Gaps,
+    /// What was found out of missing messages and is not told yet.
+    pub(super) gaps: Gaps,
     pub(super) after: &'a mut After,
 }
 
@@ -101,12 +102,12 @@ impl Core {
         now: Timestamp,
         act: impl FnOnce(&mut Group, &mut Step<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        let Self { store, me, rng, groups, gaps, .. } = self;
+        let Self { store, me, rng, groups, .. } = self;
         let group = groups.get_mut(&id).ok_or(StoreError::Damaged)?;
         let was_active = is_active(group);
         let mut after = After::default();
         let result = store.transaction(|tx| {
-            let mut step = Step { tx, me, now, rng, gaps, after: &mut after };
+            let mut step = Step { tx, me, now, rng, gaps: Gaps::default(), after: &mut after };
             let value = act(group, &mut step)?;
             step.settle(group)?;
             // What was passed over while it was out is for it to read after all.
@@ -139,10 +140,11 @@ impl Core {
         now: Timestamp,
         act: impl FnOnce(&mut Step<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let Self { store, me, rng, gaps, .. } = self;
+        let Self { store, me, rng, .. } = self;
         let mut after = After::default();
-        let value =
-            store.transaction(|tx| act(&mut Step { tx, me, now, rng, gaps, after: &mut after }))?;
+        let value = store.transaction(|tx| {
+            act(&mut Step { tx, me, now, rng, gaps: Gaps::default(), after: &mut after })
+        })?;
         self.adopt(after);
         Ok(value)
     }
@@ -233,6 +235,7 @@ impl Step<'_> {
                 Output::Event(event) => self.happened(group, event)?,
             }
         }
+        self.tell_gaps(group)?;
         for change in group.changes() {
             let value = change.value.as_ref().map(|value| value.as_slice());
             self.tx.put_record(id, &change.key, value)?;

@@ -300,11 +300,16 @@ impl Group {
         let neighbours: Vec<MemberId> = self.gossip.neighbours().copied().collect();
         let first = cx.rng.next_u64() as usize % neighbours.len().max(1);
         let turn = neighbours.iter().cycle().skip(first).take(ASKED.min(neighbours.len()));
-        for member in turn {
+        let asked: Vec<MemberId> = turn.copied().collect();
+        for member in &asked {
             self.frame(*member, &Frame::Want(want.clone()));
         }
         let unhelped = waited > MINUTE_MS / 2 || self.peers.values().all(|peer| !peer.synced);
-        if neighbours.is_empty() || unhelped {
+        let everybody = neighbours.is_empty() || unhelped;
+        if !want.messages.is_empty() {
+            self.out.push_back(Output::Event(Event::Asking { of: asked, everybody }));
+        }
+        if everybody {
             let under = self.topics_to_ask_under();
             if let Some(since) = self.stuck.since().filter(|_| want.topics) {
                 self.show_admission(cx, since, &under);

@@ -175,6 +175,13 @@ pub enum Event {
         /// The index in it.
         index: u32,
     },
+    /// These neighbours are asked for messages that are lacking.
+    Asking {
+        /// Whom, over their channels.
+        of: Vec<MemberId>,
+        /// Whether all members are asked too, under the topics.
+        everybody: bool,
+    },
     /// A reported gap is closed.
     Healed {
         /// Who wrote it.

@@ -62,6 +62,76 @@ fn a_group_that_is_taken_up_twice_within_a_second_is_in_touch_soon() {
     assert_eq!(world.texts("bob"), ["here again"]);
 }
 
+/// Bob has answered to a message of ada's that carol lacks and that nobody has who is there.
+fn gap() -> World {
+    let mut world = World::new();
+    world.direct_node("ada", &[]);
+    world.create("ada", "reading");
+    for name in ["bob", "carol"] {
+        let code = world.invite("ada", "reading");
+        world.direct_node(name, &[]);
+        world.joined(name, &code);
+        world.pass(60_000);
+    }
+    world.cut.extend([("ada", "carol"), ("bob", "carol")]);
+    world.settle();
+    for text in ["one", "two"] {
+        world.send("ada", "reading", text);
+        world.pass(5_000);
+    }
+    assert_eq!(world.texts("bob"), ["one", "two"]);
+    world.stop("ada");
+    let far = world.now.plus_ms(100 * 24 * 60 * 60 * 1000);
+    world.core("bob").store.transaction(|tx| tx.trim_archive(far)).unwrap();
+    world.send("bob", "reading", "indeed");
+    world.cut.clear();
+    world.pass(10_000);
+    assert_eq!(world.texts("carol"), ["indeed"]);
+    world
+}
+
+/// What is told of missing messages: how many are missing, or -1 for none any more.
+fn gaps_told(world: &mut World, name: &str) -> Vec<(&'static str, u64)> {
+    let events = world.events(name).into_iter();
+    let told = events.filter_map(|event| match event.what {
+        What::Gap { from, missing, asked, everybody } => {
+            assert_eq!((from.name.as_str(), everybody), ("ada", false));
+            assert_eq!(asked.iter().map(|who| who.name.as_str()).collect::<Vec<_>>(), ["bob"]);
+            Some(("gap", missing))
+        }
+        What::GapHealed { .. } => Some(("healed", 0)),
+        What::GivenUp { missing, .. } => Some(("given up", missing)),
+        _ => None,
+    });
+    told.collect()
+}
+
+#[test]
+fn what_is_missing_is_told_once_with_who_is_asked_and_once_when_it_has_come() {
+    let mut world = gap();
+    assert_eq!(gaps_told(&mut world, "carol"), [("gap", 2)]);
+    world.stop("carol");
+    world.start("carol");
+    world.pass(10_000);
+    assert_eq!(gaps_told(&mut world, "carol"), [("gap", 2)], "and not again after a start");
+    world.start("ada");
+    world.pass(60_000);
+    let mut told = world.texts("carol");
+    told.sort();
+    assert_eq!(told, ["indeed", "one", "two"]);
+    assert_eq!(gaps_told(&mut world, "carol"), [("gap", 2), ("healed", 0)]);
+}
+
+#[test]
+fn what_nobody_has_is_told_and_taken_all_the_same_when_it_comes() {
+    let mut world = gap();
+    world.pass(2 * 60 * 60 * 1000);
+    assert_eq!(gaps_told(&mut world, "carol"), [("gap", 2), ("given up", 2)]);
+    world.start("ada");
+    world.pass(60_000);
+    assert_eq!(gaps_told(&mut world, "carol")[2..], [("healed", 0)]);
+}
+
 #[test]
 fn what_still_waited_for_the_relay_when_somebody_came_back_alarms_nobody() {
     let mut world = World::new();

@@ -11,7 +11,7 @@ use super::{
     refusal::Refusal,
     types::{
         CreateGroup, CreateInvite, FollowMove, GroupView, Groups, InviteView, Invites,
-        MigrateGroup, RemoveMember, RequestView, Requests, RetireMember, VERSION,
+        MigrateGroup, RemoveMember, RequestView, Requests, RetireMember, VERSION, Verified,
     },
 };
 
@@ -31,6 +31,10 @@ pub(super) async fn list(State(api): State<Api>) -> Answer<Groups> {
 
 pub(super) async fn show(State(api): State<Api>, Path(group): Path<String>) -> Answer<GroupView> {
     api.ask(move |core, now| core.group(&group, now)).await.map(Json)
+}
+
+pub(super) async fn verify(State(api): State<Api>, Path(group): Path<String>) -> Answer<Verified> {
+    api.ask(move |core, _| core.verify(&group)).await.map(Json)
 }
 
 pub(super) async fn remove(

@@ -92,6 +92,7 @@ impl Api {
         Router::new()
             .route("/v1/groups", post(groups::create).get(groups::list))
             .route("/v1/groups/{group}", get(groups::show))
+            .route("/v1/groups/{group}/verify", get(groups::verify))
             .route("/v1/groups/{group}/remove", post(groups::remove))
             .route("/v1/groups/{group}/promote", post(groups::promote))
             .route("/v1/groups/{group}/demote", post(groups::demote))

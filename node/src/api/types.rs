@@ -23,7 +23,7 @@ pub use self::{
     delivery::{Delivery, DeliveryState, DeliveryView, MemberDelivery, NAMED_MAX},
     own::{Machine, Machines, NameMachine},
     tokens::{CreateGroup, GiveToken},
-    view::{Adopted, Gap, GroupRelay, Notice, NoticeKind},
+    view::{Adopted, Behind, Gap, GroupRelay, Notice, NoticeKind, Verified},
 };
 
 /// The version of everything here, `"v"` in each line and body.

@@ -27,6 +27,7 @@ mod status;
 mod stop;
 mod tail;
 mod up;
+mod verify;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -71,6 +72,7 @@ enum Command {
     Delivery(delivery::Delivery),
     Tail(tail::Tail),
     History(history::History),
+    Verify(verify::Verify),
     Recovery(recovery::Recovery),
     Audit(audit::Audit),
     Backup(backup::Backup),
@@ -133,6 +135,7 @@ impl Command {
             Self::Backup(backup) => backup.run(place).await,
             Self::Audit(audit) => or_interrupted(audit.run(place)).await,
             Self::Machine(machine) => or_interrupted(machine.run(place)).await,
+            Self::Verify(verify) => or_interrupted(verify.run(place)).await,
             Self::History(history) => or_interrupted(history.run(place)).await,
             Self::Recovery(recovery) => or_interrupted(recovery.run(place)).await,
         }

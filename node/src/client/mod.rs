@@ -43,7 +43,7 @@ use crate::api::{
         ApiError, CreateGroup, CreateInvite, DeliveryView, Done, ErrorBody, EventsAfter,
         FollowMove, GroupSummary, GroupView, Groups, InviteView, Invites, JoinRequest, JoinView,
         Joins, Machines, Message, Messages, MigrateGroup, NameMachine, Page, RecoveryView,
-        RemoveMember, RequestView, Requests, RetireMember, SendMessage, Status,
+        RemoveMember, RequestView, Requests, RetireMember, SendMessage, Status, Verified,
     },
 };
 
@@ -122,6 +122,11 @@ impl Client {
     /// One group, by its exact name or an unambiguous prefix of its id, as everywhere here.
     pub async fn group(&self, group: &str) -> Result<GroupView, ClientError> {
         self.get(&at(group, "")).await
+    }
+
+    /// Whether the members of a group hold the same, as far as this node sees.
+    pub async fn verify(&self, group: &str) -> Result<Verified, ClientError> {
+        self.get(&at(group, "/verify")).await
     }
 
     /// Makes an invite; the answer has its code.

@@ -34,6 +34,7 @@ mod step;
 mod tests;
 mod tokens;
 mod trims;
+mod verify;
 mod words;
 
 use std::{

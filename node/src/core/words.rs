@@ -45,7 +45,7 @@ pub(super) fn clone(name: &str, me: bool) -> String {
 }
 
 /// A member by its id and the name on its newest card.
-fn named(group: &Group, member: &MemberId) -> MemberRef {
+pub(super) fn named(group: &Group, member: &MemberId) -> MemberRef {
     let name = group.card(member).map(|card| card.card().name.clone());
     MemberRef { id: member.to_string(), name: name.unwrap_or_default() }
 }

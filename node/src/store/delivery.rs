@@ -42,6 +42,18 @@ pub struct Recipient {
     pub unopened_at: Option<Timestamp>,
 }
 
+/// What somebody lacks of an own chain, as far as is known.
+pub struct Lack {
+    /// Who.
+    pub member: MemberId,
+    /// Of which chain.
+    pub chain: ChainId,
+    /// How many messages.
+    pub messages: u64,
+    /// When the first of them was sealed.
+    pub since: Timestamp,
+}
+
 /// Which own message is meant.
 #[derive(Clone, Copy, Debug)]
 pub enum Which<'a> {
@@ -121,6 +133,26 @@ impl Tx<'_> {
         })?;
         sent.recipients = recipients.collect::<Result<_, _>>()?;
         Ok(Some(sent))
+    }
+
+    /// What members have not said to have of the last own messages of a group, `last` of them at most.
+    pub fn lacks(&self, group: GroupId, last: u32) -> Result<Vec<Lack>, StoreError> {
+        let mut rows = self.sql.prepare(
+            "SELECT r.member, m.chain, count(*), min(m.at) FROM
+               (SELECT seq, chain, at FROM messages
+                WHERE grp = ?1 AND mine = 1 AND chain IS NOT NULL ORDER BY seq DESC LIMIT ?2) m
+             JOIN recipients r ON r.seq = m.seq AND r.received = 0
+             GROUP BY r.member, m.chain ORDER BY r.member, m.chain",
+        )?;
+        let lacks = rows.query_map(params![group.0, last], |row| {
+            Ok(Lack {
+                member: MemberId(row.get(0)?),
+                chain: ChainId(row.get(1)?),
+                messages: uint(row.get(2)?),
+                since: Timestamp(uint(row.get(3)?)),
+            })
+        })?;
+        Ok(lacks.collect::<Result<_, _>>()?)
     }
 
     /// Notes that a relay keeps the message; false where that was known.

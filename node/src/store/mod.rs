@@ -39,7 +39,7 @@ use zeroize::Zeroizing;
 
 pub use self::{
     backup::{Backed, Snapshot, TABLES, Value},
-    delivery::{Recipient, Sent, Which},
+    delivery::{Lack, Recipient, Sent, Which},
     invites::{InviteRow, JoinRow},
     key::Unlock,
     marks::{MARK_MS, Standing},

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{MemberRef, RelayState};
+use super::{GroupRef, MemberRef, RelayState};
 
 /// Who sends under this node's view of the group.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,6 +12,36 @@ pub struct Adopted {
     pub under: Vec<MemberRef>,
     /// Who has not shown it yet.
     pub waiting: Vec<MemberRef>,
+}
+
+/// Answer of `GET /v1/groups/{ref}/verify`: whether the members hold the same, as far as this node sees.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verified {
+    /// [`super::VERSION`].
+    pub v: u8,
+    /// Which group.
+    pub group: GroupRef,
+    /// 40 digits that all members see alike when they hold the same view.
+    pub fingerprint: String,
+    /// How far the members have come with this view.
+    pub adopted: Adopted,
+    /// Who has not said to have all of this node's own last messages.
+    pub behind: Vec<Behind>,
+    /// What is missing here, by writer.
+    pub gaps: Vec<Gap>,
+    /// Forks and clones.
+    pub notices: Vec<Notice>,
+}
+
+/// A member who lacks own messages of this node's, as far as is known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Behind {
+    /// Who.
+    pub member: MemberRef,
+    /// How many of the last 256.
+    pub messages: u64,
+    /// When the first of them was sealed.
+    pub since: String,
 }
 
 /// Messages of one writer that are known to exist and have not come.

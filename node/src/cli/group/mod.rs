@@ -17,7 +17,10 @@ mod show;
 
 use clap::Subcommand;
 
-pub use self::{list::row, show::path};
+pub use self::{
+    list::row,
+    show::{adopted, gap, in_fives, path},
+};
 
 use super::{Place, exit, exit::Exit};
 

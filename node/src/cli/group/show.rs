@@ -115,7 +115,7 @@ fn closed(relay: &GroupRelay) -> String {
 }
 
 /// How far the members have come with this view.
-fn adopted(adopted: &Adopted) -> String {
+pub fn adopted(adopted: &Adopted) -> String {
     let all = adopted.under.len() + adopted.waiting.len();
     if adopted.waiting.is_empty() {
         return format!("all {all} members send under it");
@@ -131,7 +131,7 @@ fn adopted(adopted: &Adopted) -> String {
 }
 
 /// What is missing of somebody.
-fn gap(gap: &Gap) -> String {
+pub fn gap(gap: &Gap) -> String {
     let missing = show::count(gap.missing, "message");
     let vain = match gap.given_up {
         0 => String::new(),
@@ -154,7 +154,7 @@ pub fn path(path: Path) -> &'static str {
 }
 
 /// Digits as people read them to one another.
-fn in_fives(digits: &str) -> String {
+pub fn in_fives(digits: &str) -> String {
     let digits: Vec<char> = digits.chars().filter(char::is_ascii_alphanumeric).collect();
     digits.chunks(5).map(String::from_iter).collect::<Vec<_>>().join(" ")
 }

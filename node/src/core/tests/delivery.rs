@@ -1,8 +1,10 @@
 //! Who has an own message, since when, and why not.
 
+use std::collections::BTreeSet;
+
 use super::{World, stories::group_of};
 use crate::{
-    api::types::{DeliveryState, DeliveryView, MemberDelivery, What},
+    api::types::{DeliveryState, DeliveryView, MemberDelivery, Verified, What},
     core::VerbError,
     store::StoreError,
 };
@@ -169,4 +171,35 @@ fn only_own_messages_of_the_group_have_a_delivery() {
         let refused = world.core("bob").delivery("reading", message, now).unwrap_err();
         assert!(matches!(refused, VerbError::NoSuchMessage { .. }), "{message}: {refused}");
     }
+}
+
+#[test]
+fn who_is_behind_is_named_with_how_many_messages_and_who_is_gone_is_not() {
+    let (mut world, _) = group_of(&["ada", "bob", "carol", "dave"]);
+    let verify = |world: &mut World| world.core("ada").verify("reading").unwrap();
+    world.send("ada", "reading", "hello");
+    world.pass(10_000);
+    assert!(verify(&mut world).behind.is_empty());
+    world.stop("bob");
+    world.stop("carol");
+    let first = world.send("ada", "reading", "are you there?");
+    world.send("ada", "reading", "are you?");
+    world.pass(10_000);
+    world.remove("ada", "reading", "carol");
+    let verified = verify(&mut world);
+    let [bob] = &verified.behind[..] else { panic!("bob alone: {:?}", verified.behind) };
+    assert_eq!((bob.member.name.as_str(), bob.messages, &bob.since), ("bob", 2, &first.at));
+    let waiting = |verified: &Verified| {
+        let waiting = verified.adopted.waiting.iter();
+        waiting.map(|member| member.name.clone()).collect::<BTreeSet<_>>()
+    };
+    assert!(waiting(&verified).into_iter().eq(["bob", "dave"]), "nobody has said anything since");
+    assert!(verified.gaps.is_empty() && verified.notices.is_empty());
+    world.start("bob");
+    world.settle();
+    world.send("bob", "reading", "yes");
+    world.pass(10_000);
+    let verified = verify(&mut world);
+    assert!(verified.behind.is_empty());
+    assert!(waiting(&verified).into_iter().eq(["dave"]));
 }

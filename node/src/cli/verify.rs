@@ -1,0 +1,51 @@
+//! `wattle verify`.
+
+use node::api::types::{Behind, Verified};
+
+use super::{Place, exit, exit::Exit, group, show};
+
+/// Check whether a group's members hold the same, as far as this node sees
+///
+/// Who has adopted the view, who is behind with your messages, what is missing here, forks and clones.
+/// Ends with exit code 10 where something is missing or does not go together.
+#[derive(clap::Args)]
+#[command(after_help = exit::help(&["wattle verify ops"]))]
+pub struct Verify {
+    /// The group's name, or the first digits of its id
+    #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    group: String,
+}
+
+impl Verify {
+    pub async fn run(self, place: &Place) -> anyhow::Result<Exit> {
+        let verified = place.client().await?.verify(&self.group).await?;
+        if place.json {
+            show::json(&verified)?;
+            return Ok(ended(&verified));
+        }
+        show::data(format_args!("fingerprint  {}", group::in_fives(&verified.fingerprint)))?;
+        show::data(format_args!("view         {}", group::adopted(&verified.adopted)))?;
+        for line in verified.behind.iter().map(behind) {
+            show::data(format_args!("behind       {line}"))?;
+        }
+        for line in verified.gaps.iter().map(group::gap) {
+            show::data(format_args!("missing      {line}"))?;
+        }
+        for notice in &verified.notices {
+            show::data(format_args!("look at this: {}", show::safe(&notice.text)))?;
+        }
+        show::next(format_args!("wattle delivery {}", show::word(&self.group)));
+        Ok(ended(&verified))
+    }
+}
+
+fn ended(verified: &Verified) -> Exit {
+    let whole = verified.gaps.is_empty() && verified.notices.is_empty();
+    if whole { Exit::Done } else { Exit::Integrity }
+}
+
+fn behind(behind: &Behind) -> String {
+    let messages = show::count(behind.messages, "message");
+    let (who, since) = (show::name(&behind.member), show::moment(&behind.since));
+    format!("{who} has not said to have {messages} of yours, the first of {since}")
+}

@@ -12,6 +12,7 @@ mod bad_input;
 mod blindness;
 mod cli_pipes;
 mod closed_relay;
+mod delivery;
 mod direct_only;
 mod join_and_converse;
 mod leave;

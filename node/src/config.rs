@@ -2,7 +2,7 @@
 //! defaults.
 //!
 //! The choice of relays is remembered in `<data-dir>/relays`, a line for each address, or the words
-//! `host` (a relay inside the node) and `none`.
+//! `host` (a relay inside the node), `none`, and `lan-only` (none, and nothing beyond local networks).
 
 use std::{
     env, fs, io,
@@ -21,6 +21,8 @@ pub struct Relays {
     pub host: bool,
     /// Addresses of others, with PeerId.
     pub addresses: Vec<String>,
+    /// Whether the node uses none and speaks on local networks alone.
+    pub lan_only: bool,
 }
 
 /// Where relays come from, in flags.
@@ -32,6 +34,8 @@ pub struct RelayFlags {
     pub host: bool,
     /// `--no-relay`.
     pub none: bool,
+    /// `--lan-only`.
+    pub lan_only: bool,
 }
 
 /// Settings that can't be had.
@@ -83,7 +87,8 @@ impl Relays {
         let Some(chosen) = Self::from_flags(flags) else { return Ok(()) };
         let mut text =
             String::from("# The relays of this node; `wattle up --relay …` changes it.\n");
-        let words = [(chosen.host, "host"), (chosen == Self::NONE, "none")];
+        let words =
+            [(chosen.host, "host"), (chosen == Self::NONE, "none"), (chosen.lan_only, "lan-only")];
         let words = words.into_iter().filter(|(said, _)| *said).map(|(_, word)| word);
         for line in words.chain(chosen.addresses.iter().map(String::as_str)) {
             text.push_str(line);
@@ -93,11 +98,12 @@ impl Relays {
         fs::write(&path, text).map_err(|error| ConfigError::File { path, error })
     }
 
-    const DEFAULT: Self = Self { host: true, addresses: Vec::new() };
-    const NONE: Self = Self { host: false, addresses: Vec::new() };
+    const DEFAULT: Self = Self { host: true, addresses: Vec::new(), lan_only: false };
+    const NONE: Self = Self { host: false, addresses: Vec::new(), lan_only: false };
 
     fn from_flags(flags: &RelayFlags) -> Option<Self> {
-        let chosen = Self { host: flags.host, addresses: flags.addresses.clone() };
+        let (host, lan_only) = (flags.host, flags.lan_only);
+        let chosen = Self { host, addresses: flags.addresses.clone(), lan_only };
         (flags.none || chosen != Self::NONE).then_some(chosen)
     }
 
@@ -111,6 +117,7 @@ impl Relays {
             match word {
                 "host" => chosen.host = true,
                 "none" => {}
+                "lan-only" => chosen.lan_only = true,
                 address => chosen.addresses.push(address.into()),
             }
         }
@@ -181,7 +188,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let both = RelayFlags { host: true, ..flags(&["/ip4/1.2.3.4/tcp/4001/p2p/x"]) };
         let none = RelayFlags { none: true, ..flags(&[]) };
-        for said in [flags(&["/a", "/b"]), both, none] {
+        let lan_only = RelayFlags { lan_only: true, ..flags(&[]) };
+        for said in [flags(&["/a", "/b"]), both, none, lan_only] {
             Relays::remember(dir.path(), &said).unwrap();
             let next = Relays::choose(dir.path(), &flags(&[])).unwrap();
             assert_eq!(Some(next), Relays::from_flags(&said));

@@ -33,7 +33,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub use self::handle::{Gone, Handle};
 use crate::{
     core::{InitError, OpenError},
-    net::{ListenSyntax, mesh, relay::RelayAddrError},
+    net::{ListenSyntax, Reach, mesh, relay::RelayAddrError},
     store::{Reader, StoreError, Unlock},
 };
 
@@ -53,6 +53,10 @@ pub struct NodeConfig {
     pub relays: Vec<String>,
     /// A relay to run inside the node, where one is wanted.
     pub host_relay: Option<HostRelay>,
+    /// How far it goes; on local networks alone, no relay is used.
+    pub reach: Reach,
+    /// Whether members are looked for on the local networks, and those answered who look for this node.
+    pub mdns: bool,
 }
 
 /// A relay inside the node: its key and its entries are in `<data-dir>/relay`.
@@ -161,7 +165,8 @@ const ADDRESSES: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// Starts a node; gives it when it knows where it listens.
 pub async fn start(config: NodeConfig) -> Result<Running, StartError> {
-    let NodeConfig { data_dir, unlock, name, listen, direct, relays, host_relay } = config;
+    let NodeConfig { data_dir, unlock, name, listen, direct, relays, host_relay, reach, mdns } =
+        config;
     let listen = open::listen(listen)?;
     open::check_relays(&relays)?;
     let store = open::store(data_dir.clone(), unlock).await?;
@@ -171,13 +176,15 @@ pub async fn start(config: NodeConfig) -> Result<Running, StartError> {
     };
     let mut all = relays;
     all.extend(host.iter().flat_map(|host| host.addresses().to_vec()));
-    let options = crate::core::Options { direct, relays: all.clone() };
+    let options = crate::core::Options { direct, relays: all.clone(), reach, mdns };
     let opened = open::core(store, name, options).await?;
     let mesh = match direct {
         true => Some(mesh::spawn(mesh::Config {
             seed: opened.node_key,
             port: port::of_node(&data_dir)?,
             listen,
+            reach,
+            mdns,
             me: opened.core.endpoint(),
             clock: now,
         })?),

@@ -80,6 +80,7 @@ labels! {
     Evidence = "wt1 evidence";
     InboxSeal = "wt1 inbox seal";
     InboxEphemeral = "wt1 inbox eph";
+    Lan = "wt1 lan";
 }
 
 macro_rules! output {

@@ -59,6 +59,8 @@ pub mod join;
 #[cfg(feature = "endpoint")]
 pub mod kem;
 #[cfg(feature = "endpoint")]
+pub mod lan;
+#[cfg(feature = "endpoint")]
 pub mod membership;
 #[cfg(feature = "endpoint")]
 pub mod noise;

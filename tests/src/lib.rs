@@ -31,6 +31,7 @@ mod binaries;
 mod cli;
 mod link;
 mod memory;
+mod netns;
 mod node;
 mod process;
 mod relay;
@@ -41,6 +42,7 @@ mod world;
 
 pub use cli::Said;
 pub use link::Link;
+pub use netns::{Machine, Nets, Network};
 pub use node::{Node, NodeSetup};
 pub use relay::{Relay, Token, port_of};
 pub use scan::{Forms, absent, files_below};

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     client::{Client, ClientError},
     driver::{self, NodeConfig, Running},
+    net::Reach,
     store::Unlock,
 };
 
@@ -36,6 +37,8 @@ async fn serve(dir: &Path) -> Served {
         direct: false,
         relays: vec![],
         host_relay: None,
+        reach: Reach::Anywhere,
+        mdns: false,
     };
     let node = driver::start(config).await.unwrap();
     let (listener, socket) = socket::bind(dir).unwrap();

@@ -3,6 +3,7 @@
 
 mod delivery;
 mod own;
+mod paths;
 mod tokens;
 mod view;
 
@@ -22,6 +23,7 @@ pub use self::admins::{
 pub use self::{
     delivery::{Delivery, DeliveryState, DeliveryView, MemberDelivery, NAMED_MAX},
     own::{Machine, Machines, NameMachine},
+    paths::{Lan, MemberPath, Path, Via},
     tokens::{CreateGroup, GiveToken},
     view::{Adopted, Behind, Gap, GroupRelay, Notice, NoticeKind, Verified},
 };
@@ -59,6 +61,9 @@ pub struct Status {
     pub listen: Vec<String>,
     /// Whether direct connections are made and taken at all.
     pub direct: bool,
+    /// How members are looked for on the local networks, where they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lan: Option<Lan>,
     /// The relays in use.
     pub relays: Vec<RelayStatus>,
     /// The groups.
@@ -92,33 +97,6 @@ pub enum RelayState {
     Connecting,
     /// Not reachable; tried again later.
     Down,
-}
-
-/// How a member is reached, and why not better.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MemberPath {
-    /// Who.
-    pub member: MemberRef,
-    /// The best path that stands.
-    pub path: Path,
-    /// The address in use, for a direct path.
-    pub address: Option<String>,
-    /// Why the path is not better, in words; empty when direct.
-    pub reason: String,
-    /// Since when this path stands.
-    pub since: Option<String>,
-}
-
-/// The kinds of path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Path {
-    /// A Noise channel from node to node.
-    Direct,
-    /// Through the relay's log.
-    Relay,
-    /// Neither stands; what is sent waits.
-    None,
 }
 
 /// A group in a list.

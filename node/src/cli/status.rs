@@ -1,6 +1,6 @@
 //! `wattle status`.
 
-use node::api::types::{self, JoinState, JoinView, MemberPath, RelayState, RelayStatus};
+use node::api::types::{self, JoinState, JoinView, Lan, MemberPath, RelayState, RelayStatus, Via};
 
 use super::{
     Place, exit,
@@ -45,6 +45,9 @@ fn lines(status: &types::Status, joins: &[JoinView]) -> Vec<String> {
     let listen = status.listen.iter().map(|address| vec![show::safe(address)]).collect();
     let nowhere = if status.direct { "listening nowhere" } else { "off (--no-direct)" };
     section(&mut lines, "direct", listen, nowhere);
+    if let Some(lan) = &status.lan {
+        section(&mut lines, "lan", vec![looking(lan)], "");
+    }
     section(&mut lines, "groups", status.groups.iter().map(row).collect(), "none yet");
     let under_way = joins.iter().filter(|join| join.state < JoinState::Joined);
     let joins: Vec<_> = under_way.map(|join| vec![waits_for(join)]).collect();
@@ -81,13 +84,37 @@ fn relay(relay: &RelayStatus) -> Vec<String> {
     vec![state.into(), show::safe(address), detail.join("; ")]
 }
 
-fn member(member: &MemberPath) -> Vec<String> {
-    let reason = if member.reason.is_empty() {
-        member.address.as_deref().unwrap_or_default()
-    } else {
-        &member.reason
+/// Where members are looked for, by this machine's addresses.
+fn looking(lan: &Lan) -> Vec<String> {
+    let only = lan.only.then(|| "local networks only".to_owned());
+    let networks = match lan.networks.is_empty() {
+        true => "looking for members nowhere".to_owned(),
+        false => format!("looking for members from {}", lan.networks.join(", ")),
     };
-    vec![show::name(&member.member), path(member.path).into(), show::safe(reason)]
+    let problem = (!lan.problem.is_empty()).then(|| lan.problem.clone());
+    let said: Vec<String> = [only, Some(networks), problem].into_iter().flatten().collect();
+    vec![show::safe(&said.join("; "))]
+}
+
+fn member(member: &MemberPath) -> Vec<String> {
+    let path = match member.lan {
+        true => "direct on the LAN",
+        false => path(member.path),
+    };
+    let detail = if member.reason.is_empty() { whence(member) } else { member.reason.clone() };
+    vec![show::name(&member.member), path.into(), show::safe(&detail)]
+}
+
+/// The address in use, and how it was known.
+fn whence(member: &MemberPath) -> String {
+    let address = member.address.as_deref().unwrap_or_default();
+    let how = match member.via {
+        Some(Via::Mdns) => ", found by mDNS",
+        Some(Via::Called) => ", which called this node",
+        Some(Via::Told) => ", as it had told",
+        None => "",
+    };
+    format!("{address}{how}")
 }
 
 #[cfg(test)]
@@ -104,9 +131,21 @@ mod tests {
             member: ben,
             path: Path::Relay,
             address: None,
+            via: None,
+            lan: false,
             reason: "direct connections are off".into(),
             since: None,
         };
+        let cleo = MemberPath {
+            member: MemberRef { id: "ef".repeat(32), name: "cleo".into() },
+            path: Path::Direct,
+            address: Some("/ip4/10.0.0.7/udp/1/quic-v1".into()),
+            via: Some(Via::Mdns),
+            lan: true,
+            reason: String::new(),
+            since: None,
+        };
+        let lan = Lan { only: true, networks: vec!["10.0.0.5".into()], problem: String::new() };
         let relay = RelayStatus {
             addresses: vec!["/ip4/1.2.3.4/tcp/4001".into()],
             state: RelayState::Down,
@@ -124,9 +163,10 @@ mod tests {
             up_s: 180,
             listen: vec![],
             direct: false,
+            lan: Some(lan),
             relays: vec![relay],
             groups: vec![],
-            paths: vec![path],
+            paths: vec![path, cleo],
         };
         let join = JoinView {
             v: 1,
@@ -144,9 +184,11 @@ mod tests {
                 "number    12345 67890",
                 "relays    down  /ip4/1.2.3.4/tcp/4001  refused; tried again in 2 s; 2 waiting",
                 "direct    off (--no-direct)",
+                "lan       local networks only; looking for members from 10.0.0.5",
                 "groups    none yet",
                 "joining   looking",
                 "members   ben\\u{1b}  through the relay  direct connections are off",
+                "          cleo       direct on the LAN  /ip4/10.0.0.7/udp/1/quic-v1, found by mDNS",
             ]
         );
     }

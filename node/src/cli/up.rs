@@ -3,6 +3,7 @@
 use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt, path::Path, pin::pin, time::Duration};
 
 use anyhow::Context;
+use clap::builder::FalseyValueParser;
 use node::{
     api::{
         Api,
@@ -13,6 +14,7 @@ use node::{
     config::{self, RelayFlags, Relays},
     core::{InitError, OpenError},
     driver::{self, HostRelay, NodeConfig, Running, StartError},
+    net::Reach,
     store::{Reader, hex},
 };
 use tokio::{net::UnixListener, task::JoinHandle, time::timeout};
@@ -36,6 +38,7 @@ use super::{
     "wattle up",
     "wattle up --relay /dns/relay.example.org/tcp/4407/p2p/12D3…",
     "wattle up --no-relay --listen 192.168.1.10:4408",
+    "wattle up --lan-only",
 ]))]
 pub struct Up {
     /// Use this relay, by the address that it printed; may be repeated
@@ -47,6 +50,14 @@ pub struct Up {
     /// Neither use nor run a relay
     #[arg(long, conflicts_with_all = ["relays", "host"])]
     no_relay: bool,
+    /// Speak on local networks alone: no relay, no address beyond them. Members are found there by
+    /// themselves (--mdns). Remembered like a choice of relays
+    #[arg(long, conflicts_with_all = ["relays", "host", "no_relay", "no_direct"])]
+    lan_only: bool,
+    /// Find members' nodes on the local networks, by multicast DNS. Others there see that Wattle runs on
+    /// this machine, not whose it is
+    #[arg(long, env = "WATTLE_MDNS", value_parser = FalseyValueParser::new(), conflicts_with = "no_direct")]
+    mdns: bool,
     /// Listen for members here, IP:PORT or a multiaddr; may be repeated [default: everywhere, on the port of
     /// the last start]
     #[arg(long, value_name = "ADDR", env = "WATTLE_LISTEN", value_delimiter = ',')]
@@ -90,8 +101,12 @@ impl Up {
     }
 
     async fn start(&self, place: &Place) -> anyhow::Result<Running> {
-        let flags =
-            RelayFlags { addresses: self.relays.clone(), host: self.host, none: self.no_relay };
+        let flags = RelayFlags {
+            addresses: self.relays.clone(),
+            host: self.host,
+            none: self.no_relay,
+            lan_only: self.lan_only,
+        };
         let mut dir = DirBuilder::new();
         let made = dir.recursive(true).mode(0o700).create(&place.data_dir);
         made.with_context(|| format!("the data directory {}", place.data_dir.display()))?;
@@ -104,6 +119,8 @@ impl Up {
             direct: !self.no_direct,
             relays: relays.addresses,
             host_relay: relays.host.then(HostRelay::default),
+            reach: if relays.lan_only { Reach::Local } else { Reach::Anywhere },
+            mdns: !self.no_direct && (self.mdns || relays.lan_only),
         };
         let started = driver::start(config).await;
         let node = started.map_err(|error| refused(error, &place.data_dir))?;

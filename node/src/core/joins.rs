@@ -23,7 +23,7 @@ use super::{Core, VerbError, mail::Carrier, membership::is_active, relays::Owner
 use crate::{
     api::types::{JoinState, JoinView, VERSION, What},
     net::{
-        address,
+        Reach, address,
         relay::{RelayKey, RelayPeer},
     },
     store::{JoinRow, StoreError, Tx, unhex},
@@ -127,7 +127,8 @@ impl Core {
             },
             parsed,
         );
-        if attempt.relays.is_empty() && (attempt.code.direct.is_empty() || !self.options.direct) {
+        let no_relay = attempt.relays.is_empty() || self.options.reach == Reach::Local;
+        if no_relay && (attempt.code.direct.is_empty() || !self.options.direct) {
             return Err(VerbError::NoWay);
         }
         let row = attempt.row.clone();

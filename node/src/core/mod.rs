@@ -72,7 +72,7 @@ use self::{
 use crate::{
     api::types::{MemberRef, Status, VERSION},
     net::{
-        address,
+        Reach, address,
         relay::{RelayKey, TokenFault},
     },
     store::{Reader, Store, StoreError, rfc3339},
@@ -85,6 +85,10 @@ pub struct Options {
     pub direct: bool,
     /// This node's own relays: multiaddrs, each with `/p2p`. New groups use them.
     pub relays: Vec<String>,
+    /// How far it goes: on local networks alone it uses no relay, whatever its groups have.
+    pub reach: Reach,
+    /// Whether members are looked for on the local networks.
+    pub mdns: bool,
 }
 
 /// The owner of all state.
@@ -246,6 +250,7 @@ impl Core {
             up_s: now.ms_since(self.started) / 1000,
             listen: self.peers.listening.clone(),
             direct: self.options.direct,
+            lan: self.lan_status(),
             relays: self.relay_statuses(now)?,
             groups: self.groups(now)?,
             paths: self.paths(now),

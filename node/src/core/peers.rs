@@ -11,8 +11,8 @@ use protocol::{
 
 use super::{Core, Effect, membership::is_active, step::ChannelFrame};
 use crate::{
-    api::types::{MemberPath, MemberRef, Path, What},
-    net::{BookEntry, address},
+    api::types::{Lan, MemberPath, MemberRef, Path, Via, What},
+    net::{BookEntry, Reach, address},
     store::{StoreError, rfc3339},
 };
 
@@ -27,6 +27,9 @@ pub(super) struct Peers {
     told: BTreeMap<MemberId, (Path, Timestamp)>,
     /// The book last told.
     book: Vec<BookEntry>,
+    /// Where members are looked for on the local networks: this machine's own addresses there, and why
+    /// not elsewhere.
+    lan: (Vec<String>, String),
     /// Where this node listens.
     pub(super) listening: Vec<String>,
     /// Addresses of members that were learned from an invite's code.
@@ -35,6 +38,7 @@ pub(super) struct Peers {
 
 struct Channel {
     address: String,
+    via: Via,
     since: Timestamp,
     /// The static key that was proven, and until when it is certified.
     certified: Option<([u8; 32], Timestamp)>,
@@ -46,11 +50,12 @@ impl Core {
         &mut self,
         peer: &Peer,
         address: String,
+        via: Via,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         self.unwire(peer.member, now)?;
         self.peers.failures.remove(&peer.member);
-        let channel = Channel { address, since: now, certified: peer.certified };
+        let channel = Channel { address, via, since: now, certified: peer.certified };
         self.peers.channels.insert(peer.member, channel);
         self.after.members = true;
         self.finish(now);
@@ -89,6 +94,19 @@ impl Core {
         });
         self.finish(now);
         result
+    }
+
+    /// Where members are looked for on the local networks now: this machine's addresses there, and why not
+    /// elsewhere, in words.
+    pub fn on_lan(&mut self, networks: Vec<String>, trouble: String) {
+        self.peers.lan = (networks, trouble);
+    }
+
+    /// How this node looks for members on the local networks, where it does.
+    pub(super) fn lan_status(&self) -> Option<Lan> {
+        let (networks, problem) = self.peers.lan.clone();
+        let only = self.options.reach == Reach::Local;
+        (self.options.direct && self.options.mdns).then_some(Lan { only, networks, problem })
     }
 
     /// A member could not be dialled; it is tried again in `retry_in_ms`.
@@ -284,10 +302,16 @@ impl Core {
             member: MemberRef { id: member.to_string(), name },
             path,
             address: channel.map(|channel| channel.address.clone()),
+            via: channel.map(|channel| channel.via),
+            lan: channel.is_some_and(|channel| address::is_local(&channel.address)),
             reason: match path {
                 Path::Direct => String::new(),
                 Path::Relay => direct(),
-                Path::None => format!("{}; {}", self.why_no_relay(&member), direct()),
+                Path::None => {
+                    let reasons =
+                        [Some(self.why_no_relay(&member)), Some(direct()), self.why_not_found()];
+                    reasons.into_iter().flatten().collect::<Vec<_>>().join("; ")
+                }
             },
             since: since.map(rfc3339),
         }
@@ -312,6 +336,9 @@ impl Core {
     }
 
     fn why_no_relay(&self, member: &MemberId) -> String {
+        if self.options.reach == Reach::Local {
+            return "this node is for local networks only (--lan-only)".into();
+        }
         let with_relay = self.groups.values().filter(|group| is_active(group)).any(|group| {
             !group.policy().relays.is_empty()
                 && group.members().iter().any(|other| other.id == *member)
@@ -321,6 +348,20 @@ impl Core {
         } else {
             "no common group has a relay".into()
         }
+    }
+
+    /// Why nobody is found on the local networks, and what to look at, where they are looked for there.
+    fn why_not_found(&self) -> Option<String> {
+        let Lan { networks, problem, .. } = self.lan_status()?;
+        Some(match (networks.is_empty(), problem.is_empty()) {
+            (true, true) => "this machine is on no local network".into(),
+            (true, false) => format!("nobody can be looked for on the local network: {problem}"),
+            (false, _) => format!(
+                "it does not answer on the local network of {}: is it up and on the same network, and \
+                 does that let multicast through? Guest networks often don't",
+                networks.join(", ")
+            ),
+        })
     }
 
     /// Tells the paths that have changed.
@@ -345,6 +386,10 @@ impl Core {
         let changed: BTreeSet<String> = changed.iter().map(|(id, _)| id.to_string()).collect();
         let mut told = self.paths(now);
         told.retain(|path| changed.contains(&path.member.id));
+        // Events are kept, and what was found on a network is nobody's business later.
+        for path in told.iter_mut().filter(|path| path.via == Some(Via::Mdns)) {
+            path.address = None;
+        }
         self.record(now, |step| {
             told.into_iter().try_for_each(|path| step.emit(None, What::Path { path }))
         })

@@ -15,7 +15,7 @@ use super::{Core, Effect, membership::is_active, tokens::Tokens};
 use crate::{
     api::types::{RelayState, RelayStatus, What},
     net::{
-        address,
+        Reach, address,
         relay::{DownReason, LogPlan, RelayKey, RelayPeer},
     },
     store::StoreError,
@@ -160,6 +160,9 @@ impl Core {
 
     fn wanted(&mut self) -> Result<BTreeMap<RelayKey, Wanted>, StoreError> {
         let mut wanted: BTreeMap<RelayKey, Wanted> = BTreeMap::new();
+        if self.options.reach == Reach::Local {
+            return Ok(wanted);
+        }
         let mut want = |relays: &[RelayPeer], logs: &[(LogKeys, Owner)]| {
             for relay in relays {
                 let (peer, known) =

@@ -21,6 +21,8 @@ fn config(dir: &TempDir, name: &str) -> NodeConfig {
         direct: true,
         relays: Vec::new(),
         host_relay: None,
+        reach: Reach::Anywhere,
+        mdns: false,
     }
 }
 

@@ -17,9 +17,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Stopped, handle::Call, now, relays::Relays};
 use crate::{
+    api::types,
     core::{Core, Effect},
     net::{
-        mesh::{Mesh, MeshCommand, MeshReport},
+        mesh::{Mesh, MeshCommand, MeshReport, Via},
         relay::{RelayCommand, RelayKey, RelayReport},
     },
     store::StoreError,
@@ -175,8 +176,8 @@ impl Turn {
                 self.listening.send_replace(addresses.clone());
                 core.on_listening(addresses, now)
             }
-            MeshReport::ChannelUp { peer, address } => {
-                core.on_channel_up(&peer, address.to_string(), now)
+            MeshReport::ChannelUp { peer, address, via } => {
+                core.on_channel_up(&peer, address.to_string(), known(via), now)
             }
             MeshReport::ChannelDown { member, reason } => {
                 core.on_channel_down(member, reason.to_string(), now)
@@ -186,6 +187,11 @@ impl Turn {
             MeshReport::DialFailed { member, reason, retry_in } => {
                 let retry_in = u64::try_from(retry_in.as_millis()).unwrap_or(u64::MAX);
                 core.on_dial_failed(member, reason.to_string(), retry_in, now)
+            }
+            MeshReport::Lan { networks, trouble } => {
+                let networks = networks.iter().map(ToString::to_string).collect();
+                core.on_lan(networks, trouble.map(|it| it.to_string()).unwrap_or_default());
+                Ok(())
             }
             MeshReport::JoinOpened { stream } => core.on_join_open(stream, now),
             MeshReport::JoinFrame { stream, frame } => core.on_join_frame(stream, &frame, now),
@@ -284,5 +290,13 @@ impl Turn {
         };
         let _ = timeout(LEAVE, left).await;
         drop(core);
+    }
+}
+
+fn known(via: Via) -> types::Via {
+    match via {
+        Via::Called => types::Via::Called,
+        Via::Told => types::Via::Told,
+        Via::Found => types::Via::Mdns,
     }
 }

@@ -69,6 +69,12 @@ pub fn is_loopback(text: &str) -> bool {
     })
 }
 
+/// Whether an address is of a kind that no router of the internet carries.
+#[must_use]
+pub fn is_local(text: &str) -> bool {
+    text.parse::<Multiaddr>().is_ok_and(|address| super::reach::is_local(&address))
+}
+
 /// Whether an address is spoken to through WebSocket.
 pub(crate) fn is_web(address: &Multiaddr) -> bool {
     address.iter().any(|part| matches!(part, Protocol::Ws(_) | Protocol::Wss(_)))

@@ -6,6 +6,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use libp2p::{Multiaddr, PeerId};
 use protocol::ids::MemberId;
 use rand_chacha::ChaCha20Rng;
 use rand_core::Rng;
@@ -18,6 +19,8 @@ use super::{
 
 /// Members dialled at one time.
 const AT_ONCE: usize = 32;
+/// Addresses on local networks that are remembered of one node, the newest.
+pub(super) const FOUND: usize = 4;
 const FIRST_PAUSE_MS: u64 = 250;
 const LONGEST_PAUSE_MS: u64 = 60_000;
 /// A channel that stood this long was no failure.
@@ -30,6 +33,8 @@ pub(super) struct Dialer {
 
 struct Tries {
     whereabouts: Whereabouts,
+    /// Where the member's nodes have answered on a local network since the last dial failed.
+    found: BTreeMap<PeerId, Vec<Multiaddr>>,
     failures: u32,
     state: State,
 }
@@ -61,17 +66,73 @@ impl Dialer {
         for (member, whereabouts) in book.members() {
             let tries = self.members.entry(*member).or_insert_with(|| Tries {
                 whereabouts: Whereabouts::default(),
+                found: BTreeMap::new(),
                 failures: 0,
                 state: State::Due(now),
             });
+            tries.found.retain(|peer, _| whereabouts.peers.contains(peer));
             if tries.whereabouts != *whereabouts {
                 tries.whereabouts = whereabouts.clone();
                 tries.failures = 0;
-                if let State::Due(at) = &mut tries.state {
-                    *at = now;
-                }
+                tries.hurry(now);
             }
         }
+    }
+
+    /// A node answers on a local network at these addresses. Whoever's it is is tried now, if that is new;
+    /// who is being tried already, elsewhere, is given back: for each of these one way more is tried.
+    pub(super) fn found(
+        &mut self,
+        peer: PeerId,
+        addresses: &[Multiaddr],
+        now: Instant,
+    ) -> Vec<MemberId> {
+        let mut more = Vec::new();
+        if addresses.is_empty() {
+            return more;
+        }
+        for (member, tries) in &mut self.members {
+            if !tries.whereabouts.peers.contains(&peer)
+                || !remember(tries.found.entry(peer).or_default(), addresses)
+            {
+                continue;
+            }
+            tries.failures = 0;
+            match &mut tries.state {
+                State::Due(at) => *at = now.min(*at),
+                State::Trying { left, .. } => {
+                    *left += 1;
+                    more.push(*member);
+                }
+                State::Up(_) => {}
+            }
+        }
+        more
+    }
+
+    /// Whether one of the member's nodes answered at this address on a local network.
+    pub(super) fn is_found(&self, member: &MemberId, address: &Multiaddr) -> bool {
+        let found = self.members.get(member).into_iter().flat_map(|tries| tries.found.values());
+        found.flatten().any(|known| known == address)
+    }
+
+    /// Forgets what was found at such addresses.
+    pub(super) fn forget(&mut self, is_gone: impl Fn(&Multiaddr) -> bool) {
+        for tries in self.members.values_mut() {
+            tries.found.values_mut().for_each(|known| known.retain(|address| !is_gone(address)));
+            tries.found.retain(|_, known| !known.is_empty());
+        }
+    }
+
+    /// There is a new network: whoever waits for a turn has it now.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        self.members.values_mut().for_each(|tries| tries.hurry(now));
+    }
+
+    /// The nodes of the members who have no channel.
+    pub(super) fn sought(&self) -> impl Iterator<Item = PeerId> {
+        let apart = self.members.values().filter(|tries| !matches!(tries.state, State::Up(_)));
+        apart.flat_map(|tries| tries.whereabouts.peers.iter().copied())
     }
 
     /// The members to try now. For each of them [`Self::trying`] must follow.
@@ -81,7 +142,7 @@ impl Dialer {
         self.ready()
             .filter(|(at, ..)| *at <= now)
             .take(AT_ONCE.saturating_sub(busy))
-            .map(|(_, member, tries)| (*member, tries.whereabouts.clone()))
+            .map(|(_, member, tries)| (*member, tries.ways()))
             .collect()
     }
 
@@ -114,6 +175,8 @@ impl Dialer {
             return None;
         }
         let reason = *reason;
+        // Somebody else may have such an address by the next time: it has to be found again.
+        tries.found.clear();
         let retry_in = tries.pause(now, &mut self.rng);
         Some(GaveUp { member: *member, reason, retry_in })
     }
@@ -139,13 +202,44 @@ impl Dialer {
     /// Those who wait for their turn and have an address.
     fn ready(&self) -> impl Iterator<Item = (Instant, &MemberId, &Tries)> {
         self.members.iter().filter_map(|(member, tries)| match tries.state {
-            State::Due(at) if !tries.whereabouts.addresses.is_empty() => Some((at, member, tries)),
+            State::Due(at) if tries.has_ways() => Some((at, member, tries)),
             _ => None,
         })
     }
 }
 
+/// Puts addresses that are new before the others, of which the oldest go; whether any is new.
+pub(super) fn remember(known: &mut Vec<Multiaddr>, addresses: &[Multiaddr]) -> bool {
+    let fresh: Vec<Multiaddr> =
+        addresses.iter().filter(|address| !known.contains(address)).cloned().collect();
+    let is_new = !fresh.is_empty();
+    known.splice(0..0, fresh);
+    known.truncate(FOUND);
+    is_new
+}
+
 impl Tries {
+    fn has_ways(&self) -> bool {
+        !(self.whereabouts.addresses.is_empty() && self.found.is_empty())
+    }
+
+    /// Where to dial: what was found before what was told.
+    fn ways(&self) -> Whereabouts {
+        let mut all = self.whereabouts.clone();
+        for (peer, found) in &self.found {
+            let told = all.addresses.entry(*peer).or_default();
+            told.retain(|address| !found.contains(address));
+            told.splice(0..0, found.iter().cloned());
+        }
+        all
+    }
+
+    fn hurry(&mut self, now: Instant) {
+        if let State::Due(at) = &mut self.state {
+            *at = now.min(*at);
+        }
+    }
+
     /// Makes it due after a pause, which it gives.
     fn pause(&mut self, now: Instant, rng: &mut ChaCha20Rng) -> Duration {
         let longest =
@@ -208,6 +302,51 @@ mod tests {
         dialer.set_book(&book(peer, 1), now);
         assert!(dialer.due(now).is_empty(), "nothing new is known");
         dialer.set_book(&book(peer, 2), now);
+        assert_eq!(dialer.due(now).len(), 1);
+    }
+
+    #[test]
+    fn what_is_found_is_tried_at_once_until_it_fails() {
+        let (now, peer) = (Instant::now(), PeerId::random());
+        let mut dialer = Dialer::new(ChaCha20Rng::seed_from_u64(1));
+        let nowhere = BookEntry { member: ADA, peers: vec![peer.to_bytes()], addresses: vec![] };
+        dialer.set_book(&Book::new(vec![nowhere]), now);
+        assert!(dialer.due(now).is_empty());
+        assert_eq!(dialer.sought().collect::<Vec<_>>(), [peer]);
+
+        let at = |n: usize| format!("/ip4/10.0.0.{n}/tcp/1").parse::<Multiaddr>().unwrap();
+        dialer.found(PeerId::random(), &[at(1)], now);
+        assert!(dialer.due(now).is_empty(), "no member's");
+        for n in 1..=9 {
+            dialer.found(peer, &[at(n)], now);
+        }
+        let ways = dialer.due(now).remove(0).1;
+        assert_eq!(ways.addresses[&peer], [at(9), at(8), at(7), at(6)]);
+        assert!(dialer.is_found(&ADA, &at(9)) && !dialer.is_found(&ADA, &at(1)));
+        dialer.forget(|address| *address == at(9));
+        assert!(!dialer.is_found(&ADA, &at(9)));
+
+        dialer.trying(&ADA, 1);
+        assert!(dialer.found(peer, &[at(8)], now).is_empty(), "nothing new");
+        assert_eq!(dialer.found(peer, &[at(5)], now), [ADA], "at once, whatever else is tried");
+        assert!(dialer.failed(&ADA, DialFailure::TimedOut, now).is_none());
+        let gave_up = dialer.failed(&ADA, DialFailure::TimedOut, now).unwrap();
+        assert!(dialer.due(now + gave_up.retry_in).is_empty(), "it has to be found again");
+        assert!(dialer.found(peer, &[at(8)], now).is_empty());
+        assert_eq!(dialer.due(now).len(), 1);
+        dialer.trying(&ADA, 1);
+        dialer.up(&ADA, now);
+        assert_eq!(dialer.sought().count(), 0);
+    }
+
+    #[test]
+    fn on_a_new_network_nobody_waits() {
+        let now = Instant::now();
+        let mut dialer = dialer(PeerId::random(), now);
+        dialer.trying(&ADA, 1);
+        dialer.failed(&ADA, DialFailure::Refused, now);
+        assert!(dialer.due(now).is_empty());
+        dialer.hurry(now);
         assert_eq!(dialer.due(now).len(), 1);
     }
 

@@ -19,7 +19,7 @@ use libp2p::{
     },
 };
 
-use super::book::Book;
+use super::{book::Book, reach::Reach};
 
 /// Connections of unknown PeerIds at one time.
 pub(super) const STRANGERS: usize = 32;
@@ -28,6 +28,7 @@ pub(super) const STRANGERS: usize = 32;
 pub(super) struct Gate {
     book: Book,
     joins: Joins,
+    reach: Reach,
     strangers: BTreeMap<ConnectionId, PeerId>,
 }
 
@@ -44,6 +45,11 @@ pub(super) enum Joins {
 #[error("no member's card names this peer")]
 struct Unknown;
 
+/// The same.
+#[derive(Debug, thiserror::Error)]
+#[error("this peer is on no local network")]
+struct Far;
+
 impl Gate {
     /// Takes over a book; gives the one before it.
     pub(super) fn set_book(&mut self, book: Book) -> Book {
@@ -53,6 +59,10 @@ impl Gate {
 
     pub(super) fn set_joins(&mut self, joins: Joins) {
         self.joins = joins;
+    }
+
+    pub(super) fn set_reach(&mut self, reach: Reach) {
+        self.reach = reach;
     }
 
     pub(super) fn joins(&self) -> Joins {
@@ -67,6 +77,15 @@ impl Gate {
 impl NetworkBehaviour for Gate {
     type ConnectionHandler = dummy::ConnectionHandler;
     type ToSwarm = Infallible;
+
+    fn handle_pending_inbound_connection(
+        &mut self,
+        _: ConnectionId,
+        _: &Multiaddr,
+        from: &Multiaddr,
+    ) -> Result<(), ConnectionDenied> {
+        if self.reach.allows(from) { Ok(()) } else { Err(ConnectionDenied::new(Far)) }
+    }
 
     fn handle_established_inbound_connection(
         &mut self,
@@ -147,6 +166,20 @@ mod tests {
         gate.set_joins(Joins::Closed);
         gate.strangers.clear();
         assert!(!lets_in(&mut gate, 0, PeerId::random()));
+    }
+
+    #[test]
+    fn nobody_comes_from_afar_to_a_node_that_is_for_local_networks() {
+        let mut gate = Gate::default();
+        let here = Multiaddr::empty();
+        let mut comes = |reach, from: &str| {
+            gate.set_reach(reach);
+            let (id, from) = (ConnectionId::new_unchecked(1), from.parse().unwrap());
+            gate.handle_pending_inbound_connection(id, &here, &from).is_ok()
+        };
+        let (near, far) = ("/ip4/192.168.1.7/tcp/1", "/ip4/198.51.100.1/udp/1/quic-v1");
+        assert!(comes(Reach::Local, near) && !comes(Reach::Local, far));
+        assert!(comes(Reach::Anywhere, near) && comes(Reach::Anywhere, far));
     }
 
     #[test]

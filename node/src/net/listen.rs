@@ -9,7 +9,7 @@ use std::{
 
 use libp2p::{Multiaddr, PeerId, Swarm, TransportError, multiaddr::Protocol};
 
-use super::{behaviour::Behaviour, book, mesh::SpawnError};
+use super::{behaviour::Behaviour, book, mesh::SpawnError, reach::Reach};
 
 /// Not an address to listen on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,8 +43,13 @@ pub(super) fn listen(
 }
 
 /// What to tell others of all the addresses listened on, each with the PeerId.
-pub(super) fn announced(addresses: &BTreeSet<Multiaddr>, me: PeerId) -> Vec<Multiaddr> {
-    let chosen = reachable(addresses.iter().cloned(), book::ADDRESSES);
+pub(super) fn announced(
+    addresses: &BTreeSet<Multiaddr>,
+    me: PeerId,
+    reach: Reach,
+) -> Vec<Multiaddr> {
+    let within = addresses.iter().filter(|address| reach.allows(address)).cloned();
+    let chosen = reachable(within, book::ADDRESSES);
     chosen.into_iter().map(|address| address.with(Protocol::P2p(me))).collect()
 }
 
@@ -183,10 +188,13 @@ mod tests {
     fn loopback_is_told_only_where_there_is_nothing_else() {
         let me = PeerId::random();
         let parse = |all: &[&str]| all.iter().map(|a| a.parse().unwrap()).collect::<BTreeSet<_>>();
-        let of = |all: &[&str]| text(announced(&parse(all), me));
+        let of = |all: &[&str]| text(announced(&parse(all), me, Reach::Anywhere));
         let lo = "/ip4/127.0.0.1/tcp/1";
         assert_eq!(of(&[lo]), [format!("{lo}/p2p/{me}")]);
         let all = [lo, "/ip6/::1/tcp/1", "/ip6/fe80::1/tcp/1", "/ip4/10.0.0.1/tcp/1"];
         assert_eq!(of(&all), [format!("/ip4/10.0.0.1/tcp/1/p2p/{me}")]);
+        let all = ["/ip4/198.51.100.1/tcp/1", "/ip4/10.0.0.1/tcp/1"];
+        let near = text(announced(&parse(&all), me, Reach::Local));
+        assert_eq!(near, [format!("/ip4/10.0.0.1/tcp/1/p2p/{me}")]);
     }
 }

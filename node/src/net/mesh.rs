@@ -9,10 +9,11 @@
 //! > lost: the store, not the network, remembers.
 
 mod joins;
+mod lan;
 mod members;
 mod run;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 use libp2p::Multiaddr;
 use protocol::{
@@ -23,7 +24,7 @@ use protocol::{
 use tokio::{sync::mpsc, task::JoinHandle};
 use zeroize::Zeroizing;
 
-use super::BookEntry;
+use super::{BookEntry, Reach, Trouble};
 
 /// What the main swarm is made of.
 pub struct Config {
@@ -34,6 +35,10 @@ pub struct Config {
     pub listen: Vec<Multiaddr>,
     /// The port to use where any would do; without, or where it is taken, the system chooses.
     pub port: Option<u16>,
+    /// How far the node goes.
+    pub reach: Reach,
+    /// Whether members' nodes are looked for on the local networks, and those answered who look for this one.
+    pub mdns: bool,
     /// This member, to certify the channels' keys and show its card.
     pub me: Arc<Endpoint>,
     /// What time it is.
@@ -91,6 +96,8 @@ pub enum MeshReport {
         peer: Box<Peer>,
         /// The address at the other end of the connection.
         address: Multiaddr,
+        /// How that address was known.
+        via: Via,
     },
     /// The channel with this member is gone.
     ChannelDown {
@@ -122,6 +129,13 @@ pub enum MeshReport {
         /// When it is tried again.
         retry_in: Duration,
     },
+    /// On the networks of these addresses of this machine members' nodes are looked for now.
+    Lan {
+        /// This machine's own addresses.
+        networks: Vec<Ipv4Addr>,
+        /// Why not on others, where there may be some.
+        trouble: Option<Trouble>,
+    },
     /// A join stream is open.
     JoinOpened {
         /// Its number: from [`MeshCommand::JoinDial`], or from [`INBOUND`] up.
@@ -139,6 +153,17 @@ pub enum MeshReport {
         /// Which.
         stream: u64,
     },
+}
+
+/// How the address of a connection was known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// The other side came from there.
+    Called,
+    /// The member, or an invite's code, had told it.
+    Told,
+    /// The member's node answered there on a local network.
+    Found,
 }
 
 /// Why a channel ended.

@@ -3,7 +3,8 @@
 //! > libp2p is named here and nowhere else in the node. What comes in from a peer is bounded before
 //! > it is allocated, and no queue that a peer can fill grows without end.
 //!
-//! [`mesh`] is the main swarm, which members alone may use; [`relay`] the client of a relay's logs.
+//! [`mesh`] is the main swarm, which members alone may use; [`relay`] the client of a relay's logs;
+//! `lan` finds members' nodes on the local networks.
 
 pub mod address;
 pub mod mesh;
@@ -16,8 +17,10 @@ mod dial;
 mod frames;
 mod gate;
 mod join;
+mod lan;
 mod listen;
 mod queue;
+mod reach;
 mod streams;
 
 pub use libp2p::Multiaddr;
@@ -25,8 +28,10 @@ use libp2p::{PeerId, identity::Keypair};
 use zeroize::Zeroizing;
 
 pub use book::BookEntry;
+pub use lan::Trouble;
 pub use listen::{ListenSyntax, listen_addresses};
 pub(crate) use listen::{free_port, is_free, reachable};
+pub use reach::Reach;
 
 /// The PeerId of the node key with this Ed25519 seed.
 #[must_use]

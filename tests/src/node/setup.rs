@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::Command, sync::Arc};
 
 use super::Node;
-use crate::{Link, Relay, binaries, world::Shared};
+use crate::{Link, Machine, Relay, binaries, world::Shared};
 
 /// A node to be started.
 pub struct NodeSetup {
@@ -12,12 +12,20 @@ pub struct NodeSetup {
     pub(super) data_dir: PathBuf,
     pub(super) args: Vec<String>,
     relays: Vec<String>,
+    machine: Option<Machine>,
 }
 
 impl NodeSetup {
     pub(crate) fn new(shared: Arc<Shared>, name: &str) -> Self {
         let data_dir = shared.data_dir(name);
-        Self { shared, name: name.into(), data_dir, args: Vec::new(), relays: Vec::new() }
+        Self {
+            shared,
+            name: name.into(),
+            data_dir,
+            args: Vec::new(),
+            relays: Vec::new(),
+            machine: None,
+        }
     }
 
     /// Uses `relay`.
@@ -51,6 +59,13 @@ impl NodeSetup {
         self.arg("--no-relay")
     }
 
+    /// Runs on a machine of its own, and listens wherever that is.
+    #[must_use]
+    pub fn on(mut self, machine: &Machine) -> Self {
+        self.machine = Some(machine.clone());
+        self
+    }
+
     /// One more argument of `wattle up`.
     #[must_use]
     pub fn arg(mut self, arg: &str) -> Self {
@@ -73,9 +88,13 @@ impl NodeSetup {
 
     /// `wattle up` with these settings.
     pub(super) fn command(&self) -> Command {
-        let mut command = Command::new(binaries::wattle());
+        let program = binaries::wattle();
+        let mut command = match &self.machine {
+            Some(machine) => machine.command(program),
+            None => Command::new(program),
+        };
         command.arg("--data-dir").arg(&self.data_dir).args(["--json", "up", "--name", &self.name]);
-        if !self.args.iter().any(|arg| arg == NO_DIRECT) {
+        if self.machine.is_none() && !self.args.iter().any(|arg| arg == NO_DIRECT) {
             command.args(["--listen", "/ip4/127.0.0.1/tcp/0"]);
         }
         command.args(&self.args);

@@ -15,6 +15,7 @@ mod closed_relay;
 mod delivery;
 mod direct_only;
 mod join_and_converse;
+mod lan;
 mod leave;
 mod long_absence;
 mod lost_founder;

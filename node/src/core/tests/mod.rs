@@ -6,6 +6,7 @@ mod delivery;
 mod direct;
 mod joining;
 mod keys;
+mod lan;
 mod refusals;
 mod returns;
 mod stories;

@@ -15,10 +15,10 @@ use tempfile::TempDir;
 
 use self::relays::{Connection, Following, Relay, serve_one};
 use crate::{
-    api::types::{CreateGroup, CreateInvite, Event, JoinState, JoinView, Message},
+    api::types::{CreateGroup, CreateInvite, Event, JoinState, JoinView, Message, Via},
     core::{Core, Effect, Options, init},
     net::{
-        BookEntry, address,
+        BookEntry, Reach, address,
         mesh::INBOUND,
         relay::{RelayKey, RelayReport},
     },
@@ -82,15 +82,21 @@ impl World {
 
     /// A node that reaches the world through these relays alone.
     pub(super) fn node(&mut self, name: &'static str, relays: &[&str]) {
-        self.add(name, relays, false);
+        self.add(name, relays, Options::default());
     }
 
     /// A node that makes and takes direct connections, too.
     pub(super) fn direct_node(&mut self, name: &'static str, relays: &[&str]) {
-        self.add(name, relays, true);
+        self.add(name, relays, Options { direct: true, ..Options::default() });
     }
 
-    fn add(&mut self, name: &'static str, relays: &[&str], direct: bool) {
+    /// A node for local networks alone, which finds the others there.
+    pub(super) fn lan_node(&mut self, name: &'static str) {
+        let options = Options { direct: true, reach: Reach::Local, mdns: true, relays: Vec::new() };
+        self.add(name, &[], options);
+    }
+
+    fn add(&mut self, name: &'static str, relays: &[&str], options: Options) {
         let dir = tempfile::tempdir().unwrap();
         let seed = u64::try_from(self.nodes.len()).unwrap() * 1000;
         let mut store = Store::open(dir.path(), &Unlock::KeyFile).unwrap();
@@ -99,7 +105,7 @@ impl World {
         let relays = relays.iter().map(|relay| (*relay).to_owned()).collect();
         let node = Node {
             dir,
-            options: Options { direct, relays },
+            options: Options { relays, ..options },
             core: None,
             seed,
             plans: BTreeMap::new(),
@@ -524,7 +530,11 @@ impl World {
             node.channels.insert(member);
             let certified = Some((*b"the key of a channel's other end", now.plus_ms(1)));
             let peer = Peer { member, card, certified };
-            core.on_channel_up(&peer, "/ip4/198.51.100.1".into(), now).unwrap();
+            let (address, via) = match node.options.mdns {
+                true => ("/ip4/10.0.0.7/udp/1/quic-v1", Via::Mdns),
+                false => ("/ip4/198.51.100.1", Via::Told),
+            };
+            core.on_channel_up(&peer, address.into(), via, now).unwrap();
         } else {
             node.channels.remove(&member);
             core.on_channel_down(member, "the connection was closed".into(), now).unwrap();

@@ -17,11 +17,11 @@ use crate::net::{
 /// A join stream, from the dial to its task's end.
 pub(super) struct Join {
     /// Where it runs, once it is open.
-    connection: Option<ConnectionId>,
+    pub(super) connection: Option<ConnectionId>,
     /// None once the caller has closed it.
     outbound: Option<queue::Sender>,
     /// Ways that are still being tried.
-    ways: usize,
+    pub(super) ways: usize,
 }
 
 /// Streams that others opened, at one time.
@@ -31,7 +31,12 @@ const PER_CONNECTION: u32 = 2;
 
 impl Run {
     pub(super) fn join_dial(&mut self, number: u64, addresses: Vec<Vec<u8>>) {
-        let ways = ways(addresses);
+        let mut ways = ways(addresses);
+        for (peer, addresses) in &mut ways {
+            addresses.retain(|address| self.reach.allows(address));
+            self.seek_inviter(*peer, number, addresses);
+        }
+        ways.retain(|(_, addresses)| !addresses.is_empty());
         if ways.is_empty() || number >= INBOUND || self.joins.contains_key(&number) {
             return self.report(MeshReport::JoinClosed { stream: number });
         }
@@ -52,6 +57,7 @@ impl Run {
         join.ways = join.ways.saturating_sub(1);
         if join.ways == 0 && join.connection.is_none() {
             self.joins.remove(&number);
+            self.inviter_missed(number);
             self.report(MeshReport::JoinClosed { stream: number });
         }
     }
@@ -66,7 +72,10 @@ impl Run {
         // Given up meanwhile, or open by another way already.
         let waits = self.joins.get(&number).is_some_and(|join| join.connection.is_none());
         match stream {
-            Some(stream) if waits => self.begin_join(connection, number, stream, u32::MAX),
+            Some(stream) if waits => {
+                self.inviter_reached(number);
+                self.begin_join(connection, number, stream, u32::MAX);
+            }
             _ => {
                 self.close_if_strange(connection);
                 self.join_lost(number);

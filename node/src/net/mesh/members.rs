@@ -56,6 +56,7 @@ const STALE: Duration = Duration::from_secs(10);
 impl Run {
     pub(super) fn set_book(&mut self, book: Book) {
         self.dialer.set_book(&book, Instant::now());
+        self.looks = true;
         let gate = &mut self.swarm.behaviour_mut().gate;
         let before = gate.set_book(book);
         let book = gate.book();
@@ -235,7 +236,7 @@ impl Run {
         if !book.is_of(&peer.member, &connection.peer) || !self.is_wanted(side, &peer.member) {
             return;
         }
-        let address = connection.address.clone();
+        let (address, via) = (connection.address.clone(), connection.via);
         if let Some(Shaking { member: Some(dialled), .. }) = self.shaking.get(&task)
             && *dialled != peer.member
         {
@@ -248,6 +249,7 @@ impl Run {
         }
         let now = Instant::now();
         self.dialer.up(&peer.member, now);
+        self.looks = true;
         let channel = Channel {
             task,
             opener: self.opener(side, peer.member),
@@ -257,7 +259,7 @@ impl Run {
             _stop: shaking.stop,
         };
         self.channels.insert(peer.member, channel);
-        self.report_and_go(MeshReport::ChannelUp { peer: Box::new(peer), address }, go);
+        self.report_and_go(MeshReport::ChannelUp { peer: Box::new(peer), address, via }, go);
     }
 
     /// Of two channels with one member, whether to take the new one.
@@ -313,7 +315,7 @@ impl Run {
     /// Ends a channel that stands; dropping it stops its task.
     fn end(&mut self, member: MemberId, reason: ChannelEnd) {
         if self.channels.remove(&member).is_some() {
-            self.touched = true;
+            (self.touched, self.looks) = (true, true);
             self.dialer.down(&member, Instant::now());
             self.report(MeshReport::ChannelDown { member, reason });
         }

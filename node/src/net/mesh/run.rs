@@ -16,11 +16,11 @@ use libp2p::{
 };
 use protocol::{ids::MemberId, noise::NoiseKey};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     time::{Instant, sleep_until, timeout},
 };
 
-use super::{Config, Mesh, MeshCommand, MeshReport, SpawnError};
+use super::{Config, Mesh, MeshCommand, MeshReport, SpawnError, Via};
 use crate::net::{
     behaviour::{self, Behaviour, BehaviourEvent},
     book::{self, Book},
@@ -28,7 +28,9 @@ use crate::net::{
     dial::Dialer,
     gate::Joins,
     join::JoinEnded,
+    lan::{self, Lan, LanEvent},
     listen, node_key,
+    reach::Reach,
     streams::{Purpose, StreamEvent},
 };
 
@@ -52,8 +54,14 @@ pub(super) struct Run {
     pub(super) reports: mpsc::Sender<MeshReport>,
     pub(super) channel_events: mpsc::Sender<ChannelEvent>,
     pub(super) join_events: mpsc::Sender<JoinEnded>,
+    pub(super) reach: Reach,
+    /// Tells whom to look for on the local networks, where that is done.
+    pub(super) lan: Option<watch::Sender<lan::Wanted>>,
+    pub(super) inviters: BTreeMap<PeerId, super::lan::Inviter>,
+    /// Whether that may have changed.
+    pub(super) looks: bool,
     waiting: VecDeque<(MeshReport, Option<oneshot::Sender<()>>)>,
-    listening: BTreeSet<Multiaddr>,
+    pub(super) listening: BTreeSet<Multiaddr>,
     /// When the addresses have stood still for long enough to be told.
     settled: Option<Instant>,
     numbers: u64,
@@ -65,6 +73,7 @@ pub(super) struct Run {
 pub(super) struct Connection {
     pub(super) peer: PeerId,
     pub(super) address: Multiaddr,
+    pub(super) via: Via,
     /// Streams on it that have a task.
     pub(super) streams: u32,
     /// When a peer that no card names has to be gone.
@@ -98,11 +107,26 @@ const LEAVE: Duration = Duration::from_millis(500);
 const RENEW_MS: u64 = 24 * 60 * 60 * 1000;
 
 pub(super) fn spawn(config: Config) -> Result<Mesh, SpawnError> {
-    let Config { seed, listen, port, me, clock } = config;
+    let Config { seed, listen, port, reach, mdns, me, clock } = config;
     let key = node_key(&seed).ok_or(SpawnError::Transport)?;
     let mut rng = channel::rng().ok_or(SpawnError::Transport)?;
     let mut swarm = behaviour::swarm(key)?;
+    swarm.behaviour_mut().gate.set_reach(reach);
     listen::listen(&mut swarm, &listen, port)?;
+    let mut waiting = VecDeque::new();
+    let lan = match mdns {
+        true => Some(lan::spawn(&seed, channel::rng().ok_or(SpawnError::Transport)?)),
+        false => None,
+    };
+    let (lan, lan_inbox) = match lan {
+        Some(Ok(Lan { wanted, events })) => (Some(wanted), events),
+        Some(Err(trouble)) => {
+            let report = MeshReport::Lan { networks: Vec::new(), trouble: Some(trouble) };
+            waiting.push_back((report, None));
+            (None, mpsc::channel(1).1)
+        }
+        None => (None, mpsc::channel(1).1),
+    };
     let noise = NoiseKey::generate(&me, clock(), &mut rng);
     let (commands, taken) = mpsc::channel(QUEUE);
     let (reports, given) = mpsc::channel(QUEUE);
@@ -122,13 +146,17 @@ pub(super) fn spawn(config: Config) -> Result<Mesh, SpawnError> {
         reports,
         channel_events,
         join_events,
-        waiting: VecDeque::new(),
+        reach,
+        lan,
+        inviters: BTreeMap::new(),
+        looks: true,
+        waiting,
         listening: BTreeSet::new(),
         settled: None,
         numbers: 0,
         touched: true,
     };
-    let task = tokio::spawn(run.run(taken, channel_inbox, join_inbox));
+    let task = tokio::spawn(run.run(taken, channel_inbox, join_inbox, lan_inbox));
     Ok(Mesh { commands, reports: given, task })
 }
 
@@ -144,6 +172,7 @@ impl Run {
         mut commands: mpsc::Receiver<MeshCommand>,
         mut channels: mpsc::Receiver<ChannelEvent>,
         mut joins: mpsc::Receiver<JoinEnded>,
+        mut lan: mpsc::Receiver<LanEvent>,
     ) {
         let mut next = None;
         loop {
@@ -165,6 +194,7 @@ impl Run {
                 event = self.swarm.select_next_some(), if free => self.on_swarm(event),
                 Some(event) = channels.recv(), if free => self.on_channel(event),
                 Some(JoinEnded(number)) = joins.recv(), if free => self.on_join_ended(number),
+                Some(event) = lan.recv(), if free => self.on_lan(event),
                 () = sleep_until(next.unwrap_or_else(Instant::now)), if free && next.is_some() => {
                     self.touched = true;
                 }
@@ -211,6 +241,9 @@ impl Run {
         match command {
             MeshCommand::Book(mut entries) => {
                 entries.retain(|entry| entry.member != self.local.endpoint.member());
+                for entry in &mut entries {
+                    entry.addresses.retain(|address| self.reach.allows_bytes(address));
+                }
                 self.set_book(Book::new(entries));
             }
             MeshCommand::OpenForJoins(open) => {
@@ -241,10 +274,12 @@ impl Run {
             }
             SwarmEvent::NewListenAddr { address, .. } => {
                 self.listening.insert(address);
+                self.looks = true;
                 self.settled = Some(Instant::now() + SETTLE);
             }
             SwarmEvent::ExpiredListenAddr { address, .. } => {
                 self.listening.remove(&address);
+                self.looks = true;
                 self.settled = Some(Instant::now() + SETTLE);
             }
             _ => {}
@@ -255,7 +290,8 @@ impl Run {
         let dial = self.dials.remove(&id);
         let stranger = dial.is_none() && !self.swarm.behaviour().gate.book().knows(&peer);
         let expires = stranger.then(|| Instant::now() + STRANGER);
-        self.connections.insert(id, Connection { peer, address, streams: 0, expires });
+        let via = self.via(dial.as_ref(), &address);
+        self.connections.insert(id, Connection { peer, address, via, streams: 0, expires });
         match dial.map(|dial| dial.wanted) {
             Some(Wanted::Channel(member)) if self.channels.contains_key(&member) => {
                 self.swarm.close_connection(id);
@@ -316,13 +352,15 @@ impl Run {
     /// When something is to be done next for the time's sake.
     fn next(&self) -> Option<Instant> {
         let strangers = self.connections.values().filter_map(|connection| connection.expires);
-        strangers.chain(self.settled).chain(self.dialer.next()).min()
+        let looks = self.inviters.values().map(super::lan::Inviter::until);
+        strangers.chain(self.settled).chain(self.dialer.next()).chain(looks).min()
     }
 
     fn on_time(&mut self, now: Instant) {
         if self.settled.is_some_and(|at| at <= now) {
             self.settled = None;
-            let addresses = listen::announced(&self.listening, *self.swarm.local_peer_id());
+            let me = *self.swarm.local_peer_id();
+            let addresses = listen::announced(&self.listening, me, self.reach);
             self.report(MeshReport::Listening(addresses));
         }
         for (id, connection) in &mut self.connections {
@@ -335,6 +373,10 @@ impl Run {
         }
         for (member, whereabouts) in self.dialer.due(now) {
             self.dial(member, whereabouts);
+        }
+        self.looks |= self.inviters.values().any(|inviter| inviter.until() <= now);
+        if std::mem::take(&mut self.looks) {
+            self.look(now);
         }
     }
 

@@ -43,7 +43,16 @@ async fn node(seed: u64) -> Node {
         "/ip4/127.0.0.1/tcp/0".parse().unwrap(),
         "/ip4/127.0.0.1/udp/0/quic-v1".parse().unwrap(),
     ];
-    let mut mesh = spawn(Config { seed, listen, port: None, me: Arc::clone(&me), clock }).unwrap();
+    let mut mesh = spawn(Config {
+        seed,
+        listen,
+        port: None,
+        reach: Reach::Anywhere,
+        mdns: false,
+        me: Arc::clone(&me),
+        clock,
+    })
+    .unwrap();
     let addresses = match next(&mut mesh).await {
         MeshReport::Listening(addresses) => addresses,
         other => panic!("{other:?}"),
@@ -82,7 +91,7 @@ impl Node {
     async fn up(&mut self) -> (MemberId, Multiaddr) {
         loop {
             match self.next().await {
-                MeshReport::ChannelUp { peer, address } => return (peer.member, address),
+                MeshReport::ChannelUp { peer, address, .. } => return (peer.member, address),
                 MeshReport::DialFailed { .. } => {}
                 other => panic!("{other:?}"),
             }

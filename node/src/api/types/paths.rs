@@ -1,0 +1,61 @@
+//! How members are reached, and how they are looked for.
+
+use serde::{Deserialize, Serialize};
+
+use super::MemberRef;
+
+/// How a member is reached, and why not better.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberPath {
+    /// Who.
+    pub member: MemberRef,
+    /// The best path that stands.
+    pub path: Path,
+    /// The address in use, for a direct path. An event names none that was found on a local network.
+    pub address: Option<String>,
+    /// How that address was known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<Via>,
+    /// Whether a direct path stays on local networks.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lan: bool,
+    /// Why the path is not better, in words; empty when direct.
+    pub reason: String,
+    /// Since when this path stands.
+    pub since: Option<String>,
+}
+
+/// The kinds of path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Path {
+    /// A Noise channel from node to node.
+    Direct,
+    /// Through the relay's log.
+    Relay,
+    /// Neither stands; what is sent waits.
+    None,
+}
+
+/// How the address of a direct path was known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Via {
+    /// The member's node called this one.
+    Called,
+    /// The member, or an invite's code, had told it.
+    Told,
+    /// The member's node answered on the local network, by multicast DNS.
+    Mdns,
+}
+
+/// How members are looked for on the local networks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lan {
+    /// Whether this node speaks on local networks alone.
+    pub only: bool,
+    /// Where it looks: this machine's own address on each network.
+    pub networks: Vec<String>,
+    /// Why not on others, in words; empty where nothing is in the way.
+    pub problem: String,
+}

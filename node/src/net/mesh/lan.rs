@@ -1,0 +1,150 @@
+//! The local networks: whom to look for there, and what follows from what is found.
+//!
+//! > An address that was found is dialled, and told to nobody. It is of one node, which has shown there and
+//! > then that it is this node.
+
+use std::{net::IpAddr, time::Duration};
+
+use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
+use tokio::time::Instant;
+
+use super::{
+    MeshReport, Via,
+    run::{Dial, Run, Wanted},
+};
+use crate::net::{
+    dial::remember,
+    lan::{self, LanEvent},
+};
+
+/// A node that an invite's code names, which may have moved since.
+pub(super) struct Inviter {
+    /// Looked for until then.
+    until: Instant,
+    /// The join for which it was dialled last.
+    join: u64,
+    /// Where it answered.
+    found: Vec<Multiaddr>,
+}
+
+/// Inviters looked for at one time.
+const INVITERS: usize = 32;
+/// How long one is looked for after it was dialled: longer than a join waits between two tries.
+const LOOK: Duration = Duration::from_secs(300);
+
+impl Inviter {
+    pub(super) fn until(&self) -> Instant {
+        self.until
+    }
+}
+
+impl Run {
+    /// Says whom to look for: members without a channel, and inviters.
+    pub(super) fn look(&mut self, now: Instant) {
+        let Some(told) = &self.lan else { return };
+        self.inviters.retain(|_, inviter| inviter.until > now);
+        let inviters = self.inviters.keys().copied();
+        let sought = self.dialer.sought().chain(inviters).collect();
+        let wanted = lan::Wanted { listening: lan::listening(&self.listening), sought };
+        told.send_if_modified(|known| {
+            let is_new = *known != wanted;
+            *known = wanted;
+            is_new
+        });
+    }
+
+    pub(super) fn on_lan(&mut self, event: LanEvent) {
+        self.touched = true;
+        let now = Instant::now();
+        match event {
+            LanEvent::Found(peer, addresses) => {
+                for member in self.dialer.found(peer, &addresses, now) {
+                    let wanted = Wanted::Channel(member);
+                    self.start_dial(Dial::new(wanted, peer, addresses.clone()));
+                }
+                self.inviter_found(peer, addresses);
+            }
+            LanEvent::Arrived => self.dialer.hurry(now),
+            LanEvent::Left(net) => {
+                self.left(|address| ip(address).is_some_and(|ip| net.contains(&ip)));
+            }
+            LanEvent::On(networks, trouble) => self.report(MeshReport::Lan { networks, trouble }),
+        }
+    }
+
+    /// Ends what led by way of an address that this machine no longer has: the other side can't know, and
+    /// silence would tell it late.
+    fn left(&mut self, is_gone: impl Fn(&Multiaddr) -> bool) {
+        self.dialer.forget(&is_gone);
+        for inviter in self.inviters.values_mut() {
+            inviter.found.retain(|address| !is_gone(address));
+        }
+        let lost = self.connections.iter().filter(|(_, known)| is_gone(&known.address));
+        for id in lost.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.swarm.close_connection(id);
+        }
+    }
+
+    /// An inviter is dialled: looks for it, too, and adds where it was found before.
+    pub(super) fn seek_inviter(&mut self, peer: PeerId, join: u64, addresses: &mut Vec<Multiaddr>) {
+        let until = Instant::now() + LOOK;
+        if self.lan.is_none()
+            || self.inviters.len() >= INVITERS && !self.inviters.contains_key(&peer)
+        {
+            return;
+        }
+        self.looks = true;
+        let inviter =
+            self.inviters.entry(peer).or_insert(Inviter { until, join, found: Vec::new() });
+        (inviter.until, inviter.join) = (until, join);
+        addresses.retain(|address| !inviter.found.contains(address));
+        addresses.splice(0..0, inviter.found.iter().cloned());
+    }
+
+    /// The inviters of this join need not be looked for any more.
+    pub(super) fn inviter_reached(&mut self, join: u64) {
+        self.looks = true;
+        self.inviters.retain(|_, inviter| inviter.join != join);
+    }
+
+    /// Nothing led to them: where they answered, somebody else may be by the next time.
+    pub(super) fn inviter_missed(&mut self, join: u64) {
+        let missed = self.inviters.values_mut().filter(|inviter| inviter.join == join);
+        missed.for_each(|inviter| inviter.found.clear());
+    }
+
+    fn inviter_found(&mut self, peer: PeerId, addresses: Vec<Multiaddr>) {
+        let Some(inviter) = self.inviters.get_mut(&peer) else { return };
+        if !remember(&mut inviter.found, &addresses) {
+            return;
+        }
+        let number = inviter.join;
+        if let Some(join) = self.joins.get_mut(&number)
+            && join.connection.is_none()
+        {
+            join.ways += 1;
+            self.start_dial(Dial::new(Wanted::Join(number), peer, addresses));
+        }
+    }
+
+    /// How the address of a connection was known.
+    pub(super) fn via(&self, dial: Option<&Dial>, address: &Multiaddr) -> Via {
+        let Some(dial) = dial else { return Via::Called };
+        let is_found = match dial.wanted {
+            Wanted::Channel(member) => self.dialer.is_found(&member, address),
+            Wanted::Join(_) => {
+                let inviter = self.inviters.get(&dial.peer);
+                inviter.is_some_and(|inviter| inviter.found.contains(address))
+            }
+        };
+        if is_found { Via::Found } else { Via::Told }
+    }
+}
+
+fn ip(address: &Multiaddr) -> Option<IpAddr> {
+    match address.iter().next()? {
+        Protocol::Ip4(ip) => Some(ip.into()),
+        Protocol::Ip6(ip) => Some(ip.into()),
+        _ => None,
+    }
+}

@@ -28,8 +28,12 @@ const NODE_KEY_MS: u64 = 30 * 24 * HOUR_MS;
 /// When the node key was made.
 pub(super) const NODE_KEY_MADE: &str = "node key made";
 
-/// The node key of this run: that of the last one, or where that is too old another. The card names
-/// the one before it too, so that both are known to be this member's.
+/// The node key that follows. The card names it, too: whoever has the card of today knows this node by
+/// its next key, though no relay brings the next card.
+pub(super) const NODE_KEY_NEXT: &str = "node key next";
+
+/// The node key of this run: that of the last one, or where that is too old the one that the card has
+/// named beside it. The card names the one before, too, for those who had a card without the next.
 pub(super) fn node_key(
     store: &mut Store,
     me: &mut Endpoint,
@@ -38,18 +42,26 @@ pub(super) fn node_key(
     rng: &mut ChaCha20Rng,
 ) -> Result<Zeroizing<[u8; 32]>, StoreError> {
     let made = store.read(|tx| tx.meta(NODE_KEY_MADE))?;
+    let next = store.read(|tx| tx.meta(NODE_KEY_NEXT))?;
     let made = made.and_then(|made| made.as_slice().try_into().ok()).map(u64::from_be_bytes);
     let age = made.map_or(0, |made| now.0.abs_diff(made));
-    let key = if age < NODE_KEY_MS { stored } else { Zeroizing::new(random::<32>(rng)) };
-    let peer = address::peer_id(&SigningSecret::from_seed(&key).public());
+    let next: Option<[u8; 32]> = next.and_then(|next| next.as_slice().try_into().ok());
+    let (key, next, is_new) = match next.map(Zeroizing::new) {
+        Some(next) if age >= NODE_KEY_MS => (next, Zeroizing::new(random::<32>(rng)), true),
+        Some(next) => (stored, next, false),
+        None => (stored, Zeroizing::new(random::<32>(rng)), false),
+    };
+    let peer = |key: &[u8; 32]| address::peer_id(&SigningSecret::from_seed(key).public());
+    let own: Vec<Vec<u8>> = [peer(&key), peer(&next)].into_iter().flatten().collect();
     let before = me.card().card().nodes.iter().map(|node| node.to_vec());
-    let before: Vec<_> = before.filter(|node| Some(node) != peer.as_ref()).take(1).collect();
-    me.set_nodes(peer.into_iter().chain(before).collect());
+    let before: Vec<_> = before.filter(|node| !own.contains(node)).take(1).collect();
+    me.set_nodes(own.into_iter().chain(before).collect());
     store.transaction(|tx| {
-        if age >= NODE_KEY_MS || made.is_none() {
+        if is_new || made.is_none() {
             tx.put_meta(NODE_KEY, key.as_slice())?;
             tx.put_meta(NODE_KEY_MADE, &now.0.to_be_bytes())?;
         }
+        tx.put_meta(NODE_KEY_NEXT, next.as_slice())?;
         tx.put_meta(ENDPOINT, &me.save())
     })?;
     Ok(key)

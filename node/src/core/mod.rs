@@ -134,7 +134,7 @@ pub(crate) const ENDPOINT: &str = "endpoint";
 const NODE_KEY: &str = "node key";
 
 /// The node's own values that a backup holds as they are.
-pub(crate) const META_KEPT: [&str; 2] = [NODE_KEY, keys::NODE_KEY_MADE];
+pub(crate) const META_KEPT: [&str; 3] = [NODE_KEY, keys::NODE_KEY_MADE, keys::NODE_KEY_NEXT];
 
 const HOUR_MS: u64 = 60 * 60 * 1000;
 const JOINS_KEPT_MS: u64 = 30 * 24 * HOUR_MS;

@@ -44,3 +44,26 @@ fn without_a_relay_a_node_that_was_away_gets_what_it_missed_from_the_others() {
     }
     assert_eq!(ben.texts("tea").len(), 5);
 }
+
+#[test]
+fn without_a_relay_a_node_whose_key_was_renewed_while_it_was_away_is_let_in() {
+    let world = World::new();
+    let mut ana = world.node("ana").no_relay().start();
+    let mut ben = world.node("ben").no_relay().start();
+    ana.create_group("tea");
+    ben.join(&ana.invite("tea"));
+    ana.send("tea", "see you next month");
+    ben.hears("tea", "see you next month");
+    ana.until_people("tea", &["ana", "ben"]);
+    let peers = [ana.ready().peer.clone(), ben.ready().peer.clone()];
+    for node in [&mut ana, &mut ben] {
+        node.stop();
+        node.set_ahead(31);
+        node.start_again();
+    }
+    assert!(ana.ready().peer != peers[0] && ben.ready().peer != peers[1]);
+    ana.send("tea", "back again");
+    ben.hears("tea", "back again");
+    ben.send("tea", "so am I");
+    ana.hears("tea", "so am I");
+}

@@ -122,6 +122,16 @@ impl Run {
 
     pub(super) fn on_dial_error(&mut self, id: ConnectionId, error: &DialError) {
         let Some(mut dial) = self.dials.remove(&id) else { return };
+        // The member has renewed its node's key since it told the address.
+        if let (DialError::WrongPeerId { obtained, address }, Wanted::Channel(member)) =
+            (error, dial.wanted)
+            && !dial.renewed
+            && self.swarm.behaviour().gate.book().is_of(&member, obtained)
+        {
+            let (address, _) = crate::net::book::split(address.clone());
+            (dial.peer, dial.addresses, dial.renewed) = (*obtained, vec![address], true);
+            return self.start_dial(dial);
+        }
         // An address of another network may lead to another node here: go on without it.
         if let DialError::WrongPeerId { address, .. } | DialError::LocalPeerId { address } = error {
             let (wrong, _) = crate::net::book::split(address.clone());

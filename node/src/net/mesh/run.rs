@@ -86,6 +86,8 @@ pub(super) struct Dial {
     pub(super) peer: PeerId,
     pub(super) addresses: Vec<Multiaddr>,
     pub(super) since: Instant,
+    /// Whether it was begun again, under another PeerId of the member's.
+    pub(super) renewed: bool,
 }
 
 /// What a connection or stream is wanted for.
@@ -162,7 +164,7 @@ pub(super) fn spawn(config: Config) -> Result<Mesh, SpawnError> {
 
 impl Dial {
     pub(super) fn new(wanted: Wanted, peer: PeerId, addresses: Vec<Multiaddr>) -> Self {
-        Self { wanted, peer, addresses, since: Instant::now() }
+        Self { wanted, peer, addresses, since: Instant::now(), renewed: false }
     }
 }
 

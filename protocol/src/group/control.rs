@@ -298,6 +298,8 @@ impl Group {
                 }
             }
             indexes.retain(|index| *index < count);
+            indexes.sort_unstable();
+            indexes.dedup();
             if !indexes.is_empty() {
                 let event = Event::Delivered { to: from, chain, indexes };
                 self.out.push_back(Output::Event(event));

@@ -1,7 +1,10 @@
 //! What members have of this node's own messages, beside what their receipts say, and to whom nothing of
 //! them is due any more (docs/spec/consistency.md, *Delivery and view*).
 
-use alloc::{collections::BTreeSet, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 
 use super::{ChainState, Event, Group, Output, wire::ChainSummary};
 use crate::{
@@ -39,14 +42,16 @@ impl Group {
             Some(ChainState::Mine { count }) => Some(*count),
             _ => None,
         };
-        let told: Vec<(&ChainSummary, u32)> =
-            chains.iter().filter_map(|theirs| Some((theirs, own(&theirs.chain)?))).collect();
+        // Once each, whatever a page says twice.
+        let told: BTreeMap<ChainId, (&ChainSummary, u32)> = chains
+            .iter()
+            .filter_map(|theirs| Some((theirs.chain, (theirs, own(&theirs.chain)?))))
+            .collect();
         if told.is_empty() {
             return;
         }
         let newest = self.own_newest();
-        for (theirs, count) in told {
-            let chain = theirs.chain;
+        for (chain, (theirs, count)) in told {
             // All of a chain and nothing missing is what it says of one that it can't open, too.
             let opened = theirs.next < CHAIN_MESSAGES || !theirs.missing.is_empty();
             if !opened || theirs.next > count || !newest.contains(&chain) {
@@ -60,7 +65,10 @@ impl Group {
             }
             let Some(peer) = self.peers.get_mut(&from) else { return };
             peer.had.retain(|chain, _| newest.contains(chain));
-            if peer.had.insert(chain, indexes.len()) != Some(indexes.len()) {
+            let had = peer.had.entry(chain).or_default();
+            // Less than before is no news: who says more and less in turns would have all told each time.
+            if *had < indexes.len() {
+                *had = indexes.len();
                 self.out.push_back(Output::Event(Event::Delivered { to: from, chain, indexes }));
             }
         }

@@ -50,7 +50,7 @@ pub(super) struct Peer {
     told: Option<Timestamp>,
     /// What it is sent.
     pub serving: Serving,
-    /// How many messages of own chains it last said to have.
+    /// How many messages of own chains it said to have at most.
     pub had: BTreeMap<ChainId, usize>,
     /// Frames that were taken of it lately, and since when they count.
     taken: u64,

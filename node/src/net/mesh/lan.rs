@@ -45,7 +45,8 @@ impl Run {
         self.inviters.retain(|_, inviter| inviter.until > now);
         let inviters = self.inviters.keys().copied();
         let sought = self.dialer.sought().chain(inviters).collect();
-        let wanted = lan::Wanted { listening: lan::listening(&self.listening), sought };
+        let within = self.listening.iter().filter(|address| self.reach.allows(address));
+        let wanted = lan::Wanted { listening: lan::listening(within), sought };
         told.send_if_modified(|known| {
             let is_new = *known != wanted;
             *known = wanted;
@@ -57,7 +58,11 @@ impl Run {
         self.touched = true;
         let now = Instant::now();
         match event {
-            LanEvent::Found(peer, addresses) => {
+            LanEvent::Found(peer, mut addresses) => {
+                addresses.retain(|address| self.reach.allows(address));
+                if addresses.is_empty() {
+                    return;
+                }
                 for member in self.dialer.found(peer, &addresses, now) {
                     let wanted = Wanted::Channel(member);
                     self.start_dial(Dial::new(wanted, peer, addresses.clone()));

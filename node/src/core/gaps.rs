@@ -35,16 +35,16 @@ impl Step<'_> {
         if found.is_empty() && healed.is_empty() && vain.is_empty() {
             return Ok(());
         }
-        // Of each writer those that are still asked for; what is given up was told as such.
-        let mut missing: BTreeMap<MemberId, u64> = BTreeMap::new();
+        // Of each writer all that are missing, and those that are still asked for.
+        let mut missing: BTreeMap<MemberId, (u64, u64)> = BTreeMap::new();
         for gap in group.gaps() {
-            if gap.state == GapState::Asked {
-                *missing.entry(gap.from).or_default() += 1;
-            }
+            let of = missing.entry(gap.from).or_default();
+            of.0 += 1;
+            of.1 += u64::from(gap.state == GapState::Asked);
         }
         let missing = |from: &MemberId| missing.get(from).copied().unwrap_or_default();
         let id = Some(group.id());
-        for from in healed.into_iter().filter(|from| missing(from) == 0) {
+        for from in healed.into_iter().filter(|from| missing(from).0 == 0) {
             let from = self.named(group, from)?;
             self.emit(id, What::GapHealed { from })?;
         }
@@ -52,7 +52,7 @@ impl Step<'_> {
         let asked: Vec<MemberRef> =
             asked.into_iter().map(|who| self.named(group, who)).collect::<Result<_, _>>()?;
         for from in found {
-            let missing = missing(&from);
+            let (_, missing) = missing(&from);
             if missing > 0 {
                 let from = self.named(group, from)?;
                 self.emit(id, What::Gap { from, missing, asked: asked.clone(), everybody })?;

@@ -6,6 +6,7 @@ use std::{io, time::Duration};
 use futures::{AsyncReadExt as _, AsyncWriteExt as _, StreamExt as _};
 use libp2p::{
     Multiaddr, PeerId, Stream, StreamProtocol, Swarm, SwarmBuilder, identify,
+    identity::Keypair,
     multiaddr::Protocol,
     noise, relay,
     swarm::{NetworkBehaviour, SwarmEvent},
@@ -26,7 +27,11 @@ struct Behaviour {
 }
 
 fn client() -> Swarm<Behaviour> {
-    SwarmBuilder::with_new_identity()
+    client_of(Keypair::generate_ed25519())
+}
+
+fn client_of(key: Keypair) -> Swarm<Behaviour> {
+    SwarmBuilder::with_existing_identity(key)
         .with_tokio()
         .with_tcp(tcp::Config::new(), noise::Config::new, yamux::Config::default)
         .unwrap()
@@ -56,12 +61,14 @@ fn drive(mut swarm: Swarm<Behaviour>) -> JoinHandle<()> {
 
 /// Somebody who can be reached by a circuit alone, and says back what it is told; answers where.
 async fn reachable(relay: &Multiaddr) -> (PeerId, Multiaddr) {
-    reachable_until(relay).await.1
+    reachable_until(relay, client()).await.1
 }
 
 /// The same, until the task is aborted.
-async fn reachable_until(relay: &Multiaddr) -> (JoinHandle<()>, (PeerId, Multiaddr)) {
-    let mut swarm = client();
+async fn reachable_until(
+    relay: &Multiaddr,
+    mut swarm: Swarm<Behaviour>,
+) -> (JoinHandle<()>, (PeerId, Multiaddr)) {
     let me = *swarm.local_peer_id();
     let mut streams = swarm.behaviour().stream.new_control().accept(ECHO).unwrap();
     tokio::spawn(async move {
@@ -194,7 +201,7 @@ async fn clients_from_one_address_have_a_part_of_the_circuits_that_stand() {
 #[tokio::test(flavor = "multi_thread")]
 async fn circuits_whose_far_side_has_gone_stand_no_more() {
     let relay = start(few()).await;
-    let (far, to) = reachable_until(&relay.addrs()[0]).await;
+    let (far, to) = reachable_until(&relay.addrs()[0], client()).await;
     let _held = eight(&to).await;
     let other = reachable(&relay.addrs()[0]).await;
     assert!(Circuit::new(&other).await.is_err());
@@ -212,18 +219,38 @@ async fn who_asks_for_circuits_to_nobody_has_nobody_else_refused() {
     let mut swarm = client();
     for _ in 0..30 {
         let nobody = Protocol::P2p(PeerId::random());
-        swarm.dial(relay_addr.clone().with(Protocol::P2pCircuit).with(nobody)).unwrap();
-        let refused = async {
-            loop {
-                let event = swarm.select_next_some().await;
-                if matches!(event, SwarmEvent::OutgoingConnectionError { .. }) {
-                    return;
-                }
-            }
-        };
-        tokio::time::timeout(PATIENCE, refused).await.unwrap();
+        refused(&mut swarm, relay_addr.clone().with(Protocol::P2pCircuit).with(nobody)).await;
     }
     assert_eq!(echoed(&to, 1).await.unwrap(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_circuits_to_itself_has_nobody_else_refused() {
+    let relay = start(few()).await;
+    let relay_addr = &relay.addrs()[0];
+    let to = reachable(relay_addr).await;
+    let key = Keypair::generate_ed25519();
+    let (_itself, (_, there)) = reachable_until(relay_addr, client_of(key.clone())).await;
+    // From another connection; the circuit is made, and ended by who finds itself at its end.
+    let mut again = client_of(key);
+    for _ in 0..12 {
+        refused(&mut again, there.clone()).await;
+    }
+    assert_eq!(echoed(&to, 1).await.unwrap(), 1);
+}
+
+/// Waits until a dial has failed.
+async fn refused(swarm: &mut Swarm<Behaviour>, to: Multiaddr) {
+    swarm.dial(to).unwrap();
+    let refused = async {
+        loop {
+            let event = swarm.select_next_some().await;
+            if matches!(event, SwarmEvent::OutgoingConnectionError { .. }) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, refused).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

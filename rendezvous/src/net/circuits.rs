@@ -4,7 +4,7 @@
 //! > does about each thing that a connection says is looked at: whom it tells of it, and how that ended.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
@@ -36,6 +36,8 @@ type Action = ToSwarm<relay::Event, THandlerInEvent<relay::Behaviour>>;
 /// Shared with the limiter that libp2p asks last.
 struct Counted {
     standing: Standing,
+    /// Who has each connection: libp2p names who asks where it tells the other side.
+    peers: HashMap<ConnectionId, PeerId>,
     /// From where the circuit is asked for that libp2p has just been let grant.
     passed: Option<Option<IpAddr>>,
 }
@@ -46,7 +48,8 @@ impl Circuits {
     pub(super) fn new(me: PeerId, limits: &Limits) -> Self {
         const YEAR: Duration = Duration::from_hours(365 * 24);
         let standing = Standing::new(limits);
-        let counted = Arc::new(Mutex::new(Counted { standing, passed: None }));
+        let counted = Counted { standing, peers: HashMap::new(), passed: None };
+        let counted = Arc::new(Mutex::new(counted));
         let mut config = relay::Config {
             max_reservations: limits.reservations as usize,
             max_reservations_per_peer: 1,
@@ -124,14 +127,16 @@ impl Counted {
         }
         match (self.passed.take(), told.filter(|other| *other != by)) {
             // Whoever asks is told itself where it is denied. (Or is the other side as well: what a
-            // connection has with itself takes no place from anybody.)
-            (Some(from), Some(to)) => self.standing.begins(by, from, to),
+            // client has with itself takes no place from anybody, by whichever of its connections.)
+            (Some(from), Some(to)) if self.peers.get(&by) != self.peers.get(&to) => {
+                self.standing.begins(by, from, to);
+            }
             (None, Some(asker)) => {
                 if self.standing.answered(asker, by) && has_failed {
                     self.standing.ended(asker);
                 }
             }
-            (_, None) => {}
+            _ => {}
         }
     }
 }
@@ -162,8 +167,16 @@ impl NetworkBehaviour for Circuits {
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
-        if let FromSwarm::ConnectionClosed(closed) = event {
-            lock(&self.counted).standing.gone(closed.connection_id);
+        match event {
+            FromSwarm::ConnectionEstablished(new) => {
+                lock(&self.counted).peers.insert(new.connection_id, new.peer_id);
+            }
+            FromSwarm::ConnectionClosed(closed) => {
+                let mut counted = lock(&self.counted);
+                counted.peers.remove(&closed.connection_id);
+                counted.standing.gone(closed.connection_id);
+            }
+            _ => {}
         }
         self.inner.on_swarm_event(event);
     }

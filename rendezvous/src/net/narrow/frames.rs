@@ -337,8 +337,13 @@ impl Drop for Lane {
         lane.stream = None;
         let wakers = [lane.reader.take(), lane.writer.take()];
         all.dropped.push((self.id, self.number));
+        // Its frames may be what the connection waits for.
+        let paused = all.paused.take();
         drop(all);
         drop(wakers);
+        if let Some(waker) = paused {
+            waker.wake();
+        }
     }
 }
 

@@ -258,7 +258,7 @@ impl JetStreamStore {
             match shard.write(&record, deadline).await? {
                 Written::Applied => {
                     shard.pace().wrote(time);
-                    self.shared.reach.hears(shard.number());
+                    self.shared.reach.takes(shard.number());
                     return Ok(answer);
                 }
                 Written::Anew => {}
@@ -352,7 +352,7 @@ impl JetStreamStore {
                 tracing::warn!(%error, "could not tidy the index");
             }
             if shard.look_at_room().await {
-                self.shared.reach.hears(shard.number());
+                self.shared.reach.answers(shard.number());
             }
         }
     }

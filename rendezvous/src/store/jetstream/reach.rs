@@ -29,15 +29,15 @@ pub(super) struct Reach {
 /// What is known of one.
 #[derive(Default)]
 struct Heard {
-    /// Whether the last append has waited in vain.
+    /// Whether the last append has waited in vain. One that answers all else may still take nothing.
     is_away: AtomicBool,
-    /// Whether a reader has, or who looked for it, and nobody was answered since.
+    /// Whether whoever asked it last waited in vain, for whatever.
     is_silent: AtomicBool,
 }
 
 impl Heard {
     fn misses(&self) -> bool {
-        self.is_away.load(Ordering::Acquire) || self.is_silent.load(Ordering::Acquire)
+        self.is_silent.load(Ordering::Acquire)
     }
 }
 
@@ -48,17 +48,27 @@ impl Reach {
         Self { streams, look: Notify::new() }
     }
 
-    /// Notes that a stream answers.
-    pub(super) fn hears(&self, shard: u8) {
+    /// Notes that a stream has taken an append.
+    pub(super) fn takes(&self, shard: u8) {
         if let Some(heard) = self.heard(shard) {
             heard.is_away.store(false, Ordering::Release);
+        }
+        self.answers(shard);
+    }
+
+    /// Notes that a stream answers.
+    pub(super) fn answers(&self, shard: u8) {
+        if let Some(heard) = self.heard(shard) {
             heard.is_silent.store(false, Ordering::Release);
         }
     }
 
     /// Notes that an append has waited in vain.
     pub(super) fn append_misses(&self, shard: u8) {
-        let is_new = |heard: &Heard| !heard.is_away.swap(true, Ordering::AcqRel);
+        let is_new = |heard: &Heard| {
+            heard.is_away.store(true, Ordering::Release);
+            !heard.is_silent.swap(true, Ordering::AcqRel)
+        };
         if self.heard(shard).is_some_and(is_new) {
             self.look.notify_one();
         }
@@ -71,12 +81,13 @@ impl Reach {
         }
     }
 
-    /// Whether the last append to a stream has waited in vain.
+    /// Whether the last append to a stream has waited in vain: the next ones wait less for it, and for
+    /// those beside them.
     pub(super) fn is_away(&self, shard: u8) -> bool {
         self.heard(shard).is_some_and(|heard| heard.is_away.load(Ordering::Acquire))
     }
 
-    /// Whether anybody has waited for a stream in vain.
+    /// Whether whoever asked a stream last has waited in vain.
     pub(super) fn misses(&self, shard: u8) -> bool {
         self.heard(shard).is_some_and(Heard::misses)
     }
@@ -125,7 +136,7 @@ pub(super) async fn look_for(streams: Vec<Stream>, shared: Weak<Shared>) {
             let reach = &reach;
             async move {
                 if stream.answers().await {
-                    reach.hears(shard);
+                    reach.answers(shard);
                 } else {
                     reach.reader_misses(shard);
                 }
@@ -144,12 +155,15 @@ mod tests {
         let reach = Reach::of(2);
         reach.append_misses(0);
         reach.reader_misses(1);
-        reach.hears(1);
+        reach.answers(1);
         assert!(reach.is_away(0) && reach.misses(0) && !reach.misses(1));
         assert!(!reach.takes_nothing(), "the other one takes what is for it");
         assert!(reach.said().contains("1 of its 2 streams"), "{}", reach.said());
-        reach.hears(0);
+        reach.answers(0);
         assert!(!reach.misses(0) && reach.said().ends_with("it answers."));
+        assert!(reach.is_away(0), "who answers has not taken anything");
+        reach.takes(0);
+        assert!(!reach.is_away(0));
     }
 
     #[test]
@@ -161,7 +175,7 @@ mod tests {
         assert!(!reach.is_away(0));
         reach.append_misses(1);
         assert!(reach.takes_nothing() && reach.said().contains("nothing is taken"));
-        reach.hears(0);
+        reach.answers(0);
         assert!(!reach.takes_nothing());
     }
 }

@@ -554,9 +554,10 @@ impl Session {
             let Some(log) = self.logs.get(&handle) else { continue };
             let Some(follow) = &log.follow else { continue };
             let (id, after, round) = (log.id, follow.after, follow.round);
-            let recent = follow.following.recent(after, LOG_BATCH_BYTES);
             // Where its log begins the store alone can say.
-            if let Some(page) = recent.filter(|_| !follow.asks_where) {
+            let asks_tail = !follow.asks_where;
+            let recent = asks_tail.then(|| follow.following.recent(after, LOG_BATCH_BYTES));
+            if let Some(page) = recent.flatten() {
                 self.page((handle, round, Ok(page)), Instant::now());
                 continue;
             }

@@ -49,6 +49,8 @@ impl Writing {
                     if !self.goes_on(job, &mut queue) {
                         return;
                     }
+                    // A batch at a time: others wait for this thread.
+                    task::yield_now().await;
                 }
             })));
         }

@@ -230,7 +230,7 @@ async fn logs_and_connections_of_a_token_are_counted_and_come_free_again() {
 
 #[tokio::test]
 async fn a_holder_whose_token_has_no_log_left_stays_and_asks_again() {
-    let closed = closed(Limits { idle: Duration::from_millis(500), ..Limits::default() });
+    let closed = closed(Limits { idle: Duration::from_secs(2), ..Limits::default() });
     let (token, _) = closed.issue(Grants { logs: Some(1), ..Grants::default() }, None);
     let (mut one, _) = closed.with(&token).await;
     one.open(1, &keys(1), &BOTH).await;

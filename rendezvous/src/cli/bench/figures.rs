@@ -258,14 +258,17 @@ fn soak(trend: &Trend) -> String {
         let flat = if trend.files_flat == Some(true) { "flat" } else { "NOT FLAT" };
         format!(", files {flat} ({files:+.1} an hour)")
     });
-    let verdict = match (trend.judged, trend.holds) {
-        (false, _) => "too short to be judged",
-        (true, true) => "holds",
-        (true, false) => "DOES NOT HOLD",
+    let verdict = match (trend.judged, trend.holds, trend.near) {
+        (false, ..) => "too short to be judged",
+        (true, true, false) => "holds",
+        (true, true, true) => "holds, and a longer run could tell otherwise",
+        (true, false, false) => "DOES NOT HOLD",
+        (true, false, true) => "DOES NOT HOLD, and a longer run could tell otherwise",
     };
     format!(
-        "memory {:+.2} % an hour of at most {} %, {} to {}{files}; {} samples in {:.0} s: {verdict}",
+        "memory {:+.2} ± {:.2} % an hour of at most {} %, {} to {}{files}; {} samples in {:.0} s: {verdict}",
         trend.memory_percent_per_hour,
+        trend.memory_error_percent_per_hour,
         trend.slope_max,
         size(trend.memory_first),
         size(trend.memory_last),

@@ -46,7 +46,7 @@ pub(super) enum Attack {
     Frames,
     /// Follow the logs of the load, and never read
     Stuck,
-    /// Append to logs of their own, as much as is taken
+    /// Append to logs of their own
     Appends,
     /// Open logs that they know nothing of, by proofs that prove nothing
     Guesses,
@@ -57,12 +57,20 @@ pub(super) enum Attack {
 pub(super) struct Strength {
     /// That stand at once: slow and stuck ones, and those that append or guess.
     pub(super) standing: u32,
-    /// That are begun in a second: the others.
+    /// That are begun in a second: the others. And of all that stand, what they append or guess in one.
     pub(super) per_s: u32,
+}
+
+impl Strength {
+    /// How long each of those that stand waits between two things that it asks for.
+    fn between(self) -> Duration {
+        Duration::from_secs_f64(f64::from(self.standing) / f64::from(self.per_s.max(1)))
+    }
 }
 
 /// What the attackers of all kinds know.
 pub(super) struct Target {
+    pub(super) strength: Strength,
     pub(super) place: Place,
     pub(super) logs: Vec<LogKeys>,
     pub(super) noise: Vec<u8>,
@@ -77,6 +85,9 @@ pub(super) struct Attackers {
 /// Attackers of one kind that are under way at once, of those that come and go.
 pub(super) const AT_ONCE: u32 = 1000;
 
+/// How long it takes until all stand.
+const ARRIVAL: Duration = Duration::from_secs(10);
+
 /// How long one holds on.
 const HOLD: Duration = Duration::from_secs(1);
 
@@ -90,7 +101,8 @@ const FLOOD: usize = 4096;
 const FIRST_WORDS: &[u8] = b"\x13/multistream/1.0.0\n";
 
 impl Attackers {
-    pub(super) fn start(attacks: &[Attack], strength: Strength, target: &Arc<Target>) -> Self {
+    pub(super) fn start(attacks: &[Attack], target: &Arc<Target>) -> Self {
+        let strength = target.strength;
         let tried = Arc::new(AtomicU64::new(0));
         let mut tasks = JoinSet::new();
         for attack in attacks.iter().copied() {
@@ -114,10 +126,12 @@ impl Attackers {
     }
 }
 
-/// So many at once, each for as long as it is let, and again.
+/// So many at once, each for as long as it is let, and again. They come one after another: what a rush
+/// of handshakes costs is another question.
 async fn stand(attack: Attack, count: u32, target: Arc<Target>, tried: Arc<AtomicU64>) {
     let mut all = JoinSet::new();
     for _ in 0..count {
+        sleep(ARRIVAL / count).await;
         let (target, tried) = (Arc::clone(&target), Arc::clone(&tried));
         all.spawn(async move {
             loop {
@@ -222,7 +236,8 @@ impl Target {
         std::future::pending().await
     }
 
-    /// Appends entries, each another one, as long as the relay listens; whatever it answers.
+    /// Appends entries, each another one, as long as the relay listens; whatever it answers. What is
+    /// late is made up for.
     async fn flood(&self) -> anyhow::Result<()> {
         let mut client = LogClient::connect(&self.place.addr, &self.place.wire).await?;
         client.asking().open(0, &crowd::keys()?).await?;
@@ -232,8 +247,10 @@ impl Target {
                 answers.next().await?;
             }
         };
+        let mut turns = interval(self.strength.between());
         let appends = async {
             for req in 1.. {
+                turns.tick().await;
                 let mut entry = self.noise[..FLOOD].to_vec();
                 entry[..4].copy_from_slice(&u32::to_be_bytes(req));
                 asking.append(req, 0, entry).await?;
@@ -249,7 +266,9 @@ impl Target {
     /// Names logs, and shows proofs for others: until it is hung up on. What it hears tells it nothing.
     async fn guess(&self) -> anyhow::Result<()> {
         let mut client = LogClient::connect(&self.place.addr, &self.place.wire).await?;
+        let mut turns = interval(self.strength.between());
         for handle in 0.. {
+            turns.tick().await;
             let (wanted, own) = (crowd::keys()?, crowd::keys()?);
             let proofs =
                 vec![own.prove(Role::Read, client.asking().challenge()).context("a proof")?];

@@ -118,7 +118,8 @@ fn target(
     let addr = hostile::theirs(&own.addrs).context("this machine has no ::1")?;
     let place = Place { addr, token: None, wire: Arc::default() };
     let (logs, noise) = (joined.logs.clone(), shared.noise.clone());
-    Ok(Some(Arc::new(hostile::Target { place, logs, noise })))
+    let strength = asked.strength();
+    Ok(Some(Arc::new(hostile::Target { strength, place, logs, noise })))
 }
 
 /// All who are connected, and how the relay was on the way there.

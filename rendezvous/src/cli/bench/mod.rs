@@ -87,7 +87,7 @@ pub(super) struct Bench {
     /// How many of them stand at once: slow and stuck ones, and those that append or guess.
     #[arg(long, value_name = "N", default_value_t = 500, requires = "hostile", value_parser = value_parser!(u32).range(1..=10_000))]
     attackers: u32,
-    /// How many of the others come in a second.
+    /// How many of the others come in a second, and what those append or guess in one, all together.
     #[arg(long, value_name = "R", default_value_t = 1000, requires = "hostile", value_parser = value_parser!(u32).range(1..=20_000))]
     attacks: u32,
     /// The process of the relay that is named, if it runs on this machine: what does it take?

@@ -72,7 +72,7 @@ pub(super) async fn siege(
         let times = [board.ack.take(), board.delivery.take()];
         let before = fare(times, &newcomers, &quiet, cores([from, look()], begun));
         eprintln!("{} s more, with the hostile ones …", asked.seconds);
-        let attackers = Attackers::start(&asked.hostile, asked.strength(), target);
+        let attackers = Attackers::start(&asked.hostile, target);
         let (from, begun) = (look(), Instant::now());
         let watched = watch(asked, shared, begun, &look, interrupted).await;
         let times = [board.ack.times(), board.delivery.times()];

@@ -23,6 +23,8 @@ pub(super) struct Trend {
     pub(super) memory_last: u64,
     /// The slope of the line that lies closest, by least squares, in per cent of their mean.
     pub(super) memory_percent_per_hour: f64,
+    /// How far the true slope may be from it: of twenty runs one is farther.
+    pub(super) memory_error_percent_per_hour: f64,
     pub(super) slope_max: f64,
     /// The same for open files, in files.
     pub(super) files_per_hour: Option<f64>,
@@ -30,10 +32,19 @@ pub(super) struct Trend {
     /// Whether it was long enough to say anything.
     pub(super) judged: bool,
     pub(super) holds: bool,
+    /// Whether a longer run could end otherwise: the most that is allowed is within the error.
+    pub(super) near: bool,
 }
 
 /// Below this a slope says nothing: caches fill, and tables are merged.
 const LEAST: Duration = Duration::from_mins(10);
+
+/// Parts of the time whose means tell how far the slope can be trusted. One sample says much of the
+/// next, as tables fill and are merged; such a mean says little.
+const PARTS: usize = 8;
+
+/// By how many standard errors a slope through so many means is off once in twenty times (Student's t).
+const TRUSTED: f64 = 2.447;
 
 /// By how many files, and by what part of them, the line may rise over all of the time: a store opens and
 /// closes tables.
@@ -47,8 +58,10 @@ impl Trend {
         if samples.len() < 3 || span.is_zero() {
             return None;
         }
-        let memory = Line::through(samples.iter().map(|it| (it.at, it.memory as f64)));
-        let percent = memory.slope * 3600.0 / memory.mean.max(1.0) * 100.0;
+        let points: Vec<_> = samples.iter().map(|it| (it.at, it.memory as f64)).collect();
+        let memory = Line::through(points.iter().copied());
+        let percent = |slope: f64| slope * 3600.0 / memory.mean.max(1.0) * 100.0;
+        let (percent, error) = (percent(memory.slope), percent(error_of_slope(&points)));
         let files: Option<Vec<_>> =
             samples.iter().map(|it| it.files.map(|files| (it.at, files as f64))).collect();
         let files = files.map(|files| Line::through(files.into_iter()));
@@ -63,11 +76,13 @@ impl Trend {
             memory_first: first.memory,
             memory_last: last.memory,
             memory_percent_per_hour: percent,
+            memory_error_percent_per_hour: error,
             slope_max,
             files_per_hour: files.map(|line| line.slope * 3600.0),
             files_flat: is_flat,
             judged,
             holds: !judged || (percent <= slope_max && is_flat != Some(false)),
+            near: (percent - slope_max).abs() < error,
         })
     }
 }
@@ -96,6 +111,32 @@ impl Line {
     }
 }
 
+/// How far the slope of the line through some points may be off, by how far the means of some parts lie
+/// from a line.
+fn error_of_slope(points: &[(Duration, f64)]) -> f64 {
+    if points.len() < 2 * PARTS {
+        return f64::INFINITY;
+    }
+    let means: Vec<_> = (0..PARTS)
+        .map(|part| {
+            let part = &points[part * points.len() / PARTS..(part + 1) * points.len() / PARTS];
+            let count = part.len() as f64;
+            let at = part.iter().map(|(at, _)| at.as_secs_f64()).sum::<f64>() / count;
+            let value = part.iter().map(|(_, value)| value).sum::<f64>() / count;
+            (Duration::from_secs_f64(at), value)
+        })
+        .collect();
+    let line = Line::through(means.iter().copied());
+    let middle = means.iter().map(|(at, _)| at.as_secs_f64()).sum::<f64>() / PARTS as f64;
+    let [mut off, mut square] = [0.0; 2];
+    for (at, value) in &means {
+        let aside = at.as_secs_f64() - middle;
+        off += (value - line.mean - line.slope * aside).powi(2);
+        square += aside * aside;
+    }
+    TRUSTED * (off / (PARTS - 2) as f64 / square).sqrt()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,7 +160,16 @@ mod tests {
         // 2 % of the mean in an hour.
         let grows = trend(60, |minute| 99_000 + minute * 2000 / 60, |_| 50);
         assert!((grows.memory_percent_per_hour - 2.0).abs() < 0.05);
-        assert!(grows.judged && !grows.holds);
+        assert!(grows.judged && !grows.holds && !grows.near);
+    }
+
+    #[test]
+    fn what_wavers_too_much_to_be_told_is_said_to() {
+        // Ups and downs of 10 % in 17 minutes, without order; none is a trend.
+        let wavers = trend(60, |minute| 100_000 + minute * 7919 % 17 * 600, |_| 50);
+        assert!(wavers.near && wavers.memory_error_percent_per_hour > 0.5);
+        let still = trend(60, |minute| 100_000 + minute * 7919 % 17, |_| 50);
+        assert!(!still.near && still.holds && still.memory_error_percent_per_hour < 0.1);
     }
 
     #[test]

@@ -131,10 +131,8 @@ impl Counted {
             (Some(from), Some(to)) if self.peers.get(&by) != self.peers.get(&to) => {
                 self.standing.begins(by, from, to);
             }
-            (None, Some(asker)) => {
-                if self.standing.answered(asker, by) && has_failed {
-                    self.standing.ended(asker);
-                }
+            (None, Some(asker)) if self.standing.answered(asker, by) && has_failed => {
+                self.standing.ended(asker);
             }
             _ => {}
         }

@@ -9,7 +9,10 @@ use node::net::relay::{
 };
 use protocol::relay_log::{Cursor, LogKeys, Refusal};
 use rendezvous::{Config, Relay};
-use tokio::sync::mpsc;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{mpsc, watch},
+};
 
 /// Long enough for a machine that is busy; nothing waits this long when all is well.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -122,6 +125,55 @@ async fn where_only_websocket_gets_through_a_relay_is_reached_all_the_same() {
                 _ => {}
             }
         }
+    }
+}
+
+/// A way to a relay by TCP that swallows everything once it is told to.
+async fn swallowing(relay: &Relay) -> (RelayPeer, watch::Sender<bool>) {
+    let to = socket(relay);
+    let listener = TcpListener::bind(anywhere()).await.unwrap();
+    let here = format!("/ip4/127.0.0.1/tcp/{}", listener.local_addr().unwrap().port());
+    let (swallows, seen) = watch::channel(false);
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            let (mut far, mut seen) = (TcpStream::connect(to).await.unwrap(), seen.clone());
+            tokio::spawn(async move {
+                tokio::select! {
+                    _ = tokio::io::copy_bidirectional(&mut near, &mut far) => return,
+                    _ = seen.wait_for(|it| *it) => {}
+                }
+                std::future::pending::<()>().await;
+            });
+        }
+    });
+    (RelayPeer { addrs: vec![here.parse().unwrap()], ..peer(relay) }, swallows)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_change_a_dead_connection_is_found_long_before_a_ping_finds_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = Relay::start(config(dir.path(), anywhere())).await.unwrap();
+    let (by, swallows) = swallowing(&relay).await;
+    // This one is not told, and connects first.
+    let mut untold = Client::of(by.clone());
+    untold.follow(&keys(), None).await;
+    untold.sees(RelayReport::Up { wants_token: false }).await;
+    let mut client = Client::of(by);
+    client.follow(&keys(), None).await;
+    client.sees(RelayReport::Up { wants_token: false }).await;
+
+    client.commands.send(RelayCommand::Changed).await.unwrap();
+    client.append(&keys(), 1).await;
+    client.sees(RelayReport::Appended { tag: 1 }).await;
+    swallows.send_replace(true);
+    client.commands.send(RelayCommand::Changed).await.unwrap();
+    let down = |report| match report {
+        RelayReport::Down { reason, .. } => Some(reason),
+        _ => None,
+    };
+    assert_eq!(client.until(down).await, DownReason::Lost);
+    while let Ok((_, report)) = untold.reports.try_recv() {
+        assert!(!matches!(report, RelayReport::Down { .. }), "found without being told");
     }
 }
 

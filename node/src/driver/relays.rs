@@ -57,6 +57,11 @@ impl Relays {
         self.clients.get(relay).map(|client| client.commands.clone())
     }
 
+    /// The ways to all clients.
+    pub(super) fn clients(&self) -> Vec<mpsc::Sender<RelayCommand>> {
+        self.clients.values().map(|client| client.commands.clone()).collect()
+    }
+
     /// Ends a relay's client; it sees that nobody can tell it anything any more.
     pub(super) fn drop_client(&mut self, relay: &RelayKey) {
         self.clients.remove(relay);

@@ -20,6 +20,7 @@ use crate::{
     api::types,
     core::{Core, Effect},
     net::{
+        change::{self, Change},
         mesh::{Mesh, MeshCommand, MeshReport, Via},
         relay::{RelayCommand, RelayKey, RelayReport},
     },
@@ -35,6 +36,7 @@ pub(super) struct Turn {
     relay_reports: mpsc::Receiver<(RelayKey, RelayReport)>,
     /// Reports that came while a relay's client was waited for.
     early: VecDeque<(RelayKey, RelayReport)>,
+    changes: mpsc::Receiver<Change>,
     woken: watch::Sender<u64>,
     listening: watch::Sender<Vec<String>>,
     stop: CancellationToken,
@@ -46,6 +48,7 @@ enum Input {
     Call(Call),
     Mesh(MeshReport),
     Relay(RelayKey, RelayReport),
+    Change(Change),
     Due,
     Stop,
 }
@@ -74,8 +77,20 @@ impl Turn {
         stop: CancellationToken,
     ) -> Self {
         let (relays, relay_reports) = Relays::new(network);
-        let (early, last) = (VecDeque::new(), now());
-        Self { core, calls, mesh, relays, relay_reports, early, woken, listening, stop, last }
+        let (early, changes, last) = (VecDeque::new(), change::spawn(now), now());
+        Self {
+            core,
+            calls,
+            mesh,
+            relays,
+            relay_reports,
+            early,
+            changes,
+            woken,
+            listening,
+            stop,
+            last,
+        }
     }
 
     /// Turns until it is stopped, or something that the node can't do without is gone.
@@ -90,6 +105,7 @@ impl Turn {
             self.carry_out().await?;
             match self.next().await? {
                 Input::Stop => return Ok(()),
+                Input::Change(change) => self.on_change(change).await?,
                 input => self.take(input)?,
             }
             for _ in 1..BATCH {
@@ -128,6 +144,7 @@ impl Turn {
             report = mesh => report.map(Input::Mesh).ok_or(Stopped::Mesh),
             Some((relay, report)) = self.relay_reports.recv() => Ok(Input::Relay(relay, report)),
             Some(call) = self.calls.recv() => Ok(Input::Call(call)),
+            Some(change) = self.changes.recv() => Ok(Input::Change(change)),
             () = sleep(due) => Ok(Input::Due),
         }
     }
@@ -160,12 +177,22 @@ impl Turn {
             }
             Input::Mesh(report) => self.take_mesh(report),
             Input::Relay(relay, report) => self.core.on_relay(&relay, report, now),
-            Input::Due | Input::Stop => Ok(()),
+            Input::Change(_) | Input::Due | Input::Stop => Ok(()),
         }?;
         match self.core.deadline() {
             Some(deadline) if deadline <= now => self.core.on_deadline(now),
             _ => Ok(()),
         }
+    }
+
+    /// The machine's network is another: whoever waits is to wait no longer.
+    async fn on_change(&mut self, change: Change) -> Result<(), Stopped> {
+        tracing::info!(slept = change.slept, "the network has changed: everybody is tried anew");
+        for client in self.relays.clients() {
+            self.tell_relay(client, RelayCommand::Changed).await;
+        }
+        self.tell_mesh(MeshCommand::Changed(change)).await?;
+        Ok(self.take(Input::Due)?)
     }
 
     fn take_mesh(&mut self, report: MeshReport) -> Result<(), StoreError> {

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::{
     book::{Book, Whereabouts},
+    change::SPREAD,
     mesh::DialFailure,
 };
 
@@ -49,6 +50,7 @@ enum State {
 }
 
 /// Nothing leads to a member for now.
+#[derive(Debug)]
 pub(super) struct GaveUp {
     pub(super) member: MemberId,
     pub(super) reason: DialFailure,
@@ -124,9 +126,14 @@ impl Dialer {
         }
     }
 
-    /// There is a new network: whoever waits for a turn has it now.
+    /// There is a new network: whoever waits for a turn has it within [`SPREAD`], and what failed before
+    /// makes nobody wait.
     pub(super) fn hurry(&mut self, now: Instant) {
-        self.members.values_mut().for_each(|tries| tries.hurry(now));
+        let spread = u64::try_from(SPREAD.as_millis()).unwrap_or(u64::MAX);
+        for tries in self.members.values_mut() {
+            tries.failures = 0;
+            tries.hurry(now + Duration::from_millis(self.rng.next_u64() % spread));
+        }
     }
 
     /// The nodes of the members who have no channel.
@@ -340,14 +347,31 @@ mod tests {
     }
 
     #[test]
-    fn on_a_new_network_nobody_waits() {
+    fn on_a_new_network_nobody_waits_and_not_all_are_dialled_at_one_moment() {
         let now = Instant::now();
-        let mut dialer = dialer(PeerId::random(), now);
-        dialer.trying(&ADA, 1);
-        dialer.failed(&ADA, DialFailure::Refused, now);
-        assert!(dialer.due(now).is_empty());
+        let entries = (0..200).map(|n| BookEntry {
+            member: MemberId([n; 32]),
+            peers: vec![PeerId::random().to_bytes()],
+            addresses: vec!["/ip4/10.0.0.1/tcp/1".parse::<Multiaddr>().unwrap().to_vec()],
+        });
+        let mut dialer = Dialer::new(ChaCha20Rng::seed_from_u64(1));
+        dialer.set_book(&Book::new(entries.collect()), now);
+        for _ in 0..9 {
+            for n in 0..200 {
+                dialer.trying(&MemberId([n; 32]), 1);
+                dialer.failed(&MemberId([n; 32]), DialFailure::Refused, now);
+            }
+        }
+        // One is being tried on the network that is gone.
+        dialer.trying(&MemberId([0; 32]), 1);
+        assert!(dialer.due(now + Duration::from_secs(20)).is_empty());
         dialer.hurry(now);
-        assert_eq!(dialer.due(now).len(), 1);
+        let at = |dialer: &Dialer, at| dialer.ready().filter(|(due, ..)| *due <= now + at).count();
+        assert!(at(&dialer, SPREAD / 2) > 50 && at(&dialer, SPREAD / 2) < 150);
+        assert_eq!(at(&dialer, SPREAD), 199);
+        assert_eq!(dialer.due(now + SPREAD).len(), AT_ONCE - 1);
+        let gave_up = dialer.failed(&MemberId([0; 32]), DialFailure::TimedOut, now).unwrap();
+        assert!(gave_up.retry_in <= Duration::from_millis(FIRST_PAUSE_MS), "{gave_up:?}");
     }
 
     #[test]

@@ -60,10 +60,6 @@ pub(super) struct Wanted {
 pub(super) enum LanEvent {
     /// A node that is looked for is at these addresses.
     Found(PeerId, Vec<Multiaddr>),
-    /// This machine has a new address.
-    Arrived,
-    /// This machine's address is gone, and with it, as far as it knows, this network.
-    Left(IpNet),
     /// From now on it asks and answers on the networks of these addresses of its own.
     On(Vec<Ipv4Addr>, Option<Trouble>),
 }
@@ -202,11 +198,9 @@ impl Task {
         match event {
             Ok(IfEvent::Up(net)) => {
                 self.nets.insert(net);
-                self.tell(LanEvent::Arrived).await?;
             }
             Ok(IfEvent::Down(net)) => {
                 self.nets.remove(&net);
-                self.tell(LanEvent::Left(net)).await?;
             }
             Err(_) => {
                 self.watcher = None;

@@ -8,6 +8,7 @@
 //! > At most one channel stands with each member. What is sent to a member without a channel is
 //! > lost: the store, not the network, remembers.
 
+mod change;
 mod joins;
 mod lan;
 mod members;
@@ -24,7 +25,7 @@ use protocol::{
 use tokio::{sync::mpsc, task::JoinHandle};
 use zeroize::Zeroizing;
 
-use super::{BookEntry, Reach, Trouble};
+use super::{BookEntry, Reach, Trouble, change::Change};
 
 /// What the main swarm is made of.
 pub struct Config {
@@ -52,6 +53,8 @@ pub enum MeshCommand {
     Book(Vec<BookEntry>),
     /// Whether unknown PeerIds may come in to redeem an invite.
     OpenForJoins(bool),
+    /// The machine's way into the network is another: connections are tried, and who waits is dialled.
+    Changed(Change),
     /// Send a frame of at most 65,000 bytes over the member's channel; lost if there is none.
     Channel {
         /// To whom.

@@ -4,9 +4,10 @@
 //! > it is allocated, and no queue that a peer can fill grows without end.
 //!
 //! [`mesh`] is the main swarm, which members alone may use; [`relay`] the client of a relay's logs;
-//! `lan` finds members' nodes on the local networks.
+//! `lan` finds members' nodes on the local networks; [`change`] tells when the machine's network is another.
 
 pub mod address;
+pub mod change;
 pub mod mesh;
 pub mod relay;
 

@@ -69,6 +69,9 @@ pub enum RelayCommand {
         /// The place.
         cursor: Cursor,
     },
+    /// The machine's way into the network is another: a wait for the next attempt ends soon, an attempt is
+    /// begun anew, and a connection that stands has to show that it does.
+    Changed,
     /// Ends the task, as closing the channel does.
     Stop,
 }

@@ -31,6 +31,8 @@ pub(super) enum Purpose {
     Channel,
     /// The redeeming of an invite.
     Join,
+    /// Nothing: nobody takes such a stream, and that it is refused is a sign of life.
+    Sign,
 }
 
 /// A stream, or that there is none.
@@ -63,6 +65,9 @@ pub(super) struct Handler {
 /// Which protocols to negotiate.
 #[derive(Clone)]
 pub(super) struct Upgrade(&'static [Purpose]);
+
+/// What nobody speaks.
+pub(super) const SIGN: StreamProtocol = StreamProtocol::new("/wattle/sign/1");
 
 const BOTH: &[Purpose] = &[Purpose::Channel, Purpose::Join];
 
@@ -188,6 +193,7 @@ impl Purpose {
         match self {
             Self::Channel => &[Self::Channel],
             Self::Join => &[Self::Join],
+            Self::Sign => &[Self::Sign],
         }
     }
 
@@ -195,6 +201,7 @@ impl Purpose {
         match self {
             Self::Channel => StreamProtocol::new("/wattle/channel/1"),
             Self::Join => StreamProtocol::new("/wattle/join/1"),
+            Self::Sign => SIGN,
         }
     }
 }

@@ -3,9 +3,9 @@
 //! > An address that was found is dialled, and told to nobody. It is of one node, which has shown there and
 //! > then that it is this node.
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
-use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
+use libp2p::{Multiaddr, PeerId};
 use tokio::time::Instant;
 
 use super::{
@@ -69,24 +69,14 @@ impl Run {
                 }
                 self.inviter_found(peer, addresses);
             }
-            LanEvent::Arrived => self.dialer.hurry(now),
-            LanEvent::Left(net) => {
-                self.left(|address| ip(address).is_some_and(|ip| net.contains(&ip)));
-            }
             LanEvent::On(networks, trouble) => self.report(MeshReport::Lan { networks, trouble }),
         }
     }
 
-    /// Ends what led by way of an address that this machine no longer has: the other side can't know, and
-    /// silence would tell it late.
-    fn left(&mut self, is_gone: impl Fn(&Multiaddr) -> bool) {
-        self.dialer.forget(&is_gone);
+    /// Forgets inviters' addresses that lead nowhere any more.
+    pub(super) fn forget_inviters(&mut self, is_gone: impl Fn(&Multiaddr) -> bool) {
         for inviter in self.inviters.values_mut() {
             inviter.found.retain(|address| !is_gone(address));
-        }
-        let lost = self.connections.iter().filter(|(_, known)| is_gone(&known.address));
-        for id in lost.map(|(id, _)| *id).collect::<Vec<_>>() {
-            self.swarm.close_connection(id);
         }
     }
 
@@ -143,13 +133,5 @@ impl Run {
             }
         };
         if is_found { Via::Found } else { Via::Told }
-    }
-}
-
-fn ip(address: &Multiaddr) -> Option<IpAddr> {
-    match address.iter().next()? {
-        Protocol::Ip4(ip) => Some(ip.into()),
-        Protocol::Ip6(ip) => Some(ip.into()),
-        _ => None,
     }
 }

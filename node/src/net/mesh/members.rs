@@ -322,8 +322,14 @@ impl Run {
         }
     }
 
+    /// With whom channels stand on this connection.
+    pub(super) fn channels_on(&self, id: ConnectionId) -> Vec<MemberId> {
+        let here = self.channels.iter().filter(|(_, channel)| channel.connection == id);
+        here.map(|(member, _)| *member).collect()
+    }
+
     /// Ends a channel that stands; dropping it stops its task.
-    fn end(&mut self, member: MemberId, reason: ChannelEnd) {
+    pub(super) fn end(&mut self, member: MemberId, reason: ChannelEnd) {
         if self.channels.remove(&member).is_some() {
             (self.touched, self.looks) = (true, true);
             self.dialer.down(&member, Instant::now());

@@ -44,6 +44,8 @@ pub(super) struct Run {
     pub(super) dials: BTreeMap<ConnectionId, Dial>,
     /// What the streams being opened are for, and on which connection.
     pub(super) tickets: BTreeMap<u64, (ConnectionId, Wanted)>,
+    /// Signs of life that are waited for: from which connection, and until when.
+    pub(super) signs: BTreeMap<u64, (ConnectionId, Instant)>,
     /// Channels in their handshake, by task.
     pub(super) shaking: BTreeMap<u64, super::members::Shaking>,
     /// Channels that stand.
@@ -141,6 +143,7 @@ pub(super) fn spawn(config: Config) -> Result<Mesh, SpawnError> {
         connections: BTreeMap::new(),
         dials: BTreeMap::new(),
         tickets: BTreeMap::new(),
+        signs: BTreeMap::new(),
         shaking: BTreeMap::new(),
         channels: BTreeMap::new(),
         tasks: BTreeMap::new(),
@@ -252,6 +255,7 @@ impl Run {
                 let joins = if open { Joins::Open } else { Joins::Closed };
                 self.swarm.behaviour_mut().gate.set_joins(joins);
             }
+            MeshCommand::Changed(change) => self.on_change(&change),
             MeshCommand::Channel { to, frame } => self.send(to, frame),
             MeshCommand::JoinDial { stream, addresses } => self.join_dial(stream, addresses),
             MeshCommand::JoinSend { stream, frame } => self.join_send(stream, frame),
@@ -264,7 +268,7 @@ impl Run {
         match event {
             SwarmEvent::Behaviour(BehaviourEvent::Streams(event)) => self.on_stream(event),
             SwarmEvent::Behaviour(BehaviourEvent::Ping(ping)) if ping.result.is_err() => {
-                self.swarm.close_connection(ping.connection);
+                self.abandon(ping.connection);
             }
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
                 let (address, _) = book::split(endpoint.get_remote_address().clone());
@@ -303,8 +307,9 @@ impl Run {
         }
     }
 
-    fn on_closed(&mut self, id: ConnectionId) {
+    pub(super) fn on_closed(&mut self, id: ConnectionId) {
         self.connections.remove(&id);
+        self.signs.retain(|_, (on, _)| *on != id);
         let lost: Vec<u64> =
             self.tickets.iter().filter(|(_, (on, _))| *on == id).map(|(n, _)| *n).collect();
         for ticket in lost {
@@ -318,6 +323,7 @@ impl Run {
             StreamEvent::Inbound { connection, purpose, stream } => match purpose {
                 Purpose::Channel => self.accept_channel(connection, stream),
                 Purpose::Join => self.accept_join(connection, stream),
+                Purpose::Sign => {}
             },
         }
     }
@@ -334,6 +340,9 @@ impl Run {
     }
 
     fn on_opened(&mut self, ticket: u64, stream: Option<libp2p::Stream>) {
+        if self.is_sign(ticket) {
+            return;
+        }
         match self.tickets.remove(&ticket) {
             Some((on, Wanted::Channel(member))) => self.on_channel_stream(on, member, stream),
             Some((on, Wanted::Join(number))) => self.on_join_stream(on, number, stream),
@@ -355,7 +364,12 @@ impl Run {
     fn next(&self) -> Option<Instant> {
         let strangers = self.connections.values().filter_map(|connection| connection.expires);
         let looks = self.inviters.values().map(super::lan::Inviter::until);
-        strangers.chain(self.settled).chain(self.dialer.next()).chain(looks).min()
+        strangers
+            .chain(self.settled)
+            .chain(self.dialer.next())
+            .chain(looks)
+            .chain(self.next_sign())
+            .min()
     }
 
     fn on_time(&mut self, now: Instant) {
@@ -373,6 +387,7 @@ impl Run {
                 }
             }
         }
+        self.end_silent(now);
         for (member, whereabouts) in self.dialer.due(now) {
             self.dial(member, whereabouts);
         }

@@ -1,5 +1,7 @@
 //! Whole swarms on the loopback interface.
 
+mod change;
+
 use std::time::SystemTime;
 
 use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};

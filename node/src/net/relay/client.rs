@@ -6,11 +6,15 @@
 use std::{
     convert::Infallible,
     io,
+    task::Poll,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use futures::{Sink, SinkExt as _, StreamExt as _, future::poll_fn};
+use futures::{
+    FutureExt as _, Sink, SinkExt as _, StreamExt as _,
+    future::{BoxFuture, poll_fn},
+};
 use protocol::codec;
 use tokio::sync::mpsc;
 
@@ -20,6 +24,7 @@ use super::{
     dial::{self, Greeting, Link},
     ledger::Ledger,
 };
+use crate::net::change::SPREAD;
 
 /// A connection that stood this long was a good one. What a relay says proves nothing: one that
 /// answers and hangs up would be dialed without end.
@@ -53,10 +58,14 @@ impl Client {
     pub(super) async fn run(mut self) -> Result<Infallible, Stopped> {
         loop {
             let relay = self.relay.clone();
-            let connected = self.meanwhile(dial::connect(&relay)).await?;
-            let reason = match connected {
-                Ok((link, greeting)) => self.serve(link, greeting).await?,
-                Err(reason) => reason,
+            let reason = match self.meanwhile(dial::connect(&relay)).await? {
+                Some(Ok((link, greeting))) => self.serve(link, greeting).await?,
+                Some(Err(reason)) => reason,
+                None => {
+                    self.backoff.reset();
+                    self.pause(DownReason::Lost, soon()).await?;
+                    continue;
+                }
             };
             let retry_in = match self.ledger.leaving() {
                 Some(span) if reason == DownReason::Leaving => self.backoff.within(span, random()),
@@ -67,7 +76,8 @@ impl Client {
         }
     }
 
-    /// Waits for so long; less, where the relay wants a token and there is one that it has not seen.
+    /// Waits for so long; less, where the relay wants a token and there is one that it has not seen, or where
+    /// the network is another than that on which the last attempt was made.
     async fn pause(&mut self, reason: DownReason, span: Duration) -> Result<(), Stopped> {
         let over = tokio::time::sleep(span);
         tokio::pin!(over);
@@ -78,7 +88,14 @@ impl Client {
                 permit = self.reports.reserve(), if self.ledger.reports() > 0 => {
                     report(&mut self.ledger, permit, self.relay.peer_id)?;
                 }
-                command = self.commands.recv() => obey(&mut self.ledger, command)?,
+                command = self.commands.recv() => {
+                    if obey(&mut self.ledger, command)? == Told::Changed {
+                        self.backoff.reset();
+                        let soon = tokio::time::Instant::now() + soon();
+                        let at = over.deadline().min(soon);
+                        over.as_mut().reset(at);
+                    }
+                }
             }
         }
         self.backoff.reset();
@@ -93,6 +110,7 @@ impl Client {
         let mut request = None;
         let mut unflushed = false;
         let mut leaves_by = None;
+        let mut sign: Option<BoxFuture<'static, bool>> = None;
         let reason = loop {
             let now = Instant::now();
             if request.is_none() {
@@ -114,7 +132,17 @@ impl Client {
                 permit = self.reports.reserve(), if has_report => {
                     report(&mut self.ledger, permit, self.relay.peer_id)?;
                 }
-                command = self.commands.recv() => obey(&mut self.ledger, command)?,
+                command = self.commands.recv() => {
+                    if obey(&mut self.ledger, command)? == Told::Changed && sign.is_none() {
+                        sign = Some(dial::sign(swarm, self.relay.peer_id).boxed());
+                    }
+                }
+                lives = poll_fn(|cx| sign.as_mut().map_or(Poll::Pending, |sign| sign.poll_unpin(cx))) => {
+                    sign = None;
+                    if !lives {
+                        break DownReason::Lost;
+                    }
+                }
                 written = write(writer, request.is_some()), if request.is_some() || unflushed => {
                     let sent = written.and_then(|()| {
                         unflushed = request.is_some();
@@ -149,16 +177,20 @@ impl Client {
         Ok(if leaves_by.is_some() && was_good { DownReason::Leaving } else { reason })
     }
 
-    /// Awaits something while reports go out and commands come in.
-    async fn meanwhile<T>(&mut self, task: impl Future<Output = T>) -> Result<T, Stopped> {
+    /// Awaits something while reports go out and commands come in; none where the network changes meanwhile.
+    async fn meanwhile<T>(&mut self, task: impl Future<Output = T>) -> Result<Option<T>, Stopped> {
         tokio::pin!(task);
         loop {
             tokio::select! {
-                output = &mut task => return Ok(output),
+                output = &mut task => return Ok(Some(output)),
                 permit = self.reports.reserve(), if self.ledger.reports() > 0 => {
                     report(&mut self.ledger, permit, self.relay.peer_id)?;
                 }
-                command = self.commands.recv() => obey(&mut self.ledger, command)?,
+                command = self.commands.recv() => {
+                    if obey(&mut self.ledger, command)? == Told::Changed {
+                        return Ok(None);
+                    }
+                }
             }
         }
     }
@@ -174,15 +206,23 @@ fn report(ledger: &mut Ledger, permit: Permit<'_>, relay: RelayKey) -> Result<()
     Ok(())
 }
 
-fn obey(ledger: &mut Ledger, command: Option<RelayCommand>) -> Result<(), Stopped> {
+/// What a command was about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Logs,
+    Changed,
+}
+
+fn obey(ledger: &mut Ledger, command: Option<RelayCommand>) -> Result<Told, Stopped> {
     match command {
         Some(RelayCommand::Plan(plan)) => ledger.plan(plan),
         Some(RelayCommand::FollowAnew { log, after }) => ledger.follow_anew(log, after),
         Some(RelayCommand::Append { log, tag, entry }) => ledger.append(log, tag, entry),
         Some(RelayCommand::Trim { log, cursor }) => ledger.trim(log, cursor),
+        Some(RelayCommand::Changed) => return Ok(Told::Changed),
         Some(RelayCommand::Stop) | None => return Err(Stopped),
     }
-    Ok(())
+    Ok(Told::Logs)
 }
 
 /// Waits until a frame can be taken, or, if there is none, until all are flushed.
@@ -200,6 +240,46 @@ async fn wait(until: Option<Instant>) {
     }
 }
 
+/// When to try again after a change: at once, but not in step with everybody to whom it happened, too.
+fn soon() -> Duration {
+    SPREAD.mul_f64(f64::from(random()) / f64::from(u32::MAX))
+}
+
 fn random() -> u32 {
     getrandom::u32().unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Long enough for a machine that is busy; nothing waits this long when all is well.
+    const PATIENCE: Duration = Duration::from_secs(30);
+    const LONG: Duration = Duration::from_hours(1);
+
+    fn client() -> (Client, mpsc::Sender<RelayCommand>) {
+        let relay = RelayPeer { peer_id: RelayKey::random(), addrs: Vec::new() };
+        let (commands, taken) = mpsc::channel(1);
+        let (reports, given) = mpsc::channel(1);
+        std::mem::forget(given);
+        (Client::new(relay, taken, reports), commands)
+    }
+
+    #[tokio::test]
+    async fn a_wait_ends_where_the_network_changes_and_the_next_is_a_short_one() {
+        let (mut client, commands) = client();
+        client.backoff.raise();
+        commands.send(RelayCommand::Changed).await.ok().unwrap();
+        let waited = client.pause(DownReason::Unreachable, LONG);
+        assert!(tokio::time::timeout(PATIENCE, waited).await.unwrap().is_ok());
+        assert!(client.backoff.next(u32::MAX) < SPREAD);
+    }
+
+    #[tokio::test]
+    async fn what_was_begun_on_the_network_as_it_was_is_given_up() {
+        let (mut client, commands) = client();
+        commands.send(RelayCommand::Changed).await.ok().unwrap();
+        let begun = client.meanwhile(std::future::pending::<()>());
+        assert!(matches!(tokio::time::timeout(PATIENCE, begun).await.unwrap(), Ok(None)));
+    }
 }

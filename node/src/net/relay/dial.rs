@@ -9,7 +9,7 @@ use futures::{
     io::{ReadHalf, WriteHalf},
 };
 use libp2p::{
-    Multiaddr, StreamProtocol, Swarm, SwarmBuilder, Transport as _,
+    Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder, Transport as _,
     core::upgrade::Version,
     dns,
     multiaddr::Protocol,
@@ -32,7 +32,7 @@ use tokio_util::{
 };
 
 use super::{DownReason, RelayPeer};
-use crate::net::address::is_web;
+use crate::net::{address::is_web, streams::SIGN};
 
 /// The whole of it: dialing, handshake, stream, hello.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -44,6 +44,8 @@ const WEB_START: Duration = Duration::from_secs(3);
 const MESSAGE_MAX: usize = 128 << 10;
 const PING_INTERVAL: Duration = Duration::from_secs(15);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a sign of life may take.
+const SIGN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How far the windows of a connection may grow together, above 256 KiB for each stream: what a
 /// relay can make this side hold that it does not read. Left alone, Yamux goes to [`YAMUX_MOST`].
@@ -241,6 +243,18 @@ pub(super) async fn lost(swarm: &mut Swarm<Behaviour>) -> DownReason {
             }
             _ => {}
         }
+    }
+}
+
+/// Whether the relay gives a sign of life in time: whatever it answers to a protocol that nobody speaks.
+pub(super) fn sign(
+    swarm: &Swarm<Behaviour>,
+    relay: PeerId,
+) -> impl Future<Output = bool> + Send + use<> {
+    let mut control = swarm.behaviour().stream.new_control();
+    async move {
+        let answer = tokio::time::timeout(SIGN_TIMEOUT, control.open_stream(relay, SIGN)).await;
+        matches!(answer, Ok(Ok(_) | Err(OpenStreamError::UnsupportedProtocol(_))))
     }
 }
 

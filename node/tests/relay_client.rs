@@ -71,8 +71,15 @@ impl Client {
         self.commands.send(command).await.unwrap();
     }
 
+    /// The next report; those of pings come in between whenever they like.
     async fn next(&mut self) -> RelayReport {
-        tokio::time::timeout(PATIENCE, self.reports.recv()).await.unwrap().unwrap().1
+        loop {
+            let report = tokio::time::timeout(PATIENCE, self.reports.recv()).await;
+            match report.unwrap().unwrap().1 {
+                RelayReport::Latency { .. } => {}
+                report => return report,
+            }
+        }
     }
 
     async fn until<T>(&mut self, mut find: impl FnMut(RelayReport) -> Option<T>) -> T {

@@ -85,6 +85,9 @@ pub struct RelayStatus {
     pub retry_in_ms: Option<u64>,
     /// Entries that wait to be stored there.
     pub waiting: u64,
+    /// How long it took to answer when that was measured last, in microseconds, there and back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_us: Option<u64>,
 }
 
 /// How a relay stands.

@@ -174,6 +174,14 @@ pub fn lasting(seconds: u64) -> String {
     }
 }
 
+/// How long something took, in milliseconds.
+pub fn took(micros: u64) -> String {
+    match micros {
+        0..=9_999 => format!("{}.{} ms", micros / 1_000, micros % 1_000 / 100),
+        _ => format!("{} ms", micros / 1_000),
+    }
+}
+
 /// A conversation, line by line; a line with the date stands before the first of each day.
 #[derive(Default)]
 pub struct Conversation {
@@ -241,5 +249,9 @@ mod tests {
     fn times_are_shown_in_utc() {
         assert_eq!(clock("2026-01-31T23:30:00-01:00"), "00:30");
         assert_eq!(moment("2026-01-31T14:03:59.5Z"), "2026-01-31 14:03 UTC");
+        assert_eq!(
+            [took(99), took(450), took(9_999), took(23_456)],
+            ["0.0 ms", "0.4 ms", "9.9 ms", "23 ms"]
+        );
     }
 }

@@ -1,6 +1,8 @@
 //! `wattle status`.
 
-use node::api::types::{self, JoinState, JoinView, Lan, MemberPath, RelayState, RelayStatus, Via};
+use node::api::types::{
+    self, JoinState, JoinView, Lan, MemberPath, Path, RelayState, RelayStatus, Via,
+};
 
 use super::{
     Place, exit,
@@ -73,15 +75,16 @@ fn section(lines: &mut Vec<String>, title: &str, rows: Vec<Vec<String>>, empty: 
 fn relay(relay: &RelayStatus) -> Vec<String> {
     let address = relay.addresses.first().map(String::as_str).unwrap_or_default();
     let retry = relay.retry_in_ms.map(|ms| format!("tried again in {} s", ms.div_ceil(1000)));
-    let state = match relay.state {
-        RelayState::Up => "up",
-        RelayState::Connecting => "connecting",
-        RelayState::Down => "down",
+    let state = match (relay.state, relay.latency_us) {
+        (RelayState::Up, Some(latency)) => format!("up, {}", show::took(latency)),
+        (RelayState::Up, None) => "up".into(),
+        (RelayState::Connecting, _) => "connecting".into(),
+        (RelayState::Down, _) => "down".into(),
     };
     let waiting = (relay.waiting > 0).then(|| format!("{} waiting", relay.waiting));
     let reason = (!relay.reason.is_empty()).then(|| show::safe(&relay.reason));
     let detail: Vec<String> = [reason, retry, waiting].into_iter().flatten().collect();
-    vec![state.into(), show::safe(address), detail.join("; ")]
+    vec![state, show::safe(address), detail.join("; ")]
 }
 
 /// Where members are looked for, by this machine's addresses.
@@ -101,8 +104,15 @@ fn member(member: &MemberPath) -> Vec<String> {
         true => "direct on the LAN",
         false => path(member.path),
     };
-    let detail = if member.reason.is_empty() { whence(member) } else { member.reason.clone() };
-    vec![show::name(&member.member), path.into(), show::safe(&detail)]
+    let path = match (member.latency_us.map(show::took), member.path) {
+        (Some(took), Path::Relay) => format!("{path}, {took} to it"),
+        (Some(took), _) => format!("{path}, {took}"),
+        (None, _) => path.into(),
+    };
+    let since = member.since.as_deref().map(|since| format!("since {}", show::moment(since)));
+    let how = if member.reason.is_empty() { whence(member) } else { member.reason.clone() };
+    let detail: Vec<String> = since.into_iter().chain([how]).collect();
+    vec![show::name(&member.member), path, show::safe(&detail.join("; "))]
 }
 
 /// The address in use, and how it was known.
@@ -119,7 +129,7 @@ fn whence(member: &MemberPath) -> String {
 
 #[cfg(test)]
 mod tests {
-    use node::api::types::{MemberRef, Path};
+    use node::api::types::MemberRef;
 
     use super::*;
 
@@ -132,15 +142,17 @@ mod tests {
             path: Path::Relay,
             address: None,
             via: None,
+            latency_us: Some(23_400),
             lan: false,
             reason: "direct connections are off".into(),
-            since: None,
+            since: Some("2026-01-31T14:03:59Z".into()),
         };
         let cleo = MemberPath {
             member: MemberRef { id: "ef".repeat(32), name: "cleo".into() },
             path: Path::Direct,
             address: Some("/ip4/10.0.0.7/udp/1/quic-v1".into()),
             via: Some(Via::Mdns),
+            latency_us: Some(450),
             lan: true,
             reason: String::new(),
             since: None,
@@ -152,6 +164,15 @@ mod tests {
             reason: "refused".into(),
             retry_in_ms: Some(1_200),
             waiting: 2,
+            latency_us: None,
+        };
+        let up = RelayStatus {
+            addresses: vec!["/ip4/1.2.3.5/tcp/4001".into()],
+            state: RelayState::Up,
+            reason: String::new(),
+            retry_in_ms: None,
+            waiting: 0,
+            latency_us: Some(12_000),
         };
         let status = types::Status {
             v: 1,
@@ -164,7 +185,7 @@ mod tests {
             listen: vec![],
             direct: false,
             lan: Some(lan),
-            relays: vec![relay],
+            relays: vec![relay, up],
             groups: vec![],
             paths: vec![path, cleo],
         };
@@ -182,13 +203,16 @@ mod tests {
             lines[1..],
             [
                 "number    12345 67890",
-                "relays    down  /ip4/1.2.3.4/tcp/4001  refused; tried again in 2 s; 2 waiting",
+                "relays    down       /ip4/1.2.3.4/tcp/4001  refused; tried again in 2 s; 2 waiting",
+                "          up, 12 ms  /ip4/1.2.3.5/tcp/4001",
                 "direct    off (--no-direct)",
                 "lan       local networks only; looking for members from 10.0.0.5",
                 "groups    none yet",
                 "joining   looking",
-                "members   ben\\u{1b}  through the relay  direct connections are off",
-                "          cleo       direct on the LAN  /ip4/10.0.0.7/udp/1/quic-v1, found by mDNS",
+                "members   ben\\u{1b}  through the relay, 23 ms to it  since 2026-01-31 14:03 UTC; direct \
+                 connections are off",
+                "          cleo       direct on the LAN, 0.4 ms       /ip4/10.0.0.7/udp/1/quic-v1, found by \
+                 mDNS",
             ]
         );
     }

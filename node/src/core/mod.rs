@@ -21,6 +21,7 @@ mod hosting;
 mod invites;
 mod joins;
 mod keys;
+mod latency;
 mod mail;
 mod membership;
 mod passes;
@@ -62,6 +63,7 @@ use self::{
     invites::Hosted,
     joins::Joining,
     keys::Overtaking,
+    latency::Latencies,
     mail::Streams,
     membership::is_active,
     passes::Pass,
@@ -110,6 +112,7 @@ pub struct Core {
     /// Groups whose deadline is not looked at before this instant.
     resting: BTreeMap<GroupId, Timestamp>,
     peers: Peers,
+    latencies: Latencies,
     relays: BTreeMap<RelayKey, Relay>,
     logs: BTreeMap<LogId, Owner>,
     hosted: Hosted,
@@ -200,6 +203,7 @@ impl Core {
             wired: BTreeSet::new(),
             resting: BTreeMap::new(),
             peers: Peers::default(),
+            latencies: Latencies::default(),
             relays: BTreeMap::new(),
             logs: BTreeMap::new(),
             hosted: Hosted::default(),

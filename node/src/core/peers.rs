@@ -24,7 +24,7 @@ pub(super) struct Peers {
     /// Why the last dial failed, and when the next is due.
     failures: BTreeMap<MemberId, (String, Timestamp)>,
     /// The path last told of each member, and since when it stands.
-    told: BTreeMap<MemberId, (Path, Timestamp)>,
+    told: BTreeMap<MemberId, Told>,
     /// The book last told.
     book: Vec<BookEntry>,
     /// Where members are looked for on the local networks: this machine's own addresses there, and why
@@ -34,6 +34,20 @@ pub(super) struct Peers {
     pub(super) listening: Vec<String>,
     /// Addresses of members that were learned from an invite's code.
     pub(super) hints: BTreeMap<MemberId, Vec<Vec<u8>>>,
+}
+
+impl Peers {
+    /// Whether a channel with a member stands.
+    pub(super) fn has_channel(&self, member: &MemberId) -> bool {
+        self.channels.contains_key(member)
+    }
+}
+
+struct Told {
+    path: Path,
+    /// Whether it stayed on local networks.
+    lan: bool,
+    since: Timestamp,
 }
 
 struct Channel {
@@ -57,6 +71,7 @@ impl Core {
         self.peers.failures.remove(&peer.member);
         let channel = Channel { address, via, since: now, certified: peer.certified };
         self.peers.channels.insert(peer.member, channel);
+        self.latencies.forget(&peer.member);
         self.after.members = true;
         self.finish(now);
         Ok(())
@@ -70,6 +85,7 @@ impl Core {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         self.peers.channels.remove(&member);
+        self.latencies.forget(&member);
         self.peers.failures.insert(member, (reason, now));
         self.after.members = true;
         let result = self.unwire(member, now);
@@ -274,12 +290,16 @@ impl Core {
             }
         }
         people.remove(&self.me.member());
-        let by_relay = self.by_relay();
+        let (by_relay, relays) = (self.by_relay(), self.relay_latencies());
         people
             .into_iter()
             .map(|(member, name)| {
                 let path = self.path_of(&member, &by_relay);
-                self.member_path(member, name, path, now)
+                let shown = self.member_path(member, name, path, now);
+                match path {
+                    Path::Relay => MemberPath { latency_us: relays.get(&member).copied(), ..shown },
+                    _ => shown,
+                }
             })
             .collect()
     }
@@ -294,7 +314,7 @@ impl Core {
         let channel = self.peers.channels.get(&member);
         let since = match (channel, self.peers.told.get(&member)) {
             (Some(channel), _) => Some(channel.since),
-            (None, Some((told, since))) if *told == path && path != Path::None => Some(*since),
+            (None, Some(told)) if told.path == path && path != Path::None => Some(told.since),
             _ => None,
         };
         let direct = || self.why_not_direct(&member, now);
@@ -303,7 +323,8 @@ impl Core {
             path,
             address: channel.map(|channel| channel.address.clone()),
             via: channel.map(|channel| channel.via),
-            lan: channel.is_some_and(|channel| address::is_local(&channel.address)),
+            latency_us: channel.and_then(|_| self.latencies.of_member(&member)),
+            lan: self.is_on_lan(&member),
             reason: match path {
                 Path::Direct => String::new(),
                 Path::Relay => direct(),
@@ -315,6 +336,12 @@ impl Core {
             },
             since: since.map(rfc3339),
         }
+    }
+
+    /// Whether a member's channel stays on local networks.
+    fn is_on_lan(&self, member: &MemberId) -> bool {
+        let channel = self.peers.channels.get(member);
+        channel.is_some_and(|channel| address::is_local(&channel.address))
     }
 
     fn why_not_direct(&self, member: &MemberId, now: Timestamp) -> String {
@@ -370,9 +397,10 @@ impl Core {
         let by_relay = self.by_relay();
         for entry in book {
             let path = self.path_of(&entry.member, &by_relay);
+            let lan = self.is_on_lan(&entry.member);
             let told = self.peers.told.get(&entry.member);
-            if told.map_or(path != Path::None, |(told, _)| *told != path) {
-                changed.push((entry.member, path));
+            if told.map_or(path != Path::None, |told| (told.path, told.lan) != (path, lan)) {
+                changed.push((entry.member, Told { path, lan, since: now }));
             }
         }
         let known: BTreeSet<MemberId> = book.iter().map(|entry| entry.member).collect();
@@ -380,12 +408,10 @@ impl Core {
         if changed.is_empty() {
             return Ok(());
         }
-        for (member, path) in &changed {
-            self.peers.told.insert(*member, (*path, now));
-        }
-        let changed: BTreeSet<String> = changed.iter().map(|(id, _)| id.to_string()).collect();
+        let members: BTreeSet<String> = changed.iter().map(|(id, _)| id.to_string()).collect();
+        self.peers.told.extend(changed);
         let mut told = self.paths(now);
-        told.retain(|path| changed.contains(&path.member.id));
+        told.retain(|path| members.contains(&path.member.id));
         // Events are kept, and what was found on a network is nobody's business later.
         for path in told.iter_mut().filter(|path| path.via == Some(Via::Mdns)) {
             path.address = None;

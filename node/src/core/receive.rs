@@ -55,8 +55,13 @@ impl Core {
             }
             RelayReport::Token { under, fault } => self.token_stands(relay, under, fault, now),
             RelayReport::Down { reason, retry_in } => {
+                self.relay_latency(relay, None);
                 let retry = u64::try_from(retry_in.as_millis()).unwrap_or(u64::MAX);
                 self.relay_down(relay, reason, now.plus_ms(retry), now)
+            }
+            RelayReport::Latency { took } => {
+                self.relay_latency(relay, Some(took));
+                Ok(())
             }
             RelayReport::Entries { log, entries, cursor } => match self.logs.get(&log).copied() {
                 Some(Owner::Group(id)) => self.group_entries(relay, id, log, &entries, cursor, now),

@@ -502,19 +502,19 @@ impl Core {
         &mut self,
         now: Timestamp,
     ) -> Result<Vec<RelayStatus>, StoreError> {
-        let Self { store, relays, .. } = self;
+        let Self { store, relays, latencies, .. } = self;
         relays
             .iter()
             .map(|(key, relay)| {
                 let waiting = store.read(|tx| tx.outbox_len(&key.to_bytes()))?;
-                Ok(relay.status(waiting, now))
+                Ok(relay.status(waiting, latencies.of_relay(key), now))
             })
             .collect()
     }
 
     fn tell_relay(&mut self, key: &RelayKey, now: Timestamp) -> Result<(), StoreError> {
         let Some(relay) = self.relays.get(key) else { return Ok(()) };
-        let status = relay.status(0, now);
+        let status = relay.status(0, self.latencies.of_relay(key), now);
         let bytes = key.to_bytes();
         self.record(now, |step| {
             let waiting = step.tx.outbox_len(&bytes)?;
@@ -524,7 +524,7 @@ impl Core {
 }
 
 impl Relay {
-    fn status(&self, waiting: u64, now: Timestamp) -> RelayStatus {
+    fn status(&self, waiting: u64, latency_us: Option<u64>, now: Timestamp) -> RelayStatus {
         let (state, reason, retry) = match &self.state {
             State::Connecting => (RelayState::Connecting, String::new(), None),
             State::Up => (RelayState::Up, String::new(), None),
@@ -538,6 +538,7 @@ impl Relay {
             reason,
             retry_in_ms: retry,
             waiting,
+            latency_us: latency_us.filter(|_| matches!(self.state, State::Up)),
         }
     }
 }

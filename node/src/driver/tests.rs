@@ -127,6 +127,9 @@ async fn two_nodes_without_a_relay_find_each_other_after_both_were_away() {
     for node in [&a, &b] {
         direct(node).await;
     }
+    // SQLCipher bears no thread that still writes when the process ends.
+    a.shutdown().await.unwrap();
+    b.shutdown().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -209,6 +209,10 @@ impl Turn {
             MeshReport::ChannelDown { member, reason } => {
                 core.on_channel_down(member, reason.to_string(), now)
             }
+            MeshReport::Latency { member, took } => {
+                core.on_latency(member, took);
+                Ok(())
+            }
             MeshReport::Frame { member, frame } => core.on_channel_frame(member, &frame, now),
             MeshReport::Rekeyed { member, times } => core.on_rekeyed(member, times, now),
             MeshReport::DialFailed { member, reason, retry_in } => {

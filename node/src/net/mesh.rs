@@ -11,6 +11,7 @@
 mod change;
 mod joins;
 mod lan;
+mod latency;
 mod members;
 mod run;
 
@@ -108,6 +109,13 @@ pub enum MeshReport {
         member: MemberId,
         /// Why.
         reason: ChannelEnd,
+    },
+    /// The other end of the member's channel has answered a ping.
+    Latency {
+        /// Whose channel.
+        member: MemberId,
+        /// How long it took, there and back.
+        took: Duration,
     },
     /// A frame came over the member's channel.
     Frame {

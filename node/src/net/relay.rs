@@ -112,6 +112,11 @@ pub enum RelayReport {
         /// When the next attempt is made.
         retry_in: Duration,
     },
+    /// The relay has answered a ping.
+    Latency {
+        /// How long it took, there and back.
+        took: Duration,
+    },
     /// Entries of a log, in order.
     Entries {
         /// The log.

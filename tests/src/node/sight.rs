@@ -147,6 +147,23 @@ impl Node {
         }
     }
 
+    /// Waits until `holds` is true of its status.
+    pub fn until_status(&self, what: &str, holds: impl Fn(&Status) -> bool) {
+        let start = Instant::now();
+        loop {
+            let (seen, status) = (self.watch.latest(), self.status());
+            if holds(&status) {
+                return;
+            }
+            assert!(
+                start.elapsed() < PATIENCE,
+                "{}: waited for {what}; its status is {status:#?}",
+                self.name()
+            );
+            self.watch.next(seen, LOOK_AGAIN);
+        }
+    }
+
     /// What it has read of its own inboxes and has not had trimmed: the number of the last entry
     /// read on each day, by log. Waits until `holds` is true of it.
     pub fn until_marks(

@@ -14,11 +14,16 @@ fn two_nodes_without_a_relay_join_and_talk_directly() {
     ben.hears("tea", "just us");
     ben.send("tea", "nobody between");
     ana.hears("tea", "nobody between");
+    ben.until_status("how long ana's answers take", |status| {
+        status.paths.iter().any(|path| path.latency_us.is_some())
+    });
     let status = ben.status();
     assert!(status.relays.is_empty(), "{status:#?}");
     let [path] = &status.paths[..] else { panic!("one other member: {status:#?}") };
     assert_eq!(path.path, Path::Direct);
-    assert!(path.address.is_some());
+    assert!(path.address.is_some() && path.since.is_some());
+    let said = ben.cli(&["status"]).ok();
+    assert!(said.contains(" ms  since "), "{said}");
 }
 
 #[test]

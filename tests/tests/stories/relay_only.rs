@@ -20,6 +20,10 @@ fn without_direct_paths_everything_goes_through_the_relay() {
         ana.hears("tea", &format!("answer {turn}"));
     }
     for node in [&ana, &ben] {
+        node.until_status("how long the relay's answers take", |status| {
+            status.paths.iter().any(|path| path.latency_us.is_some())
+                && status.relays.iter().all(|relay| relay.latency_us.is_some())
+        });
         let status = node.status();
         assert!(!status.direct, "{status:#?}");
         assert_eq!(status.listen, Vec::<String>::new());

@@ -16,6 +16,10 @@ pub struct MemberPath {
     /// How that address was known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub via: Option<Via>,
+    /// How long an answer took when it was measured last, in microseconds, there and back: from the
+    /// member's node on a direct path, from the relay alone on a relayed one. None is known at first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_us: Option<u64>,
     /// Whether a direct path stays on local networks.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub lan: bool,

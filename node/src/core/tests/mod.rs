@@ -7,6 +7,7 @@ mod direct;
 mod joining;
 mod keys;
 mod lan;
+mod latency;
 mod refusals;
 mod returns;
 mod stories;

@@ -40,7 +40,7 @@ pub(super) struct Shaking {
 pub(super) struct Channel {
     task: u64,
     opener: MemberId,
-    connection: ConnectionId,
+    pub(super) connection: ConnectionId,
     since: Instant,
     outbound: queue::Sender,
     _stop: oneshot::Sender<()>,
@@ -247,6 +247,7 @@ impl Run {
             return;
         }
         let (address, via) = (connection.address.clone(), connection.via);
+        let latency = connection.latency;
         if let Some(Shaking { member: Some(dialled), .. }) = self.shaking.get(&task)
             && *dialled != peer.member
         {
@@ -269,7 +270,11 @@ impl Run {
             _stop: shaking.stop,
         };
         self.channels.insert(peer.member, channel);
+        let member = peer.member;
         self.report_and_go(MeshReport::ChannelUp { peer: Box::new(peer), address, via }, go);
+        if let Some(took) = latency {
+            self.report(MeshReport::Latency { member, took });
+        }
     }
 
     /// Of two channels with one member, whether to take the new one.

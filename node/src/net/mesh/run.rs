@@ -78,6 +78,8 @@ pub(super) struct Connection {
     pub(super) via: Via,
     /// Streams on it that have a task.
     pub(super) streams: u32,
+    /// How long the last ping took, there and back.
+    pub(super) latency: Option<Duration>,
     /// When a peer that no card names has to be gone.
     expires: Option<Instant>,
 }
@@ -267,9 +269,10 @@ impl Run {
         self.touched = true;
         match event {
             SwarmEvent::Behaviour(BehaviourEvent::Streams(event)) => self.on_stream(event),
-            SwarmEvent::Behaviour(BehaviourEvent::Ping(ping)) if ping.result.is_err() => {
-                self.abandon(ping.connection);
-            }
+            SwarmEvent::Behaviour(BehaviourEvent::Ping(ping)) => match ping.result {
+                Ok(took) => self.on_latency(ping.connection, took),
+                Err(_) => self.abandon(ping.connection),
+            },
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
                 let (address, _) = book::split(endpoint.get_remote_address().clone());
                 self.on_connected(connection_id, peer_id, address);
@@ -297,7 +300,8 @@ impl Run {
         let stranger = dial.is_none() && !self.swarm.behaviour().gate.book().knows(&peer);
         let expires = stranger.then(|| Instant::now() + STRANGER);
         let via = self.via(dial.as_ref(), &address);
-        self.connections.insert(id, Connection { peer, address, via, streams: 0, expires });
+        let connection = Connection { peer, address, via, streams: 0, latency: None, expires };
+        self.connections.insert(id, connection);
         match dial.map(|dial| dial.wanted) {
             Some(Wanted::Channel(member)) if self.channels.contains_key(&member) => {
                 self.swarm.close_connection(id);

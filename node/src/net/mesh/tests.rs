@@ -62,8 +62,15 @@ async fn node(seed: u64) -> Node {
     Node { me, peer, mesh, addresses }
 }
 
+/// The next report; those of pings come in between whenever they like.
 async fn next(mesh: &mut Mesh) -> MeshReport {
-    timeout(PATIENCE, mesh.reports.recv()).await.expect("a report in time").expect("a swarm")
+    loop {
+        let report = timeout(PATIENCE, mesh.reports.recv()).await;
+        match report.expect("a report in time").expect("a swarm") {
+            MeshReport::Latency { .. } => {}
+            report => return report,
+        }
+    }
 }
 
 impl Node {
@@ -149,6 +156,24 @@ async fn two_members_exchange_frames_over_tcp_and_over_quic() {
             b.send(&a, text).await;
             a.receives(&b, text).await;
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_long_an_answer_takes_is_told_of_each_channel() {
+    let (mut a, mut b) = (node(1).await, node(2).await);
+    b.book(vec![a.entry(nowhere)]).await;
+    a.book(vec![b.entry(all)]).await;
+    for (node, other) in [(&mut a, b.member()), (&mut b, identity(1).1.member())] {
+        let told = async {
+            loop {
+                if let Some(MeshReport::Latency { member, took }) = node.mesh.reports.recv().await {
+                    return (member, took);
+                }
+            }
+        };
+        let (member, took) = timeout(PATIENCE, told).await.unwrap();
+        assert!(member == other && took < PATIENCE, "{took:?}");
     }
 }
 
@@ -297,8 +322,8 @@ async fn a_peer_that_stops_reading_is_dropped_and_others_go_on() {
                 assert_eq!(member, b.member());
                 break;
             }
+            Ok(MeshReport::Latency { .. }) | Err(_) => {}
             Ok(other) => panic!("{other:?}"),
-            Err(_) => {}
         }
     }
     a.send(&c, b"still there").await;

@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use super::{
     DownReason, RelayCommand, RelayKey, RelayPeer, RelayReport,
     backoff::Backoff,
-    dial::{self, Greeting, Link},
+    dial::{self, Greeting, Link, News},
     ledger::Ledger,
 };
 use crate::net::change::SPREAD;
@@ -106,7 +106,10 @@ impl Client {
     async fn serve(&mut self, mut link: Link, greeting: Greeting) -> Result<DownReason, Stopped> {
         let since = Instant::now();
         self.ledger.connected(greeting);
-        let Link { swarm, reader, writer } = &mut link;
+        let Link { swarm, reader, writer, latency } = &mut link;
+        if let Some(took) = latency.take() {
+            self.ledger.timed(took);
+        }
         let mut request = None;
         let mut unflushed = false;
         let mut leaves_by = None;
@@ -161,7 +164,10 @@ impl Client {
                         break reason;
                     }
                 }
-                reason = dial::lost(swarm) => break reason,
+                news = dial::news(swarm) => match news {
+                    News::Lost(reason) => break reason,
+                    News::Latency(took) => self.ledger.timed(took),
+                },
                 () = wait(leaves_by.or(self.ledger.deadline(now))) => {}
             }
         };

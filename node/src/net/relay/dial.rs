@@ -60,6 +60,16 @@ pub(super) struct Link {
     pub(super) swarm: Swarm<Behaviour>,
     pub(super) reader: FramedRead<Compat<ReadHalf<libp2p::Stream>>, LengthDelimitedCodec>,
     pub(super) writer: FramedWrite<Compat<WriteHalf<libp2p::Stream>>, LengthDelimitedCodec>,
+    /// How long a ping took meanwhile, there and back.
+    pub(super) latency: Option<Duration>,
+}
+
+/// What a connection tells of itself.
+pub(super) enum News {
+    /// It is gone.
+    Lost(DownReason),
+    /// A ping took this long, there and back.
+    Latency(Duration),
 }
 
 /// What the relay's hello says.
@@ -125,22 +135,24 @@ async fn attempt(
     dial(&mut swarm, relay).await?;
     let mut control = swarm.behaviour().stream.new_control();
     let open = control.open_stream(relay.peer_id, StreamProtocol::new(PROTOCOL));
+    let mut latency = None;
     let stream = tokio::select! {
         stream = open => stream.map_err(|error| match error {
             OpenStreamError::UnsupportedProtocol(_) => DownReason::Refused,
             _ => DownReason::Lost,
         })?,
-        reason = lost(&mut swarm) => return Err(reason),
+        reason = lost(&mut swarm, &mut latency) => return Err(reason),
     };
     let (reader, writer) = stream.split();
     let mut link = Link {
         swarm,
         reader: FramedRead::new(reader.compat(), frames(LOG_ANSWER_MAX)),
         writer: FramedWrite::new(writer.compat_write(), frames(LOG_REQUEST_MAX)),
+        latency,
     };
     let hello = tokio::select! {
         frame = link.reader.next() => answer(frame, DownReason::Refused)?,
-        reason = lost(&mut link.swarm) => return Err(reason),
+        reason = lost(&mut link.swarm, &mut link.latency) => return Err(reason),
     };
     match hello {
         Answer::Hello { nonce, wants_token, .. } => {
@@ -233,13 +245,15 @@ impl Dials {
     }
 }
 
-/// Drives the connection; ends when it is lost. Dropping the wait loses nothing.
-pub(super) async fn lost(swarm: &mut Swarm<Behaviour>) -> DownReason {
+/// Drives the connection until there is something to tell of it. Dropping the wait loses nothing.
+pub(super) async fn news(swarm: &mut Swarm<Behaviour>) -> News {
     loop {
         match swarm.select_next_some().await {
-            SwarmEvent::ConnectionClosed { num_established: 0, .. }
-            | SwarmEvent::Behaviour(BehaviourEvent::Ping(ping::Event { result: Err(_), .. })) => {
-                return DownReason::Lost;
+            SwarmEvent::ConnectionClosed { num_established: 0, .. } => {
+                return News::Lost(DownReason::Lost);
+            }
+            SwarmEvent::Behaviour(BehaviourEvent::Ping(ping)) => {
+                return ping.result.map_or(News::Lost(DownReason::Lost), News::Latency);
             }
             _ => {}
         }
@@ -255,6 +269,16 @@ pub(super) fn sign(
     async move {
         let answer = tokio::time::timeout(SIGN_TIMEOUT, control.open_stream(relay, SIGN)).await;
         matches!(answer, Ok(Ok(_) | Err(OpenStreamError::UnsupportedProtocol(_))))
+    }
+}
+
+/// Drives the connection; ends when it is lost.
+async fn lost(swarm: &mut Swarm<Behaviour>, latency: &mut Option<Duration>) -> DownReason {
+    loop {
+        match news(swarm).await {
+            News::Lost(reason) => return reason,
+            News::Latency(took) => *latency = Some(took),
+        }
     }
 }
 

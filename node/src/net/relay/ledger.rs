@@ -200,6 +200,12 @@ impl Ledger {
         self.reports.push_back(RelayReport::Down { reason, retry_in });
     }
 
+    /// Takes how long a ping took; where the last one is not told yet, it is told no more.
+    pub(super) fn timed(&mut self, took: Duration) {
+        self.reports.retain(|report| !matches!(report, RelayReport::Latency { .. }));
+        self.reports.push_back(RelayReport::Latency { took });
+    }
+
     /// Takes an answer of the relay.
     pub(super) fn answer(&mut self, answer: Answer, now: Instant) -> Result<(), DownReason> {
         match answer {

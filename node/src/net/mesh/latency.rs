@@ -1,0 +1,22 @@
+//! How long the other ends of channels take to answer: by libp2p's pings, the first one on each
+//! connection at once and then one every 15 s.
+
+use std::time::Duration;
+
+use libp2p::swarm::ConnectionId;
+
+use super::{MeshReport, run::Run};
+
+impl Run {
+    /// A ping came back. It is told of the channels on its connection; of one that is still in its
+    /// handshake once it stands.
+    pub(super) fn on_latency(&mut self, id: ConnectionId, took: Duration) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        connection.latency = Some(took);
+        let on_it = self.channels.iter().filter(|(_, channel)| channel.connection == id);
+        let members: Vec<_> = on_it.map(|(member, _)| *member).collect();
+        for member in members {
+            self.report(MeshReport::Latency { member, took });
+        }
+    }
+}

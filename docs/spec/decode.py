@@ -928,6 +928,7 @@ STATEMENTS = {
     14: row(number, B32, B32, B32), 15: row(B32, TEXT), 16: row(TEXT, B32),
     17: row(B16, number, HEADS, TEXT, TEXT),
     18: row(B16, many(TEXT), many(TEXT), maybe(HEADS), optional=1),
+    19: row(B16), 20: row(B16, number),
 }
 
 # sync.md: number of frame → fields

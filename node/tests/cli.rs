@@ -42,12 +42,13 @@ fn nowhere(args: &[&str], input: &str) -> Said {
     said
 }
 
-const COMMANDS: [&[&str]; 19] = [
+const COMMANDS: [&[&str]; 20] = [
     &[],
     &["init"],
     &["up"],
     &["down"],
     &["status"],
+    &["ping"],
     &["group"],
     &["group", "create"],
     &["group", "list"],

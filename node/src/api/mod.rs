@@ -13,6 +13,7 @@
 //! POST /v1/join                         GET /v1/joins            GET /v1/joins/{id}
 //! GET  /v1/events?after=SEQ             server-sent events; without `after`, from now on
 //! GET  /v1/status                       POST /v1/down            GET DELETE /v1/recovery
+//! POST /v1/pings                        GET /v1/pings/{id}
 //! GET  /v1/machines                     POST /v1/machines/add · remove
 //! GET  /v1/status                       POST /v1/down
 //! ```
@@ -26,6 +27,7 @@ mod groups;
 mod joins;
 mod messages;
 mod node;
+mod pings;
 mod refusal;
 pub mod socket;
 #[cfg(test)]
@@ -118,6 +120,8 @@ impl Api {
             .route("/v1/joins", get(joins::list))
             .route("/v1/joins/{id}", get(joins::one))
             .route("/v1/events", get(events::follow))
+            .route("/v1/pings", post(pings::ping))
+            .route("/v1/pings/{id}", get(pings::one))
             .route("/v1/machines", get(node::machines))
             .route("/v1/machines/add", post(node::add_machine))
             .route("/v1/machines/remove", post(node::remove_machine))

@@ -4,6 +4,7 @@
 mod delivery;
 mod own;
 mod paths;
+mod pings;
 mod tokens;
 mod view;
 
@@ -24,6 +25,7 @@ pub use self::{
     delivery::{Delivery, DeliveryState, DeliveryView, MemberDelivery, NAMED_MAX},
     own::{Machine, Machines, NameMachine},
     paths::{Lan, MemberPath, Path, Via},
+    pings::{PingMember, PingView, Way, WayTried},
     tokens::{CreateGroup, GiveToken},
     view::{Adopted, Behind, Gap, GroupRelay, Notice, NoticeKind, Verified},
 };

@@ -18,6 +18,7 @@ mod input;
 mod invite;
 mod join;
 mod machine;
+mod ping;
 mod recovery;
 mod relay;
 mod send;
@@ -65,6 +66,7 @@ enum Command {
     Up(up::Up),
     Down(down::Down),
     Status(status::Status),
+    Ping(ping::Ping),
     Group(group::Group),
     Invite(invite::Invite),
     Join(join::Join),
@@ -127,6 +129,7 @@ impl Command {
             Self::Join(join) => join.run(place).await,
             Self::Down(down) => or_interrupted(down.run(place)).await,
             Self::Status(status) => or_interrupted(status.run(place)).await,
+            Self::Ping(ping) => or_interrupted(ping.run(place)).await,
             Self::Group(group) => or_interrupted(group.run(place)).await,
             Self::Invite(invite) => or_interrupted(invite.run(place)).await,
             Self::Send(send) => or_interrupted(send.run(place)).await,

@@ -20,6 +20,7 @@
 
 mod conduct;
 mod events;
+mod pings;
 mod sse;
 
 use std::{

@@ -60,6 +60,13 @@ pub enum Effect {
         /// The frame.
         frame: Vec<u8>,
     },
+    /// Try each way to a member by itself; answered by `on_probed`, and at last by `on_probes_over`.
+    Probe {
+        /// Names the question.
+        ticket: u64,
+        /// To whom.
+        member: MemberId,
+    },
     /// Open a stream for a join to one of these addresses; answered by `on_join_open` or
     /// `on_join_closed`.
     JoinDial {

@@ -75,6 +75,18 @@ pub enum VerbError {
     /// No join of that id.
     #[error("there is no such join")]
     NoSuchJoin,
+    /// Asking oneself whether one answers.
+    #[error("that is you")]
+    PingSelf,
+    /// No ping of that number.
+    #[error("there is no such ping, or no longer")]
+    NoSuchPing,
+    /// As many pings are under way as may be.
+    #[error("{limit} pings are under way already")]
+    TooManyPings {
+        /// The most.
+        limit: usize,
+    },
     /// Out of the group.
     #[error("you are no longer a member of this group")]
     NotAMember,
@@ -294,6 +306,9 @@ impl VerbError {
             Self::NoSuchRequest { .. } => "no-such-request",
             Self::NotAdmitted { .. } => "not-admitted",
             Self::NoSuchJoin => "no-such-join",
+            Self::PingSelf => "ping-self",
+            Self::NoSuchPing => "no-such-ping",
+            Self::TooManyPings { .. } => "too-many-pings",
             Self::NotAMember => "not-a-member",
             Self::NotAnAdmin => "not-an-admin",
             Self::TargetIsSenior => "target-is-senior",
@@ -356,6 +371,9 @@ impl VerbError {
             Self::NoSuchRequest { .. } => "`wattle invite list GROUP` shows who waits.",
             Self::NotAdmitted { .. } => "`wattle invite create GROUP` makes another invite.",
             Self::NoSuchJoin => "`wattle join` begins one.",
+            Self::PingSelf => "Name another member: `wattle group show GROUP` shows them.",
+            Self::NoSuchPing => "`wattle ping MEMBER` begins one.",
+            Self::TooManyPings { .. } => "Wait ten seconds.",
             Self::NotAMember => "To come back, ask a member for a new invite.",
             Self::NotAnAdmin => "Ask an admin: `wattle group show GROUP` says who is one.",
             Self::TargetIsSenior => "Ask a more senior admin, or found a new group.",
@@ -413,6 +431,7 @@ impl VerbError {
             | Self::NoSuchInvite
             | Self::NoSuchRequest { .. }
             | Self::NoSuchJoin
+            | Self::NoSuchPing
             | Self::NotItsRelay { .. }
             | Self::NoSuchMove => 6,
             Self::BadName
@@ -428,6 +447,7 @@ impl VerbError {
             | Self::BadUses { .. }
             | Self::BadExpiry { .. }
             | Self::RemoveSelf
+            | Self::PingSelf
             | Self::Code(_)
             | Self::Recovery(_)
             | Self::NoIdentity { .. }
@@ -447,7 +467,7 @@ impl VerbError {
             | Self::NoTopic
             | Self::Behind
             | Self::NotReady(_) => 4,
-            Self::QueueFull { .. } | Self::Full => 9,
+            Self::QueueFull { .. } | Self::TooManyPings { .. } | Self::Full => 9,
             Self::Store(_) => 1,
         }
     }

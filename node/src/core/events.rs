@@ -7,6 +7,7 @@ use protocol::{
 
 use super::{
     joins::{REFUSED, view},
+    pings::Pong,
     step::{Step, random},
     words,
 };
@@ -95,6 +96,11 @@ impl Step<'_> {
             }
             Event::Delivered { to, chain, indexes } => self.delivered(group, to, chain, &indexes),
             Event::Unopened { by, chain } => self.unopened(group, by, chain),
+            Event::Pong { from, nonce, at } => {
+                let pong = Pong { group: id, from, nonce, theirs: at, now: self.now };
+                self.after.pongs.push(pong);
+                Ok(())
+            }
             Event::Gap { from, .. } => {
                 self.gaps.found.insert(from);
                 Ok(())

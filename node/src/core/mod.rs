@@ -26,6 +26,7 @@ mod mail;
 mod membership;
 mod passes;
 mod peers;
+mod pings;
 mod receive;
 mod relays;
 mod requests;
@@ -68,6 +69,7 @@ use self::{
     membership::is_active,
     passes::Pass,
     peers::Peers,
+    pings::Pings,
     relays::{Owner, Relay},
     step::{After, random},
 };
@@ -113,6 +115,7 @@ pub struct Core {
     resting: BTreeMap<GroupId, Timestamp>,
     peers: Peers,
     latencies: Latencies,
+    pings: Pings,
     relays: BTreeMap<RelayKey, Relay>,
     logs: BTreeMap<LogId, Owner>,
     hosted: Hosted,
@@ -204,6 +207,7 @@ impl Core {
             resting: BTreeMap::new(),
             peers: Peers::default(),
             latencies: Latencies::default(),
+            pings: Pings::default(),
             relays: BTreeMap::new(),
             logs: BTreeMap::new(),
             hosted: Hosted::default(),

@@ -304,6 +304,12 @@ impl Core {
             .collect()
     }
 
+    /// The channel with a member as a path, if one stands.
+    pub(super) fn channel_path(&self, member: MemberId, now: Timestamp) -> Option<MemberPath> {
+        let stands = self.peers.has_channel(&member);
+        stands.then(|| self.member_path(member, String::new(), Path::Direct, now))
+    }
+
     pub(super) fn member_path(
         &self,
         member: MemberId,

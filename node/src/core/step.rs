@@ -13,7 +13,7 @@ use protocol::{
 };
 use rand_chacha::ChaCha20Rng;
 
-use super::{AGAIN_MS, Core, Effect, VerbError, gaps::Gaps, membership::is_active};
+use super::{AGAIN_MS, Core, Effect, VerbError, gaps::Gaps, membership::is_active, pings::Pong};
 use crate::{
     api::types::{Event, What},
     net::address,
@@ -53,6 +53,8 @@ pub(super) struct After {
     pub(super) anew: Vec<LogId>,
     /// When to tell how far own messages are.
     pub(super) untold: Option<Timestamp>,
+    /// What members' nodes have answered by way of relays.
+    pub(super) pongs: Vec<Pong>,
     /// The last event.
     pub(super) woken: Option<u64>,
 }
@@ -173,8 +175,19 @@ impl Core {
     }
 
     pub(super) fn adopt(&mut self, step: After) {
-        let After { effects, logs, members, outbox, moved, present, reloaded, anew, untold, woken } =
-            step;
+        let After {
+            effects,
+            logs,
+            members,
+            outbox,
+            moved,
+            present,
+            reloaded,
+            anew,
+            untold,
+            pongs,
+            woken,
+        } = step;
         self.effects.extend(effects);
         self.after.logs |= logs || !anew.is_empty();
         self.after.members |= members;
@@ -184,6 +197,7 @@ impl Core {
         self.after.reloaded.extend(reloaded);
         self.after.anew.extend(anew);
         self.tell_at = self.tell_at.into_iter().chain(untold).min();
+        pongs.iter().for_each(|pong| self.pings.answered(pong));
         self.after.woken = woken.or(self.after.woken);
     }
 }

@@ -224,6 +224,15 @@ impl Turn {
                 core.on_lan(networks, trouble.map(|it| it.to_string()).unwrap_or_default());
                 Ok(())
             }
+            MeshReport::Probed { ticket, address, via, outcome } => {
+                let outcome = outcome.map_err(|reason| reason.to_string());
+                core.on_probed(ticket, address.to_string(), known(via), outcome);
+                Ok(())
+            }
+            MeshReport::ProbesOver { ticket } => {
+                core.on_probes_over(ticket);
+                Ok(())
+            }
             MeshReport::JoinOpened { stream } => core.on_join_open(stream, now),
             MeshReport::JoinFrame { stream, frame } => core.on_join_frame(stream, &frame, now),
             MeshReport::JoinClosed { stream } => core.on_join_closed(stream, now),
@@ -257,6 +266,9 @@ impl Turn {
                 Effect::Book(entries) => self.tell_mesh(MeshCommand::Book(entries)).await?,
                 Effect::Channel { to, frame } => {
                     self.tell_mesh(MeshCommand::Channel { to, frame }).await?;
+                }
+                Effect::Probe { ticket, member } => {
+                    self.tell_mesh(MeshCommand::Probe { ticket, member }).await?;
                 }
                 Effect::JoinDial { stream, .. } if self.mesh.is_none() => {
                     self.core.on_join_closed(stream, now())?;

@@ -118,6 +118,11 @@ impl Dialer {
         found.flatten().any(|known| known == address)
     }
 
+    /// Where a member may be dialled now, under which PeerIds.
+    pub(super) fn ways(&self, member: &MemberId) -> BTreeMap<PeerId, Vec<Multiaddr>> {
+        self.members.get(member).map(|tries| tries.ways().addresses).unwrap_or_default()
+    }
+
     /// Forgets what was found at such addresses.
     pub(super) fn forget(&mut self, is_gone: impl Fn(&Multiaddr) -> bool) {
         for tries in self.members.values_mut() {

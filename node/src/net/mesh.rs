@@ -13,6 +13,7 @@ mod joins;
 mod lan;
 mod latency;
 mod members;
+mod probes;
 mod run;
 
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};
@@ -62,6 +63,14 @@ pub enum MeshCommand {
         to: MemberId,
         /// The frame.
         frame: Vec<u8>,
+    },
+    /// Try each way to a member by itself, whatever stands, for a person to see. Each ends in
+    /// [`MeshReport::Probed`], and all in [`MeshReport::ProbesOver`].
+    Probe {
+        /// The caller's number for the question.
+        ticket: u64,
+        /// To whom.
+        member: MemberId,
     },
     /// Dial one of these addresses, all with a PeerId, and open a join stream there. Ends in
     /// [`MeshReport::JoinOpened`] or [`MeshReport::JoinClosed`].
@@ -140,6 +149,22 @@ pub enum MeshReport {
         /// When it is tried again.
         retry_in: Duration,
     },
+    /// A way that was asked about was tried.
+    Probed {
+        /// The caller's number.
+        ticket: u64,
+        /// The address.
+        address: Multiaddr,
+        /// How it was known.
+        via: Via,
+        /// How long it took, or why it leads nowhere.
+        outcome: Result<ProbeAnswer, DialFailure>,
+    },
+    /// All ways that were asked about under this number were tried; perhaps there were none.
+    ProbesOver {
+        /// The caller's number.
+        ticket: u64,
+    },
     /// On the networks of these addresses of this machine members' nodes are looked for now.
     Lan {
         /// This machine's own addresses.
@@ -164,6 +189,15 @@ pub enum MeshReport {
         /// Which.
         stream: u64,
     },
+}
+
+/// A way leads to a member's node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProbeAnswer {
+    /// How long the connection took to make, with its handshake.
+    pub connected: Duration,
+    /// How long a ping took on it, there and back.
+    pub took: Duration,
 }
 
 /// How the address of a connection was known.

@@ -67,6 +67,8 @@ impl Group {
             Statement::Shown(shown) => self.take_shown(cx, shown),
             Statement::Kem(kem) => self.take_ciphertexts(cx, said.from, kem),
             Statement::Resync(answer) => self.take_resync(cx, &said, &answer),
+            Statement::Ping(ping) => self.take_ping(cx, &said, ping.nonce),
+            Statement::Pong(pong) => self.take_pong(&said, &pong),
             // Taken from inboxes, where its sender need not be a member.
             Statement::ResyncReq(_) => {}
         }

@@ -190,6 +190,20 @@ impl Group {
         }
     }
 
+    /// Says something in a member's inbox and nowhere else; whether that is known, and it was said.
+    pub(super) fn post_sealed<R: CryptoRng>(
+        &mut self,
+        cx: &mut Cx<'_, R>,
+        to: MemberId,
+        statement: &Statement,
+    ) -> bool {
+        let Some(known) = self.inboxes.known.get(&to) else { return false };
+        let address = known.address.clone();
+        let Some(sealed) = self.seal_statement(cx, to, statement) else { return false };
+        self.append_to(cx, &address, &sealed);
+        true
+    }
+
     fn seal_statement<R: CryptoRng>(
         &mut self,
         cx: &mut Cx<'_, R>,

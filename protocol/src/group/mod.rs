@@ -46,6 +46,7 @@ mod pageless;
 mod pairs;
 mod people;
 mod persons;
+mod pings;
 mod places;
 #[cfg(any(test, feature = "sim"))]
 pub(crate) mod probe;
@@ -98,6 +99,7 @@ use self::{
     notices::Notices,
     pairs::Turns,
     people::People,
+    pings::Pings,
     places::Places,
     receiving::{ChainState, Entry, Receiving},
     records::Dirty,
@@ -207,6 +209,7 @@ pub struct Group {
     slots: Ciphertexts,
     nacks: Nacks,
     word: Word,
+    pings: Pings,
     out: VecDeque<Output>,
     dirty: Dirty,
 }

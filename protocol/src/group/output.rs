@@ -166,6 +166,15 @@ pub enum Event {
         /// The own chain.
         chain: ChainId,
     },
+    /// A member's node answers to [`super::Group::ping`].
+    Pong {
+        /// Whose.
+        from: MemberId,
+        /// Of the question.
+        nonce: [u8; 16],
+        /// When, by its own clock.
+        at: Timestamp,
+    },
     /// A message that this member is entitled to is known to exist, and has not come.
     Gap {
         /// Who wrote it.

@@ -32,6 +32,7 @@ use super::{
     notices::Notices,
     pairs::Turns,
     people::People,
+    pings::Pings,
     places::Places,
     receiving::{ChainState, Entry, Receiving},
     resync::Word,
@@ -437,6 +438,7 @@ impl Group {
             slots: Ciphertexts::default(),
             nacks: Nacks::default(),
             word: Word::default(),
+            pings: Pings::default(),
             out: VecDeque::new(),
             dirty: Dirty::default(),
         }

@@ -64,6 +64,31 @@ pub(super) enum Statement {
     ResyncReq(ResyncReq),
     /// 18, in inboxes only: the answer's last parts.
     Resync(Resync),
+    /// 19, in inboxes only: whether the receiver's node answers.
+    Ping(Ping),
+    /// 20, in inboxes only: it does.
+    Pong(Pong),
+}
+
+/// Whether a node answers.
+#[derive(Encode, Decode)]
+#[cbor(array)]
+pub(super) struct Ping {
+    /// Names the question.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub nonce: [u8; 16],
+}
+
+/// A node's answer.
+#[derive(Encode, Decode)]
+#[cbor(array)]
+pub(super) struct Pong {
+    /// Of the question.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub nonce: [u8; 16],
+    /// When, by the answerer's clock.
+    #[n(1)]
+    pub at: Timestamp,
 }
 
 /// Who was away for longer than anything is kept asks to be told how things stand.
@@ -508,6 +533,8 @@ impl Control {
             8 => Statement::Kem(read(&self.payload)?),
             17 => Statement::ResyncReq(read(&self.payload)?),
             18 => Statement::Resync(read(&self.payload)?),
+            19 => Statement::Ping(read(&self.payload)?),
+            20 => Statement::Pong(read(&self.payload)?),
             _ => return Err(Unknown),
         })
     }
@@ -533,6 +560,8 @@ impl Statement {
             Self::Kem(kem) => (8, codec::encode(kem)),
             Self::ResyncReq(request) => (17, codec::encode(request)),
             Self::Resync(answer) => (18, codec::encode(answer)),
+            Self::Ping(ping) => (19, codec::encode(ping)),
+            Self::Pong(pong) => (20, codec::encode(pong)),
         }
     }
 }

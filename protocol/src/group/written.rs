@@ -16,8 +16,8 @@ use rand_chacha::{
 use super::{
     wire::{
         BundleWire, CardSummary, ChainSummary, Compare, Control, Counted, Data, Frame, HandOver,
-        InboxAddress, Indexes, KemEntry, KemWire, Presence, ReadTo, Resync, ResyncReq, Sealed,
-        Served, Shown, Statement, Summary, Want,
+        InboxAddress, Indexes, KemEntry, KemWire, Ping, Pong, Presence, ReadTo, Resync, ResyncReq,
+        Sealed, Served, Shown, Statement, Summary, Want,
     },
     world::World,
     *,
@@ -164,6 +164,8 @@ fn statements(me: &Endpoint, sealed: Vec<u8>, inbox: Vec<u8>) -> [Vec<Statement>
             inboxes,
             heads: Some(heads),
         }),
+        Statement::Ping(Ping { nonce }),
+        Statement::Pong(Pong { nonce, at: NOW }),
     ];
     [everybody, alone]
 }

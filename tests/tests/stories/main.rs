@@ -23,6 +23,7 @@ mod moved_group;
 mod node_killed;
 mod offline_catch_up;
 mod paths;
+mod pings;
 mod relay_killed;
 mod relay_only;
 mod removed_member;

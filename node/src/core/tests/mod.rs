@@ -8,6 +8,7 @@ mod joining;
 mod keys;
 mod lan;
 mod latency;
+mod pings;
 mod refusals;
 mod returns;
 mod stories;

@@ -412,7 +412,7 @@ impl World {
                 }
             }
             Effect::OpenForJoins(open) => node.open = open,
-            Effect::Woken(_) => {}
+            Effect::Probe { .. } | Effect::Woken(_) => {}
         }
     }
 

@@ -18,5 +18,6 @@ impl Run {
         for member in members {
             self.report(MeshReport::Latency { member, took });
         }
+        self.probe_answered(id, took);
     }
 }

@@ -122,9 +122,13 @@ impl Run {
 
     pub(super) fn on_dial_error(&mut self, id: ConnectionId, error: &DialError) {
         let Some(mut dial) = self.dials.remove(&id) else { return };
+        let member = match dial.wanted {
+            Wanted::Channel(member) => Some(member),
+            Wanted::Probe(number) => self.probes.member(number),
+            Wanted::Join(_) => None,
+        };
         // The member has renewed its node's key since it told the address.
-        if let (DialError::WrongPeerId { obtained, address }, Wanted::Channel(member)) =
-            (error, dial.wanted)
+        if let (DialError::WrongPeerId { obtained, address }, Some(member)) = (error, member)
             && !dial.renewed
             && self.swarm.behaviour().gate.book().is_of(&member, obtained)
         {
@@ -146,6 +150,9 @@ impl Run {
                 self.way_failed(&member, failure(error, dial.since.elapsed()))
             }
             Wanted::Join(number) => self.join_lost(number),
+            Wanted::Probe(number) => {
+                self.probe_failed(number, failure(error, dial.since.elapsed()))
+            }
         }
     }
 
@@ -183,7 +190,7 @@ impl Run {
         }
     }
 
-    fn close_if_unused(&mut self, id: ConnectionId) {
+    pub(super) fn close_if_unused(&mut self, id: ConnectionId) {
         if self.connections.get(&id).is_some_and(|connection| connection.streams == 0) {
             self.swarm.close_connection(id);
         }

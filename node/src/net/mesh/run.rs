@@ -53,6 +53,7 @@ pub(super) struct Run {
     /// On which connection the tasks of ended or standing channels run.
     pub(super) tasks: BTreeMap<u64, ConnectionId>,
     pub(super) joins: BTreeMap<u64, super::joins::Join>,
+    pub(super) probes: super::probes::Probes,
     pub(super) reports: mpsc::Sender<MeshReport>,
     pub(super) channel_events: mpsc::Sender<ChannelEvent>,
     pub(super) join_events: mpsc::Sender<JoinEnded>,
@@ -99,6 +100,8 @@ pub(super) struct Dial {
 pub(super) enum Wanted {
     Channel(MemberId),
     Join(u64),
+    /// To see how long it takes, and for nothing else.
+    Probe(u64),
 }
 
 /// Commands and reports that may wait.
@@ -150,6 +153,7 @@ pub(super) fn spawn(config: Config) -> Result<Mesh, SpawnError> {
         channels: BTreeMap::new(),
         tasks: BTreeMap::new(),
         joins: BTreeMap::new(),
+        probes: super::probes::Probes::default(),
         reports,
         channel_events,
         join_events,
@@ -259,6 +263,7 @@ impl Run {
             }
             MeshCommand::Changed(change) => self.on_change(&change),
             MeshCommand::Channel { to, frame } => self.send(to, frame),
+            MeshCommand::Probe { ticket, member } => self.probe(ticket, member),
             MeshCommand::JoinDial { stream, addresses } => self.join_dial(stream, addresses),
             MeshCommand::JoinSend { stream, frame } => self.join_send(stream, frame),
             MeshCommand::JoinClose { stream } => self.join_close(stream),
@@ -306,6 +311,7 @@ impl Run {
             Some(Wanted::Channel(member)) if self.channels.contains_key(&member) => {
                 self.swarm.close_connection(id);
             }
+            Some(Wanted::Probe(number)) => self.probe_connected(number, id),
             Some(wanted) => self.open(id, peer, wanted),
             None => {}
         }
@@ -314,6 +320,7 @@ impl Run {
     pub(super) fn on_closed(&mut self, id: ConnectionId) {
         self.connections.remove(&id);
         self.signs.retain(|_, (on, _)| *on != id);
+        self.probe_lost(id);
         let lost: Vec<u64> =
             self.tickets.iter().filter(|(_, (on, _))| *on == id).map(|(n, _)| *n).collect();
         for ticket in lost {
@@ -337,6 +344,7 @@ impl Run {
         let purpose = match wanted {
             Wanted::Channel(_) => Purpose::Channel,
             Wanted::Join(_) => Purpose::Join,
+            Wanted::Probe(_) => return,
         };
         let ticket = self.number();
         self.tickets.insert(ticket, (connection, wanted));
@@ -350,7 +358,7 @@ impl Run {
         match self.tickets.remove(&ticket) {
             Some((on, Wanted::Channel(member))) => self.on_channel_stream(on, member, stream),
             Some((on, Wanted::Join(number))) => self.on_join_stream(on, number, stream),
-            None => {}
+            Some((_, Wanted::Probe(_))) | None => {}
         }
     }
 
@@ -373,6 +381,7 @@ impl Run {
             .chain(self.dialer.next())
             .chain(looks)
             .chain(self.next_sign())
+            .chain(self.probes.next())
             .min()
     }
 
@@ -395,6 +404,7 @@ impl Run {
         for (member, whereabouts) in self.dialer.due(now) {
             self.dial(member, whereabouts);
         }
+        self.probes_due(now);
         self.looks |= self.inviters.values().any(|inviter| inviter.until() <= now);
         if std::mem::take(&mut self.looks) {
             self.look(now);

@@ -178,6 +178,40 @@ async fn how_long_an_answer_takes_is_told_of_each_channel() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn each_way_to_a_member_is_tried_by_itself_and_the_channel_stands() {
+    let (mut a, mut b) = (node(1).await, node(2).await);
+    let nobody = "/ip4/127.0.0.1/tcp/1".parse::<Multiaddr>().unwrap();
+    let mut entry = b.entry(all);
+    entry.addresses.push(nobody.to_vec());
+    b.book(vec![a.entry(nowhere)]).await;
+    a.book(vec![entry]).await;
+    a.up().await;
+    b.up().await;
+    a.tell(MeshCommand::Probe { ticket: 7, member: b.member() }).await;
+    let mut ways = Vec::new();
+    loop {
+        match a.next().await {
+            MeshReport::Probed { ticket: 7, address, via: Via::Told, outcome } => {
+                ways.push((address, outcome.map(|answer| answer.took < PATIENCE)));
+            }
+            MeshReport::ProbesOver { ticket: 7 } => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(ways.len(), 3, "{ways:?}");
+    for (address, outcome) in &ways {
+        let expected = if *address == nobody { Err(DialFailure::Refused) } else { Ok(true) };
+        assert_eq!(*outcome, expected, "{address}");
+    }
+    a.send(&b, b"still here").await;
+    b.receives(&a, b"still here").await;
+
+    // Of whom nothing is known, nothing is tried.
+    a.tell(MeshCommand::Probe { ticket: 8, member: a.member() }).await;
+    assert!(matches!(a.next().await, MeshReport::ProbesOver { ticket: 8 }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tcp_and_quic_share_a_port_number() {
     let node = node(1).await;
     let ports: std::collections::BTreeSet<u16> = node

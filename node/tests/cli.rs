@@ -42,13 +42,14 @@ fn nowhere(args: &[&str], input: &str) -> Said {
     said
 }
 
-const COMMANDS: [&[&str]; 20] = [
+const COMMANDS: [&[&str]; 21] = [
     &[],
     &["init"],
     &["up"],
     &["down"],
     &["status"],
     &["ping"],
+    &["doctor"],
     &["group"],
     &["group", "create"],
     &["group", "list"],

@@ -9,6 +9,7 @@ mod backup;
 mod bench;
 mod delivery;
 mod demo;
+mod doctor;
 mod down;
 mod exit;
 mod group;
@@ -67,6 +68,7 @@ enum Command {
     Down(down::Down),
     Status(status::Status),
     Ping(ping::Ping),
+    Doctor(doctor::Doctor),
     Group(group::Group),
     Invite(invite::Invite),
     Join(join::Join),
@@ -130,6 +132,7 @@ impl Command {
             Self::Down(down) => or_interrupted(down.run(place)).await,
             Self::Status(status) => or_interrupted(status.run(place)).await,
             Self::Ping(ping) => or_interrupted(ping.run(place)).await,
+            Self::Doctor(doctor) => or_interrupted(doctor.run(place)).await,
             Self::Group(group) => or_interrupted(group.run(place)).await,
             Self::Invite(invite) => or_interrupted(invite.run(place)).await,
             Self::Send(send) => or_interrupted(send.run(place)).await,

@@ -30,7 +30,7 @@ pub enum Value {
 
 /// The database at one instant, read-only.
 pub struct Snapshot {
-    sql: Connection,
+    pub(super) sql: Connection,
 }
 
 /// A row of a table, as a backup holds it.

@@ -13,6 +13,7 @@ mod backup;
 mod delivery;
 mod events;
 mod groups;
+mod health;
 mod history;
 mod invites;
 pub(crate) mod key;

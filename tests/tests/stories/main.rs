@@ -14,6 +14,7 @@ mod cli_pipes;
 mod closed_relay;
 mod delivery;
 mod direct_only;
+mod doctor;
 mod join_and_converse;
 mod lan;
 mod leave;

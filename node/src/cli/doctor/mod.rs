@@ -1,0 +1,122 @@
+//! `wattle doctor`: what could be wrong, looked at one by one, each with what to do.
+
+mod check;
+mod machine;
+mod relays;
+mod running;
+
+use std::path::Path;
+
+use node::{
+    client::Client,
+    config::{RelayFlags, Relays},
+};
+
+use self::check::Check;
+use super::{
+    Place, exit,
+    exit::{Exit, Failure},
+    init::Lock,
+    show,
+};
+
+/// Look at what could be wrong, and say what to do about it
+///
+/// The data directory and its database, the node, its relays by each way, members, clocks. Works without a
+/// running node, too. Ends with 0 where nothing is broken, else with the exit code of the gravest fault.
+#[derive(clap::Args)]
+#[command(after_help = exit::help(&["wattle doctor", "wattle doctor --report", "wattle doctor relay.example.org"]))]
+pub struct Doctor {
+    /// Look at this relay alone: HOST, HOST:PORT or a multiaddr
+    #[arg(value_name = "ADDR")]
+    relay: Option<String>,
+    /// Leave out names, keys, addresses and ids, to pass it on to whoever helps
+    #[arg(long)]
+    report: bool,
+    #[command(flatten)]
+    lock: Lock,
+}
+
+impl Doctor {
+    pub async fn run(self, place: &Place) -> anyhow::Result<Exit> {
+        let mut told = Told { place, is_report: self.report, checks: Vec::new() };
+        if let Some(relay) = &self.relay {
+            if !place.json {
+                show::words("looking at the relay; what is silent takes 10 s");
+            }
+            let Some(checks) = relays::named(relay).await else {
+                let hint = "name it by HOST, HOST:PORT or the address that it printed";
+                return Err(Failure::new(Exit::Usage, "that is no relay's address", hint).into());
+            };
+            told.all(checks)?;
+            return told.over();
+        }
+        let (dir, unlock) = (place.data_dir.clone(), self.lock.unlock()?);
+        told.all(tokio::task::spawn_blocking(move || machine::look(&dir, &unlock)).await?)?;
+        let known = match Client::connect(&place.data_dir).await {
+            Ok(client) => {
+                let status = client.status().await?;
+                told.all(running::open_files(&place.data_dir).await)?;
+                told.all(running::look(&status))?;
+                if !place.json && !status.paths.is_empty() {
+                    show::words("asking members; who is silent takes 10 s");
+                }
+                told.all(running::members(&client, &status).await)?;
+                status.relays.into_iter().map(|relay| relay.addresses).collect()
+            }
+            Err(error) => {
+                let check = Check::broken("node", "it is not running", Exit::NotRunning);
+                told.all([check.detail(error.to_string()).advice("wattle up starts it")])?;
+                remembered(&place.data_dir)
+            }
+        };
+        if !place.json && !known.is_empty() {
+            show::words("looking at relays; what is silent takes 10 s");
+        }
+        told.all(relays::look(&known).await)?;
+        told.over()
+    }
+}
+
+/// The relays that the next start would use, as far as they are elsewhere.
+fn remembered(data_dir: &Path) -> Vec<Vec<String>> {
+    let chosen = Relays::choose(data_dir, &RelayFlags::default());
+    let addresses = chosen.map(|relays| relays.addresses).unwrap_or_default();
+    addresses.into_iter().map(|address| vec![address]).collect()
+}
+
+/// What was said so far.
+struct Told<'a> {
+    place: &'a Place,
+    is_report: bool,
+    checks: Vec<Check>,
+}
+
+impl Told<'_> {
+    fn all(&mut self, checks: impl IntoIterator<Item = Check>) -> anyhow::Result<()> {
+        for check in checks {
+            let check = if self.is_report { check.redacted() } else { check };
+            match self.place.json {
+                true => show::json(&check)?,
+                false => check.lines().into_iter().try_for_each(show::data)?,
+            }
+            self.checks.push(check);
+        }
+        Ok(())
+    }
+
+    fn over(self) -> anyhow::Result<Exit> {
+        let broken = self.checks.iter().filter(|check| check.is_broken()).count();
+        if !self.place.json {
+            match broken {
+                0 => show::words("nothing is broken"),
+                1 => show::words("1 thing is broken"),
+                more => show::words(format_args!("{more} things are broken")),
+            }
+            if !self.is_report {
+                show::next("to pass this on without names and addresses: wattle doctor --report");
+            }
+        }
+        Ok(check::exit(&self.checks))
+    }
+}

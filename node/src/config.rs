@@ -2,7 +2,8 @@
 //! defaults.
 //!
 //! The choice of relays is remembered in `<data-dir>/relays`, a line for each address, or the words
-//! `host` (a relay inside the node), `none`, and `lan-only` (none, and nothing beyond local networks).
+//! `host` (a relay inside the node), `none`, and `lan-only` (none, and nothing beyond local networks). The proxy
+//! through which they are reached stands there, too: nobody who has given it once goes around it by leaving it out.
 
 use std::{
     env, fs, io,
@@ -23,6 +24,8 @@ pub struct Relays {
     pub addresses: Vec<String>,
     /// Whether the node uses none and speaks on local networks alone.
     pub lan_only: bool,
+    /// Through what they are reached, if not directly.
+    pub proxy: Option<String>,
 }
 
 /// Where relays come from, in flags.
@@ -36,6 +39,8 @@ pub struct RelayFlags {
     pub none: bool,
     /// `--lan-only`.
     pub lan_only: bool,
+    /// `--relay-proxy`: a proxy, or the word `none`.
+    pub proxy: Option<String>,
 }
 
 /// Settings that can't be had.
@@ -66,31 +71,49 @@ impl Relays {
     /// The relays to use: as the flags say, else `WATTLE_RELAY` (addresses with spaces or commas
     /// between), else as remembered in the data directory, else one inside the node.
     pub fn choose(data_dir: &Path, flags: &RelayFlags) -> Result<Self, ConfigError> {
-        if let Some(chosen) = Self::from_flags(flags) {
-            return Ok(chosen);
-        }
-        if let Ok(text) = env::var("WATTLE_RELAY")
-            && let Some(chosen) = Self::parse(&text)
-        {
-            return Ok(chosen);
-        }
+        let kept = Self::kept(data_dir)?;
+        let of_env = env::var("WATTLE_RELAY").ok().and_then(|text| Self::parse(&text));
+        let by_env = of_env.as_ref().filter(|it| it.proxy.is_some());
+        let proxy = Self::proxy(flags, by_env.or(kept.as_ref()));
+        let chosen = Self::from_flags(flags).or(of_env).or(kept).unwrap_or(Self::DEFAULT);
+        Ok(Self { proxy, ..chosen })
+    }
+
+    /// What the data directory remembers.
+    fn kept(data_dir: &Path) -> Result<Option<Self>, ConfigError> {
         let path = file(data_dir);
         match fs::read_to_string(&path) {
-            Ok(text) => Ok(Self::parse(&text).unwrap_or(Self::DEFAULT)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::DEFAULT),
+            Ok(text) => Ok(Self::parse(&text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(ConfigError::File { path, error }),
+        }
+    }
+
+    /// The proxy that is named, or else remembered.
+    fn proxy(flags: &RelayFlags, kept: Option<&Self>) -> Option<String> {
+        match flags.proxy.as_deref() {
+            Some("none") => None,
+            Some(named) => Some(named.into()),
+            None => kept.and_then(|kept| kept.proxy.clone()),
         }
     }
 
     /// Remembers a choice that was made in flags, for the next plain start.
     pub fn remember(data_dir: &Path, flags: &RelayFlags) -> Result<(), ConfigError> {
-        let Some(chosen) = Self::from_flags(flags) else { return Ok(()) };
+        let kept = Self::kept(data_dir)?;
+        let proxy = Self::proxy(flags, kept.as_ref());
+        let chosen = match (Self::from_flags(flags), &flags.proxy) {
+            (Some(chosen), _) => chosen,
+            (None, Some(_)) => Self { proxy: None, ..kept.unwrap_or(Self::DEFAULT) },
+            (None, None) => return Ok(()),
+        };
         let mut text =
             String::from("# The relays of this node; `wattle up --relay …` changes it.\n");
         let words =
             [(chosen.host, "host"), (chosen == Self::NONE, "none"), (chosen.lan_only, "lan-only")];
         let words = words.into_iter().filter(|(said, _)| *said).map(|(_, word)| word);
-        for line in words.chain(chosen.addresses.iter().map(String::as_str)) {
+        let proxy = proxy.as_deref();
+        for line in words.chain(chosen.addresses.iter().map(String::as_str)).chain(proxy) {
             text.push_str(line);
             text.push('\n');
         }
@@ -98,12 +121,12 @@ impl Relays {
         fs::write(&path, text).map_err(|error| ConfigError::File { path, error })
     }
 
-    const DEFAULT: Self = Self { host: true, addresses: Vec::new(), lan_only: false };
-    const NONE: Self = Self { host: false, addresses: Vec::new(), lan_only: false };
+    const DEFAULT: Self = Self { host: true, addresses: Vec::new(), lan_only: false, proxy: None };
+    const NONE: Self = Self { host: false, addresses: Vec::new(), lan_only: false, proxy: None };
 
     fn from_flags(flags: &RelayFlags) -> Option<Self> {
         let (host, lan_only) = (flags.host, flags.lan_only);
-        let chosen = Self { host, addresses: flags.addresses.clone(), lan_only };
+        let chosen = Self { host, addresses: flags.addresses.clone(), lan_only, proxy: None };
         (flags.none || chosen != Self::NONE).then_some(chosen)
     }
 
@@ -118,11 +141,16 @@ impl Relays {
                 "host" => chosen.host = true,
                 "none" => {}
                 "lan-only" => chosen.lan_only = true,
+                proxy if is_proxy(proxy) => chosen.proxy = Some(proxy.into()),
                 address => chosen.addresses.push(address.into()),
             }
         }
         said
     }
+}
+
+fn is_proxy(word: &str) -> bool {
+    word.starts_with("socks5")
 }
 
 /// A name for a node whose owner gave none: the user's, or the machine's.
@@ -194,6 +222,27 @@ mod tests {
             let next = Relays::choose(dir.path(), &flags(&[])).unwrap();
             assert_eq!(Some(next), Relays::from_flags(&said));
         }
+    }
+
+    #[test]
+    fn a_proxy_that_was_given_once_stays_until_it_is_taken_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let through = |proxy: &str| RelayFlags { proxy: Some(proxy.into()), ..flags(&[]) };
+        let socks = "socks5://127.0.0.1:9050";
+        let first = RelayFlags { proxy: Some(socks.into()), ..flags(&["/a"]) };
+        let chosen = |said: &RelayFlags| Relays::choose(dir.path(), said).unwrap();
+        for (said, addresses) in [(first, ["/a"]), (flags(&[]), ["/a"]), (flags(&["/b"]), ["/b"])] {
+            Relays::remember(dir.path(), &said).unwrap();
+            let next = chosen(&flags(&[]));
+            assert_eq!((next.proxy.as_deref(), next.host), (Some(socks), false));
+            assert_eq!(next.addresses, addresses);
+        }
+        assert_eq!(chosen(&flags(&["/c"])).proxy.as_deref(), Some(socks));
+        Relays::remember(dir.path(), &through("none")).unwrap();
+        assert_eq!(
+            (chosen(&flags(&[])).proxy, chosen(&flags(&[])).addresses),
+            (None, vec!["/b".into()])
+        );
     }
 
     #[test]

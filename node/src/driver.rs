@@ -33,7 +33,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub use self::handle::{Gone, Handle};
 use crate::{
     core::{InitError, OpenError},
-    net::{ListenSyntax, Reach, mesh, relay::RelayAddrError},
+    net::{
+        ListenSyntax, Reach, mesh,
+        relay::{Proxy, RelayAddrError},
+    },
     store::{Reader, StoreError, Unlock},
 };
 
@@ -53,6 +56,8 @@ pub struct NodeConfig {
     pub relays: Vec<String>,
     /// A relay to run inside the node, where one is wanted.
     pub host_relay: Option<HostRelay>,
+    /// By way of what all relays are reached, if not directly.
+    pub relay_proxy: Option<Proxy>,
     /// How far it goes; on local networks alone, no relay is used.
     pub reach: Reach,
     /// Whether members are looked for on the local networks, and those answered who look for this node.
@@ -75,6 +80,8 @@ pub struct Running {
     pub reader: Reader,
     /// Who it is and where it may be met.
     pub ready: Ready,
+    /// By way of what relays are reached, if not directly.
+    pub relay_proxy: Option<Proxy>,
     end: oneshot::Receiver<Result<(), Stopped>>,
     core: thread::JoinHandle<()>,
     stop: DropGuard,
@@ -165,8 +172,8 @@ const ADDRESSES: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// Starts a node; gives it when it knows where it listens.
 pub async fn start(config: NodeConfig) -> Result<Running, StartError> {
-    let NodeConfig { data_dir, unlock, name, listen, direct, relays, host_relay, reach, mdns } =
-        config;
+    let NodeConfig { data_dir, unlock, name, listen, direct, relays, host_relay, .. } = config;
+    let (relay_proxy, reach, mdns) = (config.relay_proxy, config.reach, config.mdns);
     let listen = open::listen(listen)?;
     open::check_relays(&relays)?;
     let store = open::store(data_dir.clone(), unlock).await?;
@@ -176,7 +183,7 @@ pub async fn start(config: NodeConfig) -> Result<Running, StartError> {
     };
     let mut all = relays;
     all.extend(host.iter().flat_map(|host| host.addresses().to_vec()));
-    let options = crate::core::Options { direct, relays: all.clone(), reach, mdns };
+    let options = crate::core::Options { direct, relays: all.clone(), relay_proxy, reach, mdns };
     let opened = open::core(store, name, options).await?;
     let mesh = match direct {
         true => Some(mesh::spawn(mesh::Config {
@@ -196,7 +203,8 @@ pub async fn start(config: NodeConfig) -> Result<Running, StartError> {
     let (told, mut listening) = watch::channel(Vec::new());
     let stop = CancellationToken::new();
     let network = tokio::runtime::Handle::current();
-    let turn = turn::Turn::new(opened.core, taken, mesh, network, woken, told, stop.clone());
+    let relays = relays::Relays::new(network, relay_proxy);
+    let turn = turn::Turn::new(opened.core, taken, mesh, relays, woken, told, stop.clone());
     let (done, mut end) = oneshot::channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let core = thread::Builder::new().name("core".into()).spawn(move || {
@@ -214,7 +222,8 @@ pub async fn start(config: NodeConfig) -> Result<Running, StartError> {
     let ready =
         Ready { member: opened.member, name: opened.name, peer: opened.peer, listen, relays: all };
     let handle = Handle::new(calls, events);
-    Ok(Running { handle, reader: opened.reader, ready, end, core, stop: stop.drop_guard(), host })
+    let (reader, stop) = (opened.reader, stop.drop_guard());
+    Ok(Running { handle, reader, ready, relay_proxy, end, core, stop, host })
 }
 
 impl Running {

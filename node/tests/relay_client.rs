@@ -57,7 +57,7 @@ impl Client {
     fn of(relay: RelayPeer) -> Self {
         let (commands, inbox) = mpsc::channel(64);
         let (outbox, reports) = mpsc::channel(64);
-        spawn(relay, inbox, outbox);
+        spawn(relay, None, inbox, outbox);
         Self { commands, reports }
     }
 
@@ -339,7 +339,7 @@ async fn the_task_ends_when_told_to_and_when_nobody_is_left_to_tell_it() {
     for stop in [Some(RelayCommand::Stop), None] {
         let (commands, inbox) = mpsc::channel(1);
         let (outbox, mut reports) = mpsc::channel(1);
-        let task = spawn(peer(&relay), inbox, outbox);
+        let task = spawn(peer(&relay), None, inbox, outbox);
         reports.recv().await.unwrap();
         match stop {
             Some(stop) => commands.send(stop).await.unwrap(),

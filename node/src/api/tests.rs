@@ -37,6 +37,7 @@ async fn serve(dir: &Path) -> Served {
         direct: false,
         relays: vec![],
         host_relay: None,
+        relay_proxy: None,
         reach: Reach::Anywhere,
         mdns: false,
     };

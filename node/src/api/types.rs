@@ -66,6 +66,9 @@ pub struct Status {
     /// How members are looked for on the local networks, where they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lan: Option<Lan>,
+    /// By way of which proxy all relays are reached, if not directly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay_proxy: Option<String>,
     /// The relays in use.
     pub relays: Vec<RelayStatus>,
     /// The groups.

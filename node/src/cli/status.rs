@@ -44,6 +44,10 @@ fn lines(status: &types::Status, joins: &[JoinView]) -> Vec<String> {
     let mut lines = vec![format!("{name} ({id}), wattle {}, up for {up}", status.version)];
     lines.push(format!("{:<8}  {}", "number", show::safe(&status.fingerprint)));
     section(&mut lines, "relays", status.relays.iter().map(relay).collect(), "none");
+    if let Some(proxy) = &status.relay_proxy {
+        let seen = if status.direct { "; members see this machine's addresses" } else { "" };
+        lines.push(format!("{:<8}  {} alone leads to relays{seen}", "proxy", show::safe(proxy)));
+    }
     let listen = status.listen.iter().map(|address| vec![show::safe(address)]).collect();
     let nowhere = if status.direct { "listening nowhere" } else { "off (--no-direct)" };
     section(&mut lines, "direct", listen, nowhere);
@@ -185,6 +189,7 @@ mod tests {
             listen: vec![],
             direct: false,
             lan: Some(lan),
+            relay_proxy: Some("socks5://127.0.0.1:9050".into()),
             relays: vec![relay, up],
             groups: vec![],
             paths: vec![path, cleo],
@@ -205,6 +210,7 @@ mod tests {
                 "number    12345 67890",
                 "relays    down       /ip4/1.2.3.4/tcp/4001  refused; tried again in 2 s; 2 waiting",
                 "          up, 12 ms  /ip4/1.2.3.5/tcp/4001",
+                "proxy     socks5://127.0.0.1:9050 alone leads to relays",
                 "direct    off (--no-direct)",
                 "lan       local networks only; looking for members from 10.0.0.5",
                 "groups    none yet",

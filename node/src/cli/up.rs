@@ -14,7 +14,10 @@ use node::{
     config::{self, RelayFlags, Relays},
     core::{InitError, OpenError},
     driver::{self, HostRelay, NodeConfig, Running, StartError},
-    net::Reach,
+    net::{
+        Reach,
+        relay::{Proxy, ProxySyntax},
+    },
     store::{Reader, hex},
 };
 use tokio::{net::UnixListener, task::JoinHandle, time::timeout};
@@ -62,8 +65,13 @@ pub struct Up {
     /// the last start]
     #[arg(long, value_name = "ADDR", env = "WATTLE_LISTEN", value_delimiter = ',')]
     listen: Vec<String>,
+    /// Reach relays by way of this SOCKS5 proxy alone, such as Tor's, socks5://127.0.0.1:9050: no QUIC, and names
+    /// are resolved there (.onion too). Remembered, until it is `none`. Members still see this machine's addresses,
+    /// unless --relay-only is given too
+    #[arg(long, value_name = "URL|none", env = "WATTLE_RELAY_PROXY", conflicts_with_all = ["host", "lan_only"])]
+    relay_proxy: Option<String>,
     /// Neither make nor take direct connections: members see no address of this machine
-    #[arg(long)]
+    #[arg(long, visible_alias = "relay-only")]
     no_direct: bool,
     /// The name that others see, at the first start [default: yours on this machine]
     #[arg(long, value_name = "NAME", env = "WATTLE_NAME")]
@@ -95,7 +103,11 @@ impl Up {
             Err(error) => return Err(unbound(error, &place.data_dir)),
         };
         let ready = ready(&node, &socket);
+        let is_seen = node.relay_proxy.is_some() && !self.no_direct && !place.json;
         let up = Serving::new(node, listener, socket);
+        if is_seen {
+            show::words("members see this machine's addresses: --relay-only hides them");
+        }
         announce(&ready, self.name.as_deref(), place)?;
         up.until(told).await
     }
@@ -106,11 +118,13 @@ impl Up {
             host: self.host,
             none: self.no_relay,
             lan_only: self.lan_only,
+            proxy: self.relay_proxy.clone(),
         };
         let mut dir = DirBuilder::new();
         let made = dir.recursive(true).mode(0o700).create(&place.data_dir);
         made.with_context(|| format!("the data directory {}", place.data_dir.display()))?;
         let relays = Relays::choose(&place.data_dir, &flags)?;
+        let relay_proxy = proxy(&relays)?;
         let config = NodeConfig {
             data_dir: place.data_dir.clone(),
             unlock: self.lock.unlock()?,
@@ -119,6 +133,7 @@ impl Up {
             direct: !self.no_direct,
             relays: relays.addresses,
             host_relay: relays.host.then(HostRelay::default),
+            relay_proxy,
             reach: if relays.lan_only { Reach::Local } else { Reach::Anywhere },
             mdns: !self.no_direct && (self.mdns || relays.lan_only),
         };
@@ -127,6 +142,21 @@ impl Up {
         Relays::remember(&place.data_dir, &flags)?;
         Ok(node)
     }
+}
+
+/// The proxy that all relays are to be reached by.
+fn proxy(relays: &Relays) -> anyhow::Result<Option<Proxy>> {
+    let Some(text) = &relays.proxy else { return Ok(None) };
+    let proxy: Proxy = text.parse().map_err(|error: ProxySyntax| {
+        let hint = "give --relay-proxy socks5://IP:PORT, or --relay-proxy none for no proxy";
+        Failure::new(Exit::Usage, error.to_string(), hint)
+    })?;
+    if relays.host {
+        let hint = "give --relay ADDR, or --relay-proxy none for no proxy";
+        let message = "a relay inside this node shows where it is: it does not go with a proxy";
+        return Err(Failure::new(Exit::Usage, message, hint).into());
+    }
+    Ok(Some(proxy))
 }
 
 /// A node with its API.

@@ -77,7 +77,7 @@ use crate::{
     api::types::{MemberRef, Status, VERSION},
     net::{
         Reach, address,
-        relay::{RelayKey, TokenFault},
+        relay::{Proxy, RelayKey, TokenFault},
     },
     store::{Reader, Store, StoreError, rfc3339},
 };
@@ -89,6 +89,8 @@ pub struct Options {
     pub direct: bool,
     /// This node's own relays: multiaddrs, each with `/p2p`. New groups use them.
     pub relays: Vec<String>,
+    /// By way of what all relays are reached, if not directly.
+    pub relay_proxy: Option<Proxy>,
     /// How far it goes: on local networks alone it uses no relay, whatever its groups have.
     pub reach: Reach,
     /// Whether members are looked for on the local networks.
@@ -259,6 +261,7 @@ impl Core {
             listen: self.peers.listening.clone(),
             direct: self.options.direct,
             lan: self.lan_status(),
+            relay_proxy: self.options.relay_proxy.map(|proxy| proxy.to_string()),
             relays: self.relay_statuses(now)?,
             groups: self.groups(now)?,
             paths: self.paths(now),

@@ -8,7 +8,7 @@ use tokio::{
     task::{JoinError, JoinSet},
 };
 
-use crate::net::relay::{self, RelayCommand, RelayKey, RelayPeer, RelayReport};
+use crate::net::relay::{self, Proxy, RelayCommand, RelayKey, RelayPeer, RelayReport};
 
 /// The clients that run.
 pub(super) struct Relays {
@@ -16,6 +16,8 @@ pub(super) struct Relays {
     tasks: JoinSet<Result<(), JoinError>>,
     /// Where the clients run.
     network: Handle,
+    /// By way of what, if not directly.
+    proxy: Option<Proxy>,
     reports: mpsc::Sender<(RelayKey, RelayReport)>,
 }
 
@@ -28,9 +30,12 @@ struct Client {
 const QUEUE: usize = 256;
 
 impl Relays {
-    pub(super) fn new(network: Handle) -> (Self, mpsc::Receiver<(RelayKey, RelayReport)>) {
+    pub(super) fn new(
+        network: Handle,
+        proxy: Option<Proxy>,
+    ) -> (Self, mpsc::Receiver<(RelayKey, RelayReport)>) {
         let (reports, taken) = mpsc::channel(QUEUE);
-        (Self { clients: BTreeMap::new(), tasks: JoinSet::new(), network, reports }, taken)
+        (Self { clients: BTreeMap::new(), tasks: JoinSet::new(), network, proxy, reports }, taken)
     }
 
     /// The way to a relay's client, which is started where there is none. One that knows other
@@ -44,7 +49,7 @@ impl Relays {
         let (commands, taken) = mpsc::channel(QUEUE);
         let task = {
             let _here = self.network.enter();
-            relay::spawn(peer.clone(), taken, self.reports.clone())
+            relay::spawn(peer.clone(), self.proxy, taken, self.reports.clone())
         };
         self.tasks.spawn(task);
         let client = Client { peer, commands: commands.clone() };

@@ -21,6 +21,7 @@ fn config(dir: &TempDir, name: &str) -> NodeConfig {
         direct: true,
         relays: Vec::new(),
         host_relay: None,
+        relay_proxy: None,
         reach: Reach::Anywhere,
         mdns: false,
     }

@@ -9,7 +9,6 @@ use std::{collections::VecDeque, time::Duration};
 
 use protocol::ids::Timestamp;
 use tokio::{
-    runtime::Handle,
     sync::{mpsc, watch},
     time::{sleep, timeout},
 };
@@ -71,12 +70,12 @@ impl Turn {
         core: Core,
         calls: mpsc::Receiver<Call>,
         mesh: Option<Mesh>,
-        network: Handle,
+        relays: (Relays, mpsc::Receiver<(RelayKey, RelayReport)>),
         woken: watch::Sender<u64>,
         listening: watch::Sender<Vec<String>>,
         stop: CancellationToken,
     ) -> Self {
-        let (relays, relay_reports) = Relays::new(network);
+        let (relays, relay_reports) = relays;
         let (early, changes, last) = (VecDeque::new(), change::spawn(now), now());
         Self {
             core,

@@ -10,6 +10,7 @@ mod backoff;
 mod client;
 mod dial;
 mod ledger;
+mod proxy;
 
 use std::{str::FromStr, sync::Arc, time::Duration};
 
@@ -22,6 +23,8 @@ use protocol::{
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use client::{Client, Stopped};
+
+pub use proxy::{Proxy, ProxyFault, ProxySyntax};
 
 /// A relay's key: its libp2p PeerId.
 pub type RelayKey = PeerId;
@@ -197,6 +200,9 @@ pub enum DownReason {
     /// It serves holders of its operator's tokens only, and takes none of those that there are.
     #[error("{0}")]
     NoToken(TokenFault),
+    /// It is to be reached by way of a proxy alone, which leads nowhere.
+    #[error("{0}")]
+    Proxy(ProxyFault),
     /// The relay broke the rules of the wire.
     #[error("the relay does not follow the protocol")]
     Misbehaved,
@@ -274,14 +280,15 @@ impl FromStr for RelayPeer {
     }
 }
 
-/// Starts the client of one relay. It ends on [`RelayCommand::Stop`], or when either channel is
+/// Starts the client of one relay, which goes through the proxy if there is one. It ends on [`RelayCommand::Stop`], or when either channel is
 /// closed.
 pub fn spawn(
     relay: RelayPeer,
+    proxy: Option<Proxy>,
     commands: mpsc::Receiver<RelayCommand>,
     reports: mpsc::Sender<(RelayKey, RelayReport)>,
 ) -> JoinHandle<()> {
     tokio::spawn(async move {
-        let Err(Stopped) = Client::new(relay, commands, reports).run().await;
+        let Err(Stopped) = Client::new(relay, proxy, commands, reports).run().await;
     })
 }

@@ -14,7 +14,9 @@ fn where_all_is_well_the_doctor_says_so_and_a_report_names_nobody() {
     ben.hears("tea-and-biscuits", "kettle on");
 
     let said = ana.cli(&["doctor"]).ok();
-    for line in ["its owner's alone", "every page is as it was written", "open files", "can be used"] {
+    for line in
+        ["its owner's alone", "every page is as it was written", "open files", "can be used"]
+    {
         assert!(said.contains(line), "{line}: {said}");
     }
     for way in ["  tcp ", "  log ", "  circuit ", "  clock "] {
@@ -48,7 +50,10 @@ fn without_a_node_the_doctor_looks_at_what_is_there() {
     assert_eq!(said.code, Some(3), "{said:?}");
     assert!(said.out.contains("it is not running") && said.out.contains("wattle up"), "{said:?}");
     assert!(said.out.contains("every page is as it was written"), "{said:?}");
-    assert!(said.out.contains("relay 1 can be used"), "by the addresses of the last start: {said:?}");
+    assert!(
+        said.out.contains("relay 1 can be used"),
+        "by the addresses of the last start: {said:?}"
+    );
 
     let address = relay.address().to_owned();
     let whole = ana.cli(&["doctor", &address]).ok();

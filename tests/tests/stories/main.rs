@@ -25,6 +25,7 @@ mod node_killed;
 mod offline_catch_up;
 mod paths;
 mod pings;
+mod proxy;
 mod relay_killed;
 mod relay_only;
 mod removed_member;

@@ -5,8 +5,6 @@ mod machine;
 mod relays;
 mod running;
 
-use std::path::Path;
-
 use node::{
     client::Client,
     config::{RelayFlags, Relays},
@@ -40,7 +38,15 @@ pub struct Doctor {
 impl Doctor {
     pub async fn run(self, place: &Place) -> anyhow::Result<Exit> {
         let mut told = Told { place, is_report: self.report, checks: Vec::new() };
+        let chosen = Relays::choose(&place.data_dir, &RelayFlags::default());
+        let mut has_proxy = chosen.as_ref().is_ok_and(|relays| relays.proxy.is_some());
         if let Some(relay) = &self.relay {
+            if has_proxy {
+                let hint = "wattle status says whether relays are reached; --data-dir DIR names another place";
+                let message =
+                    "relays are reached by way of a proxy here, and this look would go around it";
+                return Err(Failure::new(Exit::Refused, message, hint).into());
+            }
             if !place.json {
                 show::words("looking at the relay; what is silent takes 10 s");
             }
@@ -53,9 +59,10 @@ impl Doctor {
         }
         let (dir, unlock) = (place.data_dir.clone(), self.lock.unlock()?);
         told.all(tokio::task::spawn_blocking(move || machine::look(&dir, &unlock)).await?)?;
-        let known = match Client::connect(&place.data_dir).await {
+        let known: Vec<Vec<String>> = match Client::connect(&place.data_dir).await {
             Ok(client) => {
                 let status = client.status().await?;
+                has_proxy |= status.relay_proxy.is_some();
                 told.all(running::open_files(&place.data_dir).await)?;
                 told.all(running::look(&status))?;
                 if !place.json && !status.paths.is_empty() {
@@ -67,22 +74,22 @@ impl Doctor {
             Err(error) => {
                 let check = Check::broken("node", "it is not running", Exit::NotRunning);
                 told.all([check.detail(error.to_string()).advice("wattle up starts it")])?;
-                remembered(&place.data_dir)
+                let addresses = chosen.map(|relays| relays.addresses).unwrap_or_default();
+                addresses.into_iter().map(|address| vec![address]).collect()
             }
         };
+        if has_proxy {
+            let said =
+                "relays are reached by way of a proxy, and not looked at: that would go around it";
+            told.all([Check::unknown("relay", said).advice("wattle status says how they stand")])?;
+            return told.over();
+        }
         if !place.json && !known.is_empty() {
             show::words("looking at relays; what is silent takes 10 s");
         }
         told.all(relays::look(&known).await)?;
         told.over()
     }
-}
-
-/// The relays that the next start would use, as far as they are elsewhere.
-fn remembered(data_dir: &Path) -> Vec<Vec<String>> {
-    let chosen = Relays::choose(data_dir, &RelayFlags::default());
-    let addresses = chosen.map(|relays| relays.addresses).unwrap_or_default();
-    addresses.into_iter().map(|address| vec![address]).collect()
 }
 
 /// What was said so far.

@@ -92,7 +92,8 @@ impl World {
 
     /// A node for local networks alone, which finds the others there.
     pub(super) fn lan_node(&mut self, name: &'static str) {
-        let options = Options { direct: true, reach: Reach::Local, mdns: true, relays: Vec::new() };
+        let options =
+            Options { direct: true, reach: Reach::Local, mdns: true, ..Options::default() };
         self.add(name, &[], options);
     }
 

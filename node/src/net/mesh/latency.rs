@@ -13,9 +13,7 @@ impl Run {
     pub(super) fn on_latency(&mut self, id: ConnectionId, took: Duration) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         connection.latency = Some(took);
-        let on_it = self.channels.iter().filter(|(_, channel)| channel.connection == id);
-        let members: Vec<_> = on_it.map(|(member, _)| *member).collect();
-        for member in members {
+        for member in self.channels_on(id) {
             self.report(MeshReport::Latency { member, took });
         }
         self.probe_answered(id, took);

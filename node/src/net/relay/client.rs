@@ -19,7 +19,7 @@ use protocol::codec;
 use tokio::sync::mpsc;
 
 use super::{
-    DownReason, RelayCommand, RelayKey, RelayPeer, RelayReport,
+    DownReason, Proxy, RelayCommand, RelayKey, RelayPeer, RelayReport,
     backoff::Backoff,
     dial::{self, Greeting, Link, News},
     ledger::Ledger,
@@ -36,6 +36,7 @@ const LEAVING: Duration = Duration::from_secs(10);
 /// The client of one relay.
 pub(super) struct Client {
     relay: RelayPeer,
+    proxy: Option<Proxy>,
     commands: mpsc::Receiver<RelayCommand>,
     reports: mpsc::Sender<(RelayKey, RelayReport)>,
     ledger: Ledger,
@@ -48,17 +49,20 @@ pub(super) struct Stopped;
 impl Client {
     pub(super) fn new(
         relay: RelayPeer,
+        proxy: Option<Proxy>,
         commands: mpsc::Receiver<RelayCommand>,
         reports: mpsc::Sender<(RelayKey, RelayReport)>,
     ) -> Self {
-        Self { relay, commands, reports, ledger: Ledger::default(), backoff: Backoff::default() }
+        let (ledger, backoff) = (Ledger::default(), Backoff::default());
+        Self { relay, proxy, commands, reports, ledger, backoff }
     }
 
     /// Serves until told to stop.
     pub(super) async fn run(mut self) -> Result<Infallible, Stopped> {
         loop {
             let relay = self.relay.clone();
-            let reason = match self.meanwhile(dial::connect(&relay)).await? {
+            let connecting = dial::connect(&relay, self.proxy);
+            let reason = match self.meanwhile(connecting).await? {
                 Some(Ok((link, greeting))) => self.serve(link, greeting).await?,
                 Some(Err(reason)) => reason,
                 None => {

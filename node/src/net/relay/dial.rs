@@ -1,15 +1,19 @@
 //! One connection to a relay: a swarm with a key made for it alone, and the log service's stream.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use bytes::BytesMut;
 use futures::{
-    AsyncReadExt as _, StreamExt as _,
+    AsyncRead, AsyncReadExt as _, AsyncWrite, StreamExt as _,
     future::Either,
     io::{ReadHalf, WriteHalf},
 };
 use libp2p::{
-    Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder, Transport as _,
+    Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder, Transport,
     core::upgrade::Version,
     dns,
     multiaddr::Protocol,
@@ -31,11 +35,13 @@ use tokio_util::{
     compat::{Compat, FuturesAsyncReadCompatExt as _, FuturesAsyncWriteCompatExt as _},
 };
 
-use super::{DownReason, RelayPeer};
+use super::{DownReason, Proxy, ProxyFault, RelayPeer, proxy::Socks};
 use crate::net::{address::is_web, streams::SIGN};
 
 /// The whole of it: dialing, handshake, stream, hello.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The same by way of a proxy, which may have to make its own way first.
+const PROXY_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long TCP is tried alone.
 const HEAD_START: Duration = Duration::from_millis(300);
 /// How long TCP and QUIC are tried before WebSocket.
@@ -88,25 +94,54 @@ pub(super) struct Behaviour {
 }
 
 /// Connects, and waits for the relay's hello.
-pub(super) async fn connect(relay: &RelayPeer) -> Result<(Link, Greeting), DownReason> {
-    tokio::time::timeout(CONNECT_TIMEOUT, try_connect(relay))
-        .await
-        .unwrap_or(Err(DownReason::TimedOut))
+pub(super) async fn connect(
+    relay: &RelayPeer,
+    proxy: Option<Proxy>,
+) -> Result<(Link, Greeting), DownReason> {
+    let connected = match proxy {
+        None => tokio::time::timeout(CONNECT_TIMEOUT, try_connect(relay, Ways::Plain)).await,
+        Some(proxy) => tokio::time::timeout(PROXY_TIMEOUT, through(proxy, relay)).await,
+    };
+    connected.unwrap_or(Err(DownReason::TimedOut))
+}
+
+/// By what the relay is dialled.
+#[derive(Clone)]
+enum Ways {
+    /// As this machine reaches it.
+    Plain,
+    /// By way of a proxy alone; with what tells that it is at fault.
+    Proxy(Proxy, Arc<OnceLock<ProxyFault>>),
+}
+
+/// By way of the proxy and no other: what it does not lead to is not tried.
+async fn through(proxy: Proxy, relay: &RelayPeer) -> Result<(Link, Greeting), DownReason> {
+    let mut relay = relay.clone();
+    relay.addrs.retain(Proxy::leads_to);
+    if relay.addrs.is_empty() {
+        return Err(DownReason::Proxy(ProxyFault::NoWay));
+    }
+    let fault = Arc::default();
+    let connected = try_connect(&relay, Ways::Proxy(proxy, Arc::clone(&fault))).await;
+    connected.map_err(|reason| match (reason, fault.get()) {
+        (DownReason::Unreachable, Some(fault)) => DownReason::Proxy(*fault),
+        _ => reason,
+    })
 }
 
 /// TCP and QUIC first; WebSocket, which goes where nothing else does, after [`WEB_START`] or when
 /// both have failed. The first that stands is taken.
-async fn try_connect(relay: &RelayPeer) -> Result<(Link, Greeting), DownReason> {
+async fn try_connect(relay: &RelayPeer, ways: Ways) -> Result<(Link, Greeting), DownReason> {
     let (web, plain): (Vec<_>, Vec<_>) = relay.addrs.iter().cloned().partition(is_web);
     let [web, plain] = [web, plain].map(|addrs| RelayPeer { addrs, ..relay.clone() });
     if web.addrs.is_empty() {
-        return attempt(swarm(&plain.addrs), &plain).await;
+        return attempt(swarm(&plain.addrs, &ways), &plain).await;
     }
-    let through_web = async { attempt(web_swarm(), &web).await };
+    let through_web = async { attempt(web_swarm(&ways), &web).await };
     if plain.addrs.is_empty() {
         return through_web.await;
     }
-    let direct = attempt(swarm(&plain.addrs), &plain);
+    let direct = attempt(swarm(&plain.addrs, &ways), &plain);
     tokio::pin!(direct, through_web);
     match tokio::time::timeout(WEB_START, &mut direct).await {
         Ok(Ok(link)) => return Ok(link),
@@ -304,7 +339,16 @@ fn behaviour() -> Behaviour {
 }
 
 /// A swarm with a fresh PeerId; it can resolve names only if there are some.
-fn swarm(addrs: &[Multiaddr]) -> Option<Swarm<Behaviour>> {
+fn swarm(addrs: &[Multiaddr], ways: &Ways) -> Option<Swarm<Behaviour>> {
+    if let Ways::Proxy(proxy, fault) = ways {
+        let socks = Socks::new(*proxy, Arc::clone(fault));
+        let swarm = SwarmBuilder::with_new_identity().with_tokio().with_other_transport(|key| {
+            let noise = noise::Config::new(key)?;
+            Ok(socks.upgrade(Version::V1Lazy).authenticate(noise).multiplex(narrow()))
+        });
+        let swarm = swarm.ok()?.with_behaviour(|_| behaviour()).ok()?.with_swarm_config(few);
+        return Some(swarm.with_connection_timeout(PROXY_TIMEOUT).build());
+    }
     let builder = SwarmBuilder::with_new_identity()
         .with_tokio()
         .with_tcp(tcp::Config::new().nodelay(true), noise::Config::new, narrow)
@@ -326,20 +370,33 @@ fn swarm(addrs: &[Multiaddr]) -> Option<Swarm<Behaviour>> {
 
 /// A swarm that speaks WebSocket alone, also to a proxy that ends TLS; names are resolved below it, so
 /// that the proxy is asked for the right one.
-fn web_swarm() -> Option<Swarm<Behaviour>> {
-    let swarm = SwarmBuilder::with_new_identity()
-        .with_tokio()
-        .with_other_transport(|key| {
+fn web_swarm(ways: &Ways) -> Option<Swarm<Behaviour>> {
+    match ways {
+        Ways::Plain => {
             let tcp = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true));
-            let mut web = websocket::Config::new(dns::tokio::Transport::system(tcp)?);
-            web.set_max_data_size(MESSAGE_MAX).set_max_redirects(0);
-            Ok(web
-                .upgrade(Version::V1Lazy)
-                .authenticate(noise::Config::new(key)?)
-                .multiplex(narrow()))
-        })
-        .ok()?;
-    Some(swarm.with_behaviour(|_| behaviour()).ok()?.with_swarm_config(few).build())
+            web_over(dns::tokio::Transport::system(tcp).ok()?, CONNECT_TIMEOUT)
+        }
+        Ways::Proxy(proxy, fault) => web_over(Socks::new(*proxy, Arc::clone(fault)), PROXY_TIMEOUT),
+    }
+}
+
+/// WebSocket over this way of making connections.
+fn web_over<T>(below: T, patience: Duration) -> Option<Swarm<Behaviour>>
+where
+    T: Transport + Send + Unpin + 'static,
+    T::Error: Send + Sync + 'static,
+    T::Dial: Send + 'static,
+    T::ListenerUpgrade: Send + 'static,
+    T::Output: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let swarm = SwarmBuilder::with_new_identity().with_tokio().with_other_transport(|key| {
+        let mut web = websocket::Config::new(below);
+        web.set_max_data_size(MESSAGE_MAX).set_max_redirects(0);
+        let noise = noise::Config::new(key)?;
+        Ok(web.upgrade(Version::V1Lazy).authenticate(noise).multiplex(narrow()))
+    });
+    let swarm = swarm.ok()?.with_behaviour(|_| behaviour()).ok()?.with_swarm_config(few);
+    Some(swarm.with_connection_timeout(patience).build())
 }
 
 /// Yamux with windows that grow by no more than [`WINDOW_GROWTH`]: what it guarantees to streams,

@@ -3,10 +3,12 @@
 //!
 //! The choice of relays is remembered in `<data-dir>/relays`, a line for each address, or the words
 //! `host` (a relay inside the node), `none`, and `lan-only` (none, and nothing beyond local networks). The proxy
-//! through which they are reached stands there, too: nobody who has given it once goes around it by leaving it out.
+//! through which they are reached stands there, too, and with it `relay-only`: nobody who has given these once
+//! goes around them by leaving them out.
 
 use std::{
-    env, fs, io,
+    env, fs,
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
@@ -26,6 +28,8 @@ pub struct Relays {
     pub lan_only: bool,
     /// Through what they are reached, if not directly.
     pub proxy: Option<String>,
+    /// Whether members are reached through them alone.
+    pub relay_only: bool,
 }
 
 /// Where relays come from, in flags.
@@ -41,6 +45,8 @@ pub struct RelayFlags {
     pub lan_only: bool,
     /// `--relay-proxy`: a proxy, or the word `none`.
     pub proxy: Option<String>,
+    /// `--direct` or `--relay-only`, where one is given.
+    pub direct: Option<bool>,
 }
 
 /// Settings that can't be had.
@@ -57,6 +63,15 @@ pub enum ConfigError {
         /// Why.
         error: io::Error,
     },
+    /// What was remembered is gone.
+    #[error(
+        "{path} holds nothing, and may have named a proxy for relays: give --relay ADDR and --relay-proxy \
+         URL (or none), or remove it"
+    )]
+    Emptied {
+        /// Which.
+        path: PathBuf,
+    },
 }
 
 /// The data directory, as an absolute path.
@@ -71,19 +86,24 @@ impl Relays {
     /// The relays to use: as the flags say, else `WATTLE_RELAY` (addresses with spaces or commas
     /// between), else as remembered in the data directory, else one inside the node.
     pub fn choose(data_dir: &Path, flags: &RelayFlags) -> Result<Self, ConfigError> {
-        let kept = Self::kept(data_dir)?;
+        let kept = Self::kept(data_dir, flags)?;
         let of_env = env::var("WATTLE_RELAY").ok().and_then(|text| Self::parse(&text));
         let by_env = of_env.as_ref().filter(|it| it.proxy.is_some());
         let proxy = Self::proxy(flags, by_env.or(kept.as_ref()));
+        let hidden = kept.as_ref().is_some_and(|kept| kept.relay_only);
         let chosen = Self::from_flags(flags).or(of_env).or(kept).unwrap_or(Self::DEFAULT);
-        Ok(Self { proxy, ..chosen })
+        Ok(Self { relay_only: relay_only(flags, proxy.as_ref(), hidden), proxy, ..chosen })
     }
 
     /// What the data directory remembers.
-    fn kept(data_dir: &Path) -> Result<Option<Self>, ConfigError> {
+    fn kept(data_dir: &Path, flags: &RelayFlags) -> Result<Option<Self>, ConfigError> {
         let path = file(data_dir);
+        let is_said_anew = flags.proxy.is_some() && Self::from_flags(flags).is_some();
         match fs::read_to_string(&path) {
-            Ok(text) => Ok(Self::parse(&text)),
+            Ok(text) => match Self::parse(&text) {
+                None if !is_said_anew => Err(ConfigError::Emptied { path }),
+                kept => Ok(kept),
+            },
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(ConfigError::File { path, error }),
         }
@@ -100,33 +120,43 @@ impl Relays {
 
     /// Remembers a choice that was made in flags, for the next plain start.
     pub fn remember(data_dir: &Path, flags: &RelayFlags) -> Result<(), ConfigError> {
-        let kept = Self::kept(data_dir)?;
+        let kept = Self::kept(data_dir, flags)?;
         let proxy = Self::proxy(flags, kept.as_ref());
+        let hidden = kept.as_ref().is_some_and(|kept| kept.relay_only);
+        let relay_only = proxy.is_some() && relay_only(flags, proxy.as_ref(), hidden);
         let chosen = match (Self::from_flags(flags), &flags.proxy) {
             (Some(chosen), _) => chosen,
-            (None, Some(_)) => Self { proxy: None, ..kept.unwrap_or(Self::DEFAULT) },
-            (None, None) => return Ok(()),
+            (None, None) if relay_only == hidden => return Ok(()),
+            (None, _) => Self { proxy: None, relay_only: false, ..kept.unwrap_or(Self::DEFAULT) },
         };
         let mut text =
             String::from("# The relays of this node; `wattle up --relay …` changes it.\n");
         let words =
             [(chosen.host, "host"), (chosen == Self::NONE, "none"), (chosen.lan_only, "lan-only")];
         let words = words.into_iter().filter(|(said, _)| *said).map(|(_, word)| word);
-        let proxy = proxy.as_deref();
+        let proxy = proxy.as_deref().into_iter().chain(relay_only.then_some(RELAY_ONLY));
         for line in words.chain(chosen.addresses.iter().map(String::as_str)).chain(proxy) {
             text.push_str(line);
             text.push('\n');
         }
         let path = file(data_dir);
-        fs::write(&path, text).map_err(|error| ConfigError::File { path, error })
+        write(data_dir, &path, &text).map_err(|error| ConfigError::File { path, error })
     }
 
-    const DEFAULT: Self = Self { host: true, addresses: Vec::new(), lan_only: false, proxy: None };
-    const NONE: Self = Self { host: false, addresses: Vec::new(), lan_only: false, proxy: None };
+    const DEFAULT: Self =
+        Self { host: true, addresses: Vec::new(), lan_only: false, proxy: None, relay_only: false };
+    const NONE: Self = Self {
+        host: false,
+        addresses: Vec::new(),
+        lan_only: false,
+        proxy: None,
+        relay_only: false,
+    };
 
     fn from_flags(flags: &RelayFlags) -> Option<Self> {
         let (host, lan_only) = (flags.host, flags.lan_only);
-        let chosen = Self { host, addresses: flags.addresses.clone(), lan_only, proxy: None };
+        let addresses = flags.addresses.clone();
+        let chosen = Self { host, addresses, lan_only, proxy: None, relay_only: false };
         (flags.none || chosen != Self::NONE).then_some(chosen)
     }
 
@@ -141,12 +171,33 @@ impl Relays {
                 "host" => chosen.host = true,
                 "none" => {}
                 "lan-only" => chosen.lan_only = true,
+                RELAY_ONLY => chosen.relay_only = true,
                 proxy if is_proxy(proxy) => chosen.proxy = Some(proxy.into()),
                 address => chosen.addresses.push(address.into()),
             }
         }
         said
     }
+}
+
+/// The word for members being reached through relays alone.
+const RELAY_ONLY: &str = "relay-only";
+
+/// Whether members are reached through relays alone: as it is said, or as it was said with the proxy.
+fn relay_only(flags: &RelayFlags, proxy: Option<&String>, hidden: bool) -> bool {
+    flags.direct.map_or(proxy.is_some() && hidden, |direct| !direct)
+}
+
+/// Writes a file so that it is there whole or as it was; not at all, where it is the same.
+fn write(dir: &Path, path: &Path, text: &str) -> io::Result<()> {
+    if fs::read_to_string(path).is_ok_and(|kept| kept == text) {
+        return Ok(());
+    }
+    let mut draft = tempfile::NamedTempFile::new_in(dir)?;
+    draft.write_all(text.as_bytes())?;
+    draft.as_file().sync_all()?;
+    draft.persist(path)?;
+    fs::File::open(dir)?.sync_all()
 }
 
 fn is_proxy(word: &str) -> bool {
@@ -243,6 +294,43 @@ mod tests {
             (chosen(&flags(&[])).proxy, chosen(&flags(&[])).addresses),
             (None, vec!["/b".into()])
         );
+    }
+
+    #[test]
+    fn who_hides_behind_a_proxy_stays_hidden_at_the_next_plain_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let proxy = Some("socks5://127.0.0.1:9050".to_owned());
+        let first = RelayFlags { proxy, direct: Some(false), ..flags(&["/a"]) };
+        let chosen = |said: &RelayFlags| Relays::choose(dir.path(), said).unwrap();
+        for said in [first, flags(&[]), flags(&["/b"])] {
+            assert!(chosen(&said).relay_only);
+            Relays::remember(dir.path(), &said).unwrap();
+        }
+        let seen = RelayFlags { direct: Some(true), ..flags(&[]) };
+        assert!(!chosen(&seen).relay_only);
+        Relays::remember(dir.path(), &seen).unwrap();
+        let next = chosen(&flags(&[]));
+        assert!(!next.relay_only && next.proxy.is_some() && next.addresses == ["/b"]);
+        // Without a proxy it is for one start.
+        let dir = tempfile::tempdir().unwrap();
+        let hidden = RelayFlags { direct: Some(false), ..flags(&["/a"]) };
+        Relays::remember(dir.path(), &hidden).unwrap();
+        assert!(Relays::choose(dir.path(), &hidden).unwrap().relay_only);
+        assert!(!Relays::choose(dir.path(), &flags(&[])).unwrap().relay_only);
+    }
+
+    #[test]
+    fn what_was_remembered_and_is_gone_is_not_taken_for_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("relays"), "").unwrap();
+        for said in [flags(&[]), flags(&["/a"])] {
+            let refused = Relays::choose(dir.path(), &said);
+            assert!(matches!(refused, Err(ConfigError::Emptied { .. })), "{refused:?}");
+        }
+        let said = RelayFlags { proxy: Some("none".into()), ..flags(&["/a"]) };
+        assert_eq!(Relays::choose(dir.path(), &said).unwrap().addresses, ["/a"]);
+        Relays::remember(dir.path(), &said).unwrap();
+        assert_eq!(Relays::choose(dir.path(), &flags(&[])).unwrap().addresses, ["/a"]);
     }
 
     #[test]

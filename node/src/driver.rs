@@ -80,8 +80,6 @@ pub struct Running {
     pub reader: Reader,
     /// Who it is and where it may be met.
     pub ready: Ready,
-    /// By way of what relays are reached, if not directly.
-    pub relay_proxy: Option<Proxy>,
     end: oneshot::Receiver<Result<(), Stopped>>,
     core: thread::JoinHandle<()>,
     stop: DropGuard,
@@ -222,8 +220,7 @@ pub async fn start(config: NodeConfig) -> Result<Running, StartError> {
     let ready =
         Ready { member: opened.member, name: opened.name, peer: opened.peer, listen, relays: all };
     let handle = Handle::new(calls, events);
-    let (reader, stop) = (opened.reader, stop.drop_guard());
-    Ok(Running { handle, reader, ready, relay_proxy, end, core, stop, host })
+    Ok(Running { handle, reader: opened.reader, ready, end, core, stop: stop.drop_guard(), host })
 }
 
 impl Running {

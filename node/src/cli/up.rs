@@ -66,13 +66,16 @@ pub struct Up {
     #[arg(long, value_name = "ADDR", env = "WATTLE_LISTEN", value_delimiter = ',')]
     listen: Vec<String>,
     /// Reach relays by way of this SOCKS5 proxy alone, such as Tor's, socks5://127.0.0.1:9050: no QUIC, and names
-    /// are resolved there (.onion too). Remembered, until it is `none`. Members still see this machine's addresses,
-    /// unless --relay-only is given too
+    /// are resolved there (.onion too). Members still see this machine's addresses, unless --relay-only is given
+    /// too. Both are remembered, until it is `none`
     #[arg(long, value_name = "URL|none", env = "WATTLE_RELAY_PROXY", conflicts_with_all = ["host", "lan_only"])]
     relay_proxy: Option<String>,
     /// Neither make nor take direct connections: members see no address of this machine
     #[arg(long, visible_alias = "relay-only")]
     no_direct: bool,
+    /// Make and take direct connections again, where --relay-only is remembered with the proxy
+    #[arg(long, conflicts_with = "no_direct")]
+    direct: bool,
     /// The name that others see, at the first start [default: yours on this machine]
     #[arg(long, value_name = "NAME", env = "WATTLE_NAME")]
     name: Option<String>,
@@ -103,11 +106,7 @@ impl Up {
             Err(error) => return Err(unbound(error, &place.data_dir)),
         };
         let ready = ready(&node, &socket);
-        let is_seen = node.relay_proxy.is_some() && !self.no_direct && !place.json;
         let up = Serving::new(node, listener, socket);
-        if is_seen {
-            show::words("members see this machine's addresses: --relay-only hides them");
-        }
         announce(&ready, self.name.as_deref(), place)?;
         up.until(told).await
     }
@@ -119,23 +118,27 @@ impl Up {
             none: self.no_relay,
             lan_only: self.lan_only,
             proxy: self.relay_proxy.clone(),
+            direct: (self.direct || self.no_direct).then_some(self.direct),
         };
         let mut dir = DirBuilder::new();
         let made = dir.recursive(true).mode(0o700).create(&place.data_dir);
         made.with_context(|| format!("the data directory {}", place.data_dir.display()))?;
         let relays = Relays::choose(&place.data_dir, &flags)?;
         let relay_proxy = proxy(&relays)?;
+        if relay_proxy.is_some() && !relays.relay_only {
+            show::words("members see this machine's addresses: --relay-only hides them");
+        }
         let config = NodeConfig {
             data_dir: place.data_dir.clone(),
             unlock: self.lock.unlock()?,
             name: self.name.clone().unwrap_or_else(config::default_name),
             listen: self.listen.clone(),
-            direct: !self.no_direct,
+            direct: !relays.relay_only,
             relays: relays.addresses,
             host_relay: relays.host.then(HostRelay::default),
             relay_proxy,
             reach: if relays.lan_only { Reach::Local } else { Reach::Anywhere },
-            mdns: !self.no_direct && (self.mdns || relays.lan_only),
+            mdns: !relays.relay_only && (self.mdns || relays.lan_only),
         };
         let started = driver::start(config).await;
         let node = started.map_err(|error| refused(error, &place.data_dir))?;

@@ -129,12 +129,15 @@ impl Core {
     }
 
     /// The network has tried all ways that there are.
-    pub fn on_probes_over(&mut self, ticket: u64) {
+    pub fn on_probes_over(&mut self, ticket: u64, is_crowded: bool) {
         let Some(ping) = self.pings.under_way(ticket) else { return };
         ping.is_probing = false;
         if ping.ways.iter().all(|tried| tried.way != Way::Direct) {
-            let reason = "no address of it is known".into();
-            ping.ways.push(WayTried::failed(Way::Direct, reason));
+            let reason = match is_crowded {
+                true => "not tried: too many ways are asked about at once",
+                false => "no address of it is known",
+            };
+            ping.ways.push(WayTried::failed(Way::Direct, reason.into()));
         }
     }
 
@@ -254,7 +257,10 @@ impl Pings {
                         .into();
                 ping.ways.push(WayTried::failed(Way::Relay, reason));
             }
-            ping.is_probing &= waited < DIRECT_MS;
+            if waited >= DIRECT_MS && std::mem::take(&mut ping.is_probing) {
+                let reason = "others were not tried in time".into();
+                ping.ways.push(WayTried::failed(Way::Direct, reason));
+            }
         }
     }
 

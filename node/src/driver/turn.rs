@@ -228,8 +228,8 @@ impl Turn {
                 core.on_probed(ticket, address.to_string(), known(via), outcome);
                 Ok(())
             }
-            MeshReport::ProbesOver { ticket } => {
-                core.on_probes_over(ticket);
+            MeshReport::ProbesOver { ticket, is_crowded } => {
+                core.on_probes_over(ticket, is_crowded);
                 Ok(())
             }
             MeshReport::JoinOpened { stream } => core.on_join_open(stream, now),

@@ -164,6 +164,8 @@ pub enum MeshReport {
     ProbesOver {
         /// The caller's number.
         ticket: u64,
+        /// Whether none was tried, since too many wait for their turn.
+        is_crowded: bool,
     },
     /// On the networks of these addresses of this machine members' nodes are looked for now.
     Lan {

@@ -5,6 +5,8 @@ mod machine;
 mod relays;
 mod running;
 
+use std::env;
+
 use node::{
     client::Client,
     config::{RelayFlags, Relays},
@@ -38,13 +40,20 @@ pub struct Doctor {
 impl Doctor {
     pub async fn run(self, place: &Place) -> anyhow::Result<Exit> {
         let mut told = Told { place, is_report: self.report, checks: Vec::new() };
-        let chosen = Relays::choose(&place.data_dir, &RelayFlags::default());
-        let mut has_proxy = chosen.as_ref().is_ok_and(|relays| relays.proxy.is_some());
+        let node = match Client::connect(&place.data_dir).await {
+            Ok(client) => Ok((client.status().await?, client)),
+            Err(error) => Err(error),
+        };
+        let proxy = env::var("WATTLE_RELAY_PROXY").ok().filter(|proxy| !proxy.is_empty());
+        let flags = RelayFlags { proxy, ..RelayFlags::default() };
+        let chosen = Relays::choose(&place.data_dir, &flags);
+        // Where the settings can't be read, there may be one.
+        let has_proxy = chosen.as_ref().map_or(true, |relays| relays.proxy.is_some())
+            || node.as_ref().is_ok_and(|(status, _)| status.relay_proxy.is_some());
         if let Some(relay) = &self.relay {
             if has_proxy {
                 let hint = "wattle status says whether relays are reached; --data-dir DIR names another place";
-                let message =
-                    "relays are reached by way of a proxy here, and this look would go around it";
+                let message = "relays are, or may be, reached by way of a proxy: this look would go around it";
                 return Err(Failure::new(Exit::Refused, message, hint).into());
             }
             if !place.json {
@@ -59,10 +68,12 @@ impl Doctor {
         }
         let (dir, unlock) = (place.data_dir.clone(), self.lock.unlock()?);
         told.all(tokio::task::spawn_blocking(move || machine::look(&dir, &unlock)).await?)?;
-        let known: Vec<Vec<String>> = match Client::connect(&place.data_dir).await {
-            Ok(client) => {
-                let status = client.status().await?;
-                has_proxy |= status.relay_proxy.is_some();
+        if let Err(error) = &chosen {
+            let check = Check::broken("settings", "they can't be read", Exit::Unexpected);
+            told.all([check.detail(error.to_string())])?;
+        }
+        let known: Vec<Vec<String>> = match node {
+            Ok((status, client)) => {
                 told.all(running::open_files(&place.data_dir).await)?;
                 told.all(running::look(&status))?;
                 if !place.json && !status.paths.is_empty() {
@@ -80,7 +91,7 @@ impl Doctor {
         };
         if has_proxy {
             let said =
-                "relays are reached by way of a proxy, and not looked at: that would go around it";
+                "relays are not looked at: that would go around the proxy that they are reached by";
             told.all([Check::unknown("relay", said).advice("wattle status says how they stand")])?;
             return told.over();
         }

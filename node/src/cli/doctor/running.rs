@@ -93,13 +93,13 @@ fn listening(status: &Status) -> Check {
     }
 }
 
-/// Nobody tells a node how it is seen from outside: relays and members don't, on purpose.
+/// What can be said without anybody's telling how this machine is seen from outside.
 fn nat(status: &Status) -> Check {
     const NAME: &str = "nat";
     match status.listen.iter().find(|address| is_public(address)) {
         Some(_) => Check::well(NAME, "none: this machine has an address of the internet"),
         None => Check::unknown(NAME, "this machine has no address of the internet; what kind of NAT stands before it is not known")
-            .advice("nobody tells a node how it is seen from outside; whether it is reached stands below"),
+            .advice("whether it is reached from outside stands below"),
     }
 }
 
@@ -149,7 +149,7 @@ pub(super) async fn members(client: &Client, status: &Status) -> Vec<Check> {
     if asked.is_empty() {
         return Vec::new();
     }
-    // Whoever is late is silent.
+    // What is late is not counted.
     let _ = timeout(PATIENCE, async {
         while asked.iter().any(|view| !view.done) {
             sleep(LOOK).await;
@@ -166,12 +166,11 @@ pub(super) async fn members(client: &Client, status: &Status) -> Vec<Check> {
 }
 
 fn answers(asked: &[PingView]) -> Check {
-    let is_there = |view: &&PingView| {
-        view.ways.iter().any(|way| way.way != Way::Channel && way.latency_us.is_some())
-    };
+    let is_there = |view: &&PingView| view.ways.iter().any(|way| way.latency_us.is_some());
     let (there, all) = (asked.iter().filter(is_there).count(), asked.len());
     let said = format!("{there} of the {all} asked answer");
-    let silent: Vec<_> = asked.iter().filter(|view| !is_there(view)).collect();
+    // Of whom not all was tried in time, nothing is said.
+    let silent: Vec<_> = asked.iter().filter(|view| view.done && !is_there(view)).collect();
     let names: Vec<String> = silent.iter().map(|view| view.member.name.clone()).collect();
     if names.is_empty() {
         return Check::well("members", said);

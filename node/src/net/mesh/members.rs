@@ -191,7 +191,9 @@ impl Run {
     }
 
     pub(super) fn close_if_unused(&mut self, id: ConnectionId) {
-        if self.connections.get(&id).is_some_and(|connection| connection.streams == 0) {
+        let is_wanted = self.tickets.values().any(|(on, _)| *on == id);
+        let idles = self.connections.get(&id).is_some_and(|connection| connection.streams == 0);
+        if idles && !is_wanted {
             self.swarm.close_connection(id);
         }
     }

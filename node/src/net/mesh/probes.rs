@@ -61,8 +61,9 @@ impl Run {
                 Way { ticket, member, peer, address, via }
             })
             .collect();
-        if ways.is_empty() || self.probes.waiting.len() + ways.len() > WAITING {
-            return self.report(MeshReport::ProbesOver { ticket });
+        let is_crowded = self.probes.waiting.len() + ways.len() > WAITING;
+        if ways.is_empty() || is_crowded {
+            return self.report(MeshReport::ProbesOver { ticket, is_crowded });
         }
         self.probes.waiting.extend(ways);
         self.probe_on();
@@ -133,7 +134,7 @@ impl Run {
         let of = |way: &Way| way.ticket == ticket;
         let Probes { waiting, tried } = &self.probes;
         if !waiting.iter().any(of) && !tried.values().any(|tried| of(&tried.way)) {
-            self.report(MeshReport::ProbesOver { ticket });
+            self.report(MeshReport::ProbesOver { ticket, is_crowded: false });
         }
     }
 }

@@ -194,7 +194,7 @@ async fn each_way_to_a_member_is_tried_by_itself_and_the_channel_stands() {
             MeshReport::Probed { ticket: 7, address, via: Via::Told, outcome } => {
                 ways.push((address, outcome.map(|answer| answer.took < PATIENCE)));
             }
-            MeshReport::ProbesOver { ticket: 7 } => break,
+            MeshReport::ProbesOver { ticket: 7, is_crowded: false } => break,
             other => panic!("{other:?}"),
         }
     }
@@ -208,7 +208,7 @@ async fn each_way_to_a_member_is_tried_by_itself_and_the_channel_stands() {
 
     // Of whom nothing is known, nothing is tried.
     a.tell(MeshCommand::Probe { ticket: 8, member: a.member() }).await;
-    assert!(matches!(a.next().await, MeshReport::ProbesOver { ticket: 8 }));
+    assert!(matches!(a.next().await, MeshReport::ProbesOver { ticket: 8, .. }));
 }
 
 #[tokio::test(flavor = "multi_thread")]

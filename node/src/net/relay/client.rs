@@ -272,7 +272,7 @@ mod tests {
         let (commands, taken) = mpsc::channel(1);
         let (reports, given) = mpsc::channel(1);
         std::mem::forget(given);
-        (Client::new(relay, taken, reports), commands)
+        (Client::new(relay, None, taken, reports), commands)
     }
 
     #[tokio::test]

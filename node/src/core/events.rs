@@ -1,7 +1,7 @@
 //! What happens in groups, as rows and as events that people see.
 
 use protocol::{
-    group::{self, Alarm, Group, GroupState, Unadmitted},
+    group::{self, Alarm, GapState, Group, GroupState, Unadmitted},
     ids::{GroupId, MemberId},
 };
 
@@ -109,8 +109,9 @@ impl Step<'_> {
                 self.gaps.asked = (of, everybody);
                 Ok(())
             }
-            Event::Healed { from, .. } => {
-                self.gaps.healed.insert(from);
+            Event::Healed { from, was, .. } => {
+                let asked = self.gaps.healed.entry(from).or_default();
+                *asked |= was == GapState::Asked;
                 Ok(())
             }
             Event::Undeliverable { from, .. } => {

@@ -20,8 +20,8 @@ use crate::{
 pub(super) struct Gaps {
     /// Of whom some are found missing.
     pub(super) found: BTreeSet<MemberId>,
-    /// Of whom one has come.
-    pub(super) healed: BTreeSet<MemberId>,
+    /// Of whom one has come, and whether one of these was still asked for.
+    pub(super) healed: BTreeMap<MemberId, bool>,
     /// Of whom so many can't be had.
     pub(super) vain: BTreeMap<MemberId, u64>,
     /// Who is asked for them, and whether everybody is.
@@ -44,7 +44,13 @@ impl Step<'_> {
         }
         let missing = |from: &MemberId| missing.get(from).copied().unwrap_or_default();
         let id = Some(group.id());
-        for from in healed.into_iter().filter(|from| missing(from).0 == 0) {
+        for (from, was_asked) in healed {
+            // What is given up was told as that, and is not waited for.
+            let (all, asked) = missing(&from);
+            let waited_for = if was_asked { asked } else { all };
+            if waited_for > 0 {
+                continue;
+            }
             let from = self.named(group, from)?;
             self.emit(id, What::GapHealed { from })?;
         }

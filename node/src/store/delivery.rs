@@ -1,5 +1,7 @@
 //! How far own messages are: who has each of them, since when, and what of that is still to be told.
 
+use std::collections::BTreeSet;
+
 use protocol::ids::{ChainId, GroupId, MemberId, MessageId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -171,18 +173,30 @@ impl Tx<'_> {
         member: MemberId,
         now: Timestamp,
     ) -> Result<Vec<u64>, StoreError> {
-        let mut update = self.sql.prepare(
-            "UPDATE recipients SET received = 1, received_at = ?5
-             WHERE member = ?4 AND received = 0 AND seq =
-               (SELECT seq FROM messages WHERE grp = ?1 AND chain = ?2 AND idx = ?3 AND mine = 1)
-             RETURNING seq",
+        let told: BTreeSet<u32> = indexes.iter().copied().collect();
+        let (Some(first), Some(last)) = (told.first(), told.last()) else { return Ok(Vec::new()) };
+        // Most of what is told is no news: that costs one statement for the chain.
+        let mut open = self.sql.prepare(
+            "SELECT m.seq, m.idx FROM messages m
+             JOIN recipients r ON r.seq = m.seq AND r.member = ?3 AND r.received = 0
+             WHERE m.grp = ?1 AND m.chain = ?2 AND m.idx BETWEEN ?4 AND ?5 AND m.mine = 1
+             ORDER BY m.idx",
         )?;
-        let mut news = Vec::new();
-        for index in indexes {
-            let place = params![group.0, chain.0, index, member.0, int(now.0)];
-            news.extend(update.query_row(place, |row| row.get(0)).optional()?.map(uint));
+        let place = params![group.0, chain.0, member.0, first, last];
+        let open = open.query_map(place, |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let open: Vec<(i64, u32)> = open.collect::<Result<_, _>>()?;
+        let news: Vec<i64> = open
+            .into_iter()
+            .filter(|(_, index)| told.contains(index))
+            .map(|(seq, _)| seq)
+            .collect();
+        let mut update = self.sql.prepare(
+            "UPDATE recipients SET received = 1, received_at = ?3 WHERE seq = ?1 AND member = ?2",
+        )?;
+        for seq in &news {
+            update.execute(params![seq, member.0, int(now.0)])?;
         }
-        Ok(news)
+        Ok(news.into_iter().map(uint).collect())
     }
 
     /// Notes that an own chain's keys don't open at a member's node; the places in the history of the

@@ -115,6 +115,12 @@ impl Stuck {
     }
 }
 
+impl Missing {
+    fn state(&self) -> GapState {
+        if self.given_up { GapState::GivenUp } else { GapState::Asked }
+    }
+}
+
 impl Lacking {
     pub fn since(now: Timestamp) -> Self {
         Self { since: now, asked: None, told: false }
@@ -173,7 +179,8 @@ impl Group {
         if let Some(gap) = self.gaps.remove(&(chain, index)) {
             self.dirty.mark(Key::Gaps(chain));
             if gap.lacking.told {
-                self.out.push_back(Output::Event(Event::Healed { from, chain, index }));
+                let was = gap.state();
+                self.out.push_back(Output::Event(Event::Healed { from, chain, index, was }));
             }
         }
         self.note_lacking(now, chain, 0..index, GapCause::Skipped);
@@ -201,7 +208,7 @@ impl Group {
                 index: *index,
                 since: gap.lacking.since,
                 cause: gap.cause,
-                state: if gap.given_up { GapState::GivenUp } else { GapState::Asked },
+                state: gap.state(),
             })
         })
         .collect()

@@ -346,6 +346,19 @@ impl Group {
         self.watch_nacks();
     }
 
+    /// What was sealed to somebody since a chain that it can't open does not open there either: what the
+    /// keys went on from is lost.
+    fn tell_unopened(&mut self, by: MemberId, asked: ChainId) {
+        let chains = &self.receiving.chains;
+        let Some(since) = chains.get(&asked).map(|entry| entry.at) else { return };
+        let is_since = |chain: &ChainId| chains.get(chain).is_some_and(|entry| entry.at >= since);
+        let own = self.own_newest().into_iter().filter(is_since);
+        let own: Vec<ChainId> = own.filter(|chain| self.may_have(&by, chain)).collect();
+        for chain in own {
+            self.out.push_back(Output::Event(Event::Unopened { by, chain }));
+        }
+    }
+
     fn repair<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>) {
         let mut under = self.write_topics();
         let due = self.sending.repairs.take_due(cx.now, self.next_at(cx.now));
@@ -356,6 +369,7 @@ impl Group {
         let topic = under.first().and_then(|commit| self.topics.secret(commit)).cloned();
         let mut cards = Vec::new();
         for (member, Ask { chain, topic: asked_under }) in due {
+            self.tell_unopened(member, chain);
             self.note(cx, Fact::SlotRefused { member, chain });
             // An old copy doesn't know its newest card, and so not that others seal by it.
             cards.extend(self.people.cards.get(&member).map(|card| Vec::from(card.as_bytes())));
@@ -380,7 +394,7 @@ impl Group {
 mod tests {
     use std::vec;
 
-    use super::*;
+    use super::{super::world::World, *};
 
     const ANA: MemberId = MemberId([1; 32]);
     const BEN: MemberId = MemberId([2; 32]);
@@ -474,6 +488,26 @@ mod tests {
         assert_eq!(whom(repairs.take_due(soon, soon)), [BEN]);
         assert_eq!(repairs.deadline(), Some(NOW.plus_ms(MINUTE_MS)));
         assert_eq!(whom(repairs.take_due(NOW.plus_ms(MINUTE_MS), soon)), [ANA]);
+    }
+
+    #[test]
+    fn what_was_sealed_before_a_repair_is_told_not_to_open() {
+        let mut world = World::with(2, true);
+        let refuse = |world: &mut World, chain| {
+            let topic = world.member(0).write_topics()[0];
+            let said = Said { from: world.id(1), topic };
+            world.act(0, |group, mut cx| group.take_nack(&mut cx, said, chain));
+        };
+        let first = world.say(0, "one").chain;
+        refuse(&mut world, first);
+        let second = world.say(0, "two").chain;
+        assert_ne!(first, second, "repaired at once");
+        refuse(&mut world, second);
+        world.say(0, "three, before the minute is over");
+        world.people[0].events.clear();
+        world.pass(2 * MINUTE_MS);
+        let unopened = Event::Unopened { by: world.id(1), chain: second };
+        assert!(world.people[0].events.contains(&unopened), "{:?}", world.people[0].events);
     }
 
     #[test]

@@ -199,6 +199,8 @@ pub enum Event {
         chain: ChainId,
         /// The index in it.
         index: u32,
+        /// How it stood.
+        was: GapState,
     },
     /// A message that was lacking can't be had: its keys are gone, or it was asked for an hour in
     /// vain. It is taken all the same if it comes.

@@ -74,11 +74,69 @@ impl Group {
         }
     }
 
-    fn own_newest(&self) -> BTreeSet<ChainId> {
+    /// The newest of this node's own chains.
+    pub(super) fn own_newest(&self) -> BTreeSet<ChainId> {
         let chains = self.receiving.chains.iter();
         let own = chains.filter(|(_, entry)| matches!(entry.state, ChainState::Mine { .. }));
         let mut own: Vec<(Timestamp, ChainId)> = own.map(|(id, entry)| (entry.at, *id)).collect();
         own.sort_unstable();
         own.into_iter().rev().take(NEWEST).map(|(_, chain)| chain).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{vec, vec::Vec};
+
+    use super::{
+        super::{wire::Indexes, world::World},
+        *,
+    };
+
+    /// Four messages of person 0, which person 1 has.
+    fn four() -> (World, ChainId, MemberId) {
+        let mut world = World::with(2, false);
+        world.link(0, 1);
+        world.settle();
+        let said = ["one", "two", "three", "four"].map(|text| world.say(0, text));
+        world.settle();
+        let from = world.id(1);
+        (world, said[0].chain, from)
+    }
+
+    /// What person 0 is told by a step to be with members.
+    fn told(world: &mut World, step: impl FnOnce(&mut Group)) -> Vec<Vec<u32>> {
+        world.people[0].events.clear();
+        world.act(0, |group, _| step(group));
+        let events = world.people[0].events.iter();
+        let told = events.filter_map(|event| match event {
+            Event::Delivered { indexes, .. } => Some(indexes.clone()),
+            _ => None,
+        });
+        told.collect()
+    }
+
+    #[test]
+    fn what_a_summary_repeats_or_takes_back_is_no_news() {
+        let (mut world, chain, from) = four();
+        let page = |next, missing: &[u32]| {
+            let one = || ChainSummary { chain, next, missing: missing.to_vec() };
+            vec![one(), one()]
+        };
+        let mut hear = |page: &[ChainSummary]| told(&mut world, |group| group.hear_had(from, page));
+        assert_eq!(hear(&page(2, &[])), [[0, 1]], "once, whatever it says twice");
+        assert!(hear(&page(2, &[])).is_empty(), "it was known");
+        assert!(hear(&page(4, &[0, 1, 2])).is_empty(), "less than before");
+        assert!(hear(&page(2, &[])).is_empty(), "and no more than before");
+        assert_eq!(hear(&page(4, &[])), [[0, 1, 2, 3]]);
+    }
+
+    #[test]
+    fn what_a_receipt_repeats_is_told_once() {
+        let (mut world, chain, from) = four();
+        let now = world.now;
+        let receipt = vec![Indexes { chain, indexes: vec![1, 0, 1, 9, 1, 0] }];
+        let told = told(&mut world, |group| group.take_receipts(now, from, receipt));
+        assert_eq!(told, [[0, 1]]);
     }
 }

@@ -133,6 +133,34 @@ fn what_nobody_has_is_told_and_taken_all_the_same_when_it_comes() {
 }
 
 #[test]
+fn what_was_asked_for_is_told_to_have_come_though_more_was_given_up_before() {
+    let mut world = gap();
+    world.pass(2 * 60 * 60 * 1000);
+    let far = world.now.plus_ms(100 * 24 * 60 * 60 * 1000);
+    let forget = |world: &mut World, name| {
+        world.core(name).store.transaction(|tx| tx.trim_archive(far)).unwrap();
+    };
+    world.cut.extend([("ada", "carol"), ("bob", "carol")]);
+    world.settle();
+    world.start("ada");
+    world.pass(60_000);
+    forget(&mut world, "ada");
+    world.send("ada", "reading", "three");
+    world.pass(5_000);
+    world.stop("ada");
+    forget(&mut world, "bob");
+    world.send("bob", "reading", "so it is");
+    world.cut.clear();
+    world.pass(10_000);
+    let told = gaps_told(&mut world, "carol");
+    assert_eq!(told, [("gap", 2), ("given up", 2), ("gap", 1)]);
+    world.start("ada");
+    world.pass(60_000);
+    assert!(world.texts("carol").contains(&"three".into()));
+    assert_eq!(gaps_told(&mut world, "carol")[3..], [("healed", 0)]);
+}
+
+#[test]
 fn what_still_waited_for_the_relay_when_somebody_came_back_alarms_nobody() {
     let mut world = World::new();
     let relay = world.relay(1);

@@ -278,20 +278,32 @@ impl JetStreamStore {
         let _turn = shard.turn().await;
         let mut outcomes = Vec::with_capacity(entries.len());
         let mut rest = entries;
+        let mut has_waited = false;
         while !rest.is_empty() {
             let (part, others) = rest.split_at(fitting(rest));
             let index = &self.shared.index;
             let mut mine = UnderWay { all: &self.under_way, bytes: 0 };
+            let mut is_crowded = false;
             let answered = self.change(shard, deadline, Some(now), |_, _| {
                 mine.is(0);
                 let others = self.under_way.load(Ordering::Acquire);
                 let (outcomes, puts) = index.plan_append(part, others);
+                is_crowded = !has_waited && others > 0 && outcomes.contains(&Outcome::StoreFull);
+                if is_crowded {
+                    return Ok((outcomes, None));
+                }
                 mine.is(puts.iter().map(|put| put.bytes.len() as u64).sum());
                 let floor = index.floor(shard.number());
                 let change = (!puts.is_empty()).then_some((Change::Put(puts), floor));
                 Ok((outcomes, change))
             });
             match answered.await {
+                // What has just been applied may still be counted as under way, too.
+                Ok(_) if is_crowded => {
+                    has_waited = true;
+                    self.until_nothing_is_under_way(deadline).await;
+                    continue;
+                }
                 Ok(answers) => {
                     if answers.contains(&Outcome::Damaged) {
                         self.shared.spoil();
@@ -312,6 +324,14 @@ impl JetStreamStore {
             rest = others;
         }
         Ok(outcomes)
+    }
+
+    /// Waits until other appends are through, but not long.
+    async fn until_nothing_is_under_way(&self, deadline: Instant) {
+        let end = deadline.min(Instant::now() + Duration::from_millis(100));
+        while self.under_way.load(Ordering::Acquire) > 0 && Instant::now() < end {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// Drops what is older than `ttl` by the shard's time, and has that go on where nobody writes.

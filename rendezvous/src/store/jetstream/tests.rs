@@ -306,6 +306,22 @@ fn a_stream_that_does_not_answer_keeps_nobody_from_another() {
 }
 
 #[test]
+fn what_is_counted_twice_for_a_moment_refuses_nobody() {
+    let Some(world) = world(1, 2) else { return };
+    let store = world.open("twice", "a");
+    store.under_way.store(1 << 50, Ordering::Release);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            thread::sleep(Duration::from_millis(20));
+            store.under_way.store(0, Ordering::Release);
+        });
+        assert_eq!(store.append(&[new(LOG, 0)], NOW).unwrap(), [Outcome::Kept(1)]);
+    });
+    store.under_way.store(1 << 50, Ordering::Release);
+    assert_eq!(store.append(&[new(LOG, 1)], NOW).unwrap(), [Outcome::StoreFull]);
+}
+
+#[test]
 fn a_stream_that_is_lost_is_not_made_anew() {
     let Some(world) = world(1, 3) else { return };
     let store = world.open("lost", "a");

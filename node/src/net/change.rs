@@ -5,7 +5,7 @@
 //! frozen, it shows as soon as the first is set again; where both went on, by a beat that came far too late.)
 //!
 //! > Whoever waits to try something again is to try now, and what stands is to be tried: a [`Change`] says so,
-//! > once in [`REST`] at most, however often a network comes and goes, and never for what was there from the
+//! > once in ten seconds at most, however often a network comes and goes, and never for what was there from the
 //! > start.
 
 use std::{collections::BTreeSet, future::poll_fn, net::IpAddr, task::Poll, time::Duration};

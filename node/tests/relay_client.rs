@@ -22,6 +22,10 @@ struct Client {
     reports: mpsc::Receiver<(RelayKey, RelayReport)>,
 }
 
+/// What is told of a relay that keeps entries as long as one does by itself.
+const UP: RelayReport =
+    RelayReport::Up { wants_token: false, keeps: Duration::from_hours(30 * 24) };
+
 fn config(dir: &Path, listen: SocketAddr) -> Config {
     Config { listen: vec![listen], ..Config::durable(dir.to_path_buf()) }
 }
@@ -164,10 +168,10 @@ async fn after_a_change_a_dead_connection_is_found_long_before_a_ping_finds_it()
     // This one is not told, and connects first.
     let mut untold = Client::of(by.clone());
     untold.follow(&keys(), None).await;
-    untold.sees(RelayReport::Up { wants_token: false }).await;
+    untold.sees(UP).await;
     let mut client = Client::of(by);
     client.follow(&keys(), None).await;
-    client.sees(RelayReport::Up { wants_token: false }).await;
+    client.sees(UP).await;
 
     client.commands.send(RelayCommand::Changed).await.unwrap();
     client.append(&keys(), 1).await;
@@ -189,7 +193,7 @@ async fn what_one_appends_the_other_gets() {
     let dir = tempfile::tempdir().unwrap();
     let relay = Relay::start(config(dir.path(), anywhere())).await.unwrap();
     let (mut alice, mut bob) = (Client::of(peer(&relay)), Client::of(peer(&relay)));
-    assert_eq!(alice.next().await, RelayReport::Up { wants_token: false });
+    assert_eq!(alice.next().await, UP);
     bob.follow(&keys(), None).await;
     bob.until(|report| matches!(report, RelayReport::CaughtUp { .. }).then_some(())).await;
 
@@ -291,11 +295,7 @@ async fn a_relay_with_another_key_is_named_as_such() {
 
     let addrs = [mistaken.addrs, peer(&other).addrs].concat();
     let mut client = Client::of(RelayPeer { addrs, ..mistaken });
-    assert_eq!(
-        client.next().await,
-        RelayReport::Up { wants_token: false },
-        "one right address is enough"
-    );
+    assert_eq!(client.next().await, UP, "one right address is enough");
     relay.stop().await;
     other.stop().await;
 }
@@ -313,7 +313,7 @@ async fn nobody_at_the_address_is_told_and_tried_again_until_somebody_is() {
         "{report:?}"
     );
     let relay = Relay::start(config(dir.path(), socket)).await.unwrap();
-    client.sees(RelayReport::Up { wants_token: false }).await;
+    client.sees(UP).await;
     relay.stop().await;
 }
 

@@ -21,6 +21,10 @@ use tokio::{
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What is told of a relay that keeps entries as long as one does by itself.
+const UP: RelayReport =
+    RelayReport::Up { wants_token: false, keeps: Duration::from_hours(30 * 24) };
+
 /// A name that nobody but the proxy knows.
 const NAME: &str = "relay.invalid";
 
@@ -166,7 +170,7 @@ async fn a_relay_is_used_by_way_of_the_proxy_which_alone_resolves_its_name() {
     for way in ["", "/ws"] {
         let socks = Socks::start(0).await;
         let mut client = client(&format!("/dns/{NAME}/tcp/{port}{way}/p2p/{key}"), socks.at);
-        assert_eq!(client.next().await, RelayReport::Up { wants_token: false });
+        assert_eq!(client.next().await, UP);
         let keys = Arc::new(LogKeys::from_seeds([1; 32], [2; 32], None));
         let plan = LogPlan { keys: Arc::clone(&keys), after: None, token: None };
         client.commands.send(RelayCommand::Plan(vec![plan])).await.unwrap();
@@ -188,7 +192,7 @@ async fn each_connection_shows_the_proxy_another_login() {
     let at = format!("/dns/{NAME}/tcp/{}/p2p/{}", port(&relay), key(&relay));
     for _ in 0..2 {
         let mut client = client(&at, socks.at);
-        assert_eq!(client.next().await, RelayReport::Up { wants_token: false });
+        assert_eq!(client.next().await, UP);
     }
     let logins: Vec<Vec<u8>> = socks.asked().into_iter().map(|asked| asked.login).collect();
     assert!(logins.len() == 2 && logins[0] != logins[1] && logins[0].len() == 32, "{logins:?}");

@@ -101,7 +101,7 @@ pub const PARKED: usize = 4096;
 /// See [`PARKED`].
 pub const PARKED_BYTES: usize = 4 * 1024 * 1024;
 
-/// Clamp on a lamport clock's advance by one message.
+/// How far a reader's logical clock follows one message, at most.
 pub const LAMPORT_LEAP: u64 = 1 << 20;
 
 /// Signed messages of a group of which hash and signature are kept, to tell two contents of one

@@ -49,6 +49,9 @@ pub struct SetPolicy {
     /// Whether members may share history.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub share_history: Option<bool>,
+    /// The relays from now on, multiaddrs with PeerId: those that were used before are read on for a while.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relays: Option<Vec<String>>,
     /// A token of a relay's operator, in the place of the one that was there for this relay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relay_token: Option<GiveToken>,

@@ -30,7 +30,10 @@ pub(super) async fn history(
     let group = api.ask(move |core, _| core.find_group(&group)).await?;
     let limit = page.limit.unwrap_or(PAGE).min(PAGE_MAX);
     let messages = api
-        .read(move |reader| reader.messages(Some(group), page.after, page.before, limit))
+        .read(move |reader| match page.after {
+            Some(after) => reader.came_after(Some(group), after, limit),
+            None => reader.messages(group, page.before, limit),
+        })
         .await?;
     Ok(Json(Messages { v: VERSION, messages }))
 }

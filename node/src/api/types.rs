@@ -1,6 +1,7 @@
 //! What the local API says, in JSON: one set of types for the node, the command line, tests and
 //! bots. Ids are strings (lower-case hexadecimal), times RFC 3339 in UTC.
 
+mod backlog;
 mod delivery;
 mod own;
 mod paths;
@@ -22,6 +23,7 @@ pub use self::admins::{
     FollowMove, MigrateGroup, Move, RecoveryView, RetireMember, Returned, VoidAct,
 };
 pub use self::{
+    backlog::Backlog,
     delivery::{Delivery, DeliveryState, DeliveryView, MemberDelivery, NAMED_MAX},
     own::{Machine, Machines, NameMachine},
     paths::{Lan, MemberPath, Path, Via},
@@ -131,6 +133,9 @@ pub struct GroupSummary {
     /// How its relays stand with it; none where this node takes no part in it.
     #[serde(default)]
     pub relay_states: Vec<GroupRelay>,
+    /// How far it is with what was said while this node was away, while that is read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backlog: Option<Backlog>,
 }
 
 /// This node's standing in a group.
@@ -257,8 +262,12 @@ pub struct Message {
     pub v: u8,
     /// Local id, stable from the moment of queueing: 32 hexadecimal digits.
     pub id: String,
-    /// Position in this node's history of all groups; grows.
+    /// Number in the order in which messages came to this node, of all groups; grows.
     pub seq: u64,
+    /// Where it stands among its group's: compared as text, the lesser first. Alike at all members' nodes
+    /// once it is sealed, causal, and never changed from then on.
+    #[serde(default)]
+    pub place: String,
     /// Where.
     pub group: GroupRef,
     /// Who wrote it.
@@ -412,10 +421,13 @@ pub enum What {
         #[serde(default)]
         everybody: bool,
     },
-    /// What was missing has come.
+    /// What was missing and asked for has come.
     GapHealed {
         /// Who wrote it.
         from: MemberRef,
+        /// How many of the same writer are still missing: they were asked for in vain before.
+        #[serde(default)]
+        missing: u64,
     },
     /// What is missing of somebody was asked for in vain; it is taken all the same if it comes.
     GivenUp {
@@ -427,6 +439,12 @@ pub enum What {
     },
     /// This node's state was older than what others had seen of it, and has caught up.
     CaughtUp,
+    /// What was said while this node was away is being read; at 100 percent it is. Once a second at most, and not
+    /// where there is little of it.
+    CatchingUp {
+        /// How far that is.
+        backlog: Backlog,
+    },
     /// A relay's state changed.
     Relay {
         /// The relay.
@@ -485,13 +503,14 @@ pub struct Groups {
     pub groups: Vec<GroupSummary>,
 }
 
-/// Query of `GET /v1/groups/{ref}/messages`. Without `after`, the newest are answered.
+/// Query of `GET /v1/groups/{ref}/messages`. Without `after`, the last in the order of `place` are
+/// answered; with it, what came here after that one, in the order of coming.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Page {
     /// Only messages with a greater `seq`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<u64>,
-    /// Only messages with a lesser `seq`.
+    /// Only messages that stand before the one with this `seq`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<u64>,
     /// How many at most: 100 where left out, never more than [`PAGE_MAX`].
@@ -507,7 +526,7 @@ pub const PAGE_MAX: u32 = 1000;
 pub struct Messages {
     /// [`VERSION`].
     pub v: u8,
-    /// In the order of `seq`, oldest first.
+    /// In the order of `place`, or with `after` in that of `seq`.
     pub messages: Vec<Message>,
 }
 

@@ -20,6 +20,7 @@ mod invite;
 mod join;
 mod machine;
 mod ping;
+mod progress;
 mod recovery;
 mod relay;
 mod send;

@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context;
 use clap::ValueEnum;
 use node::{
-    api::types::{Delivery, DeliveryState, DeliveryView, Message, What},
+    api::types::{Delivery, DeliveryState, DeliveryView, MemberDelivery, Message, NAMED_MAX, What},
     client::{Client, ClientError, EventStream},
 };
 
@@ -50,6 +50,9 @@ enum Wait {
     All,
 }
 
+/// Messages that are looked at when the time is over.
+const LOOKED_AT: usize = 64;
+
 /// Own messages that are not yet where they are waited for, by local id.
 type Open = BTreeMap<String, Delivery>;
 
@@ -71,7 +74,12 @@ impl Send {
                 let settled = self.settle(wait, &mut open, &client, &mut events);
                 let vain = match tokio::time::timeout(self.timeout, settled).await {
                     Ok(settled) => settled?.map(|delivery| vain(&open, &delivery)),
-                    Err(_) => Some(wait.missed(&open)),
+                    Err(_) => {
+                        // What is gathered is not told yet.
+                        self.look(&mut open, &client).await?;
+                        open.retain(|_, delivery| !wait.holds(delivery));
+                        (!open.is_empty()).then(|| wait.missed(&open))
+                    }
                 };
                 if let Some(message) = vain {
                     let first = open.keys().next().map_or("", |id| show::short(id));
@@ -95,34 +103,45 @@ impl Send {
     ) -> Result<Option<DeliveryView>, ClientError> {
         // Somebody was removed, or left: from then on a message may be for nobody more.
         let mut gone = false;
+        // Those that may not get there.
+        let mut doubtful: Vec<String> = Vec::new();
         loop {
             open.retain(|_, delivery| !wait.holds(delivery));
-            let Some(first) = open.keys().next() else { return Ok(None) };
-            if gone {
-                let delivery = client.delivery(&self.group, first).await?;
+            if open.is_empty() {
+                return Ok(None);
+            }
+            for message in doubtful.drain(..).filter(|message| open.contains_key(message)) {
+                let delivery = client.delivery(&self.group, &message).await?;
                 if wait.is_vain(&delivery) {
                     return Ok(Some(delivery));
                 }
             }
-            loop {
-                match events.next().await?.what {
-                    What::Delivery { message, delivery } => {
-                        if let Some(known) = open.get_mut(&message) {
-                            *known = delivery;
-                            break;
-                        }
+            match events.next().await?.what {
+                What::Delivery { message, delivery } => {
+                    let Some(known) = open.get_mut(&message) else { continue };
+                    if gone || delivery.unopened > 0 {
+                        doubtful.push(message);
                     }
-                    What::MemberRemoved { .. }
-                    | What::MemberLeft { .. }
-                    | What::MemberRetired { .. }
-                    | What::NotAdmitted { .. } => {
-                        gone = true;
-                        break;
-                    }
-                    _ => {}
+                    *known = delivery;
                 }
+                What::MemberRemoved { .. }
+                | What::MemberLeft { .. }
+                | What::MemberRetired { .. }
+                | What::NotAdmitted { .. } => {
+                    gone = true;
+                    doubtful = open.keys().cloned().collect();
+                }
+                _ => {}
             }
         }
+    }
+
+    /// How far those that are open are by now; of very many, the first.
+    async fn look(&self, open: &mut Open, client: &Client) -> Result<(), ClientError> {
+        for (message, known) in open.iter_mut().take(LOOKED_AT) {
+            *known = in_short(client.delivery(&self.group, message).await?);
+        }
+        Ok(())
     }
 
     async fn send(&self, client: &Client, text: &str, place: &Place) -> anyhow::Result<Message> {
@@ -192,7 +211,12 @@ impl Wait {
             return format!("{what} still waiting here, not yet sealed; the node goes on trying");
         }
         let missing = missing(open);
+        let is_large = open.values().any(|one| one.members >= NAMED_MAX.into());
         match self {
+            Self::Any | Self::All if is_large => format!(
+                "{what} not yet with {missing}; the node goes on trying, and in a group as large as \
+                 this one members say only every few minutes what they have"
+            ),
             Self::Any | Self::All => {
                 format!("{what} not yet with {missing}; the node goes on trying")
             }
@@ -201,6 +225,20 @@ impl Wait {
             }
         }
     }
+}
+
+/// How far a message is, in short.
+fn in_short(view: DeliveryView) -> Delivery {
+    use DeliveryState::{Cant, Queued, Read, Received, Stored};
+    let members = view.members.len() as u64;
+    let sealed = view.state != Queued && (members > 0 || view.state != Cant);
+    let stored = view.members.iter().any(|to| to.state == Stored);
+    let has = |to: &MemberDelivery| matches!(to.state, Received | Read);
+    let (received, missing): (Vec<_>, Vec<_>) = view.members.into_iter().partition(has);
+    let reached = received.len() as u64;
+    let [received, missing] =
+        [received, missing].map(|all| all.into_iter().map(|to| to.member).collect());
+    Delivery { sealed, stored, received, missing, members, reached, unopened: 0 }
 }
 
 /// Who lacks a message, by name; of very many, some.
@@ -230,7 +268,7 @@ fn vain(open: &Open, delivery: &DeliveryView) -> String {
 
 #[cfg(test)]
 mod tests {
-    use node::api::types::{GroupRef, MemberDelivery, MemberRef};
+    use node::api::types::{GroupRef, MemberRef};
 
     use super::*;
 
@@ -239,6 +277,24 @@ mod tests {
         let missing: Vec<_> = missing.iter().map(member).collect();
         let members = missing.len() as u64;
         Delivery { sealed, stored, missing, members, ..Delivery::default() }
+    }
+
+    fn view(state: DeliveryState, states: &[DeliveryState]) -> DeliveryView {
+        let member = |state: &DeliveryState| MemberDelivery {
+            member: MemberRef { id: "ben-id".into(), name: "ben".into() },
+            state: *state,
+            since: None,
+            reason: "gone".into(),
+        };
+        DeliveryView {
+            v: 1,
+            message: "1".into(),
+            group: GroupRef::default(),
+            at: String::new(),
+            state,
+            reason: String::new(),
+            members: states.iter().map(member).collect(),
+        }
     }
 
     #[test]
@@ -269,25 +325,33 @@ mod tests {
     }
 
     #[test]
+    fn what_is_looked_at_in_the_end_counts_as_what_is_told() {
+        use DeliveryState::{Cant, Queued, Received, Stored};
+        let [stored, any, all] = [Wait::Stored, Wait::Any, Wait::All];
+        let holds = |wait: Wait, state, states: &[DeliveryState]| {
+            wait.holds(&in_short(view(state, states)))
+        };
+        assert!(!holds(stored, Queued, &[]) && !holds(all, Cant, &[]), "never sealed");
+        assert!(
+            holds(stored, Stored, &[Stored, Received]) && holds(any, Stored, &[Stored, Received])
+        );
+        assert!(
+            !holds(all, Stored, &[Stored, Received]) && !holds(all, Received, &[Received, Cant])
+        );
+        assert!(holds(all, Received, &[Received, Received]));
+    }
+
+    #[test]
+    fn a_large_group_is_said_to_answer_slowly() {
+        let one = Delivery { members: 80, reached: 10, ..delivery(true, true, &["ben"]) };
+        let words = Wait::All.missed(&Open::from([("1".into(), one)]));
+        assert!(words.contains("every few minutes"), "{words}");
+    }
+
+    #[test]
     fn waiting_is_in_vain_once_nobody_is_left_whom_it_can_reach() {
         use DeliveryState::{Cant, Received, Stored};
-        let view = |states: &[DeliveryState]| DeliveryView {
-            v: 1,
-            message: "1".into(),
-            group: GroupRef::default(),
-            at: String::new(),
-            state: Stored,
-            reason: String::new(),
-            members: states
-                .iter()
-                .map(|state| MemberDelivery {
-                    member: MemberRef { id: "ben-id".into(), name: "ben".into() },
-                    state: *state,
-                    since: None,
-                    reason: "gone".into(),
-                })
-                .collect(),
-        };
+        let view = |states: &[DeliveryState]| view(Stored, states);
         let waits = [Wait::Stored, Wait::Any, Wait::All];
         let vain = |states: &[DeliveryState]| waits.map(|wait| wait.is_vain(&view(states)));
         assert_eq!(vain(&[Cant, Stored]), [false; 3]);

@@ -191,6 +191,15 @@ pub struct Conversation {
 impl Conversation {
     /// Shows a message.
     pub fn message(&mut self, message: &Message) -> io::Result<()> {
+        self.line(message, "")
+    }
+
+    /// Shows a message that stands further up.
+    pub fn late(&mut self, message: &Message) -> io::Result<()> {
+        self.line(message, " (came late: it stands further up in wattle history)")
+    }
+
+    fn line(&mut self, message: &Message, late: &str) -> io::Result<()> {
         self.date(&message.at)?;
         let doubt = match message.class {
             Class::StaleView if message.late => " (a member who was being removed could read this)",
@@ -201,7 +210,7 @@ impl Conversation {
         let by = by.unwrap_or_default();
         let clock = toned(Tone::Dim, &clock(&message.at));
         let name = toned(Tone::Bold, &name(&message.from));
-        data(format_args!("{clock} {name}: {}{by}{doubt}", safe_lines(&message.text)))
+        data(format_args!("{clock} {name}: {}{by}{doubt}{late}", safe_lines(&message.text)))
     }
 
     /// Shows something that happened.

@@ -1,9 +1,13 @@
 //! `wattle tail`.
 
-use std::{collections::VecDeque, io, os::fd::AsFd};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    io,
+    os::fd::AsFd,
+};
 
 use node::{
-    api::types::{Class, Event, What},
+    api::types::{Class, Event, Message, What},
     client::{Client, ClientError, EventStream},
 };
 use tokio::{io::Interest, net::unix::pipe};
@@ -12,12 +16,13 @@ use super::{
     Place, exit,
     exit::Exit,
     history,
+    progress::Bar,
     show::{self, Conversation},
 };
 
 /// Follow a group's messages as they come
 ///
-/// Times are UTC. With --json each line is an event, with those that are no message too; resume
+/// Times are UTC. What came late is shown when it comes, and says so: `wattle history` has it in its place. With --json each line is an event, with those that are no message too; resume
 /// after a `seq` with --after.
 #[derive(clap::Args)]
 #[command(after_help = exit::help(&["wattle tail ops", "wattle --json tail ops -n 0"]))]
@@ -44,9 +49,14 @@ impl Tail {
         let client = place.client().await?;
         let group = client.group(&self.group).await?.summary;
         let mut now = client.events_from_now().await?;
-        let mut view =
-            View { json: place.json, group: group.id, conversation: Conversation::default() };
-        let mut seen = 0;
+        let mut view = View {
+            json: place.json,
+            group: group.id,
+            conversation: Conversation::default(),
+            last: None,
+            bar: Bar::new(),
+        };
+        let mut seen = BTreeSet::new();
         let after = if self.from_start { Some(0) } else { self.after };
         if let Some(after) = after {
             view.replay(&client, after, now.after(), usize::MAX).await?;
@@ -54,8 +64,8 @@ impl Tail {
             view.replay(&client, 0, now.after(), self.n as usize).await?;
         } else {
             for message in history::last(&client, &view.group, self.n).await? {
-                seen = message.seq;
-                view.conversation.message(&message)?;
+                seen.insert(message.seq);
+                view.message(&message)?;
             }
         }
         if self.no_follow {
@@ -64,7 +74,7 @@ impl Tail {
         let name = show::safe(&group.name);
         show::words(format_args!("following {name}; Ctrl-C ends, what comes meanwhile is kept"));
         tokio::select! {
-            ended = view.follow(&mut now, seen) => ended,
+            ended = view.follow(&mut now, &seen) => ended,
             () = reader_gone() => Ok(Exit::Done),
         }
     }
@@ -88,7 +98,20 @@ struct View {
     json: bool,
     group: String,
     conversation: Conversation,
+    /// The message of somebody else's that stands last of those that were shown.
+    last: Option<Shown>,
+    /// How far it is with what was said while the node was away.
+    bar: Bar,
 }
+
+/// Where a message stands, and when it was written.
+struct Shown {
+    place: String,
+    at: String,
+}
+
+/// How much older than what was shown before it a message is that came late.
+const LATE: time::Duration = time::Duration::minutes(1);
 
 impl View {
     /// Shows the events after one and up to another: all, or the last `n` messages.
@@ -121,7 +144,11 @@ impl View {
         kept.iter().try_for_each(|event| self.show(event))
     }
 
-    async fn follow(&mut self, events: &mut EventStream, seen: u64) -> anyhow::Result<Exit> {
+    async fn follow(
+        &mut self,
+        events: &mut EventStream,
+        seen: &BTreeSet<u64>,
+    ) -> anyhow::Result<Exit> {
         loop {
             let event = match events.next().await {
                 Ok(event) => event,
@@ -134,7 +161,8 @@ impl View {
                 }
                 Err(error) => return Err(error.into()),
             };
-            let old = matches!(&event.what, What::Message { message } if message.seq <= seen);
+            let old =
+                matches!(&event.what, What::Message { message } if seen.contains(&message.seq));
             if !old && self.is_here(&event) {
                 self.show(&event)?;
             }
@@ -149,14 +177,40 @@ impl View {
         if self.json {
             return show::json(event);
         }
-        if let What::Message { message } = &event.what {
-            return Ok(self.conversation.message(message)?);
+        if let (What::CatchingUp { backlog }, Some(group)) = (&event.what, &event.group) {
+            self.bar.show(&group.name, backlog);
+            return Ok(());
         }
-        if let Some(note) = note(&event.what) {
+        self.bar.hide();
+        if let What::Message { message } = &event.what {
+            self.message(message)?;
+        } else if let Some(note) = note(&event.what) {
             self.conversation.note(event, note)?;
         }
+        self.bar.redraw();
         Ok(())
     }
+}
+
+impl View {
+    /// Shows a message; of one that came late, that it has its place further up.
+    fn message(&mut self, message: &Message) -> io::Result<()> {
+        let late = self.last.as_ref().is_some_and(|last| came_late(message, last));
+        if !message.mine && !late {
+            self.last = Some(Shown { place: message.place.clone(), at: message.at.clone() });
+        }
+        match late {
+            true => self.conversation.late(message),
+            false => self.conversation.message(message),
+        }
+    }
+}
+
+/// Whether a message stands well above one that was shown before it. What was written within the same minute
+/// is an answer to neither, and stays where it came.
+fn came_late(message: &Message, last: &Shown) -> bool {
+    let written = show::time(&last.at) - show::time(&message.at);
+    !message.mine && message.place < last.place && written > LATE
 }
 
 /// What people want to read of an event that is no message.
@@ -206,14 +260,21 @@ fn note(what: &What) -> Option<String> {
         What::Gap { from, missing, asked, everybody } => {
             let are = if *missing == 1 { "is" } else { "are" };
             let missing = show::count(*missing, "message");
-            let asked = match (asked.is_empty(), everybody) {
-                (true, _) => "all members".into(),
-                (false, true) => format!("{} and all others", show::names(asked)),
-                (false, false) => show::names(asked),
+            let asking = match (asked.is_empty(), everybody) {
+                (true, true) => "asking all members".into(),
+                (true, false) => "nobody is there to be asked yet".into(),
+                (false, true) => format!("asking {} and all others", show::names(asked)),
+                (false, false) => format!("asking {}", show::names(asked)),
             };
-            format!("{missing} from {} {are} missing; asking {asked}", name(from))
+            format!("{missing} from {} {are} missing; {asking}", name(from))
         }
-        What::GapHealed { from } => format!("recovered what was missing from {}", name(from)),
+        What::GapHealed { from, missing: 0 } => {
+            format!("recovered what was missing from {}", name(from))
+        }
+        What::GapHealed { from, missing } => {
+            let missing = show::count(*missing, "message");
+            format!("recovered what was asked for from {}; {missing} given up before", name(from))
+        }
         What::GivenUp { from, missing } => {
             let missing = show::count(*missing, "message");
             format!("nobody here has {missing} from {}; shown if it comes after all", name(from))
@@ -245,6 +306,31 @@ mod tests {
     use node::api::types::MemberRef;
 
     use super::*;
+
+    #[test]
+    fn what_came_late_is_what_stands_and_was_written_before() {
+        let message = |place: &str, at: &str, mine| Message {
+            v: 1,
+            id: String::new(),
+            seq: 1,
+            place: place.into(),
+            group: Default::default(),
+            from: MemberRef { id: "00".into(), name: "ben".into() },
+            mine,
+            text: String::new(),
+            at: at.into(),
+            class: Class::Ok,
+            late: false,
+            shared_by: None,
+            delivery: None,
+        };
+        let last = Shown { place: "05".into(), at: "2026-01-31T14:03:00Z".into() };
+        let late = |place, at, mine| came_late(&message(place, at, mine), &last);
+        assert!(late("04", "2026-01-31T14:01:00Z", false));
+        assert!(!late("06", "2026-01-31T14:01:00Z", false), "a clock that is behind");
+        assert!(!late("04", "2026-01-31T14:02:30Z", false), "at the same time");
+        assert!(!late("04", "2026-01-31T14:01:00Z", true), "one's own");
+    }
 
     #[test]
     fn names_in_notes_are_safe_on_a_terminal() {

@@ -1,6 +1,12 @@
 //! `wattle up`.
 
-use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt, path::Path, pin::pin, time::Duration};
+use std::{
+    fs::DirBuilder,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    pin::pin,
+    time::Duration,
+};
 
 use anyhow::Context;
 use clap::builder::FalseyValueParser;
@@ -26,7 +32,7 @@ use super::{
     Place, args, exit,
     exit::{Exit, Failure},
     init::{self, Lock},
-    show,
+    progress, show,
     stage::PATIENCE,
     stop::{Attached, Stop},
 };
@@ -108,7 +114,10 @@ impl Up {
         let ready = ready(&node, &socket);
         let up = Serving::new(node, listener, socket);
         announce(&ready, self.name.as_deref(), place)?;
-        up.until(told).await
+        let backlogs = tokio::spawn(backlogs(place.data_dir.clone()));
+        let ended = up.until(told).await;
+        backlogs.abort();
+        ended
     }
 
     async fn start(&self, place: &Place) -> anyhow::Result<Running> {
@@ -160,6 +169,14 @@ fn proxy(relays: &Relays) -> anyhow::Result<Option<Proxy>> {
         return Err(Failure::new(Exit::Usage, message, hint).into());
     }
     Ok(Some(proxy))
+}
+
+/// Shows how far it is with what was said while the node was away.
+async fn backlogs(data_dir: PathBuf) {
+    if let Ok(client) = Client::connect(&data_dir).await {
+        // It ends with the node.
+        drop(progress::follow(client).await);
+    }
 }
 
 /// A node with its API.

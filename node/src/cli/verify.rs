@@ -1,13 +1,14 @@
 //! `wattle verify`.
 
-use node::api::types::{Behind, Verified};
+use node::api::types::{Behind, Gap, Verified};
 
 use super::{Place, exit, exit::Exit, group, show};
 
 /// Check whether a group's members hold the same, as far as this node sees
 ///
 /// Who has adopted the view, who is behind with your messages, what is missing here, forks and clones.
-/// Ends with exit code 10 where something is missing or does not go together.
+/// Ends with exit code 10 where something is missing or does not go together; not where only others than
+/// its writer say that what is missing exists, and it was asked for an hour in vain.
 #[derive(clap::Args)]
 #[command(after_help = exit::help(&["wattle verify ops"]))]
 pub struct Verify {
@@ -40,7 +41,9 @@ impl Verify {
 }
 
 fn ended(verified: &Verified) -> Exit {
-    let whole = verified.gaps.is_empty() && verified.notices.is_empty();
+    // What its writer never said to exist, and nobody had in an hour, may never have been: it is shown.
+    let is_doubtful = |gap: &Gap| gap.doubtful == gap.missing;
+    let whole = verified.gaps.iter().all(is_doubtful) && verified.notices.is_empty();
     if whole { Exit::Done } else { Exit::Integrity }
 }
 
@@ -48,4 +51,35 @@ fn behind(behind: &Behind) -> String {
     let messages = show::count(behind.messages, "message");
     let (who, since) = (show::name(&behind.member), show::moment(&behind.since));
     format!("{who} has not said to have {messages} of yours, the first of {since}")
+}
+
+#[cfg(test)]
+mod tests {
+    use node::api::types::MemberRef;
+
+    use super::*;
+
+    #[test]
+    fn what_its_writer_never_said_to_exist_is_no_alarm_for_good() {
+        let missing = |missing, given_up, doubtful| Verified {
+            v: 1,
+            group: Default::default(),
+            fingerprint: String::new(),
+            adopted: Default::default(),
+            behind: Vec::new(),
+            gaps: vec![Gap {
+                from: MemberRef { id: "ben-id".into(), name: "ben".into() },
+                missing,
+                since: String::new(),
+                given_up,
+                doubtful,
+                known_by: String::new(),
+            }],
+            notices: Vec::new(),
+        };
+        let ended = |gap: Verified| ended(&gap) == Exit::Integrity;
+        assert!(ended(missing(1, 0, 0)), "asked for still");
+        assert!(ended(missing(2, 2, 1)), "one by its writer's own word");
+        assert!(!ended(missing(2, 2, 2)));
+    }
 }

@@ -4,6 +4,8 @@ use protocol::{
     audit::{AuditError, Fact, Verifier},
     group::ShareError,
     ids::{GroupId, Timestamp},
+    limits,
+    membership::Policy,
 };
 
 use super::{Core, VerbError, membership::member_ref, tokens::give_token};
@@ -23,6 +25,25 @@ pub const SHARE_MAX: u32 = 1_000;
 
 /// Entries of the audit log in one answer, at most.
 pub const AUDIT_PAGE: u32 = 500;
+
+/// Has a group use other relays. Of tokens those for relays of before and of now stay: both are read.
+fn move_to(policy: &mut Policy, relays: &[String]) -> Result<(), VerbError> {
+    if let Some(bad) = address::no_relay(relays) {
+        return Err(VerbError::BadRelay { address: bad.into() });
+    }
+    if relays.len() > limits::POLICY_RELAYS {
+        return Err(VerbError::TooManyRelays);
+    }
+    let both = address::relays(policy.relays.iter().chain(relays).map(String::as_str));
+    let keys: Vec<Vec<u8>> = both.iter().map(|relay| relay.peer_id.to_bytes()).collect();
+    let passes: Vec<Vec<u8>> =
+        policy.tokens.iter().flatten().map(|pass| pass.relay.clone()).collect();
+    for unused in passes.iter().filter(|relay| !keys.contains(relay)) {
+        policy.set_token(unused, None);
+    }
+    policy.relays = relays.to_vec();
+    Ok(())
+}
 
 impl Core {
     /// A group's policy.
@@ -66,6 +87,9 @@ impl Core {
         }
         if let Some(share) = change.share_history {
             policy.history = share.then_some(1);
+        }
+        if let Some(relays) = &change.relays {
+            move_to(&mut policy, relays)?;
         }
         if let Some(given) = &change.relay_token {
             give_token(&mut policy, given)?;

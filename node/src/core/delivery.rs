@@ -26,6 +26,9 @@ use crate::{
 const GATHER_MS: u64 = 500;
 const GATHER_LARGE_MS: u64 = 30_000;
 
+/// How long a relay keeps an entry that has not said it, in milliseconds: what is usual.
+const KEPT_MS: u64 = 30 * 24 * super::HOUR_MS;
+
 /// Messages of which something is told in one transaction.
 const AT_ONCE: u32 = 64;
 
@@ -56,12 +59,14 @@ impl Core {
             Ok((tx.sent(seq)?.ok_or(StoreError::Damaged)?, tx.group(id)?))
         })?;
         let group = self.groups.get(&id).ok_or(StoreError::Damaged)?;
-        let by_relay = self.by_relay();
+        // This group's relays alone: that another group reaches somebody brings nothing nearer.
+        let has_relay = is_active(group) && self.has_relay(group);
         let members: Vec<MemberDelivery> = sent
             .recipients
             .iter()
             .map(|to| {
-                let path = self.path_of(&to.member, &by_relay);
+                let by_relay = has_relay && group.is_member(&to.member);
+                let path = self.path_by(&to.member, by_relay);
                 self.reached(group, &sent, to, path, now)
             })
             .collect();
@@ -88,15 +93,10 @@ impl Core {
     ) -> MemberDelivery {
         let (state, since, reason) = if to.received {
             (DeliveryState::Received, to.received_at, String::new())
-        } else if let Some((since, reason)) = never(group, sent, to) {
+        } else if let Some((since, reason)) = never(group, sent, to, now) {
             (DeliveryState::Cant, since, reason.into())
         } else if sent.stored {
-            let reason = if is_active(group) {
-                "a relay keeps it until its node comes"
-            } else {
-                "a relay keeps it; this node is out of the group and hears no more of it"
-            };
-            (DeliveryState::Stored, sent.stored_at, reason.into())
+            (DeliveryState::Stored, sent.stored_at, kept(group, sent, now))
         } else {
             let reason = match path {
                 Path::Direct => "its node is connected and has not said yet that it has it".into(),
@@ -137,10 +137,11 @@ impl Step<'_> {
         indexes: &[u32],
     ) -> Result<(), StoreError> {
         for seq in self.tx.mark_received(group.id(), chain, indexes, to, self.now)? {
-            if self.tx.is_everywhere(seq)? {
-                self.delivery(seq)?;
-            } else {
-                self.gather(group, seq)?;
+            // In a large group the next one may be far off.
+            match self.tx.reached(seq)? {
+                (_, 0) => self.delivery(seq)?,
+                (1, _) if is_large(group) => self.delivery(seq)?,
+                _ => self.gather(group, seq)?,
             }
         }
         Ok(())
@@ -170,16 +171,25 @@ impl Step<'_> {
 
     /// An own message got further, which is told with what follows soon.
     fn gather(&mut self, group: &Group, seq: u64) -> Result<(), StoreError> {
-        let large = group.members().len() > limits::RECEIPT_MEMBERS;
-        let due = self.now.plus_ms(if large { GATHER_LARGE_MS } else { GATHER_MS });
+        let due = self.now.plus_ms(if is_large(group) { GATHER_LARGE_MS } else { GATHER_MS });
         self.tx.put_untold(seq, due)?;
         self.after.untold = Some(self.after.untold.map_or(due, |other| other.min(due)));
         Ok(())
     }
 }
 
+/// Whether its members tell what they have in summaries only.
+fn is_large(group: &Group) -> bool {
+    group.members().len() > limits::RECEIPT_MEMBERS
+}
+
 /// Why a sealed message won't get to somebody who hasn't said to have it, and since when.
-fn never(group: &Group, sent: &Sent, to: &Recipient) -> Option<(Option<Timestamp>, &'static str)> {
+fn never(
+    group: &Group,
+    sent: &Sent,
+    to: &Recipient,
+    now: Timestamp,
+) -> Option<(Option<Timestamp>, &'static str)> {
     let owed = sent.chain.is_none_or(|chain| group.is_owed(&to.member, &chain));
     if !owed && group.is_member(&to.member) {
         return Some((None, "was let in anew since: nothing from before is for it"));
@@ -190,8 +200,35 @@ fn never(group: &Group, sent: &Sent, to: &Recipient) -> Option<(Option<Timestamp
     if !is_active(group) && !sent.stored {
         return Some((None, "this node is out of the group and sends nothing more there"));
     }
-    let at = to.unopened_at?;
-    Some((Some(at), "its node can't open the keys of this message: send it again, with newer ones"))
+    if let Some(at) = to.unopened_at {
+        let reason = "its node can't open the keys of this message: send it again, with newer ones";
+        return Some((Some(at), reason));
+    }
+    let is_kept = sent.archived || is_kept_by_relay(sent, now);
+    let reason = "neither a relay nor this node keeps it any more: write it again";
+    (sent.chain.is_some() && !is_kept).then_some((None, reason))
+}
+
+/// Whether a relay has it still. Of one that said so before it was noted for how long, it is not known.
+fn is_kept_by_relay(sent: &Sent, now: Timestamp) -> bool {
+    let until = sent.kept_until.or_else(|| Some(sent.stored_at?.plus_ms(KEPT_MS)));
+    sent.stored && until.is_some_and(|until| now < until)
+}
+
+/// Who keeps a message for a node that has not said to have it.
+fn kept(group: &Group, sent: &Sent, now: Timestamp) -> String {
+    if !is_active(group) {
+        return "a relay took it; this node is out of the group and hears no more of it".into();
+    }
+    match sent.kept_until {
+        _ if !is_kept_by_relay(sent, now) => {
+            "no relay keeps it any more; this node does, and gives it when its node asks".into()
+        }
+        Some(until) => {
+            format!("a relay said that it keeps it for its node until {}", rfc3339(until))
+        }
+        None => "a relay said that it keeps it for its node".into(),
+    }
 }
 
 /// How far a message is on the whole.

@@ -6,6 +6,7 @@ use protocol::{
 };
 
 use super::{
+    backlog::Came,
     joins::{REFUSED, view},
     pings::Pong,
     step::{Step, random},
@@ -84,6 +85,8 @@ impl Step<'_> {
             Event::Confirmed => self.emit(Some(id), What::ViewConfirmed),
             Event::Policy => {
                 (self.after.members, self.after.logs) = (true, true);
+                // Also where another one holds: who heard of this one alone writes where it says.
+                self.note_former(group, self.now)?;
                 self.tx.put_group(id, &group.policy().name, self.now)
             }
             Event::Rotated { sender, recipients, .. } => {
@@ -171,6 +174,12 @@ impl Step<'_> {
             .try_for_each(|member| self.tx.put_name(member.id, &member.card.card().name))
     }
 
+    /// Shows the messages that came since the last event, in their order: they came at once, and may have
+    /// been opened in another one.
+    pub(super) fn show_all(&mut self) -> Result<(), StoreError> {
+        std::mem::take(&mut self.came).into_iter().try_for_each(|(_, seq)| self.show(seq))
+    }
+
     /// Shows a message.
     pub(super) fn show(&mut self, seq: u64) -> Result<(), StoreError> {
         let Some(message) = self.tx.message(seq)? else { return Ok(()) };
@@ -200,13 +209,19 @@ impl Step<'_> {
             chain: received.chain,
             index: received.index,
             message: received.id,
+            lamport: received.lamport,
             signed: &received.signed,
             shared_by,
         };
-        match self.tx.put_message(&new)? {
-            Some(seq) => self.show(seq),
-            None => Ok(()),
+        if let Some(seq) = self.tx.put_message(&new)?
+            && let Some(place) = self.tx.place(seq)?
+        {
+            self.came.insert((place, seq));
+            if shared_by.is_none() {
+                self.after.came.push(Came { group: group.id(), at: received.at, now: self.now });
+            }
         }
+        Ok(())
     }
 
     /// A member with the name on its newest card.

@@ -52,7 +52,7 @@ impl Step<'_> {
                 continue;
             }
             let from = self.named(group, from)?;
-            self.emit(id, What::GapHealed { from })?;
+            self.emit(id, What::GapHealed { from, missing: all })?;
         }
         let (asked, everybody) = asked;
         let asked: Vec<MemberRef> =

@@ -211,6 +211,8 @@ impl Core {
         let id = group.id();
         self.record(now, |step| {
             step.tx.put_group(id, &group.policy().name, now)?;
+            // What was said where the group was before is for those of then.
+            step.note_former(&group, Timestamp(0))?;
             if let Some(last) = step.tx.last_audit(id)? {
                 group.resume_audit(&last);
             }
@@ -286,6 +288,7 @@ impl Core {
             missing: u64::try_from(group.gaps().len()).unwrap_or(u64::MAX),
             warnings: u64::try_from(group.notices().count()).unwrap_or(u64::MAX),
             relay_states: self.relay_states(group),
+            backlog: self.backlog(&id),
         })
     }
 }

@@ -11,11 +11,13 @@
 
 mod admins;
 mod asking;
+mod backlog;
 pub mod conduct;
 mod delivery;
 mod effect;
 mod error;
 mod events;
+mod former;
 mod gaps;
 mod hosting;
 mod invites;
@@ -55,12 +57,8 @@ use protocol::{
 use rand_chacha::ChaCha20Rng;
 use zeroize::Zeroizing;
 
-pub use self::{
-    effect::Effect,
-    error::{InitError, OpenError, VerbError},
-    send::TEXT_MAX,
-};
 use self::{
+    backlog::Backlog,
     invites::Hosted,
     joins::Joining,
     keys::Overtaking,
@@ -72,6 +70,11 @@ use self::{
     pings::Pings,
     relays::{Owner, Relay},
     step::{After, random},
+};
+pub use self::{
+    effect::Effect,
+    error::{InitError, OpenError, VerbError},
+    send::TEXT_MAX,
 };
 use crate::{
     api::types::{MemberRef, Status, VERSION},
@@ -131,6 +134,8 @@ pub struct Core {
     again: Option<Timestamp>,
     /// When to tell how far own messages are.
     tell_at: Option<Timestamp>,
+    /// What is being read of what groups missed.
+    backlogs: BTreeMap<GroupId, Backlog>,
     /// When to drop what is too old.
     tidy: Timestamp,
     overtaking: Overtaking,
@@ -220,6 +225,7 @@ impl Core {
             after: After { logs: true, members: true, moved: true, ..After::default() },
             again: None,
             tell_at: None,
+            backlogs: BTreeMap::new(),
             tidy: now,
             overtaking: Overtaking::default(),
             effects: VecDeque::new(),
@@ -330,10 +336,16 @@ impl Core {
     fn take_up(&mut self, now: Timestamp) -> Result<(), OpenError> {
         for id in self.store.read(|tx| tx.groups())? {
             let records = self.store.read(|tx| tx.records(id))?;
-            self.groups.insert(id, Group::load(&self.me, records, now)?);
+            let group = Group::load(&self.me, records, now)?;
             if self.store.read(|tx| tx.queued(id))? > 0 {
                 self.queued.insert(id);
             }
+            // A backup holds neither what waited to be sealed as such, nor which relays were left.
+            self.store.transaction(|tx| {
+                tx.settle_unsealed(id)?;
+                tx.put_former(id, group.former_relays(), now)
+            })?;
+            self.groups.insert(id, group);
         }
         self.tell_at = self.store.read(|tx| tx.untold_due())?;
         for row in self.store.read(|tx| tx.invites())? {
@@ -397,13 +409,15 @@ impl Core {
             tx.trim_outbox(now)?;
             tx.trim_joins(Timestamp(now.0.saturating_sub(JOINS_KEPT_MS)))
         })?;
+        // A relay that was left may have been read for long enough.
+        self.after.logs = true;
         self.trim_inboxes(now)?;
         self.forget_invites(now)
     }
 
     /// Does what follows from the steps before. What the store refuses is tried again later.
     fn finish(&mut self, now: Timestamp) {
-        if let Err(error) = self.follow_up(now) {
+        if let Err(error) = self.follow_up(now).and_then(|()| self.tell_backlogs(now)) {
             tracing::error!(%error, "the store refuses; trying again");
             self.again = Some(now.plus_ms(AGAIN_MS));
         }
@@ -447,7 +461,7 @@ impl Core {
         if todo.logs {
             self.take_up_invites(now)?;
             self.drop_passes()?;
-            self.plan(&todo.anew)?;
+            self.plan(&todo.anew, now)?;
             self.tell_known(now)?;
         }
         if todo.outbox {

@@ -265,10 +265,16 @@ impl Core {
 
     /// The best path to a member that stands, where these are [`Self::by_relay`].
     pub(super) fn path_of(&self, member: &MemberId, by_relay: &BTreeSet<MemberId>) -> Path {
-        if self.peers.channels.contains_key(member) {
-            return Path::Direct;
+        self.path_by(member, by_relay.contains(member))
+    }
+
+    /// The best path to a member that stands, where it is known whether a relay leads there.
+    pub(super) fn path_by(&self, member: &MemberId, by_relay: bool) -> Path {
+        match self.peers.channels.contains_key(member) {
+            true => Path::Direct,
+            false if by_relay => Path::Relay,
+            false => Path::None,
         }
-        if by_relay.contains(member) { Path::Relay } else { Path::None }
     }
 
     /// The members of all groups that have a relay now: found once for all of them, because there

@@ -49,8 +49,8 @@ impl Core {
             {
                 Ok(())
             }
-            RelayReport::Up { wants_token } => {
-                self.relay_up(relay, wants_token, now)?;
+            RelayReport::Up { wants_token, keeps } => {
+                self.relay_up(relay, wants_token, keeps, now)?;
                 self.joins_on_relay(relay, now)
             }
             RelayReport::Token { under, fault } => self.token_stands(relay, under, fault, now),
@@ -87,6 +87,9 @@ impl Core {
             RelayReport::Appended { .. } | RelayReport::Refused { .. } => Ok(()),
             RelayReport::LogRefused { log, reason } => {
                 tracing::warn!(?log, %reason, "a relay does not open a log");
+                if let Some(relay) = self.relays.get_mut(relay) {
+                    relay.closes(log);
+                }
                 Ok(())
             }
         }

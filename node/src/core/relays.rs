@@ -1,19 +1,22 @@
 //! Relays: which logs to follow where, how each relay stands, and what waits to be stored there.
 
+mod shown;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use protocol::{
     group::{Group, LogRole},
     ids::{GroupId, InviteId, LogId, Timestamp},
-    relay_log::{LogKeys, Refusal, RelayToken},
+    relay_log::{LogKeys, Refusal, RelayToken, Role},
 };
 
-use super::{Core, Effect, membership::is_active, tokens::Tokens};
+use super::{Core, Effect, former::former_relays, membership::is_active, tokens::Tokens};
 use crate::{
-    api::types::{RelayState, RelayStatus, What},
+    api::types::{RelayStatus, What},
     net::{
         Reach, address,
         relay::{DownReason, LogPlan, RelayKey, RelayPeer},
@@ -25,13 +28,19 @@ use crate::{
 pub(super) struct Relay {
     peer: RelayPeer,
     pub(super) state: State,
+    /// How long it says that it keeps an entry.
+    keeps: Duration,
     /// The logs of the plan that the network has.
     planned: BTreeSet<LogId>,
+    /// Those of them that can be read.
+    readable: BTreeSet<LogId>,
     /// The token of each, where it has one.
     passes: BTreeMap<LogId, RelayToken>,
     pub(super) tokens: Tokens,
     /// Those of which all has been read since the relay was last connected.
     caught_up: BTreeSet<LogId>,
+    /// Those that it says that it does not tell for now.
+    closed: BTreeSet<LogId>,
     /// Outbox rows handed to the network, and not answered, each with its log.
     in_flight: BTreeMap<u64, LogId>,
     /// The last outbox row that was handed over for the first time.
@@ -65,6 +74,9 @@ type Wanted = (RelayPeer, BTreeMap<LogId, (LogKeys, Owner)>);
 /// Rows of the outbox handed to one relay at once.
 const WINDOW: usize = 64;
 
+/// The longest time that a relay is believed to keep an entry, in milliseconds: a year.
+const KEPT_MAX_MS: u64 = 365 * 24 * super::HOUR_MS;
+
 /// The wait after a refusal, at first and at most.
 const RETRY_MS: u64 = 5_000;
 /// See [`RETRY_MS`].
@@ -73,8 +85,8 @@ const RETRY_MAX_MS: u64 = 300_000;
 impl Core {
     /// Tells the network what has changed in what is wanted of relays. Logs in `anew` are read from
     /// where it is stored that they are read to, though they are followed already.
-    pub(super) fn plan(&mut self, anew: &[LogId]) -> Result<(), StoreError> {
-        let mut wanted = self.wanted()?;
+    pub(super) fn plan(&mut self, anew: &[LogId], now: Timestamp) -> Result<(), StoreError> {
+        let mut wanted = self.wanted(now)?;
         self.want_inboxes(&mut wanted);
         self.plan_for(wanted)?;
         self.follow_anew(anew)
@@ -106,6 +118,10 @@ impl Core {
         for (key, (peer, logs)) in wanted {
             let bytes = key.to_bytes();
             let planned: BTreeSet<LogId> = logs.keys().copied().collect();
+            let can_be_read =
+                |(_, (keys, _)): &(&LogId, &(LogKeys, Owner))| keys.allows(Role::Read);
+            let readable: BTreeSet<LogId> =
+                logs.iter().filter(can_be_read).map(|(log, _)| *log).collect();
             let passes: BTreeMap<LogId, RelayToken> = logs
                 .iter()
                 .filter_map(|(log, (_, owner))| {
@@ -129,10 +145,13 @@ impl Core {
             let relay = self.relays.entry(key).or_insert_with(|| Relay {
                 peer: peer.clone(),
                 state: State::Connecting,
+                keeps: Duration::ZERO,
                 planned: BTreeSet::new(),
+                readable: BTreeSet::new(),
                 passes: BTreeMap::new(),
                 tokens: Tokens::default(),
                 caught_up: BTreeSet::new(),
+                closed: BTreeSet::new(),
                 in_flight: BTreeMap::new(),
                 handed: 0,
                 refused: BTreeMap::new(),
@@ -144,21 +163,23 @@ impl Core {
                 relay.state = State::Connecting;
                 relay.tokens = Tokens::default();
                 relay.caught_up.clear();
+                relay.closed.clear();
                 relay.in_flight.clear();
                 relay.handed = 0;
                 self.joining.lost(&key);
                 self.effects.push_back(Effect::RelayDrop(key));
             }
             relay.caught_up.retain(|log| planned.contains(log));
+            relay.closed.retain(|log| planned.contains(log));
             relay.tokens.keep(&planned, &passes);
-            (relay.planned, relay.passes) = (planned, passes);
+            (relay.planned, relay.readable, relay.passes) = (planned, readable, passes);
             self.after.outbox = true;
             self.effects.push_back(Effect::RelayPlan(peer, plans));
         }
         Ok(())
     }
 
-    fn wanted(&mut self) -> Result<BTreeMap<RelayKey, Wanted>, StoreError> {
+    fn wanted(&mut self, now: Timestamp) -> Result<BTreeMap<RelayKey, Wanted>, StoreError> {
         let mut wanted: BTreeMap<RelayKey, Wanted> = BTreeMap::new();
         if self.options.reach == Reach::Local {
             return Ok(wanted);
@@ -186,6 +207,7 @@ impl Core {
             }
             if !logs.is_empty() {
                 want(&group_relays(group), &logs);
+                want(&former_relays(&mut self.store, group, now)?, &logs);
             }
         }
         for (id, relays, keys) in self.joining.mailboxes() {
@@ -326,9 +348,11 @@ impl Core {
         &mut self,
         key: &RelayKey,
         wants_token: bool,
+        keeps: Duration,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let Some(relay) = self.relays.get_mut(key) else { return Ok(()) };
+        relay.keeps = keeps;
         relay.tokens.up(wants_token);
         if !wants_token {
             self.tell_token(key, |_| true, None, now)?;
@@ -353,6 +377,7 @@ impl Core {
         let Some(relay) = self.relays.get_mut(key) else { return Ok(()) };
         let was = std::mem::replace(&mut relay.state, State::Down { reason, retry });
         relay.caught_up.clear();
+        relay.closed.clear();
         relay.tokens.down();
         if !matches!(was, State::Down { reason: before, .. } if before == reason) {
             self.tell_relay(key, now)?;
@@ -395,8 +420,14 @@ impl Core {
     ) -> Result<(), StoreError> {
         if let Some(relay) = self.relays.get_mut(key) {
             relay.caught_up.insert(log);
+            relay.closed.remove(&log);
         }
         let Some(Owner::Group(id)) = self.logs.get(&log).copied() else { return Ok(()) };
+        // One that the group has left knows nothing of what came after.
+        let is_its = |relay: RelayPeer| relay.peer_id == *key;
+        if !self.groups.get(&id).is_some_and(|group| group_relays(group).into_iter().any(is_its)) {
+            return Ok(());
+        }
         self.step(id, now, |group, step| {
             group.on_caught_up(step.cx(), log);
             Ok(())
@@ -405,9 +436,11 @@ impl Core {
 
     /// Tells a group that was taken up again what its relays have told before.
     pub(super) fn catch_up(&mut self, id: GroupId, now: Timestamp) -> Result<(), StoreError> {
-        let logs: BTreeSet<LogId> = self
-            .relays
-            .values()
+        let Some(group) = self.groups.get(&id) else { return Ok(()) };
+        // Those that the group has left know nothing of what came after.
+        let its = group_relays(group).into_iter();
+        let logs: BTreeSet<LogId> = its
+            .filter_map(|peer| self.relays.get(&peer.peer_id))
             .flat_map(|relay| relay.caught_up.iter().copied())
             .filter(|log| self.logs.get(log) == Some(&Owner::Group(id)))
             .collect();
@@ -426,7 +459,9 @@ impl Core {
         tag: u64,
         now: Timestamp,
     ) -> Result<(), StoreError> {
+        let mut keeps = 0;
         if let Some(relay) = self.relays.get_mut(key) {
+            keeps = u64::try_from(relay.keeps.as_millis()).unwrap_or(u64::MAX).min(KEPT_MAX_MS);
             relay.in_flight.remove(&tag);
             relay.refused.remove(&tag);
             relay.copied.remove(&tag);
@@ -435,7 +470,8 @@ impl Core {
         }
         self.record(now, |step| {
             let Some(seq) = step.tx.take_outbox(tag)? else { return Ok(()) };
-            if step.tx.mark_stored(seq, now)? { step.delivery(seq) } else { Ok(()) }
+            let is_news = step.tx.mark_stored(seq, now, now.plus_ms(keeps))?;
+            if is_news { step.delivery(seq) } else { Ok(()) }
         })
     }
 
@@ -520,26 +556,6 @@ impl Core {
             let waiting = step.tx.outbox_len(&bytes)?;
             step.emit(None, What::Relay { relay: RelayStatus { waiting, ..status } })
         })
-    }
-}
-
-impl Relay {
-    fn status(&self, waiting: u64, latency_us: Option<u64>, now: Timestamp) -> RelayStatus {
-        let (state, reason, retry) = match &self.state {
-            State::Connecting => (RelayState::Connecting, String::new(), None),
-            State::Up => (RelayState::Up, String::new(), None),
-            State::Down { reason, retry } => {
-                (RelayState::Down, reason.to_string(), Some(retry.ms_since(now)))
-            }
-        };
-        RelayStatus {
-            addresses: address::texts(&self.peer),
-            state,
-            reason,
-            retry_in_ms: retry,
-            waiting,
-            latency_us: latency_us.filter(|_| matches!(self.state, State::Up)),
-        }
     }
 }
 

@@ -91,6 +91,7 @@ impl Core {
                             index: sent.index,
                             message: sent.id,
                             at: sent.at,
+                            lamport: sent.lamport,
                             recipients: &sent.recipients,
                             signed: &sent.signed,
                         })?;

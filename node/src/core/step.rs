@@ -3,6 +3,8 @@
 //!
 //! > A step that fails leaves the group as it was: it is taken up from the store again.
 
+use std::collections::BTreeSet;
+
 use minicbor::{Decode, Encode};
 use protocol::{
     codec,
@@ -13,11 +15,14 @@ use protocol::{
 };
 use rand_chacha::ChaCha20Rng;
 
-use super::{AGAIN_MS, Core, Effect, VerbError, gaps::Gaps, membership::is_active, pings::Pong};
+use super::{
+    AGAIN_MS, Core, Effect, VerbError, backlog::Came, gaps::Gaps, membership::is_active,
+    pings::Pong,
+};
 use crate::{
     api::types::{Event, What},
     net::address,
-    store::{StoreError, Tx, rfc3339},
+    store::{Place, StoreError, Tx, rfc3339},
 };
 
 /// What a step is lent.
@@ -28,6 +33,10 @@ pub(super) struct Step<'a> {
     pub(super) rng: &'a mut ChaCha20Rng,
     /// What was found out of missing messages and is not told yet.
     pub(super) gaps: Gaps,
+    /// Messages that came and are not shown yet, by their places.
+    pub(super) came: BTreeSet<(Place, u64)>,
+    /// The group's relays before the step.
+    pub(super) relays: Vec<String>,
     pub(super) after: &'a mut After,
 }
 
@@ -51,6 +60,8 @@ pub(super) struct After {
     /// Logs to be read from where it is stored that they are read to, though they may be followed
     /// already. What comes of them before that is left for then.
     pub(super) anew: Vec<LogId>,
+    /// Messages that were read.
+    pub(super) came: Vec<Came>,
     /// When to tell how far own messages are.
     pub(super) untold: Option<Timestamp>,
     /// What members' nodes have answered by way of relays.
@@ -109,13 +120,18 @@ impl Core {
         let was_active = is_active(group);
         let mut after = After::default();
         let result = store.transaction(|tx| {
-            let mut step = Step { tx, me, now, rng, gaps: Gaps::default(), after: &mut after };
+            let mut step = Step::new(tx, me, now, rng, &mut after);
+            step.relays.clone_from(&group.policy().relays);
             let value = act(group, &mut step)?;
             step.settle(group)?;
+            if step.relays != group.policy().relays {
+                step.note_former(group, now)?;
+            }
             // What was passed over while it was out is for it to read after all.
             if !was_active && is_active(group) {
                 step.read_anew(group)?;
             }
+            step.show_all()?;
             Ok(value)
         });
         match result {
@@ -144,9 +160,7 @@ impl Core {
     ) -> Result<T, StoreError> {
         let Self { store, me, rng, .. } = self;
         let mut after = After::default();
-        let value = store.transaction(|tx| {
-            act(&mut Step { tx, me, now, rng, gaps: Gaps::default(), after: &mut after })
-        })?;
+        let value = store.transaction(|tx| act(&mut Step::new(tx, me, now, rng, &mut after)))?;
         self.adopt(after);
         Ok(value)
     }
@@ -184,10 +198,12 @@ impl Core {
             present,
             reloaded,
             anew,
+            came,
             untold,
             pongs,
             woken,
         } = step;
+        self.count_backlog(&came);
         self.effects.extend(effects);
         self.after.logs |= logs || !anew.is_empty();
         self.after.members |= members;
@@ -199,6 +215,19 @@ impl Core {
         self.tell_at = self.tell_at.into_iter().chain(untold).min();
         pongs.iter().for_each(|pong| self.pings.answered(pong));
         self.after.woken = woken.or(self.after.woken);
+    }
+}
+
+impl<'a> Step<'a> {
+    fn new(
+        tx: &'a Tx<'a>,
+        me: &'a Endpoint,
+        now: Timestamp,
+        rng: &'a mut ChaCha20Rng,
+        after: &'a mut After,
+    ) -> Self {
+        let (gaps, came, relays) = (Gaps::default(), BTreeSet::new(), Vec::new());
+        Self { tx, me, now, rng, gaps, came, relays, after }
     }
 }
 
@@ -228,8 +257,9 @@ impl Step<'_> {
                         Some(message) => self.tx.own_message(id, message)?,
                         None => None,
                     };
-                    let policy = group.policy();
-                    for relay in address::relays(policy.relays.iter().map(String::as_str)) {
+                    // A change of relays is told where the group was, too.
+                    let named = group.policy().relays.iter().chain(&self.relays);
+                    for relay in address::relays(named.map(String::as_str)) {
                         let relay = relay.peer_id.to_bytes();
                         for log in &logs {
                             self.tx.put_outbox(id, &relay, *log, &envelope, message, self.now)?;
@@ -259,6 +289,9 @@ impl Step<'_> {
 
     /// Enters an event.
     pub(super) fn emit(&mut self, group: Option<GroupId>, what: What) -> Result<(), StoreError> {
+        if !self.came.is_empty() && !matches!(what, What::Message { .. }) {
+            self.show_all()?;
+        }
         let group = group.map(|group| self.tx.group(group)).transpose()?;
         let event =
             Event { v: crate::api::types::VERSION, seq: 0, at: rfc3339(self.now), group, what };

@@ -59,21 +59,24 @@ pub(super) fn adopted(group: &Group) -> Adopted {
 
 /// What is missing, by writer.
 pub(super) fn gaps(group: &Group) -> Vec<Gap> {
-    let mut by_writer: BTreeMap<MemberId, (u64, Timestamp, u64, GapCause)> = BTreeMap::new();
+    let mut by_writer: BTreeMap<MemberId, (u64, Timestamp, u64, u64, GapCause)> = BTreeMap::new();
     for gap in group.gaps() {
-        let of = by_writer.entry(gap.from).or_insert((0, gap.since, 0, gap.cause));
+        let of = by_writer.entry(gap.from).or_insert((0, gap.since, 0, 0, gap.cause));
         of.0 += 1;
         of.1 = of.1.min(gap.since);
-        of.2 += u64::from(gap.state == GapState::GivenUp);
+        let is_vain = gap.state == GapState::GivenUp;
+        of.2 += u64::from(is_vain);
+        of.3 += u64::from(is_vain && !gap.cause.is_word_of(&gap.from));
     }
-    let gap = |(from, (missing, since, given_up, cause)): (MemberId, _)| {
+    let gap = |(from, (missing, since, given_up, doubtful, cause)): (MemberId, _)| {
         let known_by = match cause {
             GapCause::Skipped => "a later message of the same writer came".into(),
             GapCause::Named(by) => format!("{} has answered to it", named(group, &by).name),
             GapCause::Closed => "the writer's next keys count it".into(),
             GapCause::Read(by) => format!("{} has it", named(group, &by).name),
         };
-        Gap { from: named(group, &from), missing, since: rfc3339(since), given_up, known_by }
+        let (from, since) = (named(group, &from), rfc3339(since));
+        Gap { from, missing, since, given_up, doubtful, known_by }
     };
     by_writer.into_iter().map(gap).collect()
 }

@@ -47,7 +47,7 @@ async fn talk(a: &Running, b: &Running) {
         from.handle.call(move |core, now| core.send("tea", text, now)).await.unwrap().unwrap();
         let reader = to.reader.clone();
         until(to, move |_, _| {
-            let all = reader.messages(None, Some(0), None, 100).unwrap();
+            let all = reader.came_after(None, 0, 100).unwrap();
             all.iter().any(|message| message.text == text).then_some(())
         })
         .await;

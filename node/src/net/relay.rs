@@ -100,6 +100,8 @@ pub enum RelayReport {
     Up {
         /// Whether logs are opened under tokens only: [`RelayReport::Token`] tells under which.
         wants_token: bool,
+        /// How long it says that it keeps an entry; zero: it passes on and keeps nothing.
+        keeps: Duration,
     },
     /// A relay that wants tokens has said how it stands with one, or none was there to be shown.
     Token {

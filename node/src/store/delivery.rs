@@ -26,6 +26,10 @@ pub struct Sent {
     pub stored: bool,
     /// When a relay first said so.
     pub stored_at: Option<Timestamp>,
+    /// Until when relays keep it, where that is known.
+    pub kept_until: Option<Timestamp>,
+    /// Whether this node keeps its envelope for whoever asks for it.
+    pub archived: bool,
     /// To whom it was sealed.
     pub recipients: Vec<Recipient>,
 }
@@ -66,7 +70,7 @@ pub enum Which<'a> {
 }
 
 impl Tx<'_> {
-    /// The place in the history of an own message, by its id in the group.
+    /// The number of an own message, by its id in the group.
     pub fn own_message(&self, group: GroupId, id: MessageId) -> Result<Option<u64>, StoreError> {
         let seq = self.sql.query_row(
             "SELECT seq FROM messages WHERE grp = ?1 AND msg = ?2 AND mine = 1",
@@ -76,7 +80,7 @@ impl Tx<'_> {
         Ok(seq.optional()?.map(uint))
     }
 
-    /// The own messages of a group that may be meant, two at most: their places in the history.
+    /// The own messages of a group that may be meant, two at most: their numbers.
     pub fn which_sent(&self, group: GroupId, which: Which<'_>) -> Result<Vec<u64>, StoreError> {
         let mut found = match which {
             Which::Last => {
@@ -103,7 +107,9 @@ impl Tx<'_> {
     /// An own message, with all to whom it was sealed.
     pub fn sent(&self, seq: u64) -> Result<Option<Sent>, StoreError> {
         let sent = self.sql.query_row(
-            "SELECT m.id, m.at, m.chain, q.seq IS NOT NULL, m.stored, m.stored_at
+            "SELECT m.id, m.at, m.chain, q.seq IS NOT NULL, m.stored, m.stored_at, m.kept_until,
+               EXISTS (SELECT 1 FROM archive a
+                       WHERE a.grp = m.grp AND a.chain = m.chain AND a.idx = m.idx)
              FROM messages m LEFT JOIN queue q ON q.seq = m.seq WHERE m.seq = ?1 AND m.mine = 1",
             [int(seq)],
             |row| {
@@ -114,6 +120,8 @@ impl Tx<'_> {
                     queued: row.get(3)?,
                     stored: row.get(4)?,
                     stored_at: time(row, 5)?,
+                    kept_until: time(row, 6)?,
+                    archived: row.get(7)?,
                     recipients: Vec::new(),
                 })
             },
@@ -157,13 +165,22 @@ impl Tx<'_> {
         Ok(lacks.collect::<Result<_, _>>()?)
     }
 
-    /// Notes that a relay keeps the message; false where that was known.
-    pub fn mark_stored(&self, seq: u64, now: Timestamp) -> Result<bool, StoreError> {
+    /// Notes that a relay keeps the message until then, if not another one longer; false where it was
+    /// known that one keeps it.
+    pub fn mark_stored(
+        &self,
+        seq: u64,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let keep =
+            "UPDATE messages SET kept_until = max(coalesce(kept_until, 0), ?2) WHERE seq = ?1";
+        self.sql.execute(keep, params![int(seq), int(until.0)])?;
         let update = "UPDATE messages SET stored = 1, stored_at = ?2 WHERE seq = ?1 AND stored = 0";
         Ok(self.sql.execute(update, params![int(seq), int(now.0)])? == 1)
     }
 
-    /// Notes that a member's node has these own messages; the places in the history of those of which
+    /// Notes that a member's node has these own messages; the numbers of those of which
     /// that is news.
     pub fn mark_received(
         &self,
@@ -199,7 +216,7 @@ impl Tx<'_> {
         Ok(news.into_iter().map(uint).collect())
     }
 
-    /// Notes that an own chain's keys don't open at a member's node; the places in the history of the
+    /// Notes that an own chain's keys don't open at a member's node; the numbers of the
     /// messages of which that is news.
     pub fn mark_unopened(
         &self,
@@ -219,10 +236,12 @@ impl Tx<'_> {
         Ok(news.collect::<Result<_, _>>()?)
     }
 
-    /// Whether everybody to whom it was sealed has an own message.
-    pub fn is_everywhere(&self, seq: u64) -> Result<bool, StoreError> {
-        let query = "SELECT NOT EXISTS (SELECT 1 FROM recipients WHERE seq = ?1 AND received = 0)";
-        Ok(self.sql.query_row(query, [int(seq)], |row| row.get(0))?)
+    /// How many of those to whom it was sealed have an own message, and how many have not.
+    pub fn reached(&self, seq: u64) -> Result<(u64, u64), StoreError> {
+        let query = "SELECT coalesce(sum(received), 0), coalesce(sum(received = 0), 0)
+                     FROM recipients WHERE seq = ?1";
+        let counts = |row: &Row<'_>| Ok((uint(row.get(0)?), uint(row.get(1)?)));
+        Ok(self.sql.query_row(query, [int(seq)], counts)?)
     }
 
     /// Notes that an own message got further and that this is to be told then, or at the time that
@@ -270,9 +289,12 @@ pub(super) fn delivery(
     stored: bool,
 ) -> Result<Delivery, StoreError> {
     let seq = int(seq);
-    let count = "SELECT count(*), coalesce(sum(received), 0) FROM recipients WHERE seq = ?1";
-    let (members, reached) =
-        sql.query_row(count, [seq], |row| Ok((uint(row.get(0)?), uint(row.get(1)?))))?;
+    let count = "SELECT count(*), coalesce(sum(received), 0),
+                   coalesce(sum(received = 0 AND unopened_at IS NOT NULL), 0)
+                 FROM recipients WHERE seq = ?1";
+    let (members, reached, unopened) = sql.query_row(count, [seq], |row| {
+        Ok((uint(row.get(0)?), uint(row.get(1)?), uint(row.get(2)?)))
+    })?;
     let mut names = sql.prepare(
         "SELECT r.member, coalesce(n.name, '') FROM recipients r
          LEFT JOIN names n ON n.member = r.member
@@ -285,7 +307,7 @@ pub(super) fn delivery(
         rows.collect::<Result<Vec<_>, _>>()
     };
     let (received, missing) = (named(true)?, named(false)?);
-    Ok(Delivery { sealed, stored, received, missing, members, reached })
+    Ok(Delivery { sealed, stored, received, missing, members, reached, unopened })
 }
 
 /// The digits of an id of 16 bytes, those that are not given filled up.

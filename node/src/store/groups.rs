@@ -40,6 +40,13 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// When a group was added.
+    pub fn added(&self, group: GroupId) -> Result<Timestamp, StoreError> {
+        let added = "SELECT added FROM groups WHERE id = ?1";
+        let added = self.sql.query_row(added, [group.0], |row| row.get(0)).optional()?;
+        Ok(Timestamp(added.map_or(0, uint)))
+    }
+
     /// All groups, oldest first.
     pub fn groups(&self) -> Result<Vec<GroupId>, StoreError> {
         let mut rows = self.sql.prepare("SELECT id FROM groups ORDER BY added, id")?;

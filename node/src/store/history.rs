@@ -20,7 +20,7 @@ impl Tx<'_> {
         let mut rows = self.sql.prepare(
             "SELECT chain, idx, content, signature FROM messages
              WHERE grp = ?1 AND content IS NOT NULL AND chain IS NOT NULL AND shared_by IS NULL
-             ORDER BY seq DESC LIMIT ?2",
+             ORDER BY place DESC LIMIT ?2",
         )?;
         let records = rows.query_map(params![group.0, limit], |row| {
             Ok(SignedRecord {

@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::{
     StoreError, Tx, delivery,
     groups::{int, uint},
+    order::Place,
     text::{hex, rfc3339},
 };
 use crate::api::types::{Class, GroupRef, MemberRef, Message, VERSION};
@@ -35,6 +36,8 @@ pub struct NewMessage<'a> {
     pub index: u32,
     /// Its id in the group.
     pub message: MessageId,
+    /// Its writer's logical clock.
+    pub lamport: u64,
     /// What its author signed.
     pub signed: &'a SignedContent,
     /// Who handed it on, where it did not come from its author.
@@ -43,7 +46,7 @@ pub struct NewMessage<'a> {
 
 /// What sealing made of a queued message.
 pub struct Sealing<'a> {
-    /// Its place in the history.
+    /// Its number in the order of coming.
     pub seq: u64,
     /// Its chain.
     pub chain: ChainId,
@@ -53,6 +56,8 @@ pub struct Sealing<'a> {
     pub message: MessageId,
     /// When it was sealed.
     pub at: Timestamp,
+    /// The logical clock then.
+    pub lamport: u64,
     /// To whom, without this node's own member.
     pub recipients: &'a [MemberId],
     /// What was signed.
@@ -61,7 +66,7 @@ pub struct Sealing<'a> {
 
 /// A message that waits to be sealed.
 pub struct Queued {
-    /// Its place in the history.
+    /// Its number in the order of coming.
     pub seq: u64,
     /// What it says.
     pub text: String,
@@ -70,12 +75,12 @@ pub struct Queued {
 /// What a message's row and its names say, before its delivery is looked up.
 const COLUMNS: &str = "
 SELECT m.seq, m.id, m.grp, g.name, m.sender, coalesce(n.name, ''), m.mine, m.text, m.at, m.class,
-       m.chain IS NOT NULL, m.stored, m.shared_by, coalesce(s.name, '')
+       m.chain IS NOT NULL, m.stored, m.shared_by, coalesce(s.name, ''), m.place
 FROM messages m JOIN groups g ON g.id = m.grp LEFT JOIN names n ON n.member = m.sender
 LEFT JOIN names s ON s.member = m.shared_by ";
 
 impl Tx<'_> {
-    /// Queues an own message; gives its place in the history.
+    /// Queues an own message; gives its number in the order of coming.
     pub fn queue_message(
         &self,
         group: GroupId,
@@ -90,6 +95,7 @@ impl Tx<'_> {
             params![id, group.0, me.0, text, int(now.0)],
         )?;
         let seq = self.sql.last_insert_rowid();
+        self.put_place(seq, &Place::queued(uint(seq)))?;
         self.sql.execute("INSERT INTO queue(seq, grp) VALUES (?1, ?2)", params![seq, group.0])?;
         Ok(uint(seq))
     }
@@ -107,7 +113,43 @@ impl Tx<'_> {
 
     /// Takes a message out of the queue; it stays in the history, unsealed.
     pub fn unqueue(&self, seq: u64) -> Result<(), StoreError> {
-        self.sql.execute("DELETE FROM queue WHERE seq = ?1", [int(seq)])?;
+        let group = "DELETE FROM queue WHERE seq = ?1 RETURNING grp";
+        let group = self.sql.query_row(group, [int(seq)], |row| row.get(0)).optional()?;
+        group.map_or(Ok(()), |group| self.leave_unsealed(GroupId(group), int(seq)))
+    }
+
+    /// Takes all that waits to be sealed in a group out of the queue; it stays in the history.
+    pub fn unqueue_all(&self, group: GroupId) -> Result<(), StoreError> {
+        let mut seqs = self.sql.prepare("DELETE FROM queue WHERE grp = ?1 RETURNING seq")?;
+        let seqs = seqs.query_map([group.0], |row| row.get(0))?;
+        let mut seqs: Vec<i64> = seqs.collect::<Result<_, _>>()?;
+        seqs.sort_unstable();
+        seqs.into_iter().try_for_each(|seq| self.leave_unsealed(group, seq))
+    }
+
+    /// Gives what neither waits nor was sealed its place among what was.
+    pub fn settle_unsealed(&self, group: GroupId) -> Result<(), StoreError> {
+        let mut left = self.sql.prepare(
+            "SELECT seq FROM messages WHERE grp = ?1 AND place >= ?2
+               AND seq NOT IN (SELECT seq FROM queue) ORDER BY seq",
+        )?;
+        let left = left.query_map(params![group.0, Place::queued(0).0], |row| row.get(0))?;
+        let left: Vec<i64> = left.collect::<Result<_, _>>()?;
+        left.into_iter().try_for_each(|seq| self.leave_unsealed(group, seq))
+    }
+
+    /// What is never sealed stays where it was when that was known: after all that there is.
+    fn leave_unsealed(&self, group: GroupId, seq: i64) -> Result<(), StoreError> {
+        let last = "SELECT max(place) FROM messages WHERE grp = ?1 AND place < ?2";
+        let ends = Place::queued(0).0;
+        let last: Option<[u8; Place::BYTES]> =
+            self.sql.query_row(last, params![group.0, ends], |row| row.get(0))?;
+        self.put_place(seq, &Place::after(last.map(Place)))
+    }
+
+    fn put_place(&self, seq: i64, place: &Place) -> Result<(), StoreError> {
+        let update = "UPDATE messages SET place = ?2 WHERE seq = ?1";
+        self.sql.execute(update, params![seq, place.0])?;
         Ok(())
     }
 
@@ -121,7 +163,8 @@ impl Tx<'_> {
     pub fn seal_message(&self, sealing: &Sealing<'_>) -> Result<(), StoreError> {
         let seq = int(sealing.seq);
         self.sql.execute(
-            "UPDATE messages SET chain = ?2, idx = ?3, msg = ?4, at = ?5, content = ?6, signature = ?7
+            "UPDATE messages SET chain = ?2, idx = ?3, msg = ?4, at = ?5, content = ?6, signature = ?7,
+               place = ?8
              WHERE seq = ?1",
             params![
                 seq,
@@ -130,7 +173,8 @@ impl Tx<'_> {
                 sealing.message.0,
                 int(sealing.at.0),
                 sealing.signed.content,
-                sealing.signed.signature.0
+                sealing.signed.signature.0,
+                Place::new(sealing.lamport, sealing.at, sealing.message).0
             ],
         )?;
         self.sql.execute("DELETE FROM queue WHERE seq = ?1", [seq])?;
@@ -145,10 +189,12 @@ impl Tx<'_> {
 
     /// Enters a received message; `None` where its place in the chain is taken already.
     pub fn put_message(&self, new: &NewMessage<'_>) -> Result<Option<u64>, StoreError> {
+        let place = Place::new(new.lamport, new.at, new.message);
         let rows = self.sql.execute(
             "INSERT OR IGNORE INTO messages
-               (id, grp, sender, mine, text, at, class, chain, idx, msg, content, signature, shared_by)
-             VALUES (?1, ?2, ?3, 0, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+               (id, grp, sender, mine, text, at, class, chain, idx, msg, content, signature, shared_by,
+                place)
+             VALUES (?1, ?2, ?3, 0, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
             params![
                 new.id,
                 new.group.0,
@@ -161,10 +207,18 @@ impl Tx<'_> {
                 new.message.0,
                 new.signed.content,
                 new.signed.signature.0,
-                new.shared_by.map(|member| member.0)
+                new.shared_by.map(|member| member.0),
+                place.0
             ],
         )?;
         Ok((rows == 1).then(|| uint(self.sql.last_insert_rowid())))
+    }
+
+    /// Where a message stands, by its number in the order of coming.
+    pub fn place(&self, seq: u64) -> Result<Option<Place>, StoreError> {
+        let place = "SELECT place FROM messages WHERE seq = ?1";
+        let place = self.sql.query_row(place, [int(seq)], |row| row.get(0)).optional()?;
+        Ok(place.map(Place))
     }
 
     /// Judges messages of a chain anew; gives the local ids of those whose class is another now.
@@ -223,34 +277,39 @@ pub(super) fn message_by_id(sql: &Connection, id: &[u8]) -> Result<Option<Messag
     raw.map(|raw| raw.complete(sql)).transpose()
 }
 
-/// Messages in the order of the history: the first `limit` after `after`; without it, the last
-/// `limit` before `before`.
-pub(super) fn page(
+/// Messages in the order in which they came here, of one group or of all: the first `limit` after
+/// `after`.
+pub(super) fn came_after(
     sql: &Connection,
     group: Option<GroupId>,
-    after: Option<u64>,
+    after: u64,
+    limit: u32,
+) -> Result<Vec<Message>, StoreError> {
+    let within = if group.is_some() { "m.grp = ?1" } else { "?1 IS NULL" };
+    let query = format!("{COLUMNS} WHERE {within} AND m.seq > ?2 ORDER BY m.seq LIMIT ?3");
+    let mut rows = sql.prepare(&query)?;
+    let raws = rows.query_map(params![group.map(|group| group.0), int(after), limit], raw)?;
+    raws.map(|raw| raw?.complete(sql)).collect()
+}
+
+/// Messages of a group in the order of their places, which is shown: the last `limit`, before the one whose number in
+/// the order of coming is `before`.
+pub(super) fn page(
+    sql: &Connection,
+    group: GroupId,
     before: Option<u64>,
     limit: u32,
 ) -> Result<Vec<Message>, StoreError> {
-    let order = if after.is_some() { "ASC" } else { "DESC" };
-    let place = if group.is_some() { "m.grp = ?1" } else { "?1 IS NULL" };
-    let query = format!(
-        "{COLUMNS} WHERE {place} AND m.seq > ?2 AND m.seq < ?3 ORDER BY m.seq {order} LIMIT ?4"
-    );
+    let before_it = match before {
+        Some(_) => "m.place < (SELECT place FROM messages WHERE seq = ?2 AND grp = ?1)",
+        None => "?2 IS NULL",
+    };
+    let query =
+        format!("{COLUMNS} WHERE m.grp = ?1 AND {before_it} ORDER BY m.place DESC LIMIT ?3");
     let mut rows = sql.prepare(&query)?;
-    let raws = rows.query_map(
-        params![
-            group.map(|group| group.0),
-            after.map_or(-1, int),
-            before.map_or(i64::MAX, int),
-            limit
-        ],
-        raw,
-    )?;
+    let raws = rows.query_map(params![group.0, before.map(int), limit], raw)?;
     let mut page = raws.map(|raw| raw?.complete(sql)).collect::<Result<Vec<_>, StoreError>>()?;
-    if after.is_none() {
-        page.reverse();
-    }
+    page.reverse();
     Ok(page)
 }
 
@@ -270,6 +329,7 @@ fn raw(row: &Row<'_>) -> rusqlite::Result<Raw> {
             v: VERSION,
             id: hex(&id),
             seq: uint(row.get(0)?),
+            place: hex(&row.get::<_, [u8; Place::BYTES]>(14)?),
             group: GroupRef { id: hex(&group), name: row.get(3)? },
             from: MemberRef { id: hex(&sender), name: row.get(5)? },
             mine: row.get(6)?,

@@ -12,6 +12,7 @@ mod audit;
 mod backup;
 mod delivery;
 mod events;
+mod former;
 mod groups;
 mod health;
 mod history;
@@ -19,6 +20,7 @@ mod invites;
 pub(crate) mod key;
 mod marks;
 mod messages;
+mod order;
 mod outbox;
 mod reader;
 mod requests;
@@ -45,6 +47,7 @@ pub use self::{
     key::Unlock,
     marks::{MARK_MS, Standing},
     messages::{NewMessage, Queued, Sealing},
+    order::Place,
     outbox::OutboxRow,
     reader::Reader,
     requests::{RequestRow, RequestState},

@@ -116,8 +116,7 @@ impl Tx<'_> {
     /// Drops what waits for relays on behalf of a group that this node is out of.
     pub fn clear_outbox(&self, group: GroupId) -> Result<(), StoreError> {
         self.sql.execute("DELETE FROM outbox WHERE grp = ?1", [group.0])?;
-        self.sql.execute("DELETE FROM queue WHERE grp = ?1", [group.0])?;
-        Ok(())
+        self.unqueue_all(group)
     }
 
     /// Keeps an envelope, so that others can be served.

@@ -28,16 +28,26 @@ impl Reader {
         Ok(Self { sql: Arc::new(Mutex::new(Some(sql))) })
     }
 
-    /// Messages in the order of the history, of one group or of all: the first `limit` with a
-    /// `seq` above `after`; without `after`, the last `limit`, below `before` where it is given.
+    /// Messages of a group in the order that is shown: the last `limit`, before the one with the `seq`
+    /// `before` where it is given.
     pub fn messages(
         &self,
-        group: Option<GroupId>,
-        after: Option<u64>,
+        group: GroupId,
         before: Option<u64>,
         limit: u32,
     ) -> Result<Vec<Message>, StoreError> {
-        self.read(|sql| messages::page(sql, group, after, before, limit))
+        self.read(|sql| messages::page(sql, group, before, limit))
+    }
+
+    /// Messages in the order in which they came here, of one group or of all: the first `limit` with a
+    /// `seq` above `after`.
+    pub fn came_after(
+        &self,
+        group: Option<GroupId>,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<Message>, StoreError> {
+        self.read(|sql| messages::came_after(sql, group, after, limit))
     }
 
     /// One message by its local id.

@@ -8,7 +8,7 @@ use super::{StoreError, key};
 
 /// `MIGRATIONS[n]` brings a database of format n (0: empty) to format n + 1. Never changed once
 /// released; only added to.
-pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5, V6, V7];
+pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5, V6, V7, V8];
 
 const V1: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
@@ -130,6 +130,23 @@ CREATE TABLE untold(
     seq INTEGER PRIMARY KEY REFERENCES messages(seq), due INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX untold_due ON untold(due);
+";
+
+/// Until when relays keep an own message, the relays that a group has left, and each message's place in the
+/// order in which a group's are shown, which for those of before is the order in which they came here. (The index
+/// `messages_place` is of places in chains.)
+const V8: &str = "
+ALTER TABLE messages ADD COLUMN kept_until INTEGER;
+ALTER TABLE messages ADD COLUMN place BLOB;
+UPDATE messages SET place = unhex(printf('%016x%016x%032x', 0, seq, 0));
+UPDATE messages SET place = unhex(printf('ffffffffffffffff%016x%032x', seq, 0))
+    WHERE seq IN (SELECT seq FROM queue);
+CREATE INDEX messages_order ON messages(grp, place);
+
+CREATE TABLE former(
+    grp BLOB NOT NULL REFERENCES groups(id), relay TEXT NOT NULL, since INTEGER NOT NULL,
+    PRIMARY KEY (grp, relay)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// The file that says the format, so that it can be known without the key.

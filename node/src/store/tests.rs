@@ -60,6 +60,7 @@ fn received(index: u32, text: &str) -> NewMessage<'_> {
         chain: ChainId([7; 16]),
         index,
         message: MessageId([u8::try_from(index).unwrap(); 16]),
+        lamport: u64::from(index) + 1,
         signed: &SIGNED,
         shared_by: None,
     }
@@ -154,7 +155,7 @@ fn a_database_of_a_newer_version_is_refused_and_left_as_it_is() {
     let file = dir.path().join("wattle.db");
     let before = fs::read(&file).unwrap();
     let refused = error(open(dir.path()));
-    assert!(matches!(refused, StoreError::NewerVersion { found: 99, known: 7 }), "{refused}");
+    assert!(matches!(refused, StoreError::NewerVersion { found: 99, known: 8 }), "{refused}");
     assert_eq!(fs::read(&file).unwrap(), before);
 }
 
@@ -163,13 +164,13 @@ fn a_directory_that_says_to_be_newer_is_refused_without_its_key() {
     let dir = dir();
     drop(with_group(dir.path()));
     let version = dir.path().join("version");
-    assert_eq!(fs::read_to_string(&version).unwrap(), "7\n");
+    assert_eq!(fs::read_to_string(&version).unwrap(), "8\n");
     let key = fs::read(dir.path().join("key")).unwrap();
-    fs::write(&version, "8\n").unwrap();
+    fs::write(&version, "9\n").unwrap();
     fs::write(dir.path().join("key"), "of another kind").unwrap();
     let refused = error(open(dir.path()));
-    assert!(matches!(refused, StoreError::NewerVersion { found: 8, known: 7 }), "{refused}");
-    fs::write(&version, "7\n").unwrap();
+    assert!(matches!(refused, StoreError::NewerVersion { found: 9, known: 8 }), "{refused}");
+    fs::write(&version, "8\n").unwrap();
     fs::write(dir.path().join("key"), key).unwrap();
     assert!(open(dir.path()).is_ok());
 }
@@ -187,6 +188,27 @@ fn an_older_database_is_brought_forward_or_left_whole() {
     let row = sql.query_row("SELECT x FROM a WHERE y IS NULL", [], |row| row.get::<_, i64>(0));
     assert_eq!(row.unwrap(), 1);
     assert!(sql.prepare("SELECT z FROM a").is_err(), "the broken step left nothing");
+}
+
+#[test]
+fn a_history_of_before_keeps_its_order_and_what_waits_stays_last() {
+    let mut sql = Connection::open_in_memory().unwrap();
+    schema::migrate(&mut sql, &schema::MIGRATIONS[..7]).unwrap();
+    sql.execute_batch(
+        "INSERT INTO groups VALUES (x'01', 'reading', 0);
+         INSERT INTO messages(id, grp, sender, mine, text, at, class) VALUES
+           (x'01', x'01', x'02', 0, 'first', 900, 0), (x'02', x'01', x'02', 1, 'waits', 100, 0),
+           (x'03', x'01', x'02', 0, 'second', 500, 0);
+         INSERT INTO queue(seq, grp) VALUES (2, x'01');",
+    )
+    .unwrap();
+    schema::migrate(&mut sql, schema::MIGRATIONS).unwrap();
+    let mut rows = sql.prepare("SELECT text, length(place) FROM messages ORDER BY place").unwrap();
+    let rows = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    let rows: Vec<(String, u32)> = rows.collect::<Result<_, _>>().unwrap();
+    let texts: Vec<&str> = rows.iter().map(|(text, _)| text.as_str()).collect();
+    assert_eq!(texts, ["first", "second", "waits"]);
+    assert!(rows.iter().all(|(_, bytes)| *bytes == 32));
 }
 
 #[test]
@@ -232,7 +254,7 @@ fn after_a_crash_what_was_committed_is_there_and_nothing_else() {
 }
 
 fn texts(store: &Store) -> Vec<String> {
-    let messages = store.reader().unwrap().messages(Some(GROUP), None, None, 10).unwrap();
+    let messages = store.reader().unwrap().messages(GROUP, None, 10).unwrap();
     messages.into_iter().map(|message| message.text).collect()
 }
 
@@ -259,6 +281,7 @@ fn a_queued_message_keeps_its_id_and_place_while_it_gets_further() {
                 index: 4,
                 message,
                 at: NOW,
+                lamport: 1,
                 recipients: &[BOB],
                 signed: &SIGNED,
             })
@@ -270,14 +293,15 @@ fn a_queued_message_keeps_its_id_and_place_while_it_gets_further() {
     store
         .transaction(|tx| {
             assert!(tx.next_queued(GROUP)?.is_none());
-            assert!(tx.mark_stored(seq, NOW)? && !tx.mark_stored(seq, NOW)?);
-            assert!(!tx.is_everywhere(seq)?);
+            assert!(tx.mark_stored(seq, NOW, NOW.plus_ms(9))?);
+            assert!(!tx.mark_stored(seq, NOW.plus_ms(1), NOW.plus_ms(5))?, "told once");
+            assert_eq!(tx.reached(seq)?, (0, 1));
             assert_eq!(tx.mark_unopened(GROUP, chain, BOB, NOW)?, [seq]);
             assert!(tx.mark_unopened(GROUP, chain, BOB, NOW)?.is_empty(), "told once");
             assert_eq!(tx.mark_received(GROUP, chain, &[3, 4, 5], BOB, NOW)?, [seq]);
             assert!(tx.mark_received(GROUP, chain, &[4], BOB, NOW)?.is_empty(), "told once");
             assert!(tx.mark_unopened(GROUP, chain, BOB, NOW)?.is_empty(), "it has it");
-            assert!(tx.is_everywhere(seq)?);
+            assert_eq!(tx.reached(seq)?, (1, 0));
             Ok::<_, StoreError>(())
         })
         .unwrap();
@@ -288,6 +312,8 @@ fn a_queued_message_keeps_its_id_and_place_while_it_gets_further() {
         .transaction(|tx| {
             let sent = tx.sent(seq)?.unwrap();
             assert!(!sent.queued && sent.chain == Some(chain) && sent.stored_at == Some(NOW));
+            assert_eq!(sent.kept_until, Some(NOW.plus_ms(9)), "by the relay that keeps it longest");
+            assert!(!sent.archived);
             assert_eq!(sent.recipients[0].received_at, Some(NOW));
             for which in [Which::Last, Which::Prefix("0505"), Which::Prefix("05050")] {
                 assert_eq!(tx.which_sent(GROUP, which)?, [seq], "{which:?}");
@@ -345,7 +371,10 @@ fn history_is_read_in_pages_both_ways() {
     }
     let reader = store.reader().unwrap();
     let page = |after, before| -> Vec<(u64, String)> {
-        let page = reader.messages(None, after, before, 2).unwrap();
+        let page = match after {
+            Some(after) => reader.came_after(None, after, 2).unwrap(),
+            None => reader.messages(GROUP, before, 2).unwrap(),
+        };
         page.into_iter().map(|message| (message.seq, message.text)).collect()
     };
     let last = page(None, None);
@@ -354,8 +383,10 @@ fn history_is_read_in_pages_both_ways() {
     assert_eq!((before[0].1.as_str(), before[1].1.as_str()), ("b", "c"));
     let after = page(Some(before[0].0), None);
     assert_eq!((after[0].1.as_str(), after[1].1.as_str()), ("c", "d"));
-    let elsewhere = reader.messages(Some(GroupId([4; 32])), None, None, 2).unwrap();
-    assert!(elsewhere.is_empty());
+    let elsewhere = GroupId([4; 32]);
+    assert!(reader.messages(elsewhere, None, 2).unwrap().is_empty());
+    assert!(reader.messages(elsewhere, Some(last[0].0), 2).unwrap().is_empty());
+    assert!(reader.came_after(Some(elsewhere), 0, 2).unwrap().is_empty());
 }
 
 #[test]

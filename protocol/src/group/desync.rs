@@ -42,6 +42,8 @@ const RECORDS: usize = 8;
 /// Own chains that were lost, and own chains that were forgotten, remembered at most.
 const LOST: usize = 64;
 const FORGOTTEN: usize = 4096;
+/// By how much the logical clock goes ahead where own messages were lost: more than there can have been.
+const LOST_LAMPORT: u64 = 1 << 12;
 /// Questions of others that wait to be answered.
 const ANSWERS: usize = 64;
 /// How long nothing more may have come of what was lost, in milliseconds, until a state counts as
@@ -339,6 +341,8 @@ impl Group {
             pair.reset();
             self.dirty.mark(Key::PairSend(*member));
         }
+        // What it said and has lost stands before what it says from now on.
+        self.lamport = self.lamport.saturating_add(LOST_LAMPORT);
         self.out.push_back(Output::Event(Event::CaughtUp));
         self.out.push_back(Output::Event(Event::Ready));
     }

@@ -257,6 +257,41 @@ fn a_chain_that_is_withheld_whole_is_found_by_its_heads() {
     assert!(world.people[1].events.iter().any(|it| matches!(it, Event::Healed { .. })));
 }
 
+/// Says something that reaches nobody; gives the envelopes.
+fn aside(world: &mut World, at: usize, text: &str) -> Vec<Vec<u8>> {
+    world.people[at].online = false;
+    world.people[at].outbox.clear();
+    world.say(at, text);
+    world.people[at].outbox.drain(..).map(|(_, envelope)| envelope).collect()
+}
+
+#[test]
+fn what_others_named_first_is_its_writers_word_once_the_writer_goes_on() {
+    let mut world = World::with(3, true);
+    world.say(0, "one");
+    world.say(2, "two");
+    world.settle();
+    let withheld = aside(&mut world, 0, "withheld");
+    hand(&mut world, 2, &withheld);
+    let answer = aside(&mut world, 2, "an answer");
+    hand(&mut world, 1, &answer);
+    world.pass(4_000);
+    let cause = |world: &World| {
+        let [gap] = world.member(1).gaps()[..] else { panic!("{:?}", world.member(1).gaps()) };
+        gap.cause
+    };
+    assert_eq!(cause(&world), GapCause::Named(world.id(2)));
+    assert!(!cause(&world).is_word_of(&world.id(0)));
+    let next = aside(&mut world, 0, "the next");
+    hand(&mut world, 1, &next);
+    assert_eq!(cause(&world), GapCause::Skipped);
+    // And what others say after that takes nothing back.
+    let answer = aside(&mut world, 2, "another answer");
+    hand(&mut world, 1, &answer);
+    world.restart(1);
+    assert_eq!(cause(&world), GapCause::Skipped);
+}
+
 #[test]
 fn a_gap_that_nobody_can_fill_is_given_up_after_an_hour_and_filled_all_the_same() {
     let mut world = World::with(2, true);

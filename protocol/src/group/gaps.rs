@@ -263,14 +263,22 @@ impl Group {
         indexes: impl IntoIterator<Item = u32>,
         cause: GapCause,
     ) {
-        let Some(ChainState::Open(read)) =
-            self.receiving.chains.get(&chain).map(|entry| &entry.state)
-        else {
-            return;
-        };
+        let Some(entry) = self.receiving.chains.get(&chain) else { return };
+        let ChainState::Open(read) = &entry.state else { return };
+        let writer = entry.head.head().sender;
         let within = indexes.into_iter().take_while(|index| *index < CHAIN_MESSAGES);
-        let known = |index: &u32| self.gaps.contains_key(&(chain, *index));
-        let lacking: Vec<u32> = within.filter(|index| !read.has(*index) && !known(index)).collect();
+        let mut lacking: Vec<u32> = within.filter(|index| !read.has(*index)).collect();
+        lacking.retain(|index| match self.gaps.get_mut(&(chain, *index)) {
+            None => true,
+            Some(gap) => {
+                // What others alone said before is its writer's own word from now on.
+                if cause.is_word_of(&writer) && !gap.cause.is_word_of(&writer) {
+                    gap.cause = cause;
+                    self.dirty.mark(Key::Gaps(chain));
+                }
+                false
+            }
+        });
         if lacking.is_empty() {
             return;
         }

@@ -27,6 +27,7 @@ mod desync;
 mod emptied;
 mod epochs;
 mod error;
+mod former;
 mod gaps;
 mod gone;
 mod held;

@@ -316,6 +316,17 @@ pub enum GapCause {
     Read(MemberId),
 }
 
+impl GapCause {
+    /// Whether a message's own writer says that it exists, and not other members alone.
+    #[must_use]
+    pub fn is_word_of(&self, writer: &MemberId) -> bool {
+        match self {
+            Self::Skipped | Self::Closed => true,
+            Self::Named(by) | Self::Read(by) => by == writer,
+        }
+    }
+}
+
 /// How far a gap is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GapState {
@@ -342,7 +353,8 @@ pub struct Received {
     pub payload: Vec<u8>,
     /// When, by the sender's clock.
     pub at: Timestamp,
-    /// The sender's logical clock.
+    /// The sender's logical clock, as it signed it: an honest one is greater than that of each message that
+    /// its sender had.
     pub lamport: u64,
     /// How late or doubtful it is.
     pub class: Class,

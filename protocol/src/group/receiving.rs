@@ -287,7 +287,9 @@ impl Group {
         self.turns.spoke |= self.is_pair();
         let signature = opened.signature;
         let content = opened.content;
-        self.lamport = self.lamport.max(content.lamport.min(self.lamport + LAMPORT_LEAP));
+        // So far and no further at once: a leap can't use the clock up.
+        let reach = self.lamport.saturating_add(LAMPORT_LEAP);
+        self.lamport = self.lamport.max(content.lamport.min(reach));
         self.follow(HeadRef { chain: header.chain, index: header.index, id: opened.id });
         self.receipts.entry(header.chain).or_default().insert(header.index);
         let gathering = self.gathering_ms(cx);

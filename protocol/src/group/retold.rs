@@ -66,10 +66,10 @@ fn a_newcomer_is_told_what_was_said_before_with_its_author_and_its_time() {
     let said = |by, from, text: &str| (by, from, String::from(text));
     assert_eq!(told(&world, 2), [said(0, 0, "from ana"), said(0, 1, "from ben")]);
     let at = world.people[2].events.iter().find_map(|event| match event {
-        Event::Shared { message, .. } => Some(message.at),
+        Event::Shared { message, .. } => Some((message.at, message.lamport)),
         _ => None,
     });
-    assert_eq!(at, Some(first.at));
+    assert_eq!(at, Some((first.at, first.lamport)), "as its author signed it");
     // Whoever read it is told nothing, and the carrier is no message to anybody.
     assert!(told(&world, 1).is_empty());
     assert_eq!(world.heard(1), ["from ana"]);

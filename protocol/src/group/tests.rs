@@ -107,6 +107,40 @@ fn the_sender_learns_who_has_a_message() {
 }
 
 #[test]
+fn a_clock_that_leaps_counts_as_it_was_signed_and_leads_nobody_further_than_it_may() {
+    let mut world = World::founded(4, true, 7);
+    (1..3).for_each(|at| world.join(0, at));
+    world.settle();
+    let mut said = vec![(0, world.say(0, "one"))];
+    world.settle();
+    world.people[1].group.as_mut().unwrap().lamport = 1 << 60;
+    said.push((1, world.say(1, "from far ahead")));
+    // It has not read that: what it reads next comes from whoever has.
+    world.people[2].online = false;
+    world.settle();
+    said.push((0, world.say(0, "an answer")));
+    assert!(said[2].1.lamport <= said[0].1.lamport + crate::limits::LAMPORT_LEAP + 1);
+    world.join(0, 3);
+    world.settle();
+    said.push((3, world.say(3, "from who came later")));
+    assert!(said[3].1.lamport > said[2].1.lamport, "it goes on from its host's clock");
+    world.people[2].online = true;
+    world.settle();
+    for at in 0..3 {
+        let events = world.people[at].events.iter();
+        let heard: BTreeMap<_, _> = events
+            .filter_map(|event| match event {
+                Event::Message(received) => Some((received.id, received.lamport)),
+                _ => None,
+            })
+            .collect();
+        let others = said.iter().filter(|(by, _)| *by != at);
+        let signed: BTreeMap<_, _> = others.map(|(_, sent)| (sent.id, sent.lamport)).collect();
+        assert_eq!(heard, signed, "{at}");
+    }
+}
+
+#[test]
 fn who_was_away_catches_up_in_order() {
     for relay in [true, false] {
         let mut world = World::with(3, relay);

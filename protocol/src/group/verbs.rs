@@ -26,6 +26,8 @@ use crate::{
 const WELCOME: u8 = 1;
 /// A Welcome is as good as a sync for this long, in milliseconds.
 const FRESH_MS: u64 = 5 * 60 * 1000;
+/// The greatest logical clock that a newcomer takes from its host.
+const WELCOME_LAMPORT: u64 = 1 << 48;
 
 impl Group {
     /// Founds a group with this node's member as its only one.
@@ -113,6 +115,8 @@ impl Group {
         for control in welcome.inboxes.iter().flatten() {
             group.take_inbox(cx.now, control);
         }
+        let known = before.map_or(0, |before| before.lamport);
+        group.lamport = welcome.lamport.unwrap_or(0).min(WELCOME_LAMPORT).max(known);
         group.fresh_until = cx.now.plus_ms(FRESH_MS);
         group.trust_welcome(host);
         group.watch_absence(cx.now);
@@ -435,6 +439,7 @@ impl Group {
                 })
                 .collect(),
             inboxes: Some(self.inbox_statements()),
+            lamport: Some(self.lamport),
         }));
         (welcome.len() <= WELCOME_BYTES).then_some(welcome)
     }

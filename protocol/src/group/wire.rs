@@ -438,6 +438,9 @@ pub(super) struct Welcome {
     /// Control statements of kind 14, one of each member whose inbox is known.
     #[n(6)]
     pub inboxes: Option<Vec<ByteVec>>,
+    /// The host's logical clock: what the newcomer says stands after what was said before.
+    #[n(7)]
+    pub lamport: Option<u64>,
 }
 
 impl Drop for Welcome {

@@ -82,8 +82,10 @@ impl Node {
             let more =
                 self.ask("history", |client| async move { client.history(group, page).await });
             if more.is_empty() {
+                all.sort_by(|one, other| one.place.cmp(&other.place));
                 return all;
             }
+            // A page is in the order of coming.
             all.extend(more);
         }
     }

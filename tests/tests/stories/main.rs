@@ -6,6 +6,7 @@
     reason = "a story fails by panicking"
 )]
 
+mod backlog;
 mod backup;
 mod bad_codes;
 mod bad_input;
@@ -21,6 +22,7 @@ mod leave;
 mod long_absence;
 mod lost_founder;
 mod moved_group;
+mod moved_relay;
 mod node_killed;
 mod offline_catch_up;
 mod paths;

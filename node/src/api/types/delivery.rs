@@ -21,6 +21,9 @@ pub struct Delivery {
     /// How many of them have it.
     #[serde(default)]
     pub reached: u64,
+    /// How many of the others have said that they can't open its keys.
+    #[serde(default)]
+    pub unopened: u64,
 }
 
 /// The most members that [`Delivery`] names in each of its lists: all of them, in groups that receipt

@@ -55,6 +55,9 @@ pub struct Gap {
     pub since: String,
     /// How many of them were asked for an hour in vain.
     pub given_up: u64,
+    /// How many of those only other members say to exist, not their writer: one of them may lie.
+    #[serde(default)]
+    pub doubtful: u64,
     /// How they are known, in words.
     pub known_by: String,
 }

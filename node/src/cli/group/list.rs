@@ -1,6 +1,6 @@
 //! `wattle group list`.
 
-use node::api::types::{GroupState, GroupSummary, VERSION};
+use node::api::types::{Backlog, GroupState, GroupSummary, VERSION};
 use serde::Serialize;
 
 use crate::cli::{Place, exit, exit::Exit, show};
@@ -37,6 +37,13 @@ struct Line<'a> {
     group: &'a GroupSummary,
 }
 
+/// How far it is with what was said meanwhile.
+fn catching_up(backlog: &Backlog) -> String {
+    let messages = show::count(backlog.messages, "message");
+    let upto = show::time(&backlog.upto).date();
+    format!("catching up: {} %, {messages} read, up to {upto}", backlog.percent)
+}
+
 /// A group in a table.
 pub fn row(group: &GroupSummary) -> Vec<String> {
     let standing = match group.state {
@@ -53,6 +60,7 @@ pub fn row(group: &GroupSummary) -> Vec<String> {
         n => format!("{} waiting: {}", show::count(n, "message"), show::safe(&group.waiting_for)),
     };
     let mut notes = Vec::from([waiting]);
+    notes.extend(group.backlog.as_ref().map(catching_up));
     if group.missing > 0 {
         notes.push(format!("{} missing", show::count(group.missing, "message")));
     }

@@ -20,6 +20,7 @@ use crate::cli::{Place, args, exit, exit::Exit, show};
 #[command(after_help = exit::help(&[
     "wattle group policy ops",
     "wattle group policy ops --evict-after 30d --history share",
+    "wattle group policy ops --relay /dns/relay.example.org/tcp/4407/p2p/12D3…",
     "wattle group policy ops --relay-token-file new.token",
 ]))]
 pub struct Policy {
@@ -35,6 +36,10 @@ pub struct Policy {
     /// Whether members may share history with those who came later
     #[arg(long, value_enum)]
     history: Option<Sharing>,
+    /// Use this relay from now on, in the place of those of before; may be repeated. Change it while these
+    /// still run: who is away hears of it there
+    #[arg(long = "relay", value_name = "ADDR")]
+    relays: Vec<String>,
     #[command(flatten)]
     token: RelayToken,
 }
@@ -53,6 +58,7 @@ impl Policy {
             evict_after: self.evict_after.map(|time| time.as_secs()),
             rotate_on_disconnect: self.rotate_on_disconnect.map(|time| time.as_secs()),
             share_history: self.history.map(|sharing| matches!(sharing, Sharing::Share)),
+            relays: (!self.relays.is_empty()).then(|| self.relays.clone()),
             relay_token: self.token.given().await?,
         };
         let client = place.client().await?;
@@ -83,6 +89,9 @@ fn print(policy: &PolicyView) -> std::io::Result<()> {
     show::data(format_args!("new keys after a loss   {}", after(policy.rotate_on_disconnect)))?;
     let history = if policy.share_history { "members may share it" } else { "not shared" };
     show::data(format_args!("history                 {history}"))?;
+    for relay in &policy.relays {
+        show::data(format_args!("relay                   {}", show::safe(relay)))?;
+    }
     for relay in &policy.relay_tokens {
         show::data(format_args!("token of its operator   for {}", show::safe(relay)))?;
     }

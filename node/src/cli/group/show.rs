@@ -133,11 +133,15 @@ pub fn adopted(adopted: &Adopted) -> String {
 /// What is missing of somebody.
 pub fn gap(gap: &Gap) -> String {
     let missing = show::count(gap.missing, "message");
+    let from = show::name(&gap.from);
     let vain = match gap.given_up {
         0 => String::new(),
+        n if n == gap.doubtful => {
+            format!("; asked an hour in vain for {n}: that they exist is not {from}'s own word")
+        }
         n => format!("; asked an hour in vain for {n}"),
     };
-    let (from, known) = (show::name(&gap.from), show::safe(&gap.known_by));
+    let known = show::safe(&gap.known_by);
     format!("{missing} from {from} since {}: {known}{vain}", show::safe(&gap.since))
 }
 

@@ -162,6 +162,28 @@ fn keys_that_did_not_open_are_told_until_they_have() {
 }
 
 #[test]
+fn who_keeps_a_message_is_told_for_as_long_as_that_is_so() {
+    const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+    let (mut world, _) = group_of(&["ada", "bob"]);
+    world.stop("bob");
+    world.send("ada", "reading", "hello");
+    world.pass(10_000);
+    let reason = |world: &mut World| {
+        let far = delivery(world, "ada", "last");
+        assert_eq!(with(&far, "bob").state, far.state);
+        (far.state, with(&far, "bob").reason.clone())
+    };
+    let (state, kept) = reason(&mut world);
+    assert!(state == DeliveryState::Stored && kept.contains("said that it keeps it"), "{kept}");
+    world.pass(30 * DAY_MS);
+    let (state, kept) = reason(&mut world);
+    assert!(state == DeliveryState::Stored && kept.contains("no relay keeps it"), "{kept}");
+    world.pass(5 * DAY_MS);
+    let (state, kept) = reason(&mut world);
+    assert!(state == DeliveryState::Cant && kept.contains("any more"), "{kept}");
+}
+
+#[test]
 fn only_own_messages_of_the_group_have_a_delivery() {
     let (mut world, _) = group_of(&["ada", "bob"]);
     world.send("ada", "reading", "hello");

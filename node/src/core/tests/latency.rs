@@ -53,6 +53,7 @@ fn a_direct_path_shows_the_members_answer_and_a_relayed_one_the_relays() {
     let core = world.core("ada");
     core.on_relay(&key, RelayReport::Down { reason, retry_in }, now).unwrap();
     assert_eq!(shown(core, now), (Path::None, None));
-    core.on_relay(&key, RelayReport::Up { wants_token: false }, now).unwrap();
+    core.on_relay(&key, RelayReport::Up { wants_token: false, keeps: Duration::ZERO }, now)
+        .unwrap();
     assert_eq!(shown(core, now), (Path::Relay, None), "it is measured anew");
 }

@@ -1,6 +1,7 @@
 //! Whole nodes without a network: cores in one process, whose effects are passed to one another
 //! and to relays in memory.
 
+mod backlog;
 mod crashes;
 mod delivery;
 mod direct;
@@ -8,6 +9,8 @@ mod joining;
 mod keys;
 mod lan;
 mod latency;
+mod moving;
+mod order;
 mod pings;
 mod refusals;
 mod returns;

@@ -35,7 +35,12 @@ fn closed() -> (World, RelayKey) {
     world.settle();
     let core = world.core("ada");
     let key = *core.relays.keys().next().unwrap();
-    core.on_relay(&key, RelayReport::Up { wants_token: true }, now).unwrap();
+    core.on_relay(
+        &key,
+        RelayReport::Up { wants_token: true, keeps: std::time::Duration::from_secs(60) },
+        now,
+    )
+    .unwrap();
     (world, key)
 }
 

@@ -229,7 +229,12 @@ impl World {
     }
 
     pub(super) fn history(&mut self, name: &str) -> Vec<Message> {
-        self.core(name).reader().unwrap().messages(None, None, None, 10_000).unwrap()
+        let groups: Vec<_> = self.core(name).groups.keys().copied().collect();
+        let reader = self.core(name).reader().unwrap();
+        match groups[..] {
+            [group] => reader.messages(group, None, 10_000).unwrap(),
+            _ => reader.came_after(None, 0, 10_000).unwrap(),
+        }
     }
 
     pub(super) fn texts(&mut self, name: &str) -> Vec<String> {

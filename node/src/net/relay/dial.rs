@@ -84,6 +84,8 @@ pub(super) struct Greeting {
     pub(super) challenge: Challenge,
     /// Whether logs are opened under tokens only.
     pub(super) wants_token: bool,
+    /// How long it says that it keeps an entry.
+    pub(super) keeps: Duration,
 }
 
 /// What it speaks besides the log service.
@@ -190,9 +192,10 @@ async fn attempt(
         reason = lost(&mut link.swarm, &mut link.latency) => return Err(reason),
     };
     match hello {
-        Answer::Hello { nonce, wants_token, .. } => {
+        Answer::Hello { nonce, wants_token, ttl_ms, .. } => {
             let challenge = Challenge::new(&relay.peer_id.to_bytes(), nonce);
-            Ok((link, Greeting { challenge, wants_token: wants_token == Some(true) }))
+            let (wants_token, keeps) = (wants_token == Some(true), Duration::from_millis(ttl_ms));
+            Ok((link, Greeting { challenge, wants_token, keeps }))
         }
         _ => Err(DownReason::Misbehaved),
     }

@@ -50,6 +50,8 @@ pub(super) struct Ledger {
     /// Of this connection's handles.
     first: u32,
     challenge: Option<Challenge>,
+    /// How long the relay says that it keeps an entry.
+    keeps: Duration,
     reports: VecDeque<RelayReport>,
     /// When to come back, if the relay has said that it ends: it is asked for nothing more.
     leaving: Option<Duration>,
@@ -169,6 +171,7 @@ impl Ledger {
     /// again, in their order.
     pub(super) fn connected(&mut self, greeting: Greeting) {
         self.challenge = Some(greeting.challenge);
+        self.keeps = greeting.keeps;
         self.tokens.begin(greeting.wants_token);
         self.first = self.next.wrapping_add(1);
         self.handles.clear();
@@ -190,7 +193,7 @@ impl Ledger {
             }
         }
         if !greeting.wants_token {
-            self.reports.push_back(RelayReport::Up { wants_token: false });
+            self.reports.push_back(RelayReport::Up { wants_token: false, keeps: self.keeps });
         }
     }
 
@@ -420,7 +423,7 @@ impl Ledger {
         let was_up = self.tokens.is_up();
         let (under, logs) = self.tokens.taken().ok_or(DownReason::Misbehaved)?;
         if !was_up {
-            self.reports.push_back(RelayReport::Up { wants_token: true });
+            self.reports.push_back(RelayReport::Up { wants_token: true, keeps: self.keeps });
         }
         self.todo.extend(logs.into_iter().map(Todo::Open));
         self.tell(under, None);

@@ -1,6 +1,9 @@
 //! Relays of the bench: lists of entries, each with its followers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use protocol::{
@@ -10,6 +13,9 @@ use protocol::{
 
 use super::World;
 use crate::net::relay::{DownReason, LogPlan, RelayKey, RelayReport};
+
+/// How long they say that they keep an entry.
+const KEEPS: Duration = Duration::from_hours(30 * 24);
 
 #[derive(Default)]
 pub(super) struct Connection {
@@ -34,6 +40,8 @@ pub(super) struct Relay {
     pub(super) logs: BTreeMap<LogId, Vec<Bytes>>,
     /// How many of each log's first entries are trimmed.
     pub(super) trimmed: BTreeMap<LogId, usize>,
+    /// Of each log it tells so many entries and no more, if that is said.
+    pub(super) stalls: Option<usize>,
     /// Whether what is to be trimmed never gets there.
     pub(super) loses_trims: bool,
 }
@@ -46,6 +54,23 @@ impl World {
             let (logs, trimmed) = (relay.logs.get(log), relay.trimmed.get(log));
             (all + logs.map_or(0, Vec::len), gone + trimmed.copied().unwrap_or(0))
         })
+    }
+
+    /// Has the relays tell so many entries of each log and no more, or all.
+    pub(in crate::core::tests) fn stall(&mut self, after: Option<usize>) {
+        self.relays.values_mut().for_each(|relay| relay.stalls = after);
+    }
+
+    /// How much the relays hold of each log.
+    pub(in crate::core::tests) fn lengths(&self) -> BTreeMap<LogId, usize> {
+        let logs = self.relays.values().flat_map(|relay| &relay.logs);
+        logs.map(|(log, entries)| (*log, entries.len())).collect()
+    }
+
+    /// Has the relays tell what came since then from the end of each log on.
+    pub(in crate::core::tests) fn reverse_entries(&mut self, since: &BTreeMap<LogId, usize>) {
+        let logs = self.relays.values_mut().flat_map(|relay| &mut relay.logs);
+        logs.for_each(|(log, all)| all[since.get(log).copied().unwrap_or(0)..].reverse());
     }
 
     /// Whether nothing that is to be trimmed gets to a relay.
@@ -71,12 +96,12 @@ impl Connection {
     pub(super) fn turn(&mut self, up: bool) -> RelayReport {
         self.up = Some(up);
         if up {
-            return RelayReport::Up { wants_token: false };
+            return RelayReport::Up { wants_token: false, keeps: KEEPS };
         }
         for following in self.logs.values_mut() {
             following.caught_up = false;
         }
-        let retry_in = std::time::Duration::from_secs(5);
+        let retry_in = Duration::from_secs(5);
         RelayReport::Down { reason: DownReason::Unreachable, retry_in }
     }
 }
@@ -118,7 +143,8 @@ pub(super) fn serve_one(
     }
     let read = |following: &&mut Following| following.plan.keys.allows(Role::Read);
     for (log, following) in connection.logs.iter_mut().filter(|(_, it)| read(it)) {
-        let entries = relay.logs.get(log).map(Vec::as_slice).unwrap_or_default();
+        let all = relay.logs.get(log).map(Vec::as_slice).unwrap_or_default();
+        let entries = &all[..all.len().min(relay.stalls.unwrap_or(all.len()))];
         let cursor = |read: usize| Cursor { generation: 1, seq: u64::try_from(read).unwrap() };
         following.read = following.read.max(relay.trimmed.get(log).copied().unwrap_or_default());
         if following.read < entries.len() {
@@ -126,7 +152,7 @@ pub(super) fn serve_one(
             following.read += entries.len();
             let cursor = cursor(following.read);
             reports.push((key, RelayReport::Entries { log: *log, entries, cursor }));
-        } else if !following.caught_up {
+        } else if !following.caught_up && entries.len() == all.len() {
             following.caught_up = true;
             let cursor = cursor(following.read);
             reports.push((key, RelayReport::CaughtUp { log: *log, cursor }));

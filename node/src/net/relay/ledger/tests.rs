@@ -26,14 +26,17 @@ fn challenge(nonce: u8) -> Challenge {
 }
 
 fn open(nonce: u8) -> Greeting {
-    Greeting { challenge: challenge(nonce), wants_token: false }
+    Greeting { challenge: challenge(nonce), wants_token: false, keeps: Duration::from_secs(60) }
 }
 
 fn connected(plan: Vec<LogPlan>) -> Ledger {
     let mut ledger = Ledger::default();
     ledger.plan(plan);
     ledger.connected(open(1));
-    assert_eq!(ledger.next_report(), Some(RelayReport::Up { wants_token: false }));
+    assert_eq!(
+        ledger.next_report(),
+        Some(RelayReport::Up { wants_token: false, keeps: Duration::from_secs(60) })
+    );
     ledger
 }
 
@@ -183,7 +186,7 @@ fn appends_to_a_log_that_is_dropped_or_refused_are_refused() {
     let reason = Refusal::TooManyLogs;
     ledger.answer(Answer::OpenRefused { handle, reason }, Instant::now()).unwrap();
     let expected = [
-        RelayReport::Up { wants_token: false },
+        RelayReport::Up { wants_token: false, keeps: Duration::from_secs(60) },
         RelayReport::LogRefused { log: two.id(), reason },
         refused(2, reason),
     ];

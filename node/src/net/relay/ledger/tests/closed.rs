@@ -1,6 +1,9 @@
 //! The ledger against a relay that wants tokens.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use protocol::relay_log::{Answer, LogKeys, Refusal, RelayToken, Request};
@@ -25,7 +28,7 @@ fn plan(keys: &Arc<LogKeys>, byte: u8) -> LogPlan {
 }
 
 fn closed(nonce: u8) -> Greeting {
-    Greeting { challenge: challenge(nonce), wants_token: true }
+    Greeting { challenge: challenge(nonce), wants_token: true, keeps: Duration::from_secs(60) }
 }
 
 fn connected(plan: Vec<LogPlan>) -> Ledger {
@@ -44,7 +47,7 @@ fn shown(requests: &[Request]) -> Vec<RelayToken> {
     requests.iter().filter_map(token).collect()
 }
 
-const UP: RelayReport = RelayReport::Up { wants_token: true };
+const UP: RelayReport = RelayReport::Up { wants_token: true, keeps: Duration::from_secs(60) };
 
 fn told(byte: u8, fault: Option<TokenFault>) -> RelayReport {
     RelayReport::Token { under: under(byte), fault }

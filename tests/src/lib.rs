@@ -28,6 +28,7 @@
 use std::time::Duration;
 
 mod binaries;
+mod chance;
 mod cli;
 mod link;
 mod memory;
@@ -40,13 +41,14 @@ mod stored;
 mod watch;
 mod world;
 
+pub use chance::{Chance, asked};
 pub use cli::Said;
 pub use link::Link;
 pub use netns::{Machine, Nets, Network};
 pub use node::{Node, NodeSetup};
 pub use relay::{Relay, Token, port_of};
 pub use scan::{Forms, absent, files_below};
-pub use stored::copy_dir;
+pub use stored::{Place, copy_dir};
 pub use world::{World, on_day};
 
 /// The longest that any step waits before it fails.

@@ -48,6 +48,25 @@ pub(crate) fn marks(data_dir: &Path) -> BTreeMap<Vec<u8>, Vec<u64>> {
     marks
 }
 
+/// Where a message stands among its writer's.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The chain's id.
+    pub chain: Vec<u8>,
+    /// The index there.
+    pub index: u32,
+}
+
+/// The ids of the messages that were sealed or opened in this data directory, by their places.
+pub(crate) fn places(data_dir: &Path) -> BTreeMap<Place, Vec<u8>> {
+    let sql = database(data_dir);
+    let query = "SELECT chain, idx, msg FROM messages WHERE chain IS NOT NULL";
+    let mut rows = sql.prepare(query).expect("the messages");
+    let rows = rows
+        .query_map([], |row| Ok((Place { chain: row.get(0)?, index: row.get(1)? }, row.get(2)?)));
+    rows.expect("the messages").map(|row| row.expect("a message")).collect()
+}
+
 /// Changes the number of the format of the database in a node's data directory.
 pub(crate) fn database_format(data_dir: &Path, change: impl FnOnce(i64) -> i64) -> i64 {
     let sql = database(data_dir);

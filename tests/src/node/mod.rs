@@ -3,7 +3,7 @@
 mod setup;
 mod sight;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc, thread, time::Duration};
 
 use node::{
     api::types::{CreateInvite, GroupView, InviteView, JoinState, JoinView, Ready, What},
@@ -12,7 +12,7 @@ use node::{
 use tokio::task::JoinHandle;
 
 pub use self::setup::NodeSetup;
-use crate::{PATIENCE, Said, cli, process::Process, stored, watch::Watch};
+use crate::{PATIENCE, Place, Said, cli, process::Process, stored, watch::Watch};
 
 /// A node of this world.
 pub struct Node {
@@ -88,6 +88,22 @@ impl Node {
     /// Ends it without a word.
     pub fn kill9(&mut self) {
         drop(self.running.take().expect("it runs"));
+    }
+
+    /// Starts it, and ends it without a word after `span`, ready or not.
+    pub fn live_for(&mut self, span: Duration) {
+        assert!(self.running.is_none(), "{} runs", self.name());
+        let log = self.setup.shared.log_file(&self.setup.name);
+        let process = Process::start(&self.setup.name, &mut self.setup.command(), &log);
+        thread::sleep(span);
+        process.kill9();
+    }
+
+    /// The messages in its database by their places in chains. Only while it is down.
+    #[must_use]
+    pub fn places(&self) -> BTreeMap<Place, Vec<u8>> {
+        assert!(self.running.is_none(), "{} runs", self.name());
+        stored::places(&self.setup.data_dir)
     }
 
     /// Whether its process is still there.

@@ -1,7 +1,7 @@
 //! What a person sees of a node, and waits for.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -94,6 +94,29 @@ impl Node {
     #[must_use]
     pub fn texts(&self, group: &str) -> Vec<String> {
         self.history(group).into_iter().map(|message| message.text).collect()
+    }
+
+    /// Waits until its history has each of these texts.
+    pub fn until_texts(&self, group: &str, texts: &BTreeSet<&str>) {
+        let start = Instant::now();
+        loop {
+            let seen = self.watch.latest();
+            let history = self.texts(group);
+            let there: BTreeSet<&str> = history.iter().map(String::as_str).collect();
+            let lacks: Vec<&&str> = texts.difference(&there).collect();
+            if lacks.is_empty() {
+                return;
+            }
+            let some = &lacks[..lacks.len().min(8)];
+            assert!(
+                start.elapsed() < 3 * PATIENCE,
+                "{}: {} of {} texts are lost, of these {some:?}",
+                self.name(),
+                lacks.len(),
+                texts.len()
+            );
+            self.watch.next(seen, LOOK_AGAIN);
+        }
     }
 
     /// Every event so far, over all starts of this node that the story has seen.

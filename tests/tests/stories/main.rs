@@ -24,6 +24,7 @@ mod lost_founder;
 mod moved_group;
 mod moved_relay;
 mod node_killed;
+mod node_kills;
 mod offline_catch_up;
 mod paths;
 mod pings;

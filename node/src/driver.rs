@@ -190,6 +190,7 @@ pub async fn start(config: NodeConfig) -> Result<Running, StartError> {
             listen,
             reach,
             mdns,
+            meets: relay_proxy.is_none(),
             me: opened.core.endpoint(),
             clock: now,
         })?),

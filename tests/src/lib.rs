@@ -44,7 +44,7 @@ mod world;
 pub use chance::{Chance, asked};
 pub use cli::Said;
 pub use link::Link;
-pub use netns::{Machine, Nets, Network};
+pub use netns::{INSIDE, Machine, Nat, Nets, Network, Weather};
 pub use node::{Node, NodeSetup};
 pub use relay::{Relay, Token, port_of};
 pub use scan::{Forms, absent, files_below};

@@ -5,8 +5,12 @@
 //! number of networks, and `Machine::by` is what a command begins with that runs there. Files and Unix sockets are
 //! those of everybody, so the harness asks a node on a machine as it asks any other.
 //!
-//! A router is a machine on two networks that forwards; what it does to packets is said with
-//! [`Machine::run`] and nft. No machine has a route beyond its networks unless one is added so.
+//! No machine has a route beyond its networks unless one is added. [`Nets::behind`] makes a network behind a router, which
+//! is a machine on two networks that forwards, and does with nft what such routers do ([`Nat`]). On a
+//! [slow network](Nets::slow_network) packets take their time, and some get lost.
+
+mod router;
+mod wire;
 
 use std::{
     env,
@@ -15,16 +19,23 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
+use self::wire::Wire;
+pub use self::{
+    router::{INSIDE, Nat},
+    wire::Weather,
+};
+
 /// The namespaces of one story.
 pub struct Nets {
     tag: String,
     made: std::cell::RefCell<Vec<String>>,
 }
 
-/// A bridge.
+/// A bridge, or a wire that stands for one.
 pub struct Network {
     namespace: String,
     plugs: std::cell::Cell<u32>,
+    wire: Option<Wire>,
 }
 
 /// A machine.
@@ -61,7 +72,15 @@ impl Nets {
         let namespace = self.namespace(name);
         must(&["ip", "-n", &namespace, "link", "add", "br0", "type", "bridge"]);
         must(&["ip", "-n", &namespace, "link", "set", "br0", "up"]);
-        Network { namespace, plugs: 0.into() }
+        Network { namespace, plugs: 0.into(), wire: None }
+    }
+
+    /// The same, where packets fare so.
+    #[must_use]
+    pub fn slow_network(&self, name: &str, weather: Weather) -> Network {
+        let namespace = self.namespace(name);
+        let wire = Wire::new(&Machine { namespace: namespace.clone() }, weather);
+        Network { namespace, plugs: 0.into(), wire: Some(wire) }
     }
 
     /// A machine on no network yet.
@@ -115,7 +134,16 @@ impl Machine {
             &self.namespace,
         ];
         must(&there);
-        must(&["ip", "-n", &network.namespace, "link", "set", &socket, "master", "br0", "up"]);
+        match &network.wire {
+            None => {
+                must(&["ip", "-n", &network.namespace, "link", "set", &socket, "master", "br0"]);
+                must(&["ip", "-n", &network.namespace, "link", "set", &socket, "up"]);
+            }
+            Some(wire) => {
+                must(&["ip", "-n", &network.namespace, "link", "set", &socket, "up"]);
+                wire.plug(&socket);
+            }
+        }
         must(&["ip", "-n", &self.namespace, "link", "set", port, "multicast", "on", "up"]);
         self.give(port, address);
     }
@@ -134,6 +162,11 @@ impl Machine {
     pub fn readdress(&self, port: &str, from: &str, to: &str) {
         self.take(port, from);
         self.give(port, to);
+    }
+
+    /// Goes by this router wherever its own networks don't lead.
+    pub fn route(&self, by: &str) {
+        must(&["ip", "-n", &self.namespace, "route", "replace", "default", "via", by]);
     }
 
     /// The routes beyond its own networks, as iproute2 shows them.

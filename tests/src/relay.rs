@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::{binaries, memory, process::Process, stored, world::Shared};
+use crate::{Machine, binaries, memory, process::Process, stored, world::Shared};
 
 /// A relay of this world. Its address stays the same over restarts.
 pub struct Relay {
@@ -18,6 +18,7 @@ pub struct Relay {
     address: String,
     days_ahead: u32,
     settings: &'static str,
+    machine: Option<Machine>,
 }
 
 /// A token that a relay's operator has made.
@@ -34,6 +35,7 @@ impl Relay {
         name: &str,
         listen: &str,
         settings: &'static str,
+        machine: Option<&Machine>,
     ) -> Self {
         let mut relay = Self {
             name: name.into(),
@@ -42,6 +44,7 @@ impl Relay {
             address: String::new(),
             days_ahead: 0,
             settings,
+            machine: machine.cloned(),
         };
         relay.run(listen);
         relay
@@ -137,12 +140,17 @@ impl Relay {
     pub fn restart(&mut self) {
         assert!(self.process.is_none(), "kill it first");
         let before = self.address.clone();
-        self.run(&format!("127.0.0.1:{}", self.port()));
+        let ip = before.split('/').nth(2).expect("an address").to_owned();
+        self.run(&format!("{ip}:{}", self.port()));
         assert_eq!(self.address, before, "a relay keeps its key and its port");
     }
 
     fn run(&mut self, listen: &str) {
-        let mut command = Command::new(binaries::rendezvous());
+        let program = binaries::rendezvous();
+        let mut command = match &self.machine {
+            Some(machine) => machine.command(program),
+            None => Command::new(program),
+        };
         command.arg("run").arg("--data-dir").arg(self.data_dir()).arg("--listen").arg(listen);
         command.args(["--watch", ""]);
         if !self.settings.is_empty() {
@@ -159,7 +167,7 @@ impl Relay {
 
 /// The first TCP multiaddr with a PeerId in `line`.
 fn tcp_address(line: &str) -> Option<String> {
-    let rest = &line[line.find("/ip4/127.")?..];
+    let rest = &line[line.find("/ip4/")?..];
     let end = rest
         .find(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '/' | '.' | '-'))
         .unwrap_or(rest.len());

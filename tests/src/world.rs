@@ -9,7 +9,7 @@ use std::{
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::{Link, Node, NodeSetup, Relay, Said, cli};
+use crate::{Link, Machine, Node, NodeSetup, Relay, Said, cli};
 
 /// A story's world. Its processes end with their own values; its directory ends with it.
 pub struct World {
@@ -56,19 +56,26 @@ impl World {
     /// A relay with a name of its own, for worlds with several.
     #[must_use]
     pub fn relay_named(&self, name: &str) -> Relay {
-        Relay::start(self.shared.clone(), name, "127.0.0.1:0", "")
+        Relay::start(self.shared.clone(), name, "127.0.0.1:0", "", None)
     }
 
     /// A relay that serves holders of its operator's tokens only.
     #[must_use]
     pub fn closed_relay(&self) -> Relay {
-        Relay::start(self.shared.clone(), "relay", "127.0.0.1:0", "access = \"token\"\n")
+        Relay::start(self.shared.clone(), "relay", "127.0.0.1:0", "access = \"token\"\n", None)
     }
 
     /// A relay at this IP:PORT, of the 127 network, with what its data directory holds already.
     #[must_use]
     pub fn relay_at(&self, name: &str, listen: &str) -> Relay {
-        Relay::start(self.shared.clone(), name, listen, "")
+        Relay::start(self.shared.clone(), name, listen, "", None)
+    }
+
+    /// A relay on a machine of its own, at this IP and a port of its choice.
+    #[must_use]
+    pub fn relay_on(&self, machine: &Machine, ip: &str) -> Relay {
+        let listen = format!("{ip}:0");
+        Relay::start(self.shared.clone(), "relay", &listen, "", Some(machine))
     }
 
     /// A node to be set up and started.

@@ -26,7 +26,7 @@ pub use self::{
     backlog::Backlog,
     delivery::{Delivery, DeliveryState, DeliveryView, MemberDelivery, NAMED_MAX},
     own::{Machine, Machines, NameMachine},
-    paths::{Lan, MemberPath, Path, Via},
+    paths::{Lan, MemberPath, Nat, Outside, Path, Via},
     pings::{PingMember, PingView, Way, WayTried},
     tokens::{CreateGroup, GiveToken},
     view::{Adopted, Behind, Gap, GroupRelay, Notice, NoticeKind, Verified},
@@ -65,6 +65,9 @@ pub struct Status {
     pub listen: Vec<String>,
     /// Whether direct connections are made and taken at all.
     pub direct: bool,
+    /// How this machine looks from outside, as relays say, where they do: one of them, unless they differ.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outside: Vec<Outside>,
     /// How members are looked for on the local networks, where they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lan: Option<Lan>,

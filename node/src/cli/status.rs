@@ -1,7 +1,7 @@
 //! `wattle status`.
 
 use node::api::types::{
-    self, JoinState, JoinView, Lan, MemberPath, Path, RelayState, RelayStatus, Via,
+    self, JoinState, JoinView, Lan, MemberPath, Nat, Outside, Path, RelayState, RelayStatus, Via,
 };
 
 use super::{
@@ -51,6 +51,10 @@ fn lines(status: &types::Status, joins: &[JoinView]) -> Vec<String> {
     let listen = status.listen.iter().map(|address| vec![show::safe(address)]).collect();
     let nowhere = if status.direct { "listening nowhere" } else { "off (--no-direct)" };
     section(&mut lines, "direct", listen, nowhere);
+    if !status.outside.is_empty() {
+        let seen = status.outside.iter().map(|outside| vec![seen(outside)]).collect();
+        section(&mut lines, "outside", seen, "");
+    }
     if let Some(lan) = &status.lan {
         section(&mut lines, "lan", vec![looking(lan)], "");
     }
@@ -89,6 +93,18 @@ fn relay(relay: &RelayStatus) -> Vec<String> {
     let reason = (!relay.reason.is_empty()).then(|| show::safe(&relay.reason));
     let detail: Vec<String> = [reason, retry, waiting].into_iter().flatten().collect();
     vec![state, show::safe(address), detail.join("; ")]
+}
+
+/// How this machine looks from outside.
+fn seen(outside: &Outside) -> String {
+    let nat = match outside.nat {
+        Nat::None => "no NAT",
+        Nat::KeepsPorts => "a NAT that keeps ports",
+        Nat::ChangesPorts => {
+            "a NAT that changes ports: who is behind another can't reach this node"
+        }
+    };
+    format!("{}; {nat}", show::safe(&outside.address))
 }
 
 /// Where members are looked for, by this machine's addresses.
@@ -188,6 +204,7 @@ mod tests {
             up_s: 180,
             listen: vec![],
             direct: false,
+            outside: vec![Outside { address: "198.51.100.9".into(), nat: Nat::KeepsPorts }],
             lan: Some(lan),
             relay_proxy: Some("socks5://127.0.0.1:9050".into()),
             relays: vec![relay, up],
@@ -212,6 +229,7 @@ mod tests {
                 "          up, 12 ms  /ip4/1.2.3.5/tcp/4001",
                 "proxy     socks5://127.0.0.1:9050 alone leads to relays",
                 "direct    off (--no-direct)",
+                "outside   198.51.100.9; a NAT that keeps ports",
                 "lan       local networks only; looking for members from 10.0.0.5",
                 "groups    none yet",
                 "joining   looking",

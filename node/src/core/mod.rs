@@ -39,6 +39,7 @@ mod tests;
 mod tokens;
 mod trims;
 mod verify;
+mod why;
 mod words;
 
 use std::{
@@ -266,6 +267,7 @@ impl Core {
             up_s: now.ms_since(self.started) / 1000,
             listen: self.peers.listening.clone(),
             direct: self.options.direct,
+            outside: self.peers.outlook.all(),
             lan: self.lan_status(),
             relay_proxy: self.options.relay_proxy.map(|proxy| proxy.to_string()),
             relays: self.relay_statuses(now)?,
@@ -462,6 +464,7 @@ impl Core {
             self.take_up_invites(now)?;
             self.drop_passes()?;
             self.plan(&todo.anew, now)?;
+            self.tell_outside();
             self.tell_known(now)?;
         }
         if todo.outbox {

@@ -9,10 +9,16 @@ use protocol::{
     noise::Peer,
 };
 
-use super::{Core, Effect, membership::is_active, step::ChannelFrame};
+use super::{
+    Core, Effect,
+    membership::is_active,
+    relays::group_relays,
+    step::ChannelFrame,
+    why::{self, Failure, Here},
+};
 use crate::{
-    api::types::{Lan, MemberPath, MemberRef, Path, Via, What},
-    net::{BookEntry, Reach, address},
+    api::types::{Lan, MemberPath, MemberRef, Outside, Path, Via, What},
+    net::{BookEntry, Reach, address, relay::RelayKey},
     store::{StoreError, rfc3339},
 };
 
@@ -22,7 +28,7 @@ pub(super) struct Peers {
     /// Channels that stand.
     channels: BTreeMap<MemberId, Channel>,
     /// Why the last dial failed, and when the next is due.
-    failures: BTreeMap<MemberId, (String, Timestamp)>,
+    failures: BTreeMap<MemberId, Failure>,
     /// The path last told of each member, and since when it stands.
     told: BTreeMap<MemberId, Told>,
     /// The book last told.
@@ -32,8 +38,42 @@ pub(super) struct Peers {
     lan: (Vec<String>, String),
     /// Where this node listens.
     pub(super) listening: Vec<String>,
+    /// How this machine looks from outside.
+    pub(super) outlook: Outlook,
     /// Addresses of members that were learned from an invite's code.
     pub(super) hints: BTreeMap<MemberId, Vec<Vec<u8>>>,
+}
+
+/// How this machine looks from outside, and what of it members are told.
+#[derive(Default)]
+pub(super) struct Outlook {
+    /// The PeerId under which they meet it there, as an address without a place. None: they don't.
+    name: Option<String>,
+    /// What each relay says, with an address for members where there is a NAT.
+    seen: BTreeMap<RelayKey, (Outside, Option<String>)>,
+    /// What each group was told last.
+    told: BTreeMap<GroupId, Vec<String>>,
+}
+
+impl Outlook {
+    /// What relays say, each thing once.
+    pub(super) fn all(&self) -> Vec<Outside> {
+        let mut all = Vec::new();
+        add(&mut all, self.seen.values().map(|(outside, _)| outside.clone()));
+        all
+    }
+
+    /// What the members of a group are to know: what its own relays say, or the name alone.
+    fn told_to(&self, group: &Group) -> Vec<String> {
+        let mut told = Vec::new();
+        let relays = group_relays(group);
+        let seen = relays.iter().filter_map(|relay| self.seen.get(&relay.peer_id));
+        add(&mut told, seen.filter_map(|(_, met)| met.clone()));
+        if told.is_empty() {
+            told.extend(self.name.clone());
+        }
+        told
+    }
 }
 
 impl Peers {
@@ -86,7 +126,7 @@ impl Core {
     ) -> Result<(), StoreError> {
         self.peers.channels.remove(&member);
         self.latencies.forget(&member);
-        self.peers.failures.insert(member, (reason, now));
+        self.peers.failures.insert(member, Failure { reason, retry: now, times: 0 });
         self.after.members = true;
         let result = self.unwire(member, now);
         self.finish(now);
@@ -133,7 +173,9 @@ impl Core {
         retry_in_ms: u64,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        self.peers.failures.insert(member, (reason, now.plus_ms(retry_in_ms)));
+        let times = self.peers.failures.get(&member).map_or(0, |before| before.times);
+        let (retry, times) = (now.plus_ms(retry_in_ms), times.saturating_add(1));
+        self.peers.failures.insert(member, Failure { reason, retry, times });
         Ok(())
     }
 
@@ -172,20 +214,51 @@ impl Core {
         Ok(())
     }
 
+    /// How this machine looks from outside by what each relay says, and under which PeerId, told as an address
+    /// without a place, members meet it there: with each goes the address at which they do, where there is a NAT.
+    pub fn on_outside(
+        &mut self,
+        name: String,
+        seen: BTreeMap<RelayKey, (Outside, Option<String>)>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        (self.peers.outlook.name, self.peers.outlook.seen) = (Some(name), seen);
+        self.tell_outside();
+        self.finish(now);
+        Ok(())
+    }
+
+    /// Sees to it that each group knows what its relays say of this machine, and nothing that others say: its
+    /// relays may be others than before.
+    pub(super) fn tell_outside(&mut self) {
+        let outlook = &mut self.peers.outlook;
+        outlook.told.retain(|id, _| self.groups.contains_key(id));
+        let active = self.groups.values().filter(|group| is_active(group));
+        let news = active.filter(|group| {
+            let told = outlook.told.get(&group.id()).cloned().unwrap_or_default();
+            told != outlook.told_to(group)
+        });
+        self.after.present.extend(news.map(Group::id));
+    }
+
     /// Tells the members of these groups where this node is.
     pub(super) fn present(&mut self, groups: &[GroupId], now: Timestamp) -> Result<(), StoreError> {
         if !self.options.direct || self.peers.listening.is_empty() {
             return Ok(());
         }
-        let addresses: Vec<Vec<u8>> =
-            self.peers.listening.iter().filter_map(|text| address::to_bytes(text)).collect();
         for id in groups.iter().copied().collect::<BTreeSet<_>>() {
-            if self.groups.get(&id).is_some_and(is_active) {
-                self.step(id, now, |group, step| {
-                    group.present(step.cx(), addresses.clone());
-                    Ok::<_, StoreError>(())
-                })?;
-            }
+            let Some(group) = self.groups.get(&id).filter(|group| is_active(group)) else {
+                continue;
+            };
+            // Of many the first ones are told.
+            let outside = self.peers.outlook.told_to(group);
+            let all = outside.iter().chain(&self.peers.listening);
+            let addresses: Vec<Vec<u8>> = all.filter_map(|text| address::to_bytes(text)).collect();
+            self.step(id, now, |group, step| {
+                group.present(step.cx(), addresses);
+                Ok::<_, StoreError>(())
+            })?;
+            self.peers.outlook.told.insert(id, outside);
         }
         Ok(())
     }
@@ -361,16 +434,33 @@ impl Core {
             return "direct connections are turned off here".into();
         }
         let known = self.peers.book.iter().find(|entry| entry.member == *member);
-        match self.peers.failures.get(member) {
-            _ if known.is_none_or(|entry| entry.addresses.is_empty()) => {
-                "no address of it is known yet".into()
-            }
-            Some((reason, retry)) if *retry > now => {
-                let seconds = retry.ms_since(now).div_ceil(1000);
-                format!("direct dial failed: {reason}; next try in {seconds} s")
-            }
-            Some((reason, _)) => format!("no direct channel: {reason}"),
-            None => "a direct channel is being tried".into(),
+        let Some(entry) = known.filter(|entry| !entry.addresses.is_empty()) else {
+            return "no address of it is known yet".into();
+        };
+        let failure = self.peers.failures.get(member);
+        let here = self.here(member);
+        why::not_direct(&why::Facts { failure, member: entry, here }, now)
+    }
+
+    /// What the relays of groups with a member say of this machine.
+    fn here(&self, member: &MemberId) -> Here {
+        let Outlook { name, seen, .. } = &self.peers.outlook;
+        if self.options.relay_proxy.is_some() {
+            return Here::Hidden;
+        }
+        let shared = |group: &&Group| {
+            is_active(group) && group.members().iter().any(|other| other.id == *member)
+        };
+        let shared = self.groups.values().filter(shared);
+        let relays: BTreeSet<RelayKey> = shared
+            .filter(|group| self.has_relay(group))
+            .flat_map(|group| group_relays(group).into_iter().map(|relay| relay.peer_id))
+            .collect();
+        let said = relays.iter().find_map(|relay| seen.get(relay));
+        match said {
+            Some((outside, _)) => Here::Seen(outside.nat),
+            None if name.is_some() && !relays.is_empty() => Here::Unseen,
+            None => Here::Apart,
         }
     }
 

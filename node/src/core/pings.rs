@@ -13,7 +13,10 @@ use protocol::{
 use super::{Core, Effect, VerbError, membership::is_active, words};
 use crate::{
     api::types::{MemberRef, PingView, VERSION, Via, Way, WayTried},
-    net::{Reach, mesh::ProbeAnswer},
+    net::{
+        Reach,
+        mesh::{ProbeAnswer, ProbesEnd},
+    },
     store::StoreError,
 };
 
@@ -21,8 +24,6 @@ use crate::{
 const MOST: usize = 16;
 /// How long an answer by way of the relay is waited for, in milliseconds.
 const PATIENCE_MS: u64 = 10_000;
-/// How long the ways from node to node may take, whatever becomes of them.
-const DIRECT_MS: u64 = 60_000;
 
 /// Those that were asked last.
 #[derive(Default)]
@@ -129,16 +130,16 @@ impl Core {
     }
 
     /// The network has tried all ways that there are.
-    pub fn on_probes_over(&mut self, ticket: u64, is_crowded: bool) {
+    pub fn on_probes_over(&mut self, ticket: u64, end: ProbesEnd) {
         let Some(ping) = self.pings.under_way(ticket) else { return };
         ping.is_probing = false;
-        if ping.ways.iter().all(|tried| tried.way != Way::Direct) {
-            let reason = match is_crowded {
-                true => "not tried: too many ways are asked about at once",
-                false => "no address of it is known",
-            };
-            ping.ways.push(WayTried::failed(Way::Direct, reason.into()));
-        }
+        let reason = match end {
+            ProbesEnd::Crowded => "not tried: too many ways are asked about at once",
+            ProbesEnd::Late => "others were not tried in time",
+            ProbesEnd::Tried if ping.ways.iter().any(|tried| tried.way == Way::Direct) => return,
+            ProbesEnd::Tried => "no address of it is known that this node dials",
+        };
+        ping.ways.push(WayTried::failed(Way::Direct, reason.into()));
     }
 
     /// Whom a person means: in this group, or else the one member of that name in any.
@@ -256,10 +257,6 @@ impl Pings {
                               this question"
                         .into();
                 ping.ways.push(WayTried::failed(Way::Relay, reason));
-            }
-            if waited >= DIRECT_MS && std::mem::take(&mut ping.is_probing) {
-                let reason = "others were not tried in time".into();
-                ping.ways.push(WayTried::failed(Way::Direct, reason));
             }
         }
     }

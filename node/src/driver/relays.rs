@@ -23,6 +23,8 @@ pub(super) struct Relays {
 
 struct Client {
     peer: RelayPeer,
+    /// Whether it is connected, by what it said last.
+    is_up: bool,
     commands: mpsc::Sender<RelayCommand>,
 }
 
@@ -52,7 +54,7 @@ impl Relays {
             relay::spawn(peer.clone(), self.proxy, taken, self.reports.clone())
         };
         self.tasks.spawn(task);
-        let client = Client { peer, commands: commands.clone() };
+        let client = Client { peer, is_up: false, commands: commands.clone() };
         self.clients.insert(client.peer.peer_id, client);
         commands
     }
@@ -60,6 +62,28 @@ impl Relays {
     /// The way to a relay's client, if it runs.
     pub(super) fn client(&self, relay: &RelayKey) -> Option<mpsc::Sender<RelayCommand>> {
         self.clients.get(relay).map(|client| client.commands.clone())
+    }
+
+    /// Takes note of what a relay's client says; whether it is connected since then.
+    pub(super) fn note(&mut self, relay: &RelayKey, report: &RelayReport) -> bool {
+        let Some(client) = self.clients.get_mut(relay) else { return false };
+        match report {
+            RelayReport::Up { .. } => client.is_up = true,
+            RelayReport::Down { .. } => client.is_up = false,
+            _ => {}
+        }
+        matches!(report, RelayReport::Up { .. })
+    }
+
+    /// The relays that are connected.
+    pub(super) fn connected(&self) -> Vec<RelayPeer> {
+        let up = self.clients.values().filter(|client| client.is_up);
+        up.map(|client| client.peer.clone()).collect()
+    }
+
+    /// Where a relay is, if its client runs.
+    pub(super) fn peer(&self, relay: &RelayKey) -> Option<RelayPeer> {
+        self.clients.get(relay).map(|client| client.peer.clone())
     }
 
     /// The ways to all clients.
@@ -88,5 +112,30 @@ impl Relays {
         self.clients.clear();
         drop(self.reports);
         while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::net::relay::DownReason;
+
+    #[tokio::test]
+    async fn a_relay_can_be_asked_while_it_is_connected_and_not_once_it_is_left() {
+        let (mut relays, _reports) = Relays::new(Handle::current(), None);
+        let peer = RelayPeer { peer_id: RelayKey::random(), addrs: Vec::new() };
+        let key = peer.peer_id;
+        let up = RelayReport::Up { wants_token: false, keeps: Duration::ZERO };
+        let down = RelayReport::Down { reason: DownReason::Lost, retry_in: Duration::ZERO };
+        let _commands = relays.wanted(peer.clone());
+        assert!(relays.connected().is_empty());
+        assert!(relays.note(&key, &up));
+        assert_eq!(relays.connected(), [peer]);
+        assert!(!relays.note(&key, &down) && relays.connected().is_empty());
+        relays.note(&key, &up);
+        relays.drop_client(&key);
+        assert!(relays.connected().is_empty() && !relays.note(&key, &up));
     }
 }

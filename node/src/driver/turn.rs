@@ -20,7 +20,7 @@ use crate::{
     core::{Core, Effect},
     net::{
         change::{self, Change},
-        mesh::{Mesh, MeshCommand, MeshReport, Via},
+        mesh::{Mesh, MeshCommand, MeshReport, Seen, Via},
         relay::{RelayCommand, RelayKey, RelayReport},
     },
     store::StoreError,
@@ -175,7 +175,12 @@ impl Turn {
                 Ok(())
             }
             Input::Mesh(report) => self.take_mesh(report),
-            Input::Relay(relay, report) => self.core.on_relay(&relay, report, now),
+            Input::Relay(relay, report) => {
+                if self.relays.note(&relay, &report) {
+                    self.look(&relay);
+                }
+                self.core.on_relay(&relay, report, now)
+            }
             Input::Change(_) | Input::Due | Input::Stop => Ok(()),
         }?;
         match self.core.deadline() {
@@ -191,7 +196,18 @@ impl Turn {
             self.tell_relay(client, RelayCommand::Changed).await;
         }
         self.tell_mesh(MeshCommand::Changed(change)).await?;
+        for relay in self.relays.connected() {
+            self.tell_mesh(MeshCommand::Look(relay)).await?;
+        }
         Ok(self.take(Input::Due)?)
+    }
+
+    /// A relay that is connected can tell how this machine looks from outside. Where that can't be asked for
+    /// now, another time will do.
+    fn look(&self, relay: &RelayKey) {
+        if let (Some(mesh), Some(peer)) = (&self.mesh, self.relays.peer(relay)) {
+            let _ = mesh.commands.try_send(MeshCommand::Look(peer));
+        }
     }
 
     fn take_mesh(&mut self, report: MeshReport) -> Result<(), StoreError> {
@@ -201,6 +217,10 @@ impl Turn {
                 let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
                 self.listening.send_replace(addresses.clone());
                 core.on_listening(addresses, now)
+            }
+            MeshReport::Outside { name, seen } => {
+                let seen = seen.into_iter().map(|(relay, seen)| (relay, outside(&seen)));
+                core.on_outside(name.to_string(), seen.collect(), now)
             }
             MeshReport::ChannelUp { peer, address, via } => {
                 core.on_channel_up(&peer, address.to_string(), known(via), now)
@@ -228,8 +248,8 @@ impl Turn {
                 core.on_probed(ticket, address.to_string(), known(via), outcome);
                 Ok(())
             }
-            MeshReport::ProbesOver { ticket, is_crowded } => {
-                core.on_probes_over(ticket, is_crowded);
+            MeshReport::ProbesOver { ticket, end } => {
+                core.on_probes_over(ticket, end);
                 Ok(())
             }
             MeshReport::JoinOpened { stream } => core.on_join_open(stream, now),
@@ -251,7 +271,10 @@ impl Turn {
                         self.tell_relay(client, RelayCommand::FollowAnew { log, after }).await;
                     }
                 }
-                Effect::RelayDrop(relay) => self.relays.drop_client(&relay),
+                Effect::RelayDrop(relay) => {
+                    self.relays.drop_client(&relay);
+                    self.tell_mesh(MeshCommand::Unlook(relay)).await?;
+                }
                 Effect::Append { relay, log, tag, entry } => {
                     if let Some(client) = self.relays.client(&relay) {
                         self.tell_relay(client, RelayCommand::Append { log, tag, entry }).await;
@@ -333,6 +356,17 @@ impl Turn {
         let _ = timeout(LEAVE, left).await;
         drop(core);
     }
+}
+
+/// How this machine looks from outside, and where members meet it there.
+fn outside(seen: &Seen) -> (types::Outside, Option<String>) {
+    let nat = match (seen.is_behind_nat, seen.outside.keeps_ports) {
+        (false, _) => types::Nat::None,
+        (true, true) => types::Nat::KeepsPorts,
+        (true, false) => types::Nat::ChangesPorts,
+    };
+    let address = seen.outside.ip.to_string();
+    (types::Outside { address, nat }, seen.met.as_ref().map(ToString::to_string))
 }
 
 fn known(via: Via) -> types::Via {

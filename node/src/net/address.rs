@@ -2,7 +2,7 @@
 
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
 
-use super::relay::RelayPeer;
+use super::{book, outside, reach, relay::RelayPeer};
 
 /// A PeerId in words; `None` for bytes that are none.
 #[must_use]
@@ -20,6 +20,40 @@ pub fn to_bytes(text: &str) -> Option<Vec<u8>> {
 #[must_use]
 pub fn to_text(bytes: &[u8]) -> Option<String> {
     Multiaddr::try_from(bytes.to_vec()).ok().map(|address| address.to_string())
+}
+
+/// Where an address that a member tells leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leads {
+    /// To the member's node, over the internet.
+    Far,
+    /// To the NAT before it, behind which its outer swarm is.
+    Outside,
+    /// Nowhere: it says that the NAT before it changes ports.
+    Nowhere,
+    /// To its node on a local network; or it has no place, or can't be read.
+    Near,
+}
+
+/// The same of an address as bytes, where the member's card names these PeerIds.
+#[must_use]
+pub fn leads(address: &[u8], card: &[Vec<u8>]) -> Leads {
+    let Ok(address) = Multiaddr::try_from(address.to_vec()) else { return Leads::Near };
+    let (place, peer) = book::split(address);
+    if place.iter().any(|part| part == Protocol::Udp(0)) {
+        return Leads::Nowhere;
+    }
+    let is_far = match place.iter().next() {
+        Some(Protocol::Ip4(ip)) => outside::is_far(ip),
+        Some(_) => !reach::is_local(&place),
+        None => false,
+    };
+    let is_on_card = |peer: PeerId| card.contains(&peer.to_bytes());
+    match (is_far, peer.is_none_or(is_on_card)) {
+        (false, _) => Leads::Near,
+        (true, true) => Leads::Far,
+        (true, false) => Leads::Outside,
+    }
 }
 
 /// The relays that these addresses name, each once, in order; what names none is left out.

@@ -3,11 +3,15 @@
 //! > A member without a channel is dialled at once when something new is known of it, and otherwise
 //! > after a pause that doubles from 250 ms to 60 s, with chance in it so that nobody's nodes keep
 //! > step.
+//!
+//! But for two behind NATs: each lets in whom it has called, so the two have to call each other at one moment. A
+//! member that is behind one, and tells where it is met outside, is dialled, once the pauses are long, at the pair's
+//! own moment of each minute, which both know by the clock of the day and by who they are.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use libp2p::{Multiaddr, PeerId};
-use protocol::ids::MemberId;
+use protocol::ids::{MemberId, Timestamp};
 use rand_chacha::ChaCha20Rng;
 use rand_core::Rng;
 use tokio::time::Instant;
@@ -24,10 +28,20 @@ const AT_ONCE: usize = 32;
 pub(super) const FOUND: usize = 4;
 const FIRST_PAUSE_MS: u64 = 250;
 const LONGEST_PAUSE_MS: u64 = 60_000;
+/// From here on pauses end at the moment at which the other side dials, too.
+const LONG_PAUSE_MS: u64 = 16_000;
+/// How often that comes.
+const MEETING_MS: u64 = 60_000;
+/// It is not this near: a dial takes a while to fail.
+const SOONEST_MEETING_MS: u64 = 10_000;
+/// What a relay says to members may send others to an address: so often that makes anybody hurry.
+const OUTER_NEWS: Duration = Duration::from_secs(600);
 /// A channel that stood this long was no failure.
 const STOOD: Duration = Duration::from_secs(60);
 
 pub(super) struct Dialer {
+    me: MemberId,
+    clock: fn() -> Timestamp,
     members: BTreeMap<MemberId, Tries>,
     rng: ChaCha20Rng,
 }
@@ -37,6 +51,8 @@ struct Tries {
     /// Where the member's nodes have answered on a local network since the last dial failed.
     found: BTreeMap<PeerId, Vec<Multiaddr>>,
     failures: u32,
+    /// When news of its outer swarm alone last made it due.
+    outer_news: Option<Instant>,
     state: State,
 }
 
@@ -58,8 +74,8 @@ pub(super) struct GaveUp {
 }
 
 impl Dialer {
-    pub(super) fn new(rng: ChaCha20Rng) -> Self {
-        Self { members: BTreeMap::new(), rng }
+    pub(super) fn new(me: MemberId, clock: fn() -> Timestamp, rng: ChaCha20Rng) -> Self {
+        Self { me, clock, members: BTreeMap::new(), rng }
     }
 
     /// Takes over whom to dial. What is new is due now.
@@ -70,13 +86,13 @@ impl Dialer {
                 whereabouts: Whereabouts::default(),
                 found: BTreeMap::new(),
                 failures: 0,
+                outer_news: None,
                 state: State::Due(now),
             });
             tries.found.retain(|peer, _| whereabouts.peers.contains(peer));
             if tries.whereabouts != *whereabouts {
-                tries.whereabouts = whereabouts.clone();
-                tries.failures = 0;
-                tries.hurry(now);
+                let before = std::mem::replace(&mut tries.whereabouts, whereabouts.clone());
+                tries.news(!before.is_same_inside(whereabouts), now);
             }
         }
     }
@@ -119,8 +135,8 @@ impl Dialer {
     }
 
     /// Where a member may be dialled now, under which PeerIds.
-    pub(super) fn ways(&self, member: &MemberId) -> BTreeMap<PeerId, Vec<Multiaddr>> {
-        self.members.get(member).map(|tries| tries.ways().addresses).unwrap_or_default()
+    pub(super) fn ways(&self, member: &MemberId) -> Whereabouts {
+        self.members.get(member).map(Tries::ways).unwrap_or_default()
     }
 
     /// Forgets what was found at such addresses.
@@ -189,7 +205,8 @@ impl Dialer {
         let reason = *reason;
         // Somebody else may have such an address by the next time: it has to be found again.
         tries.found.clear();
-        let retry_in = tries.pause(now, &mut self.rng);
+        let meeting = until_meeting(&self.me, member, (self.clock)());
+        let retry_in = tries.pause(now, meeting, &mut self.rng);
         Some(GaveUp { member: *member, reason, retry_in })
     }
 
@@ -207,7 +224,8 @@ impl Dialer {
             if now.duration_since(since) >= STOOD {
                 tries.failures = 0;
             }
-            tries.pause(now, &mut self.rng);
+            let meeting = until_meeting(&self.me, member, (self.clock)());
+            tries.pause(now, meeting, &mut self.rng);
         }
     }
 
@@ -218,6 +236,15 @@ impl Dialer {
             _ => None,
         })
     }
+}
+
+/// How long until two members dial each other at one moment.
+fn until_meeting(one: &MemberId, other: &MemberId, now: Timestamp) -> Duration {
+    let number =
+        |id: &MemberId| id.0.iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+    let moment = (number(one) ^ number(other)) % MEETING_MS;
+    let since = now.plus_ms(SOONEST_MEETING_MS + MEETING_MS - moment).0 % MEETING_MS;
+    Duration::from_millis(SOONEST_MEETING_MS + (MEETING_MS - since) % MEETING_MS)
 }
 
 /// Puts addresses that are new before the others, of which the oldest go; whether any is new.
@@ -252,11 +279,32 @@ impl Tries {
         }
     }
 
-    /// Makes it due after a pause, which it gives.
-    fn pause(&mut self, now: Instant, rng: &mut ChaCha20Rng) -> Duration {
+    /// Where to dial is not what it was, inside or by what relays say alone.
+    fn news(&mut self, is_inside: bool, now: Instant) {
+        if !is_inside {
+            let last = self.outer_news;
+            if last.is_some_and(|last| now.duration_since(last) < OUTER_NEWS) {
+                return;
+            }
+            self.outer_news = Some(now);
+        }
+        self.failures = 0;
+        self.hurry(now);
+    }
+
+    /// Whether it is behind a NAT that lets in whom it has called.
+    fn may_meet(&self) -> bool {
+        self.whereabouts.is_met_outside()
+    }
+
+    /// Makes it due after a pause, which it gives; where they meet then, in so long.
+    fn pause(&mut self, now: Instant, meeting: Duration, rng: &mut ChaCha20Rng) -> Duration {
         let longest =
             FIRST_PAUSE_MS.saturating_mul(1 << self.failures.min(16)).min(LONGEST_PAUSE_MS);
-        let pause = Duration::from_millis(longest / 2 + rng.next_u64() % (longest / 2 + 1));
+        let pause = match longest >= LONG_PAUSE_MS && self.may_meet() {
+            true => meeting,
+            false => Duration::from_millis(longest / 2 + rng.next_u64() % (longest / 2 + 1)),
+        };
         self.failures = self.failures.saturating_add(1);
         self.state = State::Due(now + pause);
         pause
@@ -273,6 +321,10 @@ mod tests {
 
     const ADA: MemberId = MemberId([1; 32]);
 
+    fn clock() -> Timestamp {
+        Timestamp(1_800_000_012_345)
+    }
+
     fn book(peer: PeerId, port: u16) -> Book {
         let address: libp2p::Multiaddr = format!("/ip4/10.0.0.1/tcp/{port}").parse().unwrap();
         let (peers, addresses) = (vec![peer.to_bytes()], vec![address.to_vec()]);
@@ -280,7 +332,7 @@ mod tests {
     }
 
     fn dialer(peer: PeerId, now: Instant) -> Dialer {
-        let mut dialer = Dialer::new(ChaCha20Rng::seed_from_u64(1));
+        let mut dialer = Dialer::new(MemberId([9; 32]), clock, ChaCha20Rng::seed_from_u64(1));
         dialer.set_book(&book(peer, 1), now);
         dialer
     }
@@ -303,6 +355,43 @@ mod tests {
     }
 
     #[test]
+    fn two_behind_nats_dial_each_other_at_one_moment_however_often_each_has_tried() {
+        const BEN: MemberId = MemberId([7; 32]);
+        let now = Instant::now();
+        let far = |member| BookEntry {
+            member,
+            peers: vec![PeerId::random().to_bytes()],
+            addresses: vec![
+                "/ip4/192.168.1.7/udp/1/quic-v1".parse::<Multiaddr>().unwrap().to_vec(),
+                format!("/ip4/198.51.100.1/udp/1/quic-v1/p2p/{}", PeerId::random())
+                    .parse::<Multiaddr>()
+                    .unwrap()
+                    .to_vec(),
+            ],
+        };
+        let next = |me, other, tries| {
+            let mut dialer = Dialer::new(me, clock, ChaCha20Rng::seed_from_u64(tries));
+            dialer.set_book(&Book::new(vec![far(other)]), now);
+            let failed = |_| {
+                dialer.trying(&other, 1);
+                dialer.failed(&other, DialFailure::TimedOut, now).unwrap().retry_in
+            };
+            (0..tries).map(failed).last().unwrap()
+        };
+        let moment = next(ADA, BEN, 9);
+        assert_eq!(next(BEN, ADA, 30), moment);
+        assert!(
+            moment >= Duration::from_secs(10) && moment < Duration::from_secs(70),
+            "{moment:?}"
+        );
+        assert_ne!(next(BEN, MemberId([3; 32]), 9), moment, "each pair has its own");
+        assert!(next(ADA, BEN, 6) < Duration::from_secs(10), "at first they don't wait for it");
+        // A minute later it is the same moment.
+        let later = clock().plus_ms(u64::try_from(moment.as_millis()).unwrap());
+        assert_eq!(until_meeting(&ADA, &BEN, later), Duration::from_secs(60));
+    }
+
+    #[test]
     fn a_new_address_is_tried_at_once() {
         let (now, peer) = (Instant::now(), PeerId::random());
         let mut dialer = dialer(peer, now);
@@ -318,9 +407,46 @@ mod tests {
     }
 
     #[test]
+    fn news_of_an_outer_swarm_make_nobody_hurry_twice_in_ten_minutes() {
+        let (mut now, card) = (Instant::now(), PeerId::random());
+        let mut dialer = Dialer::new(MemberId([9; 32]), clock, ChaCha20Rng::seed_from_u64(1));
+        let outside = |n: u8| {
+            let outer = format!("/ip4/198.51.100.{n}/udp/1/quic-v1/p2p/{}", PeerId::random());
+            let inside = "/ip4/192.168.1.7/udp/1/quic-v1".to_owned();
+            let addresses =
+                [inside, outer].map(|text| text.parse::<Multiaddr>().unwrap().to_vec()).to_vec();
+            Book::new(vec![BookEntry { member: ADA, peers: vec![card.to_bytes()], addresses }])
+        };
+        dialer.set_book(&outside(1), now);
+        for n in 2..=9 {
+            for _ in 0..9 {
+                dialer.trying(&ADA, 1);
+                dialer.failed(&ADA, DialFailure::TimedOut, now);
+            }
+            dialer.set_book(&outside(n), now);
+            assert_eq!(dialer.due(now).len(), usize::from(n == 2), "{n}");
+            assert!(dialer.ways(&ADA).addresses.values().flatten().any(|address| {
+                address.to_string().starts_with(&format!("/ip4/198.51.100.{n}/"))
+            }));
+        }
+        let fail = |dialer: &mut Dialer, now| {
+            dialer.trying(&ADA, 1);
+            dialer.failed(&ADA, DialFailure::TimedOut, now);
+            assert!(dialer.due(now).is_empty());
+        };
+        now += OUTER_NEWS;
+        fail(&mut dialer, now);
+        dialer.set_book(&outside(1), now);
+        assert_eq!(dialer.due(now).len(), 1);
+        fail(&mut dialer, now);
+        dialer.set_book(&book(card, 2), now);
+        assert_eq!(dialer.due(now).len(), 1, "what it tells of itself is another matter");
+    }
+
+    #[test]
     fn what_is_found_is_tried_at_once_until_it_fails() {
         let (now, peer) = (Instant::now(), PeerId::random());
-        let mut dialer = Dialer::new(ChaCha20Rng::seed_from_u64(1));
+        let mut dialer = Dialer::new(MemberId([9; 32]), clock, ChaCha20Rng::seed_from_u64(1));
         let nowhere = BookEntry { member: ADA, peers: vec![peer.to_bytes()], addresses: vec![] };
         dialer.set_book(&Book::new(vec![nowhere]), now);
         assert!(dialer.due(now).is_empty());
@@ -359,7 +485,7 @@ mod tests {
             peers: vec![PeerId::random().to_bytes()],
             addresses: vec!["/ip4/10.0.0.1/tcp/1".parse::<Multiaddr>().unwrap().to_vec()],
         });
-        let mut dialer = Dialer::new(ChaCha20Rng::seed_from_u64(1));
+        let mut dialer = Dialer::new(MemberId([9; 32]), clock, ChaCha20Rng::seed_from_u64(1));
         dialer.set_book(&Book::new(entries.collect()), now);
         for _ in 0..9 {
             for n in 0..200 {

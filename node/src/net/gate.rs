@@ -1,12 +1,13 @@
-//! The gate: the first behaviour of the main swarm, which turns away whom the book doesn't name.
+//! The gate: the first behaviour of a swarm for members, which turns away whom the book doesn't name.
 //!
 //! > A PeerId that no member's card names gets no stream, no address and no answer. While an
 //! > invite may be redeemed here, at most [`STRANGERS`] unknown PeerIds are let in, for the join
-//! > protocol alone.
+//! > protocol alone. By an outer swarm's gate come other outer swarms, and nobody else.
 
 use std::{
     collections::BTreeMap,
     convert::Infallible,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -19,14 +20,18 @@ use libp2p::{
     },
 };
 
-use super::{book::Book, reach::Reach};
+use super::{
+    book::{Book, Door},
+    reach::Reach,
+};
 
 /// Connections of unknown PeerIds at one time.
 pub(super) const STRANGERS: usize = 32;
 
 #[derive(Default)]
 pub(super) struct Gate {
-    book: Book,
+    door: Door,
+    book: Arc<Book>,
     joins: Joins,
     reach: Reach,
     strangers: BTreeMap<ConnectionId, PeerId>,
@@ -51,9 +56,14 @@ struct Unknown;
 struct Far;
 
 impl Gate {
+    /// Makes it that of an outer swarm.
+    pub(super) fn set_outer(&mut self) {
+        self.door = Door::Outer;
+    }
+
     /// Takes over a book; gives the one before it.
-    pub(super) fn set_book(&mut self, book: Book) -> Book {
-        self.strangers.retain(|_, peer| !book.knows(peer));
+    pub(super) fn set_book(&mut self, book: Arc<Book>) -> Arc<Book> {
+        self.strangers.retain(|_, peer| !book.lets_in(self.door, peer));
         std::mem::replace(&mut self.book, book)
     }
 
@@ -71,6 +81,10 @@ impl Gate {
 
     pub(super) fn book(&self) -> &Book {
         &self.book
+    }
+
+    pub(super) fn shared(&self) -> Arc<Book> {
+        Arc::clone(&self.book)
     }
 }
 
@@ -94,7 +108,7 @@ impl NetworkBehaviour for Gate {
         _: &Multiaddr,
         _: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        if !self.book.knows(&peer) {
+        if !self.book.lets_in(self.door, &peer) {
             if self.joins == Joins::Closed || self.strangers.len() >= STRANGERS {
                 return Err(ConnectionDenied::new(Unknown));
             }
@@ -169,6 +183,21 @@ mod tests {
     }
 
     #[test]
+    fn by_an_outer_gate_come_outer_swarms_alone() {
+        let (card, outer) = (PeerId::random(), PeerId::random());
+        let name = format!("/p2p/{outer}").parse::<Multiaddr>().unwrap().to_vec();
+        let (member, peers) = (MemberId([1; 32]), vec![card.to_bytes()]);
+        let book = Arc::new(Book::new(vec![BookEntry { member, peers, addresses: vec![name] }]));
+        let [mut main, mut outside] = [Gate::default(), Gate::default()];
+        outside.set_outer();
+        for gate in [&mut main, &mut outside] {
+            gate.set_book(Arc::clone(&book));
+        }
+        assert!(lets_in(&mut main, 1, card) && !lets_in(&mut main, 2, outer));
+        assert!(lets_in(&mut outside, 3, outer) && !lets_in(&mut outside, 4, card));
+    }
+
+    #[test]
     fn nobody_comes_from_afar_to_a_node_that_is_for_local_networks() {
         let mut gate = Gate::default();
         let here = Multiaddr::empty();
@@ -192,7 +221,7 @@ mod tests {
         let ada = PeerId::random();
         let peers = vec![ada.to_bytes()];
         let entry = BookEntry { member: MemberId([1; 32]), peers, addresses: Vec::new() };
-        gate.set_book(Book::new(vec![entry]));
+        gate.set_book(Arc::new(Book::new(vec![entry])));
         assert!(lets_in(&mut gate, 99, ada));
     }
 }

@@ -9,16 +9,18 @@
 //! > lost: the store, not the network, remembers.
 
 mod change;
+mod dials;
 mod joins;
 mod lan;
 mod latency;
 mod members;
+mod outside;
 mod probes;
 mod run;
 
-use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc, time::Duration};
 
-use libp2p::Multiaddr;
+use libp2p::{Multiaddr, PeerId};
 use protocol::{
     endpoint::Endpoint,
     ids::{MemberId, Timestamp},
@@ -27,7 +29,7 @@ use protocol::{
 use tokio::{sync::mpsc, task::JoinHandle};
 use zeroize::Zeroizing;
 
-use super::{BookEntry, Reach, Trouble, change::Change};
+use super::{BookEntry, Outside, Reach, Trouble, change::Change, relay::RelayPeer};
 
 /// What the main swarm is made of.
 pub struct Config {
@@ -42,6 +44,9 @@ pub struct Config {
     pub reach: Reach,
     /// Whether members' nodes are looked for on the local networks, and those answered who look for this one.
     pub mdns: bool,
+    /// Whether members behind NATs are met where relays say that they are, and relays are asked that of this
+    /// machine: not where relays are to see nothing of it.
+    pub meets: bool,
     /// This member, to certify the channels' keys and show its card.
     pub me: Arc<Endpoint>,
     /// What time it is.
@@ -57,6 +62,10 @@ pub enum MeshCommand {
     OpenForJoins(bool),
     /// The machine's way into the network is another: connections are tried, and who waits is dialled.
     Changed(Change),
+    /// This relay is connected: it can tell how this machine looks from outside, now and after a change.
+    Look(RelayPeer),
+    /// This relay is left: it is not to be asked, and what it said counts no more.
+    Unlook(PeerId),
     /// Send a frame of at most 65,000 bytes over the member's channel; lost if there is none.
     Channel {
         /// To whom.
@@ -164,8 +173,15 @@ pub enum MeshReport {
     ProbesOver {
         /// The caller's number.
         ticket: u64,
-        /// Whether none was tried, since too many wait for their turn.
-        is_crowded: bool,
+        /// What became of them.
+        end: ProbesEnd,
+    },
+    /// How this machine looks from outside now, and under which PeerId members meet it there.
+    Outside {
+        /// That PeerId, as an address without a place.
+        name: Multiaddr,
+        /// What each relay says, where it says something.
+        seen: BTreeMap<PeerId, Seen>,
     },
     /// On the networks of these addresses of this machine members' nodes are looked for now.
     Lan {
@@ -191,6 +207,28 @@ pub enum MeshReport {
         /// Which.
         stream: u64,
     },
+}
+
+/// How this machine looks from outside, by what one relay says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// What it says.
+    pub outside: Outside,
+    /// Whether the address is not this machine's own, so that there is a NAT before it.
+    pub is_behind_nat: bool,
+    /// What members are told in that case: an address with the PeerId under which they meet it.
+    pub met: Option<Multiaddr>,
+}
+
+/// How the ways that were asked about ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProbesEnd {
+    /// All that there are were tried.
+    Tried,
+    /// Some were not, since others took too long.
+    Late,
+    /// None was, since too many wait for their turn.
+    Crowded,
 }
 
 /// A way leads to a member's node.
@@ -248,6 +286,9 @@ pub enum DialFailure {
     /// Another node answered.
     #[error("another node answers at the address")]
     WrongPeer,
+    /// It answered, and was left.
+    #[error("as many connections with it stand as this node keeps")]
+    Full,
 }
 
 /// Why the swarm could not be started.

@@ -20,6 +20,7 @@ mod gate;
 mod join;
 mod lan;
 mod listen;
+mod outside;
 mod queue;
 mod reach;
 mod streams;
@@ -32,6 +33,7 @@ pub use book::BookEntry;
 pub use lan::Trouble;
 pub use listen::{ListenSyntax, listen_addresses};
 pub(crate) use listen::{free_port, is_free, reachable};
+pub use outside::Outside;
 pub use reach::Reach;
 
 /// The PeerId of the node key with this Ed25519 seed.

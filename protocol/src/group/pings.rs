@@ -2,7 +2,7 @@
 //! sealed in the asker's.
 //!
 //! > Only members are asked, and only members are answered: each once a second, all of them together 16 times
-//! > in ten seconds, and no question twice in these. Who asks more is not answered, and not told so.
+//! > in ten seconds, and in these no question twice. Who asks more is not answered, and not told so.
 //!
 //! Nothing of it is stored: a question that was read once more after a restart may be answered once more.
 

@@ -174,6 +174,16 @@ impl Node {
 
     /// Waits until `holds` is true of its status.
     pub fn until_status(&self, what: &str, holds: impl Fn(&Status) -> bool) {
+        self.until_status_within(PATIENCE, what, holds);
+    }
+
+    /// The same, for what takes its time.
+    pub fn until_status_within(
+        &self,
+        patience: Duration,
+        what: &str,
+        holds: impl Fn(&Status) -> bool,
+    ) {
         let start = Instant::now();
         loop {
             let (seen, status) = (self.watch.latest(), self.status());
@@ -181,7 +191,7 @@ impl Node {
                 return;
             }
             assert!(
-                start.elapsed() < PATIENCE,
+                start.elapsed() < patience,
                 "{}: waited for {what}; its status is {status:#?}",
                 self.name()
             );

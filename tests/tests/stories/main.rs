@@ -23,6 +23,7 @@ mod long_absence;
 mod lost_founder;
 mod moved_group;
 mod moved_relay;
+mod nat;
 mod node_killed;
 mod node_kills;
 mod offline_catch_up;

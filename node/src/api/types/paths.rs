@@ -53,6 +53,27 @@ pub enum Via {
     Mdns,
 }
 
+/// How this machine looks from outside, as a relay says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outside {
+    /// Its address on the internet.
+    pub address: String,
+    /// What is between.
+    pub nat: Nat,
+}
+
+/// What a NAT before this machine does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Nat {
+    /// There is none.
+    None,
+    /// It leaves ports as they are, so that members can meet this node at its own.
+    KeepsPorts,
+    /// It gives a connection another port, so that nobody knows where to meet this node.
+    ChangesPorts,
+}
+
 /// How members are looked for on the local networks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lan {

@@ -5,7 +5,7 @@ use std::{fs, net::Ipv4Addr, path::Path, time::Duration};
 use node::{
     api::{
         socket,
-        types::{MemberPath, Path as Kind, PingView, Status, Via, Way},
+        types::{MemberPath, Nat, Path as Kind, PingView, Status, Via, Way},
     },
     client::Client,
     net::address,
@@ -93,14 +93,34 @@ fn listening(status: &Status) -> Check {
     }
 }
 
-/// What can be said without anybody's telling how this machine is seen from outside.
+/// How this machine looks from outside, by what relays say, or else by its own addresses.
 fn nat(status: &Status) -> Check {
     const NAME: &str = "nat";
-    match status.listen.iter().find(|address| is_public(address)) {
-        Some(_) => Check::well(NAME, "none: this machine has an address of the internet"),
-        None => Check::unknown(NAME, "this machine has no address of the internet; what kind of NAT stands before it is not known")
-            .advice("whether it is reached from outside stands below"),
+    let kinds: Vec<Nat> = status.outside.iter().map(|outside| outside.nat).collect();
+    let detail = status.outside.iter().map(|outside| outside.address.as_str());
+    let detail = detail.collect::<Vec<_>>().join(", ");
+    if kinds.contains(&Nat::ChangesPorts) {
+        return Check::look(NAME, "before this machine is one that gives each connection another port")
+            .detail(detail)
+            .advice("members behind a NAT reach it through the relay alone, unless its router passes this node's port on, or can be told to keep ports");
     }
+    if kinds.contains(&Nat::KeepsPorts) {
+        let said = "one that keeps ports: members behind such another reach this machine";
+        return Check::well(NAME, said).detail(detail);
+    }
+    let is_open = status.listen.iter().any(|address| is_public(address));
+    if is_open || kinds.contains(&Nat::None) {
+        return Check::well(NAME, "none: this machine has an address of the internet")
+            .detail(detail);
+    }
+    let why = match &status.relay_proxy {
+        Some(_) => {
+            "relays are reached by way of a proxy, and so don't see how this machine looks from outside"
+        }
+        None => "no relay says how this machine looks from outside",
+    };
+    Check::unknown(NAME, format!("this machine has no address of the internet; {why}"))
+        .advice("whether it is reached from outside stands below")
 }
 
 /// Whether an address is one of the internet: neither of a local network nor shared by a provider's customers

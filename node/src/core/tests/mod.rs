@@ -11,6 +11,7 @@ mod lan;
 mod latency;
 mod moving;
 mod order;
+mod outside;
 mod pings;
 mod refusals;
 mod returns;

@@ -6,7 +6,7 @@ use super::World;
 use crate::{
     api::types::{PingView, Via, Way},
     core::VerbError,
-    net::mesh::ProbeAnswer,
+    net::mesh::{ProbeAnswer, ProbesEnd},
 };
 
 /// Two in a group, by way of a relay alone or directly alone.
@@ -76,7 +76,7 @@ fn each_direct_way_is_told_as_it_was_tried() {
     core.on_probed(ticket, "/ip4/10.0.0.7/tcp/1".into(), Via::Told, Ok(answer));
     core.on_probed(ticket, "/ip4/10.0.0.8/tcp/1".into(), Via::Mdns, Err("no answer".into()));
     core.on_probed(ticket + 1, "/ip4/10.0.0.9/tcp/1".into(), Via::Told, Ok(answer));
-    core.on_probes_over(ticket, false);
+    core.on_probes_over(ticket, ProbesEnd::Tried);
     let view = core.ping_state(&asked.id, now).unwrap();
     assert!(view.done);
     let direct: Vec<_> = view.ways.iter().filter(|tried| tried.way == Way::Direct).collect();
@@ -87,11 +87,16 @@ fn each_direct_way_is_told_as_it_was_tried() {
     assert_eq!(core.ping_state(&asked.id, now).unwrap().ways.len(), view.ways.len());
 
     let crowded = core.ping(None, "bob", now).unwrap();
-    core.on_probes_over(crowded.id.parse().unwrap(), true);
+    core.on_probes_over(crowded.id.parse().unwrap(), ProbesEnd::Crowded);
     let said = core.ping_state(&crowded.id, now).unwrap().ways.pop().unwrap().reason;
     assert!(said.contains("too many"), "{said}");
     let late = core.ping(None, "bob", now).unwrap();
-    let view = core.ping_state(&late.id, now.plus_ms(60_000)).unwrap();
+    let number = late.id.parse().unwrap();
+    core.on_probed(number, "/ip4/10.0.0.7/tcp/1".into(), Via::Told, Ok(answer));
+    // Who tries the ways judges how long that may take.
+    assert!(!core.ping_state(&late.id, now.plus_ms(90_000)).unwrap().done);
+    core.on_probes_over(number, ProbesEnd::Late);
+    let view = core.ping_state(&late.id, now.plus_ms(90_000)).unwrap();
     assert!(view.done && view.ways.last().unwrap().reason.contains("in time"));
 }
 

@@ -30,10 +30,11 @@ impl Run {
             if self.signs.values().all(|(on, _)| *on != id) {
                 let ticket = self.number();
                 self.signs.insert(ticket, (id, now + SIGN));
-                self.swarm.behaviour_mut().streams.open(peer, id, Purpose::Sign, ticket);
+                self.open_on(id, peer, Purpose::Sign, ticket);
             }
         }
         gone.into_iter().for_each(|id| self.abandon(id));
+        self.renew_outside(now);
         self.dialer.hurry(now);
     }
 
@@ -45,6 +46,11 @@ impl Run {
     /// When the next connection has to have given a sign.
     pub(super) fn next_sign(&self) -> Option<Instant> {
         self.signs.values().map(|(_, by)| *by).min()
+    }
+
+    /// This connection has given one.
+    pub(super) fn has_given_sign(&mut self, id: ConnectionId) {
+        self.signs.retain(|_, (on, _)| *on != id);
     }
 
     /// Ends the connections that have given none in time.
@@ -61,7 +67,7 @@ impl Run {
             self.end(member, ChannelEnd::Closed);
         }
         self.on_closed(id);
-        self.swarm.close_connection(id);
+        self.close(id);
     }
 }
 

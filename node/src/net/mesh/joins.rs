@@ -5,7 +5,8 @@ use tokio::sync::oneshot;
 
 use super::{
     INBOUND, MeshReport,
-    run::{Dial, Run, Wanted},
+    dials::{Dial, Wanted},
+    run::Run,
 };
 use crate::net::{
     book::{self, ADDRESSES},
@@ -46,7 +47,7 @@ impl Run {
             let standing = self.connections.iter().find(|(_, c)| c.peer == peer).map(|(id, _)| *id);
             match standing {
                 Some(id) => self.open(id, peer, Wanted::Join(number)),
-                None => self.start_dial(Dial::new(Wanted::Join(number), peer, addresses)),
+                None => self.start_dial(Dial::join(number, peer, addresses)),
             }
         }
     }

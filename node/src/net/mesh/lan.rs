@@ -9,8 +9,9 @@ use libp2p::{Multiaddr, PeerId};
 use tokio::time::Instant;
 
 use super::{
-    MeshReport, Via,
-    run::{Dial, Run, Wanted},
+    DialFailure, MeshReport, Via,
+    dials::{Dial, Wanted},
+    run::Run,
 };
 use crate::net::{
     dial::remember,
@@ -64,8 +65,11 @@ impl Run {
                     return;
                 }
                 for member in self.dialer.found(peer, &addresses, now) {
-                    let wanted = Wanted::Channel(member);
-                    self.start_dial(Dial::new(wanted, peer, addresses.clone()));
+                    let (wanted, ways) = (Wanted::Channel(member), self.dialer.ways(&member));
+                    match self.way(wanted, &ways, peer, addresses.clone()) {
+                        Some(dial) => self.start_dial(dial),
+                        None => self.way_failed(&member, DialFailure::Unreachable),
+                    }
                 }
                 self.inviter_found(peer, addresses);
             }
@@ -118,7 +122,7 @@ impl Run {
             && join.connection.is_none()
         {
             join.ways += 1;
-            self.start_dial(Dial::new(Wanted::Join(number), peer, addresses));
+            self.start_dial(Dial::join(number, peer, addresses));
         }
     }
 

@@ -13,6 +13,7 @@ impl Run {
     pub(super) fn on_latency(&mut self, id: ConnectionId, took: Duration) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         connection.latency = Some(took);
+        self.has_given_sign(id);
         for member in self.channels_on(id) {
             self.report(MeshReport::Latency { member, took });
         }

@@ -4,21 +4,17 @@
 //! is kept; but a channel that has stood for a while gives way to a new one, because who opens a
 //! second channel has lost the first.
 
-use std::{collections::BTreeMap, error::Error, io, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use libp2p::{
-    Stream, TransportError,
-    swarm::{
-        ConnectionId, DialError,
-        dial_opts::{DialOpts, PeerCondition},
-    },
-};
+use libp2p::{Multiaddr, PeerId, Stream, swarm::ConnectionId};
 use protocol::{ids::MemberId, noise::Peer};
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     ChannelEnd, DialFailure, MeshReport,
-    run::{Dial, Run, Wanted},
+    dials::{Dial, Wanted},
+    outside::On,
+    run::Run,
 };
 use crate::net::{
     book::{Book, Whereabouts},
@@ -48,8 +44,6 @@ pub(super) struct Channel {
 
 /// Channel streams on one connection, dead ones that are not yet noticed among them.
 const STREAMS: u32 = 4;
-/// A dial that fails only after this had no answer: QUIC waits 5 s, TCP 10 s.
-const SILENT: Duration = Duration::from_millis(4_900);
 /// A channel that has stood this long gives way to a new one.
 const STALE: Duration = Duration::from_secs(10);
 
@@ -57,27 +51,28 @@ impl Run {
     pub(super) fn set_book(&mut self, book: Book) {
         self.dialer.set_book(&book, Instant::now());
         self.looks = true;
-        let gate = &mut self.swarm.behaviour_mut().gate;
-        let before = gate.set_book(book);
-        let book = gate.book();
+        let book = Arc::new(book);
+        self.outers.set_book(&book);
+        let before = self.swarm.behaviour_mut().gate.set_book(Arc::clone(&book));
         let mut gone = Vec::new();
         for (member, channel) in &self.channels {
-            let peer = self.connections.get(&channel.connection).map(|known| known.peer);
-            if !peer.is_some_and(|peer| book.is_of(member, &peer)) {
+            let known = self.connections.get(&channel.connection);
+            if !known.is_some_and(|known| may_stand(&book, member, &known.peer, known.on)) {
                 gone.push(*member);
-            }
-        }
-        let mut strange = Vec::new();
-        for (id, connection) in &self.connections {
-            if before.knows(&connection.peer) && !book.knows(&connection.peer) {
-                strange.push(*id);
             }
         }
         for member in gone {
             self.end(member, ChannelEnd::Removed);
         }
+        let mut strange = Vec::new();
+        for (id, connection) in &self.connections {
+            let was_known = before.knows(&connection.peer) && !book.knows(&connection.peer);
+            if was_known && self.channels_on(*id).is_empty() {
+                strange.push(*id);
+            }
+        }
         for connection in strange {
-            self.swarm.close_connection(connection);
+            self.close(connection);
         }
     }
 
@@ -92,71 +87,25 @@ impl Run {
 
     /// Tries all ways to a member: a connection that stands, or all addresses at once.
     pub(super) fn dial(&mut self, member: MemberId, whereabouts: Whereabouts) {
-        let standing = self.connections.iter().find(|(_, c)| whereabouts.peers.contains(&c.peer));
+        let standing = self.connections.iter().find(|(_, known)| whereabouts.has(&known.peer));
         if let Some((id, connection)) = standing {
             let (id, peer) = (*id, connection.peer);
             self.dialer.trying(&member, 1);
             self.open(id, peer, Wanted::Channel(member));
             return;
         }
-        self.dialer.trying(&member, whereabouts.addresses.len());
-        for (peer, addresses) in whereabouts.addresses {
-            self.start_dial(Dial::new(Wanted::Channel(member), peer, addresses));
-        }
-    }
-
-    /// Dials from a port of its own: two that dial each other from their listening ports would
-    /// meet in the middle, each a dialler.
-    pub(super) fn start_dial(&mut self, dial: Dial) {
-        let options = DialOpts::peer_id(dial.peer)
-            .condition(PeerCondition::Always)
-            .addresses(dial.addresses.clone())
-            .allocate_new_port()
-            .build();
-        let id = options.connection_id();
-        self.dials.insert(id, dial);
-        if let Err(error) = self.swarm.dial(options) {
-            self.on_dial_error(id, &error);
-        }
-    }
-
-    pub(super) fn on_dial_error(&mut self, id: ConnectionId, error: &DialError) {
-        let Some(mut dial) = self.dials.remove(&id) else { return };
-        let member = match dial.wanted {
-            Wanted::Channel(member) => Some(member),
-            Wanted::Probe(number) => self.probes.member(number),
-            Wanted::Join(_) => None,
+        let way = |(peer, addresses): (&PeerId, &Vec<Multiaddr>)| {
+            self.way(Wanted::Channel(member), &whereabouts, *peer, addresses.clone())
         };
-        // The member has renewed its node's key since it told the address.
-        if let (DialError::WrongPeerId { obtained, address }, Some(member)) = (error, member)
-            && !dial.renewed
-            && self.swarm.behaviour().gate.book().is_of(&member, obtained)
-        {
-            let (address, _) = crate::net::book::split(address.clone());
-            (dial.peer, dial.addresses, dial.renewed) = (*obtained, vec![address], true);
-            return self.start_dial(dial);
+        let dials: Vec<Dial> = whereabouts.addresses.iter().filter_map(way).collect();
+        self.dialer.trying(&member, dials.len());
+        if dials.is_empty() {
+            return self.way_failed(&member, DialFailure::Unreachable);
         }
-        // An address of another network may lead to another node here: go on without it.
-        if let DialError::WrongPeerId { address, .. } | DialError::LocalPeerId { address } = error {
-            let (wrong, _) = crate::net::book::split(address.clone());
-            let before = dial.addresses.len();
-            dial.addresses.retain(|address| *address != wrong);
-            if !dial.addresses.is_empty() && dial.addresses.len() < before {
-                return self.start_dial(dial);
-            }
-        }
-        match dial.wanted {
-            Wanted::Channel(member) => {
-                self.way_failed(&member, failure(error, dial.since.elapsed()))
-            }
-            Wanted::Join(number) => self.join_lost(number),
-            Wanted::Probe(number) => {
-                self.probe_failed(number, failure(error, dial.since.elapsed()))
-            }
-        }
+        dials.into_iter().for_each(|dial| self.start_dial(dial));
     }
 
-    fn way_failed(&mut self, member: &MemberId, reason: DialFailure) {
+    pub(super) fn way_failed(&mut self, member: &MemberId, reason: DialFailure) {
         if let Some(gave_up) = self.dialer.failed(member, reason, Instant::now()) {
             self.report(MeshReport::DialFailed {
                 member: gave_up.member,
@@ -194,14 +143,14 @@ impl Run {
         let is_wanted = self.tickets.values().any(|(on, _)| *on == id);
         let idles = self.connections.get(&id).is_some_and(|connection| connection.streams == 0);
         if idles && !is_wanted {
-            self.swarm.close_connection(id);
+            self.close(id);
         }
     }
 
     pub(super) fn close_if_strange(&mut self, id: ConnectionId) {
         let book = self.swarm.behaviour().gate.book();
         if !self.connections.get(&id).is_some_and(|connection| book.knows(&connection.peer)) {
-            self.swarm.close_connection(id);
+            self.close(id);
         }
     }
 
@@ -352,35 +301,41 @@ impl Run {
     }
 }
 
-/// What a dial that took so long tells when it fails: of several addresses, what came furthest.
-fn failure(error: &DialError, took: Duration) -> DialFailure {
-    match error {
-        DialError::WrongPeerId { .. } | DialError::LocalPeerId { .. } => DialFailure::WrongPeer,
-        DialError::Transport(errors) => {
-            let furthest = errors.iter().map(|(_, error)| way(error)).max();
-            let silent =
-                if took >= SILENT { DialFailure::TimedOut } else { DialFailure::Unreachable };
-            furthest.unwrap_or(DialFailure::Unreachable).max(silent)
-        }
-        DialError::NoAddresses => DialFailure::Unreachable,
-        _ => DialFailure::Refused,
-    }
+/// Whether a channel that stands may go on. A member's outer swarm has another name now and then, and by what relays
+/// say none for a while: that ends nothing.
+fn may_stand(book: &Book, member: &MemberId, peer: &PeerId, on: On) -> bool {
+    let is_forgotten = on != On::Main && !book.knows(peer);
+    book.is_of(member, peer) || is_forgotten && book.members().contains_key(member)
 }
 
-fn way(error: &TransportError<io::Error>) -> DialFailure {
-    let TransportError::Other(error) = error else { return DialFailure::Unreachable };
-    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        let io = error.downcast_ref::<io::Error>();
-        match io.map(io::Error::kind) {
-            Some(io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset) => {
-                return DialFailure::Refused;
-            }
-            Some(io::ErrorKind::TimedOut) => return DialFailure::TimedOut,
-            _ => {}
-        }
-        let inner = io.and_then(io::Error::get_ref).map(|inner| inner as &(dyn Error + 'static));
-        cause = inner.or_else(|| error.source());
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::BookEntry;
+
+    const ADA: MemberId = MemberId([1; 32]);
+    const BEN: MemberId = MemberId([2; 32]);
+
+    fn entry(member: MemberId, card: PeerId, outer: Option<PeerId>) -> BookEntry {
+        let name = |peer| format!("/p2p/{peer}").parse::<Multiaddr>().unwrap().to_vec();
+        let addresses = outer.map(name).into_iter().collect();
+        BookEntry { member, peers: vec![card.to_bytes()], addresses }
     }
-    DialFailure::Unreachable
+
+    #[test]
+    fn what_relays_say_ends_no_channel_and_a_removal_does() {
+        let [card, outer, next, other] = std::array::from_fn(|_| PeerId::random());
+        let stands = |entries, peer, on| may_stand(&Book::new(entries), &ADA, &peer, on);
+        let on = On::Outer(1);
+        // It tells another name, or none, or that its NAT changes ports now.
+        for told in [Some(outer), Some(next), None] {
+            assert!(stands(vec![entry(ADA, card, told)], outer, on), "{told:?}");
+        }
+        assert!(!stands(vec![entry(BEN, other, None)], outer, on), "no member any more");
+        let bens = vec![entry(ADA, card, None), entry(BEN, other, Some(outer))];
+        assert!(!stands(bens, outer, on), "another's");
+        // On the main swarm the card says who may stay.
+        assert!(stands(vec![entry(ADA, card, None)], card, On::Main));
+        assert!(!stands(vec![entry(ADA, next, None)], card, On::Main));
+    }
 }

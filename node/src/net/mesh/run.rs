@@ -20,7 +20,11 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::{Config, Mesh, MeshCommand, MeshReport, SpawnError, Via};
+use super::{
+    Config, Mesh, MeshCommand, MeshReport, SpawnError, Via,
+    dials::{Dial, Wanted},
+    outside::{Answer, On, Outers, Outlook},
+};
 use crate::net::{
     behaviour::{self, Behaviour, BehaviourEvent},
     book::{self, Book},
@@ -37,6 +41,7 @@ use crate::net::{
 /// The swarm and all that is known of its connections.
 pub(super) struct Run {
     pub(super) swarm: Swarm<Behaviour>,
+    pub(super) outers: Outers,
     pub(super) local: Arc<Local>,
     pub(super) dialer: Dialer,
     pub(super) connections: BTreeMap<ConnectionId, Connection>,
@@ -61,6 +66,7 @@ pub(super) struct Run {
     /// Tells whom to look for on the local networks, where that is done.
     pub(super) lan: Option<watch::Sender<lan::Wanted>>,
     pub(super) inviters: BTreeMap<PeerId, super::lan::Inviter>,
+    pub(super) outlook: Outlook,
     /// Whether that may have changed.
     pub(super) looks: bool,
     waiting: VecDeque<(MeshReport, Option<oneshot::Sender<()>>)>,
@@ -77,31 +83,13 @@ pub(super) struct Connection {
     pub(super) peer: PeerId,
     pub(super) address: Multiaddr,
     pub(super) via: Via,
+    pub(super) on: On,
     /// Streams on it that have a task.
     pub(super) streams: u32,
     /// How long the last ping took, there and back.
     pub(super) latency: Option<Duration>,
     /// When a peer that no card names has to be gone.
     expires: Option<Instant>,
-}
-
-/// A dial under way.
-pub(super) struct Dial {
-    pub(super) wanted: Wanted,
-    pub(super) peer: PeerId,
-    pub(super) addresses: Vec<Multiaddr>,
-    pub(super) since: Instant,
-    /// Whether it was begun again, under another PeerId of the member's.
-    pub(super) renewed: bool,
-}
-
-/// What a connection or stream is wanted for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
-    Channel(MemberId),
-    Join(u64),
-    /// To see how long it takes, and for nothing else.
-    Probe(u64),
 }
 
 /// Commands and reports that may wait.
@@ -116,12 +104,13 @@ const LEAVE: Duration = Duration::from_millis(500);
 const RENEW_MS: u64 = 24 * 60 * 60 * 1000;
 
 pub(super) fn spawn(config: Config) -> Result<Mesh, SpawnError> {
-    let Config { seed, listen, port, reach, mdns, me, clock } = config;
+    let Config { seed, listen, port, reach, mdns, meets, me, clock } = config;
     let key = node_key(&seed).ok_or(SpawnError::Transport)?;
     let mut rng = channel::rng().ok_or(SpawnError::Transport)?;
     let mut swarm = behaviour::swarm(key)?;
     swarm.behaviour_mut().gate.set_reach(reach);
     listen::listen(&mut swarm, &listen, port)?;
+    let outers = Outers::new(meets, reach, &listen, Instant::now());
     let mut waiting = VecDeque::new();
     let lan = match mdns {
         true => Some(lan::spawn(&seed, channel::rng().ok_or(SpawnError::Transport)?)),
@@ -141,10 +130,12 @@ pub(super) fn spawn(config: Config) -> Result<Mesh, SpawnError> {
     let (reports, given) = mpsc::channel(QUEUE);
     let (channel_events, channel_inbox) = mpsc::channel(QUEUE);
     let (join_events, join_inbox) = mpsc::channel(QUEUE);
+    let (outlook, outlooks) = Outlook::new();
     let run = Run {
         swarm,
+        outers,
+        dialer: Dialer::new(me.member(), clock, rng),
         local: Arc::new(Local { endpoint: me, key: noise, clock }),
-        dialer: Dialer::new(rng),
         connections: BTreeMap::new(),
         dials: BTreeMap::new(),
         tickets: BTreeMap::new(),
@@ -160,6 +151,7 @@ pub(super) fn spawn(config: Config) -> Result<Mesh, SpawnError> {
         reach,
         lan,
         inviters: BTreeMap::new(),
+        outlook,
         looks: true,
         waiting,
         listening: BTreeSet::new(),
@@ -167,14 +159,8 @@ pub(super) fn spawn(config: Config) -> Result<Mesh, SpawnError> {
         numbers: 0,
         touched: true,
     };
-    let task = tokio::spawn(run.run(taken, channel_inbox, join_inbox, lan_inbox));
+    let task = tokio::spawn(run.run(taken, channel_inbox, join_inbox, lan_inbox, outlooks));
     Ok(Mesh { commands, reports: given, task })
-}
-
-impl Dial {
-    pub(super) fn new(wanted: Wanted, peer: PeerId, addresses: Vec<Multiaddr>) -> Self {
-        Self { wanted, peer, addresses, since: Instant::now(), renewed: false }
-    }
 }
 
 impl Run {
@@ -184,6 +170,7 @@ impl Run {
         mut channels: mpsc::Receiver<ChannelEvent>,
         mut joins: mpsc::Receiver<JoinEnded>,
         mut lan: mpsc::Receiver<LanEvent>,
+        mut outlooks: mpsc::Receiver<Answer>,
     ) {
         let mut next = None;
         loop {
@@ -206,6 +193,8 @@ impl Run {
                 Some(event) = channels.recv(), if free => self.on_channel(event),
                 Some(JoinEnded(number)) = joins.recv(), if free => self.on_join_ended(number),
                 Some(event) = lan.recv(), if free => self.on_lan(event),
+                Some(answer) = outlooks.recv(), if free => self.on_outside(answer),
+                (on, event) = self.outers.next(), if free => self.on_outer(on, event),
                 () = sleep_until(next.unwrap_or_else(Instant::now)), if free && next.is_some() => {
                     self.touched = true;
                 }
@@ -215,14 +204,16 @@ impl Run {
 
     /// Takes leave of everybody, so that they know at once.
     async fn leave(mut self) {
-        for id in self.connections.keys() {
-            self.swarm.close_connection(*id);
+        for id in self.connections.keys().copied().collect::<Vec<_>>() {
+            self.close(id);
         }
         let left = async {
             while !self.connections.is_empty() {
-                if let SwarmEvent::ConnectionClosed { connection_id, .. } =
-                    self.swarm.select_next_some().await
-                {
+                let event = tokio::select! {
+                    event = self.swarm.select_next_some() => event,
+                    (_, event) = self.outers.next() => event,
+                };
+                if let SwarmEvent::ConnectionClosed { connection_id, .. } = event {
                     self.connections.remove(&connection_id);
                 }
             }
@@ -262,6 +253,8 @@ impl Run {
                 self.swarm.behaviour_mut().gate.set_joins(joins);
             }
             MeshCommand::Changed(change) => self.on_change(&change),
+            MeshCommand::Look(relay) => self.look_outside(relay),
+            MeshCommand::Unlook(relay) => self.leave_outside(&relay),
             MeshCommand::Channel { to, frame } => self.send(to, frame),
             MeshCommand::Probe { ticket, member } => self.probe(ticket, member),
             MeshCommand::JoinDial { stream, addresses } => self.join_dial(stream, addresses),
@@ -270,7 +263,7 @@ impl Run {
         }
     }
 
-    fn on_swarm(&mut self, event: SwarmEvent<BehaviourEvent>) {
+    pub(super) fn on_swarm(&mut self, event: SwarmEvent<BehaviourEvent>) {
         self.touched = true;
         match event {
             SwarmEvent::Behaviour(BehaviourEvent::Streams(event)) => self.on_stream(event),
@@ -280,7 +273,7 @@ impl Run {
             },
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
                 let (address, _) = book::split(endpoint.get_remote_address().clone());
-                self.on_connected(connection_id, peer_id, address);
+                self.on_connected(connection_id, peer_id, address, On::Main);
             }
             SwarmEvent::ConnectionClosed { connection_id, .. } => self.on_closed(connection_id),
             SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
@@ -300,16 +293,22 @@ impl Run {
         }
     }
 
-    fn on_connected(&mut self, id: ConnectionId, peer: PeerId, address: Multiaddr) {
+    pub(super) fn on_connected(
+        &mut self,
+        id: ConnectionId,
+        peer: PeerId,
+        address: Multiaddr,
+        on: On,
+    ) {
         let dial = self.dials.remove(&id);
         let stranger = dial.is_none() && !self.swarm.behaviour().gate.book().knows(&peer);
         let expires = stranger.then(|| Instant::now() + STRANGER);
         let via = self.via(dial.as_ref(), &address);
-        let connection = Connection { peer, address, via, streams: 0, latency: None, expires };
+        let connection = Connection { peer, address, via, on, streams: 0, latency: None, expires };
         self.connections.insert(id, connection);
         match dial.map(|dial| dial.wanted) {
             Some(Wanted::Channel(member)) if self.channels.contains_key(&member) => {
-                self.swarm.close_connection(id);
+                self.close(id);
             }
             Some(Wanted::Probe(number)) => self.probe_connected(number, id),
             Some(wanted) => self.open(id, peer, wanted),
@@ -348,7 +347,19 @@ impl Run {
         };
         let ticket = self.number();
         self.tickets.insert(ticket, (connection, wanted));
-        self.swarm.behaviour_mut().streams.open(peer, connection, purpose, ticket);
+        self.open_on(connection, peer, purpose, ticket);
+    }
+
+    pub(super) fn open_on(
+        &mut self,
+        id: ConnectionId,
+        peer: PeerId,
+        purpose: Purpose,
+        ticket: u64,
+    ) {
+        let on = self.connections.get(&id).map_or(On::Main, |known| known.on);
+        let swarm = self.outers.get(on).unwrap_or(&mut self.swarm);
+        swarm.behaviour_mut().streams.open(peer, id, purpose, ticket);
     }
 
     fn on_opened(&mut self, ticket: u64, stream: Option<libp2p::Stream>) {
@@ -368,7 +379,7 @@ impl Run {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         connection.streams = connection.streams.saturating_sub(1);
         if connection.streams == 0 && !self.swarm.behaviour().gate.book().knows(&connection.peer) {
-            self.swarm.close_connection(id);
+            self.close(id);
         }
     }
 
@@ -382,6 +393,7 @@ impl Run {
             .chain(looks)
             .chain(self.next_sign())
             .chain(self.probes.next())
+            .chain(self.next_outside())
             .min()
     }
 
@@ -391,15 +403,19 @@ impl Run {
             let me = *self.swarm.local_peer_id();
             let addresses = listen::announced(&self.listening, me, self.reach);
             self.report(MeshReport::Listening(addresses));
+            self.outlook.is_stale = true;
         }
+        let mut strange = Vec::new();
         for (id, connection) in &mut self.connections {
             if connection.expires.is_some_and(|at| at <= now) {
                 connection.expires = None;
                 if !self.swarm.behaviour().gate.book().knows(&connection.peer) {
-                    self.swarm.close_connection(*id);
+                    strange.push(*id);
                 }
             }
         }
+        strange.into_iter().for_each(|id| self.close(id));
+        self.outside_due(now);
         self.end_silent(now);
         for (member, whereabouts) in self.dialer.due(now) {
             self.dial(member, whereabouts);

@@ -1,6 +1,7 @@
 //! Whole swarms on the loopback interface.
 
 mod change;
+mod outside;
 
 use std::time::SystemTime;
 
@@ -40,26 +41,29 @@ fn identity(seed: u64) -> (Keypair, Arc<Endpoint>) {
 async fn node(seed: u64) -> Node {
     let (key, me) = identity(seed);
     let peer = key.public().to_peer_id();
-    let seed = Zeroizing::new([seed as u8; 32]);
     let listen = vec![
         "/ip4/127.0.0.1/tcp/0".parse().unwrap(),
         "/ip4/127.0.0.1/udp/0/quic-v1".parse().unwrap(),
     ];
-    let mut mesh = spawn(Config {
-        seed,
-        listen,
-        port: None,
-        reach: Reach::Anywhere,
-        mdns: false,
-        me: Arc::clone(&me),
-        clock,
-    })
-    .unwrap();
+    let mut mesh = spawn(Config { listen, ..config(seed, Arc::clone(&me)) }).unwrap();
     let addresses = match next(&mut mesh).await {
         MeshReport::Listening(addresses) => addresses,
         other => panic!("{other:?}"),
     };
     Node { me, peer, mesh, addresses }
+}
+
+fn config(seed: u64, me: Arc<Endpoint>) -> Config {
+    Config {
+        seed: Zeroizing::new([seed as u8; 32]),
+        listen: Vec::new(),
+        port: None,
+        reach: Reach::Anywhere,
+        mdns: false,
+        meets: true,
+        me,
+        clock,
+    }
 }
 
 /// The next report; those of pings come in between whenever they like.
@@ -194,7 +198,7 @@ async fn each_way_to_a_member_is_tried_by_itself_and_the_channel_stands() {
             MeshReport::Probed { ticket: 7, address, via: Via::Told, outcome } => {
                 ways.push((address, outcome.map(|answer| answer.took < PATIENCE)));
             }
-            MeshReport::ProbesOver { ticket: 7, is_crowded: false } => break,
+            MeshReport::ProbesOver { ticket: 7, end: ProbesEnd::Tried } => break,
             other => panic!("{other:?}"),
         }
     }

@@ -30,6 +30,9 @@ use crate::net::change::SPREAD;
 /// answers and hangs up would be dialed without end.
 const STABLE: Duration = Duration::from_secs(5);
 
+/// So long an attempt by way of a proxy elsewhere goes on, whatever happens to the network.
+const PROXY_PATIENCE: Duration = Duration::from_secs(20);
+
 /// How long a relay that has said that it ends may take to answer what it was asked.
 const LEAVING: Duration = Duration::from_secs(10);
 
@@ -141,7 +144,7 @@ impl Client {
                 }
                 command = self.commands.recv() => {
                     if obey(&mut self.ledger, command)? == Told::Changed && sign.is_none() {
-                        sign = Some(dial::sign(swarm, self.relay.peer_id).boxed());
+                        sign = Some(dial::sign(swarm, self.relay.peer_id, self.proxy).boxed());
                     }
                 }
                 lives = poll_fn(|cx| sign.as_mut().map_or(Poll::Pending, |sign| sign.poll_unpin(cx))) => {
@@ -162,6 +165,8 @@ impl Client {
                     }
                 }
                 frame = reader.next(), if !has_report => {
+                    // On a slow line what is asked for a sign waits behind all else: this is one, too.
+                    sign = sign.filter(|_| !matches!(frame, Some(Ok(_))));
                     let answer = dial::answer(frame, DownReason::Lost);
                     let taken = answer.and_then(|it| self.ledger.answer(it, Instant::now()));
                     if let Err(reason) = taken {
@@ -170,7 +175,10 @@ impl Client {
                 }
                 news = dial::news(swarm) => match news {
                     News::Lost(reason) => break reason,
-                    News::Latency(took) => self.ledger.timed(took),
+                    News::Latency(took) => {
+                        sign = None;
+                        self.ledger.timed(took);
+                    }
                 },
                 () = wait(leaves_by.or(self.ledger.deadline(now))) => {}
             }
@@ -189,6 +197,7 @@ impl Client {
 
     /// Awaits something while reports go out and commands come in; none where the network changes meanwhile.
     async fn meanwhile<T>(&mut self, task: impl Future<Output = T>) -> Result<Option<T>, Stopped> {
+        let since = Instant::now();
         tokio::pin!(task);
         loop {
             tokio::select! {
@@ -197,11 +206,23 @@ impl Client {
                     report(&mut self.ledger, permit, self.relay.peer_id)?;
                 }
                 command = self.commands.recv() => {
-                    if obey(&mut self.ledger, command)? == Told::Changed {
+                    let is_changed = obey(&mut self.ledger, command)? == Told::Changed;
+                    if is_changed && self.gives_up(since.elapsed()) {
                         return Ok(None);
                     }
                 }
             }
+        }
+    }
+}
+
+impl Client {
+    /// Whether an attempt that has lasted so long is no longer worth waiting for when the network changes. A proxy
+    /// on this machine makes its own way meanwhile; one elsewhere is given time for that, however often it does.
+    fn gives_up(&self, lasted: Duration) -> bool {
+        match self.proxy {
+            None => true,
+            Some(proxy) => !proxy.is_here() && lasted >= PROXY_PATIENCE,
         }
     }
 }
@@ -291,5 +312,21 @@ mod tests {
         commands.send(RelayCommand::Changed).await.ok().unwrap();
         let begun = client.meanwhile(std::future::pending::<()>());
         assert!(matches!(tokio::time::timeout(PATIENCE, begun).await.unwrap(), Ok(None)));
+    }
+
+    #[tokio::test]
+    async fn what_a_proxy_has_begun_goes_on_however_often_the_network_changes() {
+        let (mut client, commands) = client();
+        client.proxy = Some("socks5://127.0.0.1:9050".parse().unwrap());
+        let begun = async {
+            for _ in 0..9 {
+                commands.send(RelayCommand::Changed).await.ok().unwrap();
+            }
+            "made"
+        };
+        assert!(matches!(client.meanwhile(begun).await, Ok(Some("made"))));
+        assert!(!client.gives_up(LONG));
+        client.proxy = Some("socks5://10.0.0.1:9050".parse().unwrap());
+        assert!(!client.gives_up(Duration::from_secs(10)) && client.gives_up(LONG));
     }
 }

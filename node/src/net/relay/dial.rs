@@ -50,8 +50,9 @@ const WEB_START: Duration = Duration::from_secs(3);
 const MESSAGE_MAX: usize = 128 << 10;
 const PING_INTERVAL: Duration = Duration::from_secs(15);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a sign of life may take.
+/// How long a sign of life may take, and by way of a proxy.
 const SIGN_TIMEOUT: Duration = Duration::from_secs(5);
+const PROXY_SIGN_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How far the windows of a connection may grow together, above 256 KiB for each stream: what a
 /// relay can make this side hold that it does not read. Left alone, Yamux goes to [`YAMUX_MOST`].
@@ -302,10 +303,12 @@ pub(super) async fn news(swarm: &mut Swarm<Behaviour>) -> News {
 pub(super) fn sign(
     swarm: &Swarm<Behaviour>,
     relay: PeerId,
+    proxy: Option<Proxy>,
 ) -> impl Future<Output = bool> + Send + use<> {
+    let patience = if proxy.is_some() { PROXY_SIGN_TIMEOUT } else { SIGN_TIMEOUT };
     let mut control = swarm.behaviour().stream.new_control();
     async move {
-        let answer = tokio::time::timeout(SIGN_TIMEOUT, control.open_stream(relay, SIGN)).await;
+        let answer = tokio::time::timeout(patience, control.open_stream(relay, SIGN)).await;
         matches!(answer, Ok(Ok(_) | Err(OpenStreamError::UnsupportedProtocol(_))))
     }
 }

@@ -71,6 +71,11 @@ impl fmt::Display for Proxy {
 }
 
 impl Proxy {
+    /// Whether it is on this machine.
+    pub(super) fn is_here(self) -> bool {
+        self.0.ip().is_loopback()
+    }
+
     /// Whether it leads to an address: one of TCP, with a name or a number.
     pub(super) fn leads_to(address: &Multiaddr) -> bool {
         let plain: Multiaddr = address

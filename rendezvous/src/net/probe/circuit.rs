@@ -10,8 +10,8 @@ use super::{
     Finding, PATIENCE, Trial,
 };
 
-const ADVICE: &str = "Members who can't reach each other directly use the relay's log alone: slower \
-                      for files, and no direct path is found. Are circuits switched off in its settings, \
+const ADVICE: &str = "This version's nodes make no circuits: they find direct paths without them, and \
+                      use the relay's log else. For other programs: are circuits switched off in its settings, \
                       or its external address wrong?";
 
 pub(super) async fn try_out(relay: &Multiaddr) -> Finding {

@@ -30,7 +30,8 @@ const STREAMS: u32 = 16;
 const WINDOW: u32 = 4 * 1024 * 1024;
 /// How long a connection without a stream is kept.
 const IDLE: Duration = Duration::from_secs(10);
-/// A peer that answers no ping for this long is gone.
+/// A ping that is not answered for this long has failed. The second one in a row ends the connection, so that a peer
+/// that has gone in silence is noticed after 35 to 50 s.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 const PING_INTERVAL: Duration = Duration::from_secs(15);
 /// Addresses of one member that are dialled at the same time.

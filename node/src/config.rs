@@ -4,7 +4,7 @@
 //! The choice of relays is remembered in `<data-dir>/relays`, a line for each address, or the words
 //! `host` (a relay inside the node), `none`, and `lan-only` (none, and nothing beyond local networks). The proxy
 //! through which they are reached stands there, too, and with it `relay-only`: nobody who has given these once
-//! goes around them by leaving them out.
+//! goes around them by leaving them out. So does `map-port`, whatever the relays are.
 
 use std::{
     env, fs,
@@ -30,6 +30,8 @@ pub struct Relays {
     pub proxy: Option<String>,
     /// Whether members are reached through them alone.
     pub relay_only: bool,
+    /// Whether the router is asked for a port that leads here.
+    pub map_port: bool,
 }
 
 /// Where relays come from, in flags.
@@ -47,6 +49,8 @@ pub struct RelayFlags {
     pub proxy: Option<String>,
     /// `--direct` or `--relay-only`, where one is given.
     pub direct: Option<bool>,
+    /// `--map-port` or `--no-map-port`, where one is given.
+    pub map_port: Option<bool>,
 }
 
 /// Settings that can't be had.
@@ -91,8 +95,10 @@ impl Relays {
         let by_env = of_env.as_ref().filter(|it| it.proxy.is_some());
         let proxy = Self::proxy(flags, by_env.or(kept.as_ref()));
         let hidden = kept.as_ref().is_some_and(|kept| kept.relay_only);
+        let map_port = map_port(flags, kept.as_ref());
         let chosen = Self::from_flags(flags).or(of_env).or(kept).unwrap_or(Self::DEFAULT);
-        Ok(Self { relay_only: relay_only(flags, proxy.as_ref(), hidden), proxy, ..chosen })
+        let relay_only = relay_only(flags, proxy.as_ref(), hidden);
+        Ok(Self { relay_only, proxy, map_port, ..chosen })
     }
 
     /// What the data directory remembers.
@@ -124,10 +130,17 @@ impl Relays {
         let proxy = Self::proxy(flags, kept.as_ref());
         let hidden = kept.as_ref().is_some_and(|kept| kept.relay_only);
         let relay_only = proxy.is_some() && relay_only(flags, proxy.as_ref(), hidden);
+        let map_port = map_port(flags, kept.as_ref());
+        let mapped = kept.as_ref().is_some_and(|kept| kept.map_port);
         let chosen = match (Self::from_flags(flags), &flags.proxy) {
             (Some(chosen), _) => chosen,
-            (None, None) if relay_only == hidden => return Ok(()),
-            (None, _) => Self { proxy: None, relay_only: false, ..kept.unwrap_or(Self::DEFAULT) },
+            (None, None) if (relay_only, map_port) == (hidden, mapped) => return Ok(()),
+            (None, _) => match kept {
+                Some(Self { host, addresses, lan_only, .. }) => {
+                    Self { host, addresses, lan_only, ..Self::NONE }
+                }
+                None => Self::DEFAULT,
+            },
         };
         let mut text =
             String::from("# The relays of this node; `wattle up --relay …` changes it.\n");
@@ -135,6 +148,7 @@ impl Relays {
             [(chosen.host, "host"), (chosen == Self::NONE, "none"), (chosen.lan_only, "lan-only")];
         let words = words.into_iter().filter(|(said, _)| *said).map(|(_, word)| word);
         let proxy = proxy.as_deref().into_iter().chain(relay_only.then_some(RELAY_ONLY));
+        let proxy = proxy.chain(map_port.then_some(MAP_PORT));
         for line in words.chain(chosen.addresses.iter().map(String::as_str)).chain(proxy) {
             text.push_str(line);
             text.push('\n');
@@ -143,20 +157,27 @@ impl Relays {
         write(data_dir, &path, &text).map_err(|error| ConfigError::File { path, error })
     }
 
-    const DEFAULT: Self =
-        Self { host: true, addresses: Vec::new(), lan_only: false, proxy: None, relay_only: false };
+    const DEFAULT: Self = Self {
+        host: true,
+        addresses: Vec::new(),
+        lan_only: false,
+        proxy: None,
+        relay_only: false,
+        map_port: false,
+    };
     const NONE: Self = Self {
         host: false,
         addresses: Vec::new(),
         lan_only: false,
         proxy: None,
         relay_only: false,
+        map_port: false,
     };
 
     fn from_flags(flags: &RelayFlags) -> Option<Self> {
         let (host, lan_only) = (flags.host, flags.lan_only);
         let addresses = flags.addresses.clone();
-        let chosen = Self { host, addresses, lan_only, proxy: None, relay_only: false };
+        let chosen = Self { host, addresses, lan_only, ..Self::NONE };
         (flags.none || chosen != Self::NONE).then_some(chosen)
     }
 
@@ -172,6 +193,7 @@ impl Relays {
                 "none" => {}
                 "lan-only" => chosen.lan_only = true,
                 RELAY_ONLY => chosen.relay_only = true,
+                MAP_PORT => chosen.map_port = true,
                 proxy if is_proxy(proxy) => chosen.proxy = Some(proxy.into()),
                 address => chosen.addresses.push(address.into()),
             }
@@ -182,6 +204,13 @@ impl Relays {
 
 /// The word for members being reached through relays alone.
 const RELAY_ONLY: &str = "relay-only";
+/// The word for the router's being asked for a port.
+const MAP_PORT: &str = "map-port";
+
+/// Whether the router is asked for a port: as it is said, or as it was said once.
+fn map_port(flags: &RelayFlags, kept: Option<&Relays>) -> bool {
+    flags.map_port.unwrap_or_else(|| kept.is_some_and(|kept| kept.map_port))
+}
 
 /// Whether members are reached through relays alone: as it is said, or as it was said with the proxy.
 fn relay_only(flags: &RelayFlags, proxy: Option<&String>, hidden: bool) -> bool {
@@ -317,6 +346,24 @@ mod tests {
         Relays::remember(dir.path(), &hidden).unwrap();
         assert!(Relays::choose(dir.path(), &hidden).unwrap().relay_only);
         assert!(!Relays::choose(dir.path(), &flags(&[])).unwrap().relay_only);
+    }
+
+    #[test]
+    fn that_a_port_is_mapped_is_remembered_beside_whatever_relays_there_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let said = |map_port| RelayFlags { map_port, ..flags(&[]) };
+        let chosen = |said: &RelayFlags| Relays::choose(dir.path(), said).unwrap();
+        assert!(!chosen(&said(None)).map_port);
+        Relays::remember(dir.path(), &said(Some(true))).unwrap();
+        let next = chosen(&said(None));
+        assert!(next.map_port && next.host, "the relay inside stays the default");
+        Relays::remember(dir.path(), &flags(&["/a"])).unwrap();
+        let next = chosen(&said(None));
+        assert!(next.map_port && next.addresses == ["/a"]);
+        assert!(!chosen(&said(Some(false))).map_port);
+        Relays::remember(dir.path(), &said(Some(false))).unwrap();
+        let next = chosen(&said(None));
+        assert!(!next.map_port && next.addresses == ["/a"]);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! > When the core, the swarm or a relay's client dies, the node ends: its supervisor starts it
 //! > again, and the store knows where it was.
 
+mod addresses;
 mod handle;
 mod host;
 mod open;
@@ -34,7 +35,9 @@ pub use self::handle::{Gone, Handle};
 use crate::{
     core::{InitError, OpenError},
     net::{
-        ListenSyntax, Reach, mesh,
+        ListenSyntax, Reach,
+        mapping::{self, Aim},
+        mesh,
         relay::{Proxy, RelayAddrError},
     },
     store::{Reader, StoreError, Unlock},
@@ -62,6 +65,10 @@ pub struct NodeConfig {
     pub reach: Reach,
     /// Whether members are looked for on the local networks, and those answered who look for this node.
     pub mdns: bool,
+    /// Whether the router is asked for a port that leads here. It is not where that would show what is to be
+    /// hidden: without direct connections, on local networks alone, with a proxy. What it granted to a node that was
+    /// killed is taken back all the same.
+    pub map_port: bool,
 }
 
 /// A relay inside the node: its key and its entries are in `<data-dir>/relay`.
@@ -155,6 +162,9 @@ pub enum Stopped {
     /// The client of a relay ended.
     #[error("the network task for a relay ended")]
     Relay,
+    /// The task that asks the router for a port ended.
+    #[error("the network task for the router ended")]
+    Router,
     /// The relay inside ended.
     #[error("the relay inside the node ended")]
     Host,
@@ -181,7 +191,11 @@ pub async fn start(config: NodeConfig) -> Result<Running, StartError> {
     };
     let mut all = relays;
     all.extend(host.iter().flat_map(|host| host.addresses().to_vec()));
-    let options = crate::core::Options { direct, relays: all.clone(), relay_proxy, reach, mdns };
+    let fixed = !listen.is_empty();
+    let map_port = config.map_port && direct && reach == Reach::Anywhere && relay_proxy.is_none();
+    let relays = all.clone();
+    let options =
+        crate::core::Options { direct, relays, relay_proxy, reach, mdns, fixed, map_port };
     let opened = open::core(store, name, options).await?;
     let mesh = match direct {
         true => Some(mesh::spawn(mesh::Config {
@@ -203,7 +217,10 @@ pub async fn start(config: NodeConfig) -> Result<Running, StartError> {
     let stop = CancellationToken::new();
     let network = tokio::runtime::Handle::current();
     let relays = relays::Relays::new(network, relay_proxy);
-    let turn = turn::Turn::new(opened.core, taken, mesh, relays, woken, told, stop.clone());
+    let aim = if map_port { Aim::Map } else { Aim::TakeBack };
+    let addresses = addresses::Addresses::new(mapping::spawn(seed()?, &data_dir, aim, now));
+    let network = (mesh, addresses);
+    let turn = turn::Turn::new(opened.core, taken, network, relays, woken, told, stop.clone());
     let (done, mut end) = oneshot::channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let core = thread::Builder::new().name("core".into()).spawn(move || {
@@ -250,6 +267,12 @@ impl Running {
         }
         ended
     }
+}
+
+fn seed() -> Result<[u8; 32], std::io::Error> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|_| std::io::Error::other("no randomness"))?;
+    Ok(seed)
 }
 
 fn stopped(ended: Result<Result<(), Stopped>, oneshot::error::RecvError>) -> Stopped {

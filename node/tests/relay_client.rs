@@ -5,11 +5,12 @@ use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc, time::D
 
 use bytes::Bytes;
 use node::net::relay::{
-    DownReason, LogPlan, RelayCommand, RelayKey, RelayPeer, RelayReport, spawn,
+    Begin, DownReason, LogPlan, RelayCommand, RelayKey, RelayPeer, RelayReport, spawn,
 };
 use protocol::relay_log::{Cursor, LogKeys, Refusal};
 use rendezvous::{Config, Relay};
 use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     sync::{mpsc, watch},
 };
@@ -66,7 +67,8 @@ impl Client {
     }
 
     async fn follow(&self, keys: &Arc<LogKeys>, after: Option<Cursor>) {
-        let plan = vec![LogPlan { keys: Arc::clone(keys), after, token: None }];
+        let plan =
+            vec![LogPlan { keys: Arc::clone(keys), after, begin: Begin::Start, token: None }];
         self.commands.send(RelayCommand::Plan(plan)).await.unwrap();
     }
 
@@ -96,6 +98,12 @@ impl Client {
 
     async fn sees(&mut self, expected: RelayReport) {
         self.until(|report| (report == expected).then_some(())).await;
+    }
+
+    async fn stored(&mut self, entry: u64) {
+        let is_it =
+            |it: &RelayReport| matches!(it, RelayReport::Appended { tag, .. } if *tag == entry);
+        self.until(|report| is_it(&report).then_some(())).await;
     }
 
     /// The numbers of the next `count` entries.
@@ -129,7 +137,7 @@ async fn where_only_websocket_gets_through_a_relay_is_reached_all_the_same() {
         let (mut stored, mut read) = (false, false);
         while !(stored && read) {
             match client.next().await {
-                RelayReport::Appended { tag: 1 } => stored = true,
+                RelayReport::Appended { tag: 1, .. } => stored = true,
                 RelayReport::Entries { entries, .. } => {
                     read = entries.iter().any(|it| number(it) == 1)
                 }
@@ -139,32 +147,52 @@ async fn where_only_websocket_gets_through_a_relay_is_reached_all_the_same() {
     }
 }
 
-/// A way to a relay by TCP that swallows everything once it is told to.
-async fn swallowing(relay: &Relay) -> (RelayPeer, watch::Sender<bool>) {
+/// What a way to a relay does with what it is given.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Passes,
+    Swallows,
+    /// It swallows, but what the relay has sent meanwhile arrives yet.
+    IsLate,
+}
+
+/// A way to a relay by TCP.
+async fn way(relay: &Relay) -> (RelayPeer, watch::Sender<Way>) {
     let to = socket(relay);
     let listener = TcpListener::bind(anywhere()).await.unwrap();
     let here = format!("/ip4/127.0.0.1/tcp/{}", listener.local_addr().unwrap().port());
-    let (swallows, seen) = watch::channel(false);
+    let (way, seen) = watch::channel(Way::Passes);
     tokio::spawn(async move {
         while let Ok((mut near, _)) = listener.accept().await {
             let (mut far, mut seen) = (TcpStream::connect(to).await.unwrap(), seen.clone());
             tokio::spawn(async move {
                 tokio::select! {
                     _ = tokio::io::copy_bidirectional(&mut near, &mut far) => return,
-                    _ = seen.wait_for(|it| *it) => {}
+                    _ = seen.wait_for(|it| *it != Way::Passes) => {}
                 }
+                seen.wait_for(|it| *it == Way::IsLate).await.unwrap();
+                let mut late = vec![0; 65536];
+                let length = far.read(&mut late).await.unwrap();
+                near.write_all(&late[..length]).await.unwrap();
                 std::future::pending::<()>().await;
             });
         }
     });
-    (RelayPeer { addrs: vec![here.parse().unwrap()], ..peer(relay) }, swallows)
+    (RelayPeer { addrs: vec![here.parse().unwrap()], ..peer(relay) }, way)
+}
+
+fn down(report: RelayReport) -> Option<DownReason> {
+    match report {
+        RelayReport::Down { reason, .. } => Some(reason),
+        _ => None,
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_change_a_dead_connection_is_found_long_before_a_ping_finds_it() {
     let dir = tempfile::tempdir().unwrap();
     let relay = Relay::start(config(dir.path(), anywhere())).await.unwrap();
-    let (by, swallows) = swallowing(&relay).await;
+    let (by, carries) = way(&relay).await;
     // This one is not told, and connects first.
     let mut untold = Client::of(by.clone());
     untold.follow(&keys(), None).await;
@@ -175,17 +203,33 @@ async fn after_a_change_a_dead_connection_is_found_long_before_a_ping_finds_it()
 
     client.commands.send(RelayCommand::Changed).await.unwrap();
     client.append(&keys(), 1).await;
-    client.sees(RelayReport::Appended { tag: 1 }).await;
-    swallows.send_replace(true);
+    client.stored(1).await;
+    carries.send_replace(Way::Swallows);
     client.commands.send(RelayCommand::Changed).await.unwrap();
-    let down = |report| match report {
-        RelayReport::Down { reason, .. } => Some(reason),
-        _ => None,
-    };
     assert_eq!(client.until(down).await, DownReason::Lost);
     while let Ok((_, report)) = untold.reports.try_recv() {
         assert!(!matches!(report, RelayReport::Down { .. }), "found without being told");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_on_its_way_before_a_change_is_no_sign_of_life() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = Relay::start(config(dir.path(), anywhere())).await.unwrap();
+    let mut writer = Client::of(peer(&relay));
+    writer.follow(&keys(), None).await;
+    let (by, carries) = way(&relay).await;
+    let mut client = Client::of(by);
+    client.follow(&keys(), None).await;
+    client.until(|it| matches!(it, RelayReport::CaughtUp { .. }).then_some(())).await;
+
+    carries.send_replace(Way::Swallows);
+    client.commands.send(RelayCommand::Changed).await.unwrap();
+    writer.append(&keys(), 1).await;
+    writer.stored(1).await;
+    carries.send_replace(Way::IsLate);
+    assert_eq!(client.entries(1).await, [1]);
+    assert_eq!(client.until(down).await, DownReason::Lost);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -199,7 +243,7 @@ async fn what_one_appends_the_other_gets() {
 
     alice.append(&keys(), 1).await;
     alice.follow(&keys(), None).await;
-    alice.sees(RelayReport::Appended { tag: 1 }).await;
+    alice.stored(1).await;
     assert_eq!(bob.entries(1).await, [1]);
     alice.append(&keys(), 2).await;
     assert_eq!(bob.entries(1).await, [2]);
@@ -226,7 +270,7 @@ async fn a_reader_that_comes_back_starts_where_it_left_off() {
     for tag in 60..100 {
         writer.append(&keys(), tag).await;
     }
-    writer.sees(RelayReport::Appended { tag: 99 }).await;
+    writer.stored(99).await;
     drop(writer);
     let mut reader = Client::of(peer(&relay));
     reader.follow(&keys(), place).await;
@@ -259,7 +303,7 @@ async fn a_relay_that_restarts_under_load_loses_nothing_and_keeps_everything_onc
     let mut running = Some(relay);
     while answers.len() < usize::try_from(COUNT).unwrap() {
         match writer.next().await {
-            RelayReport::Appended { tag } => *answers.entry(tag).or_default() += 1,
+            RelayReport::Appended { tag, .. } => *answers.entry(tag).or_default() += 1,
             RelayReport::Refused { tag, reason } => panic!("{tag} {reason}"),
             _ => {}
         }
@@ -272,7 +316,7 @@ async fn a_relay_that_restarts_under_load_loses_nothing_and_keeps_everything_onc
     load.await.unwrap();
     answers.remove(&u64::MAX);
     while answers.len() < usize::try_from(COUNT).unwrap() {
-        if let RelayReport::Appended { tag } = writer.next().await {
+        if let RelayReport::Appended { tag, .. } = writer.next().await {
             *answers.entry(tag).or_default() += 1;
         }
     }
@@ -328,7 +372,7 @@ async fn what_the_relay_refuses_is_reported_and_the_rest_goes_on() {
     client.commands.send(RelayCommand::Append { log, tag: 1, entry }).await.unwrap();
     client.append(&keys(), 2).await;
     client.sees(RelayReport::Refused { tag: 1, reason: Refusal::NotBucket }).await;
-    client.sees(RelayReport::Appended { tag: 2 }).await;
+    client.stored(2).await;
     relay.stop().await;
 }
 
@@ -356,8 +400,12 @@ async fn an_owner_s_inbox_is_trimmed_and_a_group_s_log_by_nobody() {
     let relay = Relay::start(config(dir.path(), anywhere())).await.unwrap();
     let inbox = Arc::new(LogKeys::from_seeds([1; 32], [2; 32], Some([3; 32])));
     let mut owner = Client::of(peer(&relay));
-    let plans =
-        [&inbox, &keys()].map(|keys| LogPlan { keys: Arc::clone(keys), after: None, token: None });
+    let plans = [&inbox, &keys()].map(|keys| LogPlan {
+        keys: Arc::clone(keys),
+        after: None,
+        begin: Begin::Start,
+        token: None,
+    });
     owner.commands.send(RelayCommand::Plan(plans.to_vec())).await.unwrap();
     for tag in 0..4 {
         owner.append(&inbox, tag).await;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use node::net::relay::{
-    DownReason, LogPlan, ProxyFault, RelayCommand, RelayKey, RelayPeer, RelayReport, spawn,
+    Begin, DownReason, LogPlan, ProxyFault, RelayCommand, RelayKey, RelayPeer, RelayReport, spawn,
 };
 use protocol::relay_log::LogKeys;
 use rendezvous::{Config, Relay};
@@ -172,12 +172,13 @@ async fn a_relay_is_used_by_way_of_the_proxy_which_alone_resolves_its_name() {
         let mut client = client(&format!("/dns/{NAME}/tcp/{port}{way}/p2p/{key}"), socks.at);
         assert_eq!(client.next().await, UP);
         let keys = Arc::new(LogKeys::from_seeds([1; 32], [2; 32], None));
-        let plan = LogPlan { keys: Arc::clone(&keys), after: None, token: None };
+        let plan =
+            LogPlan { keys: Arc::clone(&keys), after: None, begin: Begin::Start, token: None };
         client.commands.send(RelayCommand::Plan(vec![plan])).await.unwrap();
         let entry = vec![7; 512].into();
         let append = RelayCommand::Append { log: keys.id(), tag: 7, entry };
         client.commands.send(append).await.unwrap();
-        while client.next().await != (RelayReport::Appended { tag: 7 }) {}
+        while !matches!(client.next().await, RelayReport::Appended { tag: 7, .. }) {}
         let asked = socks.asked();
         assert!(!asked.is_empty() && asked.iter().all(|it| it.host == NAME), "{asked:?}");
     }

@@ -99,6 +99,10 @@ id! {
     PrekeyId, 4
 }
 id! {
+    /// A relay, as whoever runs a group tells relays apart.
+    RelayTag, 32
+}
+id! {
     /// The set of identities that a chain is sealed to.
     RosterHash, 32
 }

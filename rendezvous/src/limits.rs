@@ -128,7 +128,8 @@ pub struct Limits {
     pub ping_timeout: Duration,
 }
 
-/// Addresses, and IPv6 /48s, of which it is remembered what they appended and asked for: half a KiB each.
+/// Addresses, and IPv6 /48s, of which it is remembered what they appended and asked for: half a KiB each, and
+/// four bytes more for each stream of a cluster.
 pub const BUDGETS: usize = 65_536;
 
 /// How many times as fast as one stream, and as much at once, all streams of one address together may
@@ -138,11 +139,13 @@ pub const ADDRESS_PACE: u32 = 4;
 /// How long a stream waits at most between two requests for what others of its address ask for.
 pub const ADDRESS_WAIT: Duration = Duration::from_secs(1);
 
-/// One address may fill this part of the queue of appends, and more for as long as [`QUEUE_KEPT`] is free.
+/// One address may fill this part of a lane's queue of appends, and more for as long as [`QUEUE_KEPT`] is free.
+/// A store on a disk is one lane; on a cluster each stream is one, with its part of [`Limits::append_queue`].
 pub const QUEUE_SHARE: usize = 8;
 
-/// This part of the queue is for those who have not filled their own: a whole commit fits into the rest, so
-/// that one address, if nobody else comes, has all that the disk can do.
+/// This part of a lane's queue is for those who have not filled their own. On a disk a whole commit fits into the
+/// rest, so that one address, if nobody else comes, has all that the disk can do. On a cluster a stream's queue
+/// is shorter than that, and so are its commits.
 pub const QUEUE_KEPT: usize = 4;
 
 /// One address may have this part of the reads at once; those that follow wait in a line of their own.

@@ -122,6 +122,16 @@ pub enum StartError {
 impl Relay {
     /// Starts a relay. When this returns it can be reached.
     pub async fn start(config: Config) -> Result<Self, StartError> {
+        Self::begin(config, None).await
+    }
+
+    /// The same on a store of the caller's, in place of the one that is set: for tests of what clients do about a
+    /// relay that lies.
+    pub async fn start_on(config: Config, store: Arc<dyn LogStore>) -> Result<Self, StartError> {
+        Self::begin(config, Some(store)).await
+    }
+
+    async fn begin(config: Config, given: Option<Arc<dyn LogStore>>) -> Result<Self, StartError> {
         let lookout = Lookout::open(config.watch.clone()).await?;
         let dir = config.data_dir.as_deref().map(DataDir::open).transpose()?;
         let key = match &dir {
@@ -129,7 +139,10 @@ impl Relay {
             None => Keypair::generate_ed25519(),
         };
         let holders = holders(&config)?;
-        let clustered = open_clustered(&config, dir.as_ref(), key.public().to_peer_id()).await?;
+        let clustered = match given {
+            Some(store) => Some(store),
+            None => open_clustered(&config, dir.as_ref(), key.public().to_peer_id()).await?,
+        };
         let counts = Arc::new(Counts::default());
         let (listen, external) = (&config.listen, &config.external);
         let limits = &config.limits;

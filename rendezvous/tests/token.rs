@@ -97,30 +97,32 @@ async fn check_tells_whether_a_relay_wants_a_token_and_whether_this_one_is_good(
     fs::write(&file, token["token"].as_str().unwrap()).unwrap();
     let file = file.to_str().unwrap();
     let good = || run(dir.path(), &["check", "--token-file", file, &addr]);
-    let until = |works: bool| {
+    let until = |what: &str, holds: fn(&(Option<i32>, String, String)) -> bool| {
         let end = Instant::now() + Duration::from_secs(60);
         loop {
             let said = good();
-            if (said.0 == Some(0)) == works {
+            if holds(&said) {
                 return said;
             }
-            assert!(Instant::now() < end, "{said:?}");
+            assert!(Instant::now() < end, "{what}: {said:?}");
         }
     };
-    let (_, out, words) = until(true);
+    let works = |said: &(Option<i32>, String, String)| said.0 == Some(0);
+    let (_, out, words) = until("the token is taken", works);
     assert!(out.contains("token      works") && out.contains("log        works"), "{out}{words}");
     let (code, _, words) = run(dir.path(), &["check", "--token-file", file, &keyless]);
     assert!(code == Some(2) && words.contains("with its key"), "{words}");
 
     let id = token["issued"]["id"].as_str().unwrap();
     run(dir.path(), &["token", "revoke", id]);
-    let (_, out, _) = until(false);
-    assert!(out.contains("not valid, or no longer"), "{out}");
+    // A check that it is revoked under loses its connection, which has other words.
+    let (code, ..) = until("the token is refused", |it| it.1.contains("not valid, or no longer"));
+    assert_eq!(code, Some(4));
 
     // What was stored under a token is written down at the relay's end.
     let (_, again, _) = run(dir.path(), &["token", "new", "--label", "ben"]);
     fs::write(dir.path().join("token"), again).unwrap();
-    until(true);
+    until("another token is taken", works);
     relay.stop().await;
     let tokens = Tokens::of(&dir.path().join("data"));
     let used: Vec<_> = tokens.all().unwrap().iter().map(|it| it.id.clone()).collect();

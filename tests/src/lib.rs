@@ -27,9 +27,13 @@
 
 use std::time::Duration;
 
+mod available;
 mod binaries;
 mod chance;
+mod chaos;
 mod cli;
+mod left;
+mod liar;
 mod link;
 mod memory;
 mod netns;
@@ -41,8 +45,11 @@ mod stored;
 mod watch;
 mod world;
 
+pub use available::available;
 pub use chance::{Chance, asked};
+pub use chaos::Chaos;
 pub use cli::Said;
+pub use liar::Liar;
 pub use link::Link;
 pub use netns::{INSIDE, Machine, Nat, Nets, Network, Weather};
 pub use node::{Node, NodeSetup};

@@ -1,22 +1,22 @@
 //! Networks of a story's own: namespaces of Linux on bridges, without any way out.
 //!
-//! Making them takes root and Debian's iproute2. A [`Nets`] and all in it are gone when it ends. A
-//! [`Network`] is a bridge in a namespace of its own; a [`Machine`] is a namespace that is plugged into any
+//! Making them takes root and Debian's iproute2. A [`Nets`] and all in it are gone when it ends, or when the next one
+//! is made, where its process was killed. A [`Network`] is a bridge in a namespace of its own; a [`Machine`] is a namespace that is plugged into any
 //! number of networks, and `Machine::by` is what a command begins with that runs there. Files and Unix sockets are
 //! those of everybody, so the harness asks a node on a machine as it asks any other.
 //!
 //! No machine has a route beyond its networks unless one is added. [`Nets::behind`] makes a network behind a router, which
 //! is a machine on two networks that forwards, and does with nft what such routers do ([`Nat`]). On a
-//! [slow network](Nets::slow_network) packets take their time, and some get lost.
+//! [slow network](Nets::slow_network) packets take their time, some get lost, and machines can be parted.
 
 mod router;
 mod wire;
 
 use std::{
-    env,
     ffi::OsStr,
-    process::{self, Command, Stdio},
+    process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
 };
 
 use self::wire::Wire;
@@ -24,6 +24,7 @@ pub use self::{
     router::{INSIDE, Nat},
     wire::Weather,
 };
+use crate::{available, left};
 
 /// The namespaces of one story.
 pub struct Nets {
@@ -49,20 +50,22 @@ impl Nets {
     /// `WATTLE_REQUIRE_ALL=1` that fails.
     #[must_use]
     pub fn new() -> Option<Self> {
+        available(Self::try_new())
+    }
+
+    /// An empty set, or why namespaces can't be made here.
+    pub fn try_new() -> Result<Self, String> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let nets = Self { tag: format!("wts{}-{number}", process::id()), made: Vec::new().into() };
+        left::sweep();
+        let tag = format!("{}{}{number}", left::NAMESPACE, left::maker());
+        let nets = Self { tag, made: Vec::new().into() };
         let probe = nets
             .try_namespace("probe")
             .and_then(|name| run(&["ip", "-n", &name, "link", "add", "probe", "type", "bridge"]));
         match probe {
-            Ok(_) => Some(nets),
-            Err(why) => {
-                let required = env::var_os("WATTLE_REQUIRE_ALL").is_some_and(|it| it == "1");
-                assert!(!required, "no network namespaces: {why}");
-                println!("skipped: no network namespaces: {why}");
-                None
-            }
+            Ok(_) => Ok(nets),
+            Err(why) => Err(format!("no network namespaces: {why}")),
         }
     }
 
@@ -111,6 +114,27 @@ impl Drop for Nets {
     }
 }
 
+impl Network {
+    /// Parts two machines of a slow network, by the numbers in which they were plugged in.
+    pub fn cut(&self, one: usize, other: usize) {
+        self.wire().tell(&format!("cut p{one} p{other}"));
+    }
+
+    /// Undoes that.
+    pub fn mend(&self, one: usize, other: usize) {
+        self.wire().tell(&format!("mend p{one} p{other}"));
+    }
+
+    /// Holds back what a machine of a slow network sends and is sent by so much more.
+    pub fn slow(&self, one: usize, by: Duration) {
+        self.wire().tell(&format!("slow p{one} {}", by.as_secs_f64()));
+    }
+
+    fn wire(&self) -> &Wire {
+        self.wire.as_ref().expect("a slow network")
+    }
+}
+
 impl Machine {
     /// Plugs it into a network by the interface `port`, with an address such as `10.78.0.1/24`. Multicast
     /// goes through: a veth has it switched on, and a bridge passes it to everybody.
@@ -148,9 +172,12 @@ impl Machine {
         self.give(port, address);
     }
 
-    /// Gives an interface one more address.
+    /// Gives an interface one more address. One of IPv6 is not first asked for in the network, so that it can be used
+    /// at once.
     pub fn give(&self, port: &str, address: &str) {
-        must(&["ip", "-n", &self.namespace, "addr", "add", address, "dev", port]);
+        let mut words = vec!["ip", "-n", &self.namespace, "addr", "add", address, "dev", port];
+        words.extend(address.contains(':').then_some("nodad"));
+        must(&words);
     }
 
     /// Takes an address away.
@@ -167,6 +194,11 @@ impl Machine {
     /// Goes by this router wherever its own networks don't lead.
     pub fn route(&self, by: &str) {
         must(&["ip", "-n", &self.namespace, "route", "replace", "default", "via", by]);
+    }
+
+    /// Goes by this router to a network of IPv6, or wherever else ("default").
+    pub fn route_six(&self, to: &str, by: &str) {
+        must(&["ip", "-n", &self.namespace, "-6", "route", "replace", to, "via", by]);
     }
 
     /// The routes beyond its own networks, as iproute2 shows them.

@@ -78,6 +78,11 @@ impl Process {
             .unwrap_or_else(|| panic!("{}: waited for its end", self.name))
     }
 
+    /// How it has ended, if it has.
+    pub(crate) fn end(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
     /// Whether it is still there.
     pub(crate) fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))

@@ -131,6 +131,12 @@ impl Relay {
         self.process.as_mut().is_some_and(Process::is_running)
     }
 
+    /// Has its store mended, as its operator does; what that found. It must not run.
+    pub fn repair(&self) -> serde_json::Value {
+        assert!(self.process.is_none(), "the relay still has its store");
+        self.operator(&["repair", "--json"])
+    }
+
     /// Sets its clock ahead, from the next start on, by this many days.
     pub fn set_ahead(&mut self, days: u32) {
         self.days_ahead = days;
@@ -140,7 +146,8 @@ impl Relay {
     pub fn restart(&mut self) {
         assert!(self.process.is_none(), "kill it first");
         let before = self.address.clone();
-        let ip = before.split('/').nth(2).expect("an address").to_owned();
+        let ip = before.split('/').nth(2).expect("an address");
+        let ip = if ip.contains(':') { format!("[{ip}]") } else { ip.to_owned() };
         self.run(&format!("{ip}:{}", self.port()));
         assert_eq!(self.address, before, "a relay keeps its key and its port");
     }
@@ -167,9 +174,9 @@ impl Relay {
 
 /// The first TCP multiaddr with a PeerId in `line`.
 fn tcp_address(line: &str) -> Option<String> {
-    let rest = &line[line.find("/ip4/")?..];
+    let rest = &line[line.find("/ip4/").or_else(|| line.find("/ip6/"))?..];
     let end = rest
-        .find(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '/' | '.' | '-'))
+        .find(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '/' | '.' | '-' | ':'))
         .unwrap_or(rest.len());
     let address = &rest[..end];
     (address.contains("/tcp/") && address.contains("/p2p/")).then(|| address.to_owned())

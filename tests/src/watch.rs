@@ -42,9 +42,23 @@ impl Watch {
         who: &str,
         what: &str,
         after: u64,
-        mut pick: impl FnMut(&Event) -> Option<T>,
+        pick: impl FnMut(&Event) -> Option<T>,
     ) -> T {
-        let until = Instant::now() + PATIENCE;
+        self.within(PATIENCE, after, pick).unwrap_or_else(|| {
+            let seen = self.all();
+            let last: Vec<&Event> = seen.iter().rev().take(5).collect();
+            panic!("{who}: waited for {what}; its last events: {last:#?}")
+        })
+    }
+
+    /// The same, for so long; none where nothing such happened.
+    pub(crate) fn within<T>(
+        &self,
+        patience: Duration,
+        after: u64,
+        mut pick: impl FnMut(&Event) -> Option<T>,
+    ) -> Option<T> {
+        let until = Instant::now() + patience;
         let mut seen = self.seen.lock().expect("events");
         let mut next = 0;
         loop {
@@ -52,14 +66,13 @@ impl Watch {
                 if event.seq > after
                     && let Some(found) = pick(event)
                 {
-                    return found;
+                    return Some(found);
                 }
             }
             next = seen.len();
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                let last: Vec<&Event> = seen.iter().rev().take(5).collect();
-                panic!("{who}: waited for {what}; its last events: {last:#?}");
+                return None;
             }
             seen = self.changed.wait_timeout(seen, left).expect("events").0;
         }

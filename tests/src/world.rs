@@ -9,7 +9,7 @@ use std::{
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::{Link, Machine, Node, NodeSetup, Relay, Said, cli};
+use crate::{Liar, Link, Machine, Node, NodeSetup, Relay, Said, cli, left};
 
 /// A story's world. Its processes end with their own values; its directory ends with it.
 pub struct World {
@@ -43,7 +43,9 @@ impl World {
             .enable_all()
             .build()
             .expect("a runtime");
-        let dir = tempfile::Builder::new().prefix("wattle-").tempdir().expect("a directory");
+        left::sweep();
+        let prefix = format!("{}{}", left::WORLD, left::maker());
+        let dir = tempfile::Builder::new().prefix(&prefix).tempdir().expect("a directory");
         Self { shared: Arc::new(Shared { dir, runtime, logs: Mutex::default() }) }
     }
 
@@ -59,10 +61,16 @@ impl World {
         Relay::start(self.shared.clone(), name, "127.0.0.1:0", "", None)
     }
 
+    /// A relay with these settings.
+    #[must_use]
+    pub fn relay_with(&self, settings: &'static str) -> Relay {
+        Relay::start(self.shared.clone(), "relay", "127.0.0.1:0", settings, None)
+    }
+
     /// A relay that serves holders of its operator's tokens only.
     #[must_use]
     pub fn closed_relay(&self) -> Relay {
-        Relay::start(self.shared.clone(), "relay", "127.0.0.1:0", "access = \"token\"\n", None)
+        self.relay_with("access = \"token\"\n")
     }
 
     /// A relay at this IP:PORT, of the 127 network, with what its data directory holds already.
@@ -78,10 +86,25 @@ impl World {
         Relay::start(self.shared.clone(), "relay", &listen, "", Some(machine))
     }
 
+    /// A relay that can be told to withhold.
+    #[must_use]
+    pub fn liar(&self) -> Liar {
+        Liar::start(self.shared.clone())
+    }
+
     /// A node to be set up and started.
     #[must_use]
     pub fn node(&self, name: &str) -> NodeSetup {
         NodeSetup::new(self.shared.clone(), name)
+    }
+
+    /// Ana and Ben, who use `relay`, in the group `tea` that she made.
+    #[must_use]
+    pub fn pair(&self, relay: &Relay) -> (Node, Node) {
+        let [ana, ben] = ["ana", "ben"].map(|name| self.node(name).relay(relay).start());
+        ana.create_group("tea");
+        ben.join(&ana.invite("tea"));
+        (ana, ben)
     }
 
     /// Runs `wattle` on the data directory `name`, where no node need be.
@@ -94,6 +117,11 @@ impl World {
     #[must_use]
     pub fn link(&self, relay: &Relay) -> Link {
         Link::to(relay.address())
+    }
+
+    /// A log file for the process `name`; printed when the story fails.
+    pub(crate) fn log_file(&self, name: &str) -> PathBuf {
+        self.shared.log_file(name)
     }
 
     /// The world's directory.

@@ -40,6 +40,7 @@ async fn serve(dir: &Path) -> Served {
         relay_proxy: None,
         reach: Reach::Anywhere,
         mdns: false,
+        map_port: false,
     };
     let node = driver::start(config).await.unwrap();
     let (listener, socket) = socket::bind(dir).unwrap();

@@ -6,6 +6,7 @@ mod delivery;
 mod own;
 mod paths;
 mod pings;
+mod relays;
 mod tokens;
 mod view;
 
@@ -26,8 +27,9 @@ pub use self::{
     backlog::Backlog,
     delivery::{Delivery, DeliveryState, DeliveryView, MemberDelivery, NAMED_MAX},
     own::{Machine, Machines, NameMachine},
-    paths::{Lan, MemberPath, Nat, Outside, Path, Via},
+    paths::{Ipv6, Lan, MemberPath, Nat, Outside, Path, PortMap, Via},
     pings::{PingMember, PingView, Way, WayTried},
+    relays::{RelayState, RelayStatus, Withheld},
     tokens::{CreateGroup, GiveToken},
     view::{Adopted, Behind, Gap, GroupRelay, Notice, NoticeKind, Verified},
 };
@@ -65,12 +67,22 @@ pub struct Status {
     pub listen: Vec<String>,
     /// Whether direct connections are made and taken at all.
     pub direct: bool,
+    /// Whether it listens where a person said, and nowhere else: then no relay is asked how this machine looks from
+    /// outside.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fixed: bool,
     /// How this machine looks from outside, as relays say, where they do: one of them, unless they differ.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outside: Vec<Outside>,
+    /// How this machine is met over IPv6, where that is known and direct connections go beyond local networks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6: Option<Ipv6>,
     /// How members are looked for on the local networks, where they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lan: Option<Lan>,
+    /// How the router's port stands that is to lead here, where one is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port_map: Option<PortMap>,
     /// By way of which proxy all relays are reached, if not directly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relay_proxy: Option<String>,
@@ -80,36 +92,6 @@ pub struct Status {
     pub groups: Vec<GroupSummary>,
     /// The members met in any group, and how each is reached.
     pub paths: Vec<MemberPath>,
-}
-
-/// A relay, as this node sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RelayStatus {
-    /// Its addresses, with PeerId.
-    pub addresses: Vec<String>,
-    /// How it stands.
-    pub state: RelayState,
-    /// Why it is not up, in words; empty when up.
-    pub reason: String,
-    /// Milliseconds until the next try, where one is due.
-    pub retry_in_ms: Option<u64>,
-    /// Entries that wait to be stored there.
-    pub waiting: u64,
-    /// How long it took to answer when that was measured last, in microseconds, there and back.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub latency_us: Option<u64>,
-}
-
-/// How a relay stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RelayState {
-    /// Connected; logs are followed.
-    Up,
-    /// Being tried.
-    Connecting,
-    /// Not reachable; tried again later.
-    Down,
 }
 
 /// A group in a list.
@@ -267,8 +249,8 @@ pub struct Message {
     pub id: String,
     /// Number in the order in which messages came to this node, of all groups; grows.
     pub seq: u64,
-    /// Where it stands among its group's: compared as text, the lesser first. Alike at all members' nodes
-    /// once it is sealed, causal, and never changed from then on.
+    /// Where it stands among its group's: compared as text, the lesser first. Never changed once it is sealed; and from then on
+    /// alike at all members' nodes, and causal, but of what is `ahead`.
     #[serde(default)]
     pub place: String,
     /// Where.
@@ -286,6 +268,9 @@ pub struct Message {
     /// Of a message in a stale view: whether it came when this node knew of the removal already.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub late: bool,
+    /// Whether its writer's logical clock had leapt ahead of this node's: it stands where it came.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ahead: bool,
     /// Who handed it on, where it did not come from its writer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shared_by: Option<MemberRef>,
@@ -447,6 +432,11 @@ pub enum What {
     CatchingUp {
         /// How far that is.
         backlog: Backlog,
+    },
+    /// A relay does not tell messages that it said it keeps: of one writer once an hour, where there are more.
+    Withheld {
+        /// Which, and how they are known.
+        withheld: Withheld,
     },
     /// A relay's state changed.
     Relay {

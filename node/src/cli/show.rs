@@ -111,6 +111,9 @@ pub fn count(n: u64, one: &str) -> String {
     format!("{n} {one}{}", if n == 1 { "" } else { "s" })
 }
 
+/// What is said of a message whose writer's logical clock leaps.
+const AHEAD: &str = " (its writer's node counts far ahead of all others: shown where it came)";
+
 /// Emphasis that a terminal may show.
 #[derive(Clone, Copy)]
 pub enum Tone {
@@ -210,7 +213,8 @@ impl Conversation {
         let by = by.unwrap_or_default();
         let clock = toned(Tone::Dim, &clock(&message.at));
         let name = toned(Tone::Bold, &name(&message.from));
-        data(format_args!("{clock} {name}: {}{by}{doubt}{late}", safe_lines(&message.text)))
+        let ahead = if message.ahead { AHEAD } else { "" };
+        data(format_args!("{clock} {name}: {}{by}{doubt}{ahead}{late}", safe_lines(&message.text)))
     }
 
     /// Shows something that happened.

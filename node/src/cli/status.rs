@@ -1,7 +1,8 @@
 //! `wattle status`.
 
 use node::api::types::{
-    self, JoinState, JoinView, Lan, MemberPath, Nat, Outside, Path, RelayState, RelayStatus, Via,
+    self, Ipv6, JoinState, JoinView, Lan, MemberPath, Nat, Outside, Path, PortMap, RelayState,
+    RelayStatus, Via,
 };
 
 use super::{
@@ -55,6 +56,12 @@ fn lines(status: &types::Status, joins: &[JoinView]) -> Vec<String> {
         let seen = status.outside.iter().map(|outside| vec![seen(outside)]).collect();
         section(&mut lines, "outside", seen, "");
     }
+    if let Some(six) = &status.ipv6 {
+        section(&mut lines, "ipv6", vec![vec![show::safe(&met_over(six))]], "");
+    }
+    if let Some(map) = &status.port_map {
+        section(&mut lines, "router", vec![vec![show::safe(&passed_on(map))]], "");
+    }
     if let Some(lan) = &status.lan {
         section(&mut lines, "lan", vec![looking(lan)], "");
     }
@@ -91,7 +98,12 @@ fn relay(relay: &RelayStatus) -> Vec<String> {
     };
     let waiting = (relay.waiting > 0).then(|| format!("{} waiting", relay.waiting));
     let reason = (!relay.reason.is_empty()).then(|| show::safe(&relay.reason));
-    let detail: Vec<String> = [reason, retry, waiting].into_iter().flatten().collect();
+    let withheld = (relay.withheld > 0).then(|| {
+        let messages = show::count(relay.withheld, "message");
+        format!("does not tell {messages} that it said it keeps: look at `wattle verify`")
+    });
+    let detail = [reason, retry, waiting, withheld];
+    let detail: Vec<String> = detail.into_iter().flatten().collect();
     vec![state, show::safe(address), detail.join("; ")]
 }
 
@@ -101,10 +113,27 @@ fn seen(outside: &Outside) -> String {
         Nat::None => "no NAT",
         Nat::KeepsPorts => "a NAT that keeps ports",
         Nat::ChangesPorts => {
-            "a NAT that changes ports: who is behind another can't reach this node"
+            "a NAT that changes ports: who is behind one that filters can't reach this node"
         }
     };
     format!("{}; {nat}", show::safe(&outside.address))
+}
+
+/// How this machine is met over IPv6.
+fn met_over(six: &Ipv6) -> String {
+    match six.problem.is_empty() {
+        true => format!("{}; met behind firewalls, too", six.addresses.join(", ")),
+        false => six.problem.clone(),
+    }
+}
+
+/// What the router passes on to this node.
+fn passed_on(map: &PortMap) -> String {
+    match (map.addresses.is_empty(), map.problem.is_empty()) {
+        (false, _) => format!("passes a port on ({}): {}", map.by, map.addresses.join(", ")),
+        (true, true) => "is being asked for a port".into(),
+        (true, false) => format!("no port: {}", map.problem),
+    }
 }
 
 /// Where members are looked for, by this machine's addresses.
@@ -178,12 +207,14 @@ mod tests {
             since: None,
         };
         let lan = Lan { only: true, networks: vec!["10.0.0.5".into()], problem: String::new() };
+        let map = PortMap { problem: "the router refuses".into(), ..PortMap::default() };
         let relay = RelayStatus {
             addresses: vec!["/ip4/1.2.3.4/tcp/4001".into()],
             state: RelayState::Down,
             reason: "refused".into(),
             retry_in_ms: Some(1_200),
             waiting: 2,
+            withheld: 0,
             latency_us: None,
         };
         let up = RelayStatus {
@@ -192,6 +223,7 @@ mod tests {
             reason: String::new(),
             retry_in_ms: None,
             waiting: 0,
+            withheld: 0,
             latency_us: Some(12_000),
         };
         let status = types::Status {
@@ -204,8 +236,11 @@ mod tests {
             up_s: 180,
             listen: vec![],
             direct: false,
+            fixed: false,
             outside: vec![Outside { address: "198.51.100.9".into(), nat: Nat::KeepsPorts }],
+            ipv6: Some(Ipv6 { addresses: vec!["2a00:79::7".into()], problem: String::new() }),
             lan: Some(lan),
+            port_map: Some(map),
             relay_proxy: Some("socks5://127.0.0.1:9050".into()),
             relays: vec![relay, up],
             groups: vec![],
@@ -230,6 +265,8 @@ mod tests {
                 "proxy     socks5://127.0.0.1:9050 alone leads to relays",
                 "direct    off (--no-direct)",
                 "outside   198.51.100.9; a NAT that keeps ports",
+                "ipv6      2a00:79::7; met behind firewalls, too",
+                "router    no port: the router refuses",
                 "lan       local networks only; looking for members from 10.0.0.5",
                 "groups    none yet",
                 "joining   looking",

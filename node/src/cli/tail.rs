@@ -18,6 +18,7 @@ use super::{
     history,
     progress::Bar,
     show::{self, Conversation},
+    verify,
 };
 
 /// Follow a group's messages as they come
@@ -196,7 +197,7 @@ impl View {
     /// Shows a message; of one that came late, that it has its place further up.
     fn message(&mut self, message: &Message) -> io::Result<()> {
         let late = self.last.as_ref().is_some_and(|last| came_late(message, last));
-        if !message.mine && !late {
+        if leads(message) && !late {
             self.last = Some(Shown { place: message.place.clone(), at: message.at.clone() });
         }
         match late {
@@ -204,6 +205,11 @@ impl View {
             false => self.conversation.message(message),
         }
     }
+}
+
+/// Whether what comes later can be late beside a message: not beside one's own, nor what stands where it came.
+fn leads(message: &Message) -> bool {
+    !message.mine && !message.ahead
 }
 
 /// Whether a message stands well above one that was shown before it. What was written within the same minute
@@ -279,6 +285,9 @@ fn note(what: &What) -> Option<String> {
             let missing = show::count(*missing, "message");
             format!("nobody here has {missing} from {}; shown if it comes after all", name(from))
         }
+        What::Withheld { withheld } => {
+            format!("look at this: {}", verify::withheld(withheld))
+        }
         What::CaughtUp => "this node has caught up and sends again, with new keys".into(),
         What::JoinRequested { request } => format!(
             "{} waits to be let in, number {}: wattle invite approve, or deny",
@@ -321,6 +330,7 @@ mod tests {
             at: at.into(),
             class: Class::Ok,
             late: false,
+            ahead: false,
             shared_by: None,
             delivery: None,
         };
@@ -330,6 +340,9 @@ mod tests {
         assert!(!late("06", "2026-01-31T14:01:00Z", false), "a clock that is behind");
         assert!(!late("04", "2026-01-31T14:02:30Z", false), "at the same time");
         assert!(!late("04", "2026-01-31T14:01:00Z", true), "one's own");
+        let there = message("06", "2090-01-31T14:01:00Z", false);
+        assert!(leads(&there) && !leads(&Message { mine: true, ..there.clone() }));
+        assert!(!leads(&Message { ahead: true, ..there }), "others would all be late beside it");
     }
 
     #[test]

@@ -48,6 +48,7 @@ use super::{
     "wattle up --relay /dns/relay.example.org/tcp/4407/p2p/12D3…",
     "wattle up --no-relay --listen 192.168.1.10:4408",
     "wattle up --lan-only",
+    "wattle up --map-port",
 ]))]
 pub struct Up {
     /// Use this relay, by the address that it printed; may be repeated
@@ -67,8 +68,8 @@ pub struct Up {
     /// this machine, not whose it is
     #[arg(long, env = "WATTLE_MDNS", value_parser = FalseyValueParser::new(), conflicts_with = "no_direct")]
     mdns: bool,
-    /// Listen for members here, IP:PORT or a multiaddr; may be repeated [default: everywhere, on the port of
-    /// the last start]
+    /// Listen for members here and nowhere else, IP:PORT or a multiaddr; may be repeated. Then nobody is met behind a
+    /// NAT [default: everywhere, on the port of the last start]
     #[arg(long, value_name = "ADDR", env = "WATTLE_LISTEN", value_delimiter = ',')]
     listen: Vec<String>,
     /// Reach relays by way of this SOCKS5 proxy alone, such as Tor's, socks5://127.0.0.1:9050: no QUIC, and names
@@ -82,6 +83,14 @@ pub struct Up {
     /// Make and take direct connections again, where --relay-only is remembered with the proxy
     #[arg(long, conflicts_with = "no_direct")]
     direct: bool,
+    /// Ask the router, in every network that this machine comes to, for a port that leads here from outside, by PCP,
+    /// NAT-PMP or UPnP, for TCP and UDP. Others there can see that it was asked, and whoever tries the port from
+    /// anywhere, that it is Wattle and under which PeerId. Remembered, until --no-map-port
+    #[arg(long, conflicts_with_all = ["no_direct", "lan_only", "no_map_port"])]
+    map_port: bool,
+    /// Ask no router for a port any more; what one granted to a node that was killed is taken back
+    #[arg(long)]
+    no_map_port: bool,
     /// The name that others see, at the first start [default: yours on this machine]
     #[arg(long, value_name = "NAME", env = "WATTLE_NAME")]
     name: Option<String>,
@@ -128,6 +137,7 @@ impl Up {
             lan_only: self.lan_only,
             proxy: self.relay_proxy.clone(),
             direct: (self.direct || self.no_direct).then_some(self.direct),
+            map_port: (self.map_port || self.no_map_port).then_some(self.map_port),
         };
         let mut dir = DirBuilder::new();
         let made = dir.recursive(true).mode(0o700).create(&place.data_dir);
@@ -136,6 +146,9 @@ impl Up {
         let relay_proxy = proxy(&relays)?;
         if relay_proxy.is_some() && !relays.relay_only {
             show::words("members see this machine's addresses: --relay-only hides them");
+        }
+        if let Some(why) = why_unasked(&relays) {
+            show::words(format_args!("the router is not asked for a port: {why}"));
         }
         let config = NodeConfig {
             data_dir: place.data_dir.clone(),
@@ -148,11 +161,23 @@ impl Up {
             relay_proxy,
             reach: if relays.lan_only { Reach::Local } else { Reach::Anywhere },
             mdns: !relays.relay_only && (self.mdns || relays.lan_only),
+            map_port: relays.map_port,
         };
         let started = driver::start(config).await;
         let node = started.map_err(|error| refused(error, &place.data_dir))?;
         Relays::remember(&place.data_dir, &flags)?;
         Ok(node)
+    }
+}
+
+/// Why the router is not asked for a port, where it was to be: a port would show what these hide.
+fn why_unasked(relays: &Relays) -> Option<&'static str> {
+    match relays {
+        Relays { map_port: false, .. } => None,
+        Relays { lan_only: true, .. } => Some("this node speaks on local networks alone"),
+        Relays { relay_only: true, .. } => Some("there are no direct connections"),
+        Relays { proxy: Some(_), .. } => Some("relays are reached by a proxy"),
+        Relays { .. } => None,
     }
 }
 

@@ -1,12 +1,13 @@
 //! `wattle verify`.
 
-use node::api::types::{Behind, Gap, Verified};
+use node::api::types::{Behind, Gap, Verified, Withheld};
 
 use super::{Place, exit, exit::Exit, group, show};
 
 /// Check whether a group's members hold the same, as far as this node sees
 ///
-/// Who has adopted the view, who is behind with your messages, what is missing here, forks and clones.
+/// Who has adopted the view, who is behind with your messages, what is missing here, what relays
+/// withhold, forks and clones.
 /// Ends with exit code 10 where something is missing or does not go together; not where only others than
 /// its writer say that what is missing exists, and it was asked for an hour in vain.
 #[derive(clap::Args)]
@@ -32,6 +33,9 @@ impl Verify {
         for line in verified.gaps.iter().map(group::gap) {
             show::data(format_args!("missing      {line}"))?;
         }
+        for line in verified.withheld.iter().map(withheld) {
+            show::data(format_args!("withheld     {line}"))?;
+        }
         for notice in &verified.notices {
             show::data(format_args!("look at this: {}", show::safe(&notice.text)))?;
         }
@@ -43,8 +47,33 @@ impl Verify {
 fn ended(verified: &Verified) -> Exit {
     // What its writer never said to exist, and nobody had in an hour, may never have been: it is shown.
     let is_doubtful = |gap: &Gap| gap.doubtful == gap.missing;
-    let whole = verified.gaps.iter().all(is_doubtful) && verified.notices.is_empty();
+    let whole = verified.gaps.iter().all(is_doubtful)
+        && verified.notices.is_empty()
+        && verified.withheld.is_empty();
     if whole { Exit::Done } else { Exit::Integrity }
+}
+
+/// What a relay does not tell, and what to do about it.
+pub fn withheld(withheld: &Withheld) -> String {
+    let messages = show::count(withheld.messages, "message");
+    let relay = show::safe(&withheld.relay);
+    let (they, them) = if withheld.messages == 1 { ("it", "it") } else { ("they", "them") };
+    if withheld.mine {
+        return format!(
+            "the relay {relay} said that it keeps {messages} of yours and does not tell {them}: \
+             use another relay beside it"
+        );
+    }
+    let from = show::name(&withheld.from);
+    let way = match &withheld.shown_by {
+        Some(by) if by.id == withheld.from.id => format!("{they} came directly"),
+        Some(by) => format!("{} showed {them}", show::name(by)),
+        None => format!("another relay told {them}"),
+    };
+    format!(
+        "the relay {relay} said that it keeps {messages} from {from} and does not tell {them} ({way}): \
+         use another relay beside it"
+    )
 }
 
 fn behind(behind: &Behind) -> String {
@@ -76,6 +105,7 @@ mod tests {
                 known_by: String::new(),
             }],
             notices: Vec::new(),
+            withheld: Vec::new(),
         };
         let ended = |gap: Verified| ended(&gap) == Exit::Integrity;
         assert!(ended(missing(1, 0, 0)), "asked for still");

@@ -61,7 +61,7 @@ pub enum ClientError {
     #[error("no node is running here")]
     NotRunning,
     /// The socket is there and can't be used.
-    #[error("the node's socket can't be used: {0}")]
+    #[error("the node's socket can't be used")]
     Socket(#[source] io::Error),
     /// The node said no, and why.
     #[error("{}", .0.message)]
@@ -343,6 +343,8 @@ impl Client {
                 io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
                     ClientError::NotRunning
                 }
+                // It was killed while this waited for it to accept.
+                io::ErrorKind::ConnectionReset => ClientError::Ended,
                 _ => ClientError::Socket(error),
             })?;
         let (sender, connection) =

@@ -63,6 +63,8 @@ impl Core {
         if attempt.asked.as_ref().is_none_or(|(kept, _)| *kept != request) {
             let letters = Letters::new(&attempt.code, &request);
             attempt.asked = Some((request.clone(), letters));
+            // Relays that aren't reached yet may have the answer before they are.
+            self.after.logs = true;
         }
         let frame = MailFrame {
             session: request.session(),
@@ -89,7 +91,9 @@ impl Core {
         match letters.on_frame(&self.me, frame.seq, &frame.body) {
             Ok(None) => Ok(()),
             Ok(Some(Told::Pending)) => self.join_reached(id, JoinState::WaitingForApproval, now),
-            Ok(Some(Told::Welcomed { welcome, host, .. })) => self.joined(id, &welcome, &host, now),
+            Ok(Some(Told::Welcomed { welcome, host, group })) => {
+                self.joined(id, group, &welcome, &host, now)
+            }
             Ok(Some(Told::Refused(reason))) => self.join_refused(id, reason, now),
             Err(error) => {
                 tracing::debug!(%error, "a frame of a letter was passed over");

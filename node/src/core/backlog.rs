@@ -4,13 +4,13 @@
 //! > known is when what was read was written. So the way goes from there to the moment when reading began;
 //! > what is written from then on comes between, and counts for nothing here.
 //!
-//! All is read once a relay has told all of each log, whatever a neighbour says that has told what it has.
+//! All is read once relays have told all of each log, not where none tells one, and whatever a neighbour says that has told what it has.
 
 use std::collections::BTreeMap;
 
 use protocol::{
     group::NotReady,
-    ids::{GroupId, LogId, Timestamp},
+    ids::{ChainId, EnvelopeId, GroupId, LogId, MemberId, RelayTag, Timestamp},
 };
 
 use super::{
@@ -42,6 +42,12 @@ pub(super) struct Backlog {
 /// A message that a step brought.
 pub(super) struct Came {
     pub(super) group: GroupId,
+    pub(super) from: MemberId,
+    pub(super) place: (ChainId, u32),
+    /// In which envelope, where that is known.
+    pub(super) envelope: Option<EnvelopeId>,
+    /// The relays that have told it while it waited here for its keys.
+    pub(super) told_by: Vec<RelayTag>,
     /// When it was written, and when it came.
     pub(super) at: Timestamp,
     pub(super) now: Timestamp,
@@ -188,8 +194,19 @@ impl Core {
             Err(NotReady::Returned) => Reading::Waits,
             Err(NotReady::NotAMember | NotReady::Moved) => Reading::Out,
             Ok(()) if self.relays.iter().any(has_more) => Reading::On,
+            Ok(()) if self.is_withheld(*id) => Reading::Waits,
             Ok(()) if !group_relays(group).is_empty() && !self.has_relay(group) => Reading::Waits,
             Ok(()) => Reading::Done,
         }
+    }
+
+    /// Whether some of a group's logs is told by none of the relays that are there.
+    fn is_withheld(&self, id: GroupId) -> bool {
+        let owner = Owner::Group(id);
+        let serving = self.relays.iter().filter(|(key, _)| self.serves(key, owner));
+        let there: Vec<&Relay> = serving.map(|(_, relay)| relay).collect();
+        let is_its = |log: &&LogId| self.logs.get(*log) == Some(&owner);
+        let mut shut = there.iter().flat_map(|relay| relay.shut()).filter(is_its);
+        shut.any(|log| there.iter().all(|relay| !relay.has_told(log)))
     }
 }

@@ -5,7 +5,7 @@
 //! > is a row: a node that is killed tells it when it is back.
 
 use protocol::{
-    group::Group,
+    group::{Due, Group},
     ids::{ChainId, MemberId, Timestamp},
     limits,
 };
@@ -96,7 +96,7 @@ impl Core {
         } else if let Some((since, reason)) = never(group, sent, to, now) {
             (DeliveryState::Cant, since, reason.into())
         } else if sent.stored {
-            (DeliveryState::Stored, sent.stored_at, kept(group, sent, now))
+            (DeliveryState::Stored, sent.stored_at, kept(group, sent, to, now))
         } else {
             let reason = match path {
                 Path::Direct => "its node is connected and has not said yet that it has it".into(),
@@ -183,6 +183,11 @@ fn is_large(group: &Group) -> bool {
     group.members().len() > limits::RECEIPT_MEMBERS
 }
 
+/// What is due of a sealed message to one to whom it was sealed.
+fn due(group: &Group, sent: &Sent, to: &Recipient) -> Due {
+    sent.chain.map_or(Due::Owed, |chain| group.due(&to.member, &chain))
+}
+
 /// Why a sealed message won't get to somebody who hasn't said to have it, and since when.
 fn never(
     group: &Group,
@@ -190,21 +195,26 @@ fn never(
     to: &Recipient,
     now: Timestamp,
 ) -> Option<(Option<Timestamp>, &'static str)> {
-    let owed = sent.chain.is_none_or(|chain| group.is_owed(&to.member, &chain));
-    if !owed && group.is_member(&to.member) {
-        return Some((None, "was let in anew since: nothing from before is for it"));
-    }
-    if !owed {
-        return Some((group.out_since(&to.member), "no member any more"));
+    match due(group, sent, to) {
+        Due::Ended if group.is_member(&to.member) => {
+            return Some((None, "was let in anew since: nothing from before is for it"));
+        }
+        Due::Ended => return Some((group.out_since(&to.member), "no member any more")),
+        Due::Owed | Due::Unheard => {}
     }
     if !is_active(group) && !sent.stored {
         return Some((None, "this node is out of the group and sends nothing more there"));
+    }
+    if !sent.stored && !sent.waits && due(group, sent, to) == Due::Unheard {
+        let reason = "no relay took it; this node was let in anew since, or has let go of its keys, and hears \
+                      no more of it: write it again";
+        return Some((None, reason));
     }
     if let Some(at) = to.unopened_at {
         let reason = "its node can't open the keys of this message: send it again, with newer ones";
         return Some((Some(at), reason));
     }
-    let is_kept = sent.archived || is_kept_by_relay(sent, now);
+    let is_kept = sent.archived || sent.waits || is_kept_by_relay(sent, now);
     let reason = "neither a relay nor this node keeps it any more: write it again";
     (sent.chain.is_some() && !is_kept).then_some((None, reason))
 }
@@ -216,9 +226,14 @@ fn is_kept_by_relay(sent: &Sent, now: Timestamp) -> bool {
 }
 
 /// Who keeps a message for a node that has not said to have it.
-fn kept(group: &Group, sent: &Sent, now: Timestamp) -> String {
+fn kept(group: &Group, sent: &Sent, to: &Recipient, now: Timestamp) -> String {
     if !is_active(group) {
         return "a relay took it; this node is out of the group and hears no more of it".into();
+    }
+    if due(group, sent, to) == Due::Unheard {
+        let reason = "a relay took it; this node was let in anew since, or has let go of its keys, and \
+                      hears no more of it";
+        return reason.into();
     }
     match sent.kept_until {
         _ if !is_kept_by_relay(sent, now) => {

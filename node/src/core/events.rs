@@ -83,9 +83,10 @@ impl Step<'_> {
                 self.emit(Some(id), What::NotAdmitted { member, by, me, why })
             }
             Event::Confirmed => self.emit(Some(id), What::ViewConfirmed),
-            Event::Policy => {
+            Event::Policy { relays } => {
                 (self.after.members, self.after.logs) = (true, true);
                 // Also where another one holds: who heard of this one alone writes where it says.
+                self.note_named(group, &relays)?;
                 self.note_former(group, self.now)?;
                 self.tx.put_group(id, &group.policy().name, self.now)
             }
@@ -210,6 +211,7 @@ impl Step<'_> {
             index: received.index,
             message: received.id,
             lamport: received.lamport,
+            clock: group.lamport(),
             signed: &received.signed,
             shared_by,
         };
@@ -218,7 +220,18 @@ impl Step<'_> {
         {
             self.came.insert((place, seq));
             if shared_by.is_none() {
-                self.after.came.push(Came { group: group.id(), at: received.at, now: self.now });
+                let place = (received.chain, received.index);
+                let archived = self.archived.take_if(|archived| archived.place == place);
+                let (envelope, told_by) = archived.map(|it| (it.envelope, it.told_by)).unzip();
+                self.after.came.push(Came {
+                    group: group.id(),
+                    from: received.from,
+                    place,
+                    envelope,
+                    told_by: told_by.unwrap_or_default(),
+                    at: received.at,
+                    now: self.now,
+                });
             }
         }
         Ok(())

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use protocol::{
-    group::{Cx, Group, GroupState, WelcomeError},
+    group::GroupState,
     ids::{InviteId, Timestamp},
     invite::{InviteCode, group_prefix},
     join::{
@@ -14,7 +14,6 @@ use protocol::{
         letter::Letters,
         mailbox::{Direction, MailFrame},
     },
-    noise::Peer,
     relay_log::LogKeys,
 };
 use zeroize::Zeroizing;
@@ -81,7 +80,7 @@ pub(super) const REFUSED: u8 = 5;
 
 const UNHEARD_LEAVE: &str = "The admin whom you asked does not know yet that you left. Try again once \
                              they have heard of it, or ask for an invite of an admin who has.";
-const UNHEARD_REMOVAL: &str = "The admin who let you in does not know yet that you were removed. Ask \
+pub(super) const UNHEARD_REMOVAL: &str = "The admin who let you in does not know yet that you were removed. Ask \
                                for an invite of an admin who does.";
 
 /// How long a relay's mailbox is given to be answered live, before a letter is left there.
@@ -201,7 +200,7 @@ impl Core {
     }
 
     /// What an admin has not heard of who takes this node's member for one still.
-    fn unheard(&self, id: InviteId) -> Option<&'static str> {
+    pub(super) fn unheard(&self, id: InviteId) -> Option<&'static str> {
         let prefix = self.joining.0.get(&id)?.code.group_prefix;
         let group = self.groups.values().find(|group| group_prefix(group.id()) == prefix)?;
         match group.state() {
@@ -370,7 +369,9 @@ impl Core {
                 self.join_reached(id, JoinState::WaitingForApproval, now)?;
                 self.ask(id, now)
             }
-            Ok(JoinStep::Welcomed { welcome, host, .. }) => self.joined(id, &welcome, &host, now),
+            Ok(JoinStep::Welcomed { welcome, host, group }) => {
+                self.joined(id, group, &welcome, &host, now)
+            }
             Ok(JoinStep::Refused(reason)) => self.join_refused(id, reason, now),
             Err(error) => {
                 tracing::debug!(%error, "a session of a join has ended");
@@ -379,54 +380,12 @@ impl Core {
         }
     }
 
-    pub(super) fn joined(
+    pub(super) fn fail_join(
         &mut self,
         id: InviteId,
-        welcome: &[u8],
-        host: &Peer,
+        why: &str,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let cx = Cx { me: &self.me, now, rng: &mut self.rng };
-        let group = match Group::join(cx, welcome, host.member, |id| self.groups.get(id)) {
-            Ok(group) => group,
-            Err(WelcomeError::NotAMember) => {
-                let why = self.unheard(id).unwrap_or(UNHEARD_REMOVAL);
-                return self.fail_join(id, why, now);
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a welcome was not taken");
-                return Ok(());
-            }
-        };
-        let Some(attempt) = self.joining.0.get(&id) else { return Ok(()) };
-        let row = JoinRow {
-            code: None,
-            state: JoinState::Joined,
-            detail: String::new(),
-            group: Some(group.id()),
-            request: None,
-            ..attempt.row.clone()
-        };
-        let direct = attempt.code.direct.clone();
-        let unconfirmed = (!group.is_confirmed()).then_some(host.member);
-        self.add_group(group, now, |step| {
-            step.tx.put_join(&row)?;
-            let join = view(step.tx, &row)?;
-            step.emit(row.group, What::Join { join })?;
-            match unconfirmed {
-                Some(by) => {
-                    let by = step.tx.member(by)?;
-                    step.emit(row.group, What::ViewUnconfirmed { by })
-                }
-                None => Ok(()),
-            }
-        })?;
-        self.peers.hints.insert(host.member, direct);
-        self.end_join(id);
-        Ok(())
-    }
-
-    fn fail_join(&mut self, id: InviteId, why: &str, now: Timestamp) -> Result<(), StoreError> {
         let Some(attempt) = self.joining.0.get(&id) else { return Ok(()) };
         let row = JoinRow {
             code: None,
@@ -441,7 +400,7 @@ impl Core {
         Ok(())
     }
 
-    fn end_join(&mut self, id: InviteId) {
+    pub(super) fn end_join(&mut self, id: InviteId) {
         if let Some(stream) = self.joining.0.remove(&id).and_then(|attempt| attempt.stream) {
             self.close_stream(stream);
         }
@@ -471,6 +430,11 @@ impl Joining {
     /// The mailboxes to follow, and where.
     pub(super) fn mailboxes(&self) -> impl Iterator<Item = (InviteId, &[RelayPeer], LogKeys)> {
         self.0.iter().map(|(id, attempt)| (*id, attempt.relays.as_slice(), attempt.keys()))
+    }
+
+    /// Whether it was asked by letter, in this run of the process or an earlier one.
+    pub(super) fn has_asked(&self, id: InviteId) -> bool {
+        self.0.get(&id).is_some_and(|attempt| attempt.asked.is_some())
     }
 
     pub(super) fn seal_key(&self, id: InviteId) -> Option<[u8; 32]> {

@@ -137,8 +137,7 @@ impl Core {
         };
         self.effects.push_back(match carrier {
             Carrier::Relay(relay, log) => {
-                let tag = TRANSIENT | self.streams.next_tag;
-                self.streams.next_tag += 1;
+                let tag = self.streams.transient();
                 Effect::Append { relay, log, tag, entry: entry.into() }
             }
             Carrier::Stream(stream) => Effect::JoinSend { stream, frame: entry },
@@ -175,6 +174,13 @@ impl Core {
 }
 
 impl Streams {
+    /// The tag of an append that is in no outbox.
+    pub(super) fn transient(&mut self) -> u64 {
+        let tag = TRANSIENT | self.next_tag;
+        self.next_tag += 1;
+        tag
+    }
+
     /// When a silent stranger's time is over.
     pub(super) fn deadline(&self) -> Option<Timestamp> {
         self.open

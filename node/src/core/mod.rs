@@ -21,11 +21,13 @@ mod former;
 mod gaps;
 mod hosting;
 mod invites;
+mod joined;
 mod joins;
 mod keys;
 mod latency;
 mod mail;
 mod membership;
+mod outlook;
 mod passes;
 mod peers;
 mod pings;
@@ -40,6 +42,7 @@ mod tokens;
 mod trims;
 mod verify;
 mod why;
+mod withheld;
 mod words;
 
 use std::{
@@ -71,6 +74,7 @@ use self::{
     pings::Pings,
     relays::{Owner, Relay},
     step::{After, random},
+    withheld::{Teller, Watch},
 };
 pub use self::{
     effect::Effect,
@@ -99,6 +103,11 @@ pub struct Options {
     pub reach: Reach,
     /// Whether members are looked for on the local networks.
     pub mdns: bool,
+    /// Whether it listens for members where a person said, and nowhere else: then relays are not asked how this
+    /// machine looks from outside, and nobody is met there.
+    pub fixed: bool,
+    /// Whether the router is asked for a port that leads here.
+    pub map_port: bool,
 }
 
 /// The owner of all state.
@@ -123,7 +132,11 @@ pub struct Core {
     latencies: Latencies,
     pings: Pings,
     relays: BTreeMap<RelayKey, Relay>,
+    /// What relays are to tell that get a new plan in a moment.
+    watches: BTreeMap<RelayKey, Watch>,
     logs: BTreeMap<LogId, Owner>,
+    /// Who tells what is being taken.
+    teller: Option<Teller>,
     hosted: Hosted,
     joining: Joining,
     passes: Vec<Pass>,
@@ -217,7 +230,9 @@ impl Core {
             latencies: Latencies::default(),
             pings: Pings::default(),
             relays: BTreeMap::new(),
+            watches: BTreeMap::new(),
             logs: BTreeMap::new(),
+            teller: None,
             hosted: Hosted::default(),
             joining: Joining::default(),
             passes,
@@ -267,8 +282,11 @@ impl Core {
             up_s: now.ms_since(self.started) / 1000,
             listen: self.peers.listening.clone(),
             direct: self.options.direct,
+            fixed: self.options.fixed,
             outside: self.peers.outlook.all(),
+            ipv6: self.ipv6_status(),
             lan: self.lan_status(),
+            port_map: self.port_map_status(),
             relay_proxy: self.options.relay_proxy.map(|proxy| proxy.to_string()),
             relays: self.relay_statuses(now)?,
             groups: self.groups(now)?,
@@ -291,6 +309,7 @@ impl Core {
             .chain(self.refused_deadline())
             .chain(self.streams.deadline())
             .chain(self.overtake_due())
+            .chain(self.withheld_deadline())
             .chain([self.tidy])
             .min()
     }
@@ -316,6 +335,7 @@ impl Core {
         self.overtaking.all_due();
         self.joining.all_due();
         self.hosted.requests.all_due();
+        self.relays.values_mut().for_each(|relay| relay.watch.clock_set_back(now));
         self.unloaded.extend(self.groups.keys());
     }
 
@@ -345,7 +365,9 @@ impl Core {
             // A backup holds neither what waited to be sealed as such, nor which relays were left.
             self.store.transaction(|tx| {
                 tx.settle_unsealed(id)?;
-                tx.put_former(id, group.former_relays(), now)
+                tx.settle_leaps(id, group.lamport())?;
+                tx.put_former(id, group.left_since_joined(), now)?;
+                tx.put_former(id, group.former_relays(), Timestamp(0))
             })?;
             self.groups.insert(id, group);
         }
@@ -386,6 +408,7 @@ impl Core {
         self.retry_refused(now)?;
         self.close_silent(now);
         self.overtake(now)?;
+        self.ask_relays(now)?;
         if self.tidy <= now {
             // Where the clock has leapt, what only looks old gets another hour.
             let leapt = now.ms_since(self.tidy) > 24 * HOUR_MS;

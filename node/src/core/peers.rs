@@ -12,13 +12,14 @@ use protocol::{
 use super::{
     Core, Effect,
     membership::is_active,
-    relays::group_relays,
+    outlook::Outlook,
     step::ChannelFrame,
-    why::{self, Failure, Here},
+    why::{self, Failure},
+    withheld::Teller,
 };
 use crate::{
-    api::types::{Lan, MemberPath, MemberRef, Outside, Path, Via, What},
-    net::{BookEntry, Reach, address, relay::RelayKey},
+    api::types::{Lan, MemberPath, MemberRef, Path, PortMap, Via, What},
+    net::{BookEntry, Reach, address},
     store::{StoreError, rfc3339},
 };
 
@@ -36,44 +37,14 @@ pub(super) struct Peers {
     /// Where members are looked for on the local networks: this machine's own addresses there, and why
     /// not elsewhere.
     lan: (Vec<String>, String),
-    /// Where this node listens.
+    /// How it stands with the router's port that is to lead here.
+    port_map: PortMap,
+    /// Where this node can be met: where it listens, and the router's port that leads there.
     pub(super) listening: Vec<String>,
     /// How this machine looks from outside.
     pub(super) outlook: Outlook,
     /// Addresses of members that were learned from an invite's code.
     pub(super) hints: BTreeMap<MemberId, Vec<Vec<u8>>>,
-}
-
-/// How this machine looks from outside, and what of it members are told.
-#[derive(Default)]
-pub(super) struct Outlook {
-    /// The PeerId under which they meet it there, as an address without a place. None: they don't.
-    name: Option<String>,
-    /// What each relay says, with an address for members where there is a NAT.
-    seen: BTreeMap<RelayKey, (Outside, Option<String>)>,
-    /// What each group was told last.
-    told: BTreeMap<GroupId, Vec<String>>,
-}
-
-impl Outlook {
-    /// What relays say, each thing once.
-    pub(super) fn all(&self) -> Vec<Outside> {
-        let mut all = Vec::new();
-        add(&mut all, self.seen.values().map(|(outside, _)| outside.clone()));
-        all
-    }
-
-    /// What the members of a group are to know: what its own relays say, or the name alone.
-    fn told_to(&self, group: &Group) -> Vec<String> {
-        let mut told = Vec::new();
-        let relays = group_relays(group);
-        let seen = relays.iter().filter_map(|relay| self.seen.get(&relay.peer_id));
-        add(&mut told, seen.filter_map(|(_, met)| met.clone()));
-        if told.is_empty() {
-            told.extend(self.name.clone());
-        }
-        told
-    }
 }
 
 impl Peers {
@@ -158,6 +129,26 @@ impl Core {
         self.peers.lan = (networks, trouble);
     }
 
+    /// How it stands with the router's port that is to lead here, and all addresses at which this node can be
+    /// met now.
+    pub fn on_port_map(
+        &mut self,
+        map: PortMap,
+        addresses: Vec<String>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.peers.port_map = map;
+        if addresses == self.peers.listening {
+            return Ok(());
+        }
+        self.on_listening(addresses, now)
+    }
+
+    /// How it stands with the router's port, where one is asked for.
+    pub(super) fn port_map_status(&self) -> Option<PortMap> {
+        self.options.map_port.then(|| self.peers.port_map.clone())
+    }
+
     /// How this node looks for members on the local networks, where it does.
     pub(super) fn lan_status(&self) -> Option<Lan> {
         let (networks, problem) = self.peers.lan.clone();
@@ -191,12 +182,14 @@ impl Core {
             tracing::debug!(%member, "a frame for no common group");
             return Ok(());
         }
+        self.teller = Some(Teller::Member(member));
         let result = self.step(id, now, |group, step| {
             if let Err(error) = group.on_frame(step.cx(), member, &frame) {
                 tracing::debug!(%member, %error, "a frame was not taken");
             }
             Ok(())
         });
+        self.teller = None;
         self.finish(now);
         result
     }
@@ -212,33 +205,6 @@ impl Core {
         self.after.present.extend(active);
         self.finish(now);
         Ok(())
-    }
-
-    /// How this machine looks from outside by what each relay says, and under which PeerId, told as an address
-    /// without a place, members meet it there: with each goes the address at which they do, where there is a NAT.
-    pub fn on_outside(
-        &mut self,
-        name: String,
-        seen: BTreeMap<RelayKey, (Outside, Option<String>)>,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        (self.peers.outlook.name, self.peers.outlook.seen) = (Some(name), seen);
-        self.tell_outside();
-        self.finish(now);
-        Ok(())
-    }
-
-    /// Sees to it that each group knows what its relays say of this machine, and nothing that others say: its
-    /// relays may be others than before.
-    pub(super) fn tell_outside(&mut self) {
-        let outlook = &mut self.peers.outlook;
-        outlook.told.retain(|id, _| self.groups.contains_key(id));
-        let active = self.groups.values().filter(|group| is_active(group));
-        let news = active.filter(|group| {
-            let told = outlook.told.get(&group.id()).cloned().unwrap_or_default();
-            told != outlook.told_to(group)
-        });
-        self.after.present.extend(news.map(Group::id));
     }
 
     /// Tells the members of these groups where this node is.
@@ -274,6 +240,7 @@ impl Core {
         let me = self.me.member();
         let mut book: BTreeMap<MemberId, BookEntry> = BTreeMap::new();
         let mut wired = BTreeSet::new();
+        let mut told = Vec::new();
         for group in self.groups.values().filter(|group| is_active(group)) {
             for member in group.members().into_iter().filter(|member| member.id != me) {
                 if self.peers.channels.contains_key(&member.id) {
@@ -286,7 +253,14 @@ impl Core {
                 });
                 let nodes = &member.card.card().nodes;
                 add(&mut entry.peers, nodes.iter().map(|node| node.to_vec()));
-                add(&mut entry.addresses, member.addresses.into_iter());
+                told.push((member.told, member.id, member.addresses));
+            }
+        }
+        // What it said last comes first: a group may not have heard for long.
+        told.sort_by_key(|(at, ..)| std::cmp::Reverse(*at));
+        for (_, member, addresses) in told {
+            if let Some(entry) = book.get_mut(&member) {
+                add(&mut entry.addresses, addresses.into_iter());
             }
         }
         let mut book: Vec<BookEntry> = book.into_values().collect();
@@ -438,30 +412,8 @@ impl Core {
             return "no address of it is known yet".into();
         };
         let failure = self.peers.failures.get(member);
-        let here = self.here(member);
-        why::not_direct(&why::Facts { failure, member: entry, here }, now)
-    }
-
-    /// What the relays of groups with a member say of this machine.
-    fn here(&self, member: &MemberId) -> Here {
-        let Outlook { name, seen, .. } = &self.peers.outlook;
-        if self.options.relay_proxy.is_some() {
-            return Here::Hidden;
-        }
-        let shared = |group: &&Group| {
-            is_active(group) && group.members().iter().any(|other| other.id == *member)
-        };
-        let shared = self.groups.values().filter(shared);
-        let relays: BTreeSet<RelayKey> = shared
-            .filter(|group| self.has_relay(group))
-            .flat_map(|group| group_relays(group).into_iter().map(|relay| relay.peer_id))
-            .collect();
-        let said = relays.iter().find_map(|relay| seen.get(relay));
-        match said {
-            Some((outside, _)) => Here::Seen(outside.nat),
-            None if name.is_some() && !relays.is_empty() => Here::Unseen,
-            None => Here::Apart,
-        }
+        let (here, six) = (self.here(member), self.has_six());
+        why::not_direct(&why::Facts { failure, member: entry, here, six }, now)
     }
 
     fn why_no_relay(&self, member: &MemberId) -> String {
@@ -546,7 +498,7 @@ impl Core {
     }
 }
 
-fn add<T: PartialEq>(known: &mut Vec<T>, more: impl Iterator<Item = T>) {
+pub(super) fn add<T: PartialEq>(known: &mut Vec<T>, more: impl Iterator<Item = T>) {
     for one in more {
         if !known.contains(&one) {
             known.push(one);

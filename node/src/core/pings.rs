@@ -135,7 +135,7 @@ impl Core {
         ping.is_probing = false;
         let reason = match end {
             ProbesEnd::Crowded => "not tried: too many ways are asked about at once",
-            ProbesEnd::Late => "others were not tried in time",
+            ProbesEnd::Late => "not tried in time",
             ProbesEnd::Tried if ping.ways.iter().any(|tried| tried.way == Way::Direct) => return,
             ProbesEnd::Tried => "no address of it is known that this node dials",
         };

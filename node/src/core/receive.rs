@@ -2,12 +2,19 @@
 
 use bytes::Bytes;
 use protocol::{
+    envelope,
     group::Source,
-    ids::{GroupId, LogId, Timestamp},
+    ids::{EnvelopeId, GroupId, LogId, Timestamp},
     relay_log::Cursor,
 };
 
-use super::{Core, Effect, mail::Carrier, relays::Owner, trims::became_much};
+use super::{
+    Core, Effect,
+    mail::Carrier,
+    relays::Owner,
+    trims::became_much,
+    withheld::{Teller, tag},
+};
 use crate::{
     net::relay::{RelayKey, RelayReport},
     store::{Standing, StoreError},
@@ -26,8 +33,9 @@ impl Core {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let result = self.relay_report(relay, report, now);
+        let result = result.and_then(|()| self.name_withholding(now));
         if result.is_err() {
-            self.restart_relay(relay);
+            self.restart_relay(relay, now);
         }
         self.finish(now);
         result
@@ -50,6 +58,7 @@ impl Core {
                 Ok(())
             }
             RelayReport::Up { wants_token, keeps } => {
+                self.note_report(relay, &report, now);
                 self.relay_up(relay, wants_token, keeps, now)?;
                 self.joins_on_relay(relay, now)
             }
@@ -63,28 +72,41 @@ impl Core {
                 self.relay_latency(relay, Some(took));
                 Ok(())
             }
-            RelayReport::Entries { log, entries, cursor } => match self.logs.get(&log).copied() {
-                Some(Owner::Group(id)) => self.group_entries(relay, id, log, &entries, cursor, now),
-                Some(owner) => {
-                    for entry in &entries {
-                        self.mail(owner, Carrier::Relay(*relay, log), entry, now)?;
-                    }
-                    self.keep_cursor(relay, log, Some(cursor), now)
+            RelayReport::Entries { log, entries, cursor } => {
+                if let Some(relay) = self.relays.get_mut(relay) {
+                    relay.tells(&log);
                 }
-                None => Ok(()),
-            },
+                self.entries(relay, log, &entries, cursor, now)
+            }
             RelayReport::CaughtUp { log, cursor } => {
                 self.keep_cursor(relay, log, Some(cursor), now)?;
-                self.caught_up(relay, log, now)
+                self.caught_up(relay, log, now)?;
+                self.note_end(relay, log, cursor, now);
+                Ok(())
             }
-            RelayReport::CursorGone { log } => self.keep_cursor(relay, log, None, now),
-            RelayReport::Begins { log, cursor } => self.keep_cursor(relay, log, Some(cursor), now),
+            RelayReport::CursorGone { log } => {
+                self.note_report(relay, &report, now);
+                self.keep_cursor(relay, log, None, now)
+            }
+            RelayReport::Begins { log, cursor } => {
+                self.note_report(relay, &report, now);
+                self.keep_cursor(relay, log, Some(cursor), now)
+            }
             RelayReport::Trimmed { log, cursor } => self.trimmed(relay, log, cursor),
-            RelayReport::Appended { tag } if tag < TRANSIENT => self.appended(relay, tag, now),
+            RelayReport::Appended { tag, cursor } if tag < TRANSIENT => {
+                self.appended(relay, tag, cursor, now)
+            }
             RelayReport::Refused { tag, reason } if tag < TRANSIENT => {
                 self.refused(relay, tag, reason, now)
             }
-            RelayReport::Appended { .. } | RelayReport::Refused { .. } => Ok(()),
+            RelayReport::Appended { tag, cursor } => {
+                self.given_is_kept(relay, tag, cursor, now);
+                Ok(())
+            }
+            RelayReport::Refused { tag, .. } => {
+                self.given_is_refused(relay, tag, now);
+                Ok(())
+            }
             RelayReport::LogRefused { log, reason } => {
                 tracing::warn!(?log, %reason, "a relay does not open a log");
                 if let Some(relay) = self.relays.get_mut(relay) {
@@ -92,6 +114,26 @@ impl Core {
                 }
                 Ok(())
             }
+        }
+    }
+
+    fn entries(
+        &mut self,
+        relay: &RelayKey,
+        log: LogId,
+        entries: &[Bytes],
+        cursor: Cursor,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        match self.logs.get(&log).copied() {
+            Some(Owner::Group(id)) => self.group_entries(relay, id, log, entries, cursor, now),
+            Some(owner) => {
+                for entry in entries {
+                    self.mail(owner, Carrier::Relay(*relay, log), entry, now)?;
+                }
+                self.keep_cursor(relay, log, Some(cursor), now)
+            }
+            None => Ok(()),
         }
     }
 
@@ -111,10 +153,16 @@ impl Core {
             entries: entries.len() as u64,
             bytes: entries.iter().map(|entry| entry.len() as u64).sum(),
         };
-        let is_to_be_trimmed = self.step(id, now, |group, step| {
-            for entry in entries {
+        let ids: Vec<EnvelopeId> = entries.iter().map(|entry| envelope::id(entry)).collect();
+        let by = tag(relay);
+        self.teller = Some(Teller::Relay(*relay));
+        let taken = self.step(id, now, |group, step| {
+            for (entry, entry_id) in entries.iter().zip(&ids) {
                 match group.on_envelope(step.cx(), Source::Log(log), entry) {
-                    Ok(()) => step.settle(group)?,
+                    Ok(()) => {
+                        group.note_told(entry_id, by);
+                        step.settle(group)?;
+                    }
                     Err(error) => tracing::debug!(%error, "an entry was passed over"),
                 }
             }
@@ -124,7 +172,10 @@ impl Core {
             }
             let left = step.tx.mark_read(&bytes, log, cursor, read, now)?;
             Ok::<_, StoreError>(became_much(left, read))
-        })?;
+        });
+        self.teller = None;
+        let is_to_be_trimmed = taken?;
+        self.note_told(relay, log, ids, cursor, now);
         if is_to_be_trimmed {
             self.effects.push_back(Effect::Trim { relay: *relay, log, cursor });
         }

@@ -1,6 +1,7 @@
 //! Relays: which logs to follow where, how each relay stands, and what waits to be stored there.
 
 mod shown;
+mod wanted;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,15 +12,16 @@ use std::{
 use protocol::{
     group::{Group, LogRole},
     ids::{GroupId, InviteId, LogId, Timestamp},
-    relay_log::{LogKeys, Refusal, RelayToken, Role},
+    relay_log::{Cursor, LogKeys, Refusal, RelayToken, Role},
 };
 
-use super::{Core, Effect, former::former_relays, membership::is_active, tokens::Tokens};
+use self::wanted::Wanted;
+use super::{Core, Effect, membership::is_active, tokens::Tokens, withheld::Watch};
 use crate::{
     api::types::{RelayStatus, What},
     net::{
-        Reach, address,
-        relay::{DownReason, LogPlan, RelayKey, RelayPeer},
+        address,
+        relay::{Begin, DownReason, LogPlan, RelayKey, RelayPeer},
     },
     store::StoreError,
 };
@@ -34,6 +36,8 @@ pub(super) struct Relay {
     planned: BTreeSet<LogId>,
     /// Those of them that can be read.
     readable: BTreeSet<LogId>,
+    /// Those of them that are read from this node's own first entry on.
+    later: BTreeSet<LogId>,
     /// The token of each, where it has one.
     passes: BTreeMap<LogId, RelayToken>,
     pub(super) tokens: Tokens,
@@ -49,6 +53,8 @@ pub(super) struct Relay {
     refused: BTreeMap<u64, (Timestamp, u32)>,
     /// Those of them that wait for the log that follows, too.
     copied: BTreeSet<u64>,
+    /// What it is to tell.
+    pub(super) watch: Watch,
 }
 
 pub(super) enum State {
@@ -68,9 +74,6 @@ pub(super) enum Owner {
     Join(InviteId),
 }
 
-/// What one relay is wanted for.
-type Wanted = (RelayPeer, BTreeMap<LogId, (LogKeys, Owner)>);
-
 /// Rows of the outbox handed to one relay at once.
 const WINDOW: usize = 64;
 
@@ -88,23 +91,30 @@ impl Core {
     pub(super) fn plan(&mut self, anew: &[LogId], now: Timestamp) -> Result<(), StoreError> {
         let mut wanted = self.wanted(now)?;
         self.want_inboxes(&mut wanted);
-        self.plan_for(wanted)?;
+        self.plan_for(wanted, now)?;
         self.follow_anew(anew)
     }
 
     fn follow_anew(&mut self, logs: &[LogId]) -> Result<(), StoreError> {
         for (key, relay) in &mut self.relays {
             let bytes = key.to_bytes();
-            for log in logs.iter().copied().filter(|log| relay.planned.contains(log)) {
+            for log in logs.iter().copied() {
+                if !relay.planned.contains(&log) {
+                    continue;
+                }
                 let after = self.store.read(|tx| tx.cursor(&bytes, log))?;
-                relay.caught_up.remove(&log);
+                relay.reads_anew(&log);
                 self.effects.push_back(Effect::FollowAnew { relay: *key, log, after });
             }
         }
         Ok(())
     }
 
-    fn plan_for(&mut self, wanted: BTreeMap<RelayKey, Wanted>) -> Result<(), StoreError> {
+    fn plan_for(
+        &mut self,
+        wanted: BTreeMap<RelayKey, Wanted>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         self.logs = wanted
             .values()
             .flat_map(|(_, logs)| logs.iter().map(|(log, (_, owner))| (*log, *owner)))
@@ -115,6 +125,10 @@ impl Core {
                 self.effects.push_back(Effect::RelayDrop(key));
             }
         }
+        // Of a group that can't be taken up just now it is not forgotten what is withheld.
+        let active = self.groups.values().filter(|group| is_active(group)).map(Group::id);
+        let alive: BTreeSet<GroupId> = active.chain(self.unloaded.iter().copied()).collect();
+        self.relays.values_mut().for_each(|relay| relay.watch.keep_groups(&alive));
         for (key, (peer, logs)) in wanted {
             let bytes = key.to_bytes();
             let planned: BTreeSet<LogId> = logs.keys().copied().collect();
@@ -128,8 +142,10 @@ impl Core {
                     Some((*log, self.token_of(*owner, &bytes)?.clone()))
                 })
                 .collect();
+            let later = self.later(&logs);
             let is_same = |relay: &Relay| {
-                relay.planned == planned && relay.passes == passes && relay.peer == peer
+                let same_logs = relay.planned == planned && relay.later == later;
+                same_logs && relay.passes == passes && relay.peer == peer
             };
             if self.relays.get(&key).is_some_and(is_same) {
                 continue;
@@ -138,7 +154,9 @@ impl Core {
                 logs.into_iter()
                     .map(|(log, (keys, _))| {
                         let (keys, token) = (Arc::new(keys), passes.get(&log).cloned());
-                        Ok(LogPlan { keys, after: tx.cursor(&bytes, log)?, token })
+                        let (own, after) = (later.contains(&log), tx.cursor(&bytes, log)?);
+                        let begin = if own { Begin::OwnFirst } else { Begin::Start };
+                        Ok(LogPlan { keys, after, begin, token })
                     })
                     .collect::<Result<Vec<_>, StoreError>>()
             })?;
@@ -148,6 +166,7 @@ impl Core {
                 keeps: Duration::ZERO,
                 planned: BTreeSet::new(),
                 readable: BTreeSet::new(),
+                later: BTreeSet::new(),
                 passes: BTreeMap::new(),
                 tokens: Tokens::default(),
                 caught_up: BTreeSet::new(),
@@ -156,6 +175,7 @@ impl Core {
                 handed: 0,
                 refused: BTreeMap::new(),
                 copied: BTreeSet::new(),
+                watch: self.watches.remove(&key).unwrap_or_default(),
             });
             if relay.peer != peer {
                 // Its client knows the old addresses only.
@@ -166,72 +186,24 @@ impl Core {
                 relay.closed.clear();
                 relay.in_flight.clear();
                 relay.handed = 0;
+                relay.watch.client_ends(now);
                 self.joining.lost(&key);
                 self.effects.push_back(Effect::RelayDrop(key));
             }
             relay.caught_up.retain(|log| planned.contains(log));
             relay.closed.retain(|log| planned.contains(log));
             relay.tokens.keep(&planned, &passes);
+            relay.watch.keep_logs(&planned);
+            plans.iter().for_each(|plan| relay.watch.follows(plan.keys.id(), plan.after));
             (relay.planned, relay.readable, relay.passes) = (planned, readable, passes);
+            relay.later = later;
             self.after.outbox = true;
             self.effects.push_back(Effect::RelayPlan(peer, plans));
         }
+        if self.unloaded.is_empty() {
+            self.watches.clear();
+        }
         Ok(())
-    }
-
-    fn wanted(&mut self, now: Timestamp) -> Result<BTreeMap<RelayKey, Wanted>, StoreError> {
-        let mut wanted: BTreeMap<RelayKey, Wanted> = BTreeMap::new();
-        if self.options.reach == Reach::Local {
-            return Ok(wanted);
-        }
-        let mut want = |relays: &[RelayPeer], logs: &[(LogKeys, Owner)]| {
-            for relay in relays {
-                let (peer, known) =
-                    wanted.entry(relay.peer_id).or_insert_with(|| (relay.clone(), BTreeMap::new()));
-                address::merge(peer, relay);
-                known.extend(logs.iter().map(|(keys, owner)| (keys.id(), (keys.clone(), *owner))));
-            }
-        };
-        want(&address::relays(self.options.relays.iter().map(String::as_str)), &[]);
-        for group in self.groups.values() {
-            let id = group.id();
-            // Out of a group, the last words are still said, and it is listened for a way back.
-            let out = !is_active(group) && !group.listens();
-            if out && !self.store.read(|tx| tx.has_outbox(id))? {
-                continue;
-            }
-            let mut logs: Vec<_> =
-                group.logs().into_iter().map(|log| (log.keys, Owner::Group(id))).collect();
-            if is_active(group) {
-                logs.extend(self.hosted.mailboxes(id));
-            }
-            if !logs.is_empty() {
-                want(&group_relays(group), &logs);
-                want(&former_relays(&mut self.store, group, now)?, &logs);
-            }
-        }
-        for (id, relays, keys) in self.joining.mailboxes() {
-            want(relays, &[(keys, Owner::Join(id))]);
-        }
-        Ok(wanted)
-    }
-
-    /// Other members' inboxes are open while something is under way to them: there may be more of
-    /// them than a relay has open for one client.
-    fn want_inboxes(&self, wanted: &mut BTreeMap<RelayKey, Wanted>) {
-        for (key, (_, logs)) in wanted {
-            let Some(relay) = self.relays.get(key) else { continue };
-            for log in relay.in_flight.values() {
-                if logs.contains_key(log) {
-                    continue;
-                }
-                let inbox =
-                    self.groups.values().find_map(|group| Some((group.id(), group.inbox(log)?)));
-                if let Some((id, keys)) = inbox {
-                    logs.insert(*log, (keys, Owner::Group(id)));
-                }
-            }
-        }
     }
 
     /// Hands over what waits for relays, as much as may be under way at once. What is for a log that
@@ -457,6 +429,7 @@ impl Core {
         &mut self,
         key: &RelayKey,
         tag: u64,
+        at: Cursor,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let mut keeps = 0;
@@ -468,11 +441,18 @@ impl Core {
             self.after.outbox = true;
             self.after.logs |= self.groups.values().any(|group| !is_active(group));
         }
-        self.record(now, |step| {
-            let Some(seq) = step.tx.take_outbox(tag)? else { return Ok(()) };
-            let is_news = step.tx.mark_stored(seq, now, now.plus_ms(keeps))?;
-            if is_news { step.delivery(seq) } else { Ok(()) }
-        })
+        let row = self.store.read(|tx| tx.outbox_entry(tag))?;
+        let own = self.record(now, |step| {
+            let Some(seq) = step.tx.take_outbox(tag)? else { return Ok(None) };
+            if step.tx.mark_stored(seq, now, now.plus_ms(keeps))? {
+                step.delivery(seq)?;
+            }
+            step.tx.chain_place(seq)
+        })?;
+        if let Some(row) = row {
+            self.note_kept(key, &row, own, at, now);
+        }
+        Ok(())
     }
 
     /// A relay refused an entry: it waits. People hear of it once, until the relay has taken all.
@@ -519,8 +499,10 @@ impl Core {
 
     /// Forgets that a relay has a plan, so that it gets a new one and reads again from what is
     /// stored.
-    pub(super) fn restart_relay(&mut self, key: &RelayKey) {
-        if self.relays.remove(key).is_some() {
+    pub(super) fn restart_relay(&mut self, key: &RelayKey, now: Timestamp) {
+        if let Some(Relay { mut watch, .. }) = self.relays.remove(key) {
+            watch.restarts(now);
+            self.watches.insert(*key, watch);
             self.joining.lost(key);
             self.effects.push_back(Effect::RelayDrop(*key));
             self.after.logs = true;

@@ -9,8 +9,9 @@ use minicbor::{Decode, Encode};
 use protocol::{
     codec,
     endpoint::Endpoint,
+    envelope,
     group::{Cx, Group, Output},
-    ids::{GroupId, LogId, MemberId, Timestamp},
+    ids::{ChainId, EnvelopeId, GroupId, LogId, MemberId, RelayTag, Timestamp},
     limits,
 };
 use rand_chacha::ChaCha20Rng;
@@ -35,9 +36,18 @@ pub(super) struct Step<'a> {
     pub(super) gaps: Gaps,
     /// Messages that came and are not shown yet, by their places.
     pub(super) came: BTreeSet<(Place, u64)>,
+    /// The message that was archived last.
+    pub(super) archived: Option<Archived>,
     /// The group's relays before the step.
     pub(super) relays: Vec<String>,
     pub(super) after: &'a mut After,
+}
+
+/// How a message came that was archived.
+pub(super) struct Archived {
+    pub(super) place: (ChainId, u32),
+    pub(super) envelope: EnvelopeId,
+    pub(super) told_by: Vec<RelayTag>,
 }
 
 /// What follows from steps, once they are committed.
@@ -126,6 +136,7 @@ impl Core {
             step.settle(group)?;
             if step.relays != group.policy().relays {
                 step.note_former(group, now)?;
+                step.carry_over(group)?;
             }
             // What was passed over while it was out is for it to read after all.
             if !was_active && is_active(group) {
@@ -204,6 +215,7 @@ impl Core {
             woken,
         } = step;
         self.count_backlog(&came);
+        came.iter().for_each(|came| self.watch_relays(came));
         self.effects.extend(effects);
         self.after.logs |= logs || !anew.is_empty();
         self.after.members |= members;
@@ -227,7 +239,7 @@ impl<'a> Step<'a> {
         after: &'a mut After,
     ) -> Self {
         let (gaps, came, relays) = (Gaps::default(), BTreeSet::new(), Vec::new());
-        Self { tx, me, now, rng, gaps, came, relays, after }
+        Self { tx, me, now, rng, gaps, came, archived: None, relays, after }
     }
 }
 
@@ -268,7 +280,9 @@ impl Step<'_> {
                     self.after.outbox = true;
                 }
                 Output::Frame { to, frame } => self.frame(id, to, frame),
-                Output::Archive { chain, index, envelope } => {
+                Output::Archive { chain, index, envelope, told_by } => {
+                    let (place, of) = ((chain, index), envelope::id(&envelope));
+                    self.archived = Some(Archived { place, envelope: of, told_by });
                     self.tx.put_archive(id, chain, index, &envelope, self.now)?;
                 }
                 Output::Serve { to, messages } => {

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use protocol::ids::{MemberId, Timestamp};
+use protocol::{
+    group::Due,
+    ids::{MemberId, Timestamp},
+};
 
 use super::{Core, VerbError, words};
 use crate::{
     api::types::{Behind, VERSION, Verified},
-    store::{StoreError, rfc3339},
+    store::{Lack, StoreError, rfc3339},
 };
 
 /// Own messages that are looked at, the last ones.
@@ -21,7 +24,8 @@ impl Core {
             self.store.read::<_, StoreError>(|tx| Ok((tx.group(id)?, tx.lacks(id, LAST)?)))?;
         let group = self.groups.get(&id).ok_or(StoreError::Damaged)?;
         let mut behind: BTreeMap<MemberId, (u64, Timestamp)> = BTreeMap::new();
-        for lack in lacks.iter().filter(|lack| group.is_owed(&lack.member, &lack.chain)) {
+        let owed = |lack: &&Lack| group.due(&lack.member, &lack.chain) == Due::Owed;
+        for lack in lacks.iter().filter(owed) {
             let of = behind.entry(lack.member).or_insert((0, lack.since));
             *of = (of.0 + lack.messages, of.1.min(lack.since));
         }
@@ -38,6 +42,7 @@ impl Core {
             behind: behind.collect(),
             gaps: words::gaps(group),
             notices: words::notices(group, self.me.member()),
+            withheld: self.withheld(id),
         })
     }
 }

@@ -29,6 +29,8 @@ pub(super) struct Facts<'a> {
     pub(super) member: &'a BookEntry,
     /// How this machine looks from outside.
     pub(super) here: Here,
+    /// Whether it has an address of the internet over IPv6.
+    pub(super) six: bool,
 }
 
 /// How this machine looks from outside.
@@ -40,11 +42,13 @@ pub(super) enum Here {
     Unseen,
     /// Relays are not to know.
     Hidden,
+    /// It is called where a person said, and nowhere else.
+    Fixed,
     /// There is nobody to say it, or it is of no use.
     Apart,
 }
 
-/// How a member may be met, by what it tells.
+/// How a member may be met over IPv4, or by a name, by what it tells.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Told {
     /// At an address of its own on the internet.
@@ -55,6 +59,17 @@ enum Told {
     ChangesPorts,
     /// There alone.
     Near,
+}
+
+/// How a member may be met over IPv6, by what it tells.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Six {
+    /// Not at all.
+    None,
+    /// At an address of its own, where no firewall is before it.
+    Open,
+    /// Also behind one.
+    Met,
 }
 
 /// Why the path is not direct.
@@ -78,39 +93,70 @@ pub(super) fn not_direct(facts: &Facts<'_>, now: Timestamp) -> String {
     words
 }
 
-/// What is in the way.
-fn between(facts: &Facts<'_>) -> Option<&'static str> {
-    const NEAR: &str = "it tells addresses of local networks only";
-    let changes_here = facts.here == Here::Seen(Nat::ChangesPorts);
-    Some(match (facts.here, told(facts.member)) {
-        (_, Told::Open) => return None,
-        (_, Told::ChangesPorts) if changes_here => "both NATs change ports",
-        (_, Told::ChangesPorts) => "its NAT changes ports",
-        (_, Told::Met) if changes_here => "the NAT here changes ports",
-        (_, Told::Near) if changes_here => {
-            "the NAT here changes ports, and it tells addresses of local networks only"
+/// What is in the way: over IPv4, and then over IPv6, where one side has that.
+fn between(facts: &Facts<'_>) -> Option<String> {
+    let six = told_over_six(facts.member);
+    let near = match six {
+        Six::None => "it tells addresses of local networks only",
+        Six::Open | Six::Met => "over IPv4 it tells addresses of local networks only",
+    };
+    let over_four = over_four(facts.here, told(facts.member), near)?;
+    let over_six = match (facts.six, six, facts.here) {
+        (false, Six::None, _) => return Some(over_four),
+        (false, ..) => "this machine has no IPv6",
+        (true, Six::None, _) => "it has no IPv6",
+        (true, Six::Open, _) => "over IPv6 it is met only where no firewall is before it",
+        (true, Six::Met, Here::Hidden) => {
+            "with a proxy for relays (--relay-proxy) nobody is met behind a firewall over IPv6"
         }
+        (true, Six::Met, Here::Fixed) => "with --listen nobody is met behind a firewall over IPv6",
+        // Nothing is, as far as anybody here can know.
+        (true, Six::Met, _) => return None,
+    };
+    Some(format!("{over_four}; {over_six}"))
+}
+
+fn over_four(here: Here, told: Told, near: &str) -> Option<String> {
+    const UNSEEN: &str = "no relay says how this machine looks from outside";
+    let changes_here = here == Here::Seen(Nat::ChangesPorts);
+    Some(match (here, told) {
+        (_, Told::Open) => return None,
+        (_, Told::ChangesPorts) if changes_here => "both NATs change ports".into(),
+        (_, Told::ChangesPorts) => "its NAT changes ports".into(),
+        (_, Told::Met) if changes_here => "the NAT here changes ports".into(),
+        (_, Told::Near) if changes_here => format!("the NAT here changes ports, and {near}"),
         (Here::Hidden, Told::Met) => {
             "it is behind a NAT, and with a proxy for relays (--relay-proxy) nobody is met behind one"
+                .into()
         }
-        (Here::Unseen, Told::Met) => "no relay says how this machine looks from outside",
-        (Here::Unseen, Told::Near) => {
-            "no relay says how this machine looks from outside, and it tells addresses of local \
-             networks only"
+        (Here::Fixed, Told::Met) => {
+            "it is behind a NAT, and with --listen nobody is met behind one".into()
         }
-        (_, Told::Near) => NEAR,
+        (Here::Unseen, Told::Met) => UNSEEN.into(),
+        (Here::Unseen, Told::Near) => format!("{UNSEEN}, and {near}"),
+        (_, Told::Near) => near.into(),
         (Here::Seen(_) | Here::Apart, Told::Met) => return None,
     })
 }
 
 fn told(member: &BookEntry) -> Told {
-    let leads = |address: &Vec<u8>| address::leads(address, &member.peers);
-    let all: Vec<Leads> = member.addresses.iter().map(leads).collect();
+    let all = member.addresses.iter().filter(|address| !address::leads_by_six(address));
+    let all: Vec<Leads> = all.map(|address| address::leads(address, &member.peers)).collect();
     match (all.contains(&Leads::Far), all.contains(&Leads::Nowhere)) {
         (true, _) => Told::Open,
         (false, _) if all.contains(&Leads::Outside) => Told::Met,
         (false, true) => Told::ChangesPorts,
         (false, false) => Told::Near,
+    }
+}
+
+fn told_over_six(member: &BookEntry) -> Six {
+    let all = member.addresses.iter().filter(|address| address::leads_by_six(address));
+    let all: Vec<Leads> = all.map(|address| address::leads(address, &member.peers)).collect();
+    match (all.is_empty(), all.contains(&Leads::Outside)) {
+        (true, _) => Six::None,
+        (false, false) => Six::Open,
+        (false, true) => Six::Met,
     }
 }
 
@@ -135,8 +181,12 @@ mod tests {
     }
 
     fn words(here: Here, addresses: &[&str], times: u32) -> String {
+        words_with(false, here, addresses, times)
+    }
+
+    fn words_with(six: bool, here: Here, addresses: &[&str], times: u32) -> String {
         let failure = Failure { reason: "no answer".into(), retry: NOW.plus_ms(39_001), times };
-        not_direct(&Facts { failure: Some(&failure), member: &ben(addresses), here }, NOW)
+        not_direct(&Facts { failure: Some(&failure), member: &ben(addresses), here, six }, NOW)
     }
 
     #[test]
@@ -170,6 +220,7 @@ mod tests {
             says(keeps, addresses, near);
             says(Here::Apart, addresses, near);
             says(Here::Hidden, addresses, near);
+            says(Here::Fixed, addresses, near);
             says(changes, addresses, &format!("the NAT here changes ports, and {near}"));
             let unseen = "no relay says how this machine looks from outside";
             says(Here::Unseen, addresses, &format!("{unseen}, and {near}"));
@@ -180,17 +231,50 @@ mod tests {
             &[met],
             "it is behind a NAT, and with a proxy for relays (--relay-proxy) nobody is met behind one",
         );
+        says(Here::Fixed, &[met], "it is behind a NAT, and with --listen nobody is met behind one");
         // Who is on the internet itself is behind nothing, whatever is here.
-        for here in [changes, keeps, Here::Unseen, Here::Hidden, Here::Apart] {
+        for here in [changes, keeps, Here::Unseen, Here::Hidden, Here::Fixed, Here::Apart] {
             assert!(words(here, &[FAR, met], 1).starts_with("direct dial failed"), "{here:?}");
         }
+    }
+
+    #[test]
+    fn it_says_what_is_in_the_way_over_ipv6_where_one_side_has_it() {
+        let outer = "12D3KooWKRyzVWW6ChFjQjK4miCty85Niy48tpPV95XdKu1BcvMA";
+        let (own, met) = ("/ip6/2a00:79::7/udp/4/quic-v1", "/ip6/2a00:79::7/udp/5/quic-v1");
+        let met = format!("{met}/p2p/{outer}");
+        let (open, met) = (&[own, CHANGES, NEAR][..], &[&met, own, CHANGES, NEAR][..]);
+        let (changes, keeps) = (Here::Seen(Nat::ChangesPorts), Here::Seen(Nat::KeepsPorts));
+        let says = |six, here, addresses: &[&str], begin: &str| {
+            let words = words_with(six, here, addresses, 1);
+            assert!(words.starts_with(&format!("{begin}direct dial failed")), "{words}");
+        };
+        for addresses in [open, met] {
+            says(false, changes, addresses, "both NATs change ports; this machine has no IPv6; ");
+        }
+        says(true, changes, &[CHANGES, NEAR], "both NATs change ports; it has no IPv6; ");
+        let firewall = "over IPv6 it is met only where no firewall is before it; ";
+        says(true, keeps, open, &format!("its NAT changes ports; {firewall}"));
+        let near = "over IPv4 it tells addresses of local networks only; ";
+        says(true, keeps, &[own, NEAR], &format!("{near}{firewall}"));
+        says(false, keeps, &[own, NEAR], &format!("{near}this machine has no IPv6; "));
+        // Where both have it, firewalls are passed.
+        for here in [changes, keeps, Here::Unseen, Here::Apart] {
+            says(true, here, met, "");
+            says(true, here, &met[..3], "");
+        }
+        let words = words_with(true, Here::Fixed, met, 1);
+        assert!(words.contains("; with --listen nobody is met behind a firewall over IPv6; "));
+        let words = words_with(true, Here::Hidden, met, 1);
+        assert!(words.contains("(--relay-proxy) nobody is met behind a firewall over IPv6; "));
     }
 
     #[test]
     fn a_path_that_ended_is_no_dial_that_failed() {
         let failure = Failure { reason: "the connection was closed".into(), retry: NOW, times: 0 };
         let far = ben(&[FAR]);
-        let facts = Facts { failure: Some(&failure), member: &far, here: Here::Apart };
+        let here = Here::Apart;
+        let facts = Facts { failure: Some(&failure), member: &far, here, six: false };
         assert_eq!(not_direct(&facts, NOW), "no direct channel: the connection was closed");
         let facts = Facts { failure: None, ..facts };
         assert_eq!(not_direct(&facts, NOW), "a direct channel is being tried");

@@ -1,16 +1,26 @@
 //! Whole nodes in one process.
 
-use std::time::Duration;
+mod crowd;
 
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use rendezvous::Relay;
 use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional},
+    net::{TcpListener, TcpStream, UdpSocket},
+};
 
 use super::*;
 use crate::{
-    api::types::{CreateGroup, CreateInvite, JoinState, Path},
+    api::types::{CreateGroup, CreateInvite, JoinState, Path, RelayState},
     core::Core,
 };
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 fn config(dir: &TempDir, name: &str) -> NodeConfig {
     NodeConfig {
@@ -24,6 +34,7 @@ fn config(dir: &TempDir, name: &str) -> NodeConfig {
         relay_proxy: None,
         reach: Reach::Anywhere,
         mdns: false,
+        map_port: false,
     }
 }
 
@@ -197,4 +208,94 @@ async fn a_core_that_dies_ends_the_node() {
     let mut node = start(config(&dir, "Ada")).await.unwrap();
     assert_eq!(node.handle.call(|_, _| -> () { panic!("on purpose") }).await, Err(Gone));
     assert!(matches!(timeout(PATIENCE, node.wait()).await, Ok(Stopped::Core)));
+}
+
+/// A relay that is reached by TCP alone, and a socket where its QUIC port would be.
+async fn relay_by_tcp(relay: &Relay) -> (String, UdpSocket) {
+    let addrs = relay.addrs();
+    let tcp = addrs.iter().map(ToString::to_string).find(|address| {
+        address.split('/').nth(3) == Some("tcp") && address.split('/').nth(5) == Some("p2p")
+    });
+    let tcp = tcp.expect("a TCP address");
+    let parts: Vec<&str> = tcp.split('/').collect();
+    let far: SocketAddr = (Ipv4Addr::LOCALHOST, parts[4].parse().unwrap()).into();
+    let (listener, socket) = loop {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        if let Ok(socket) = UdpSocket::bind(listener.local_addr().unwrap()).await {
+            break (listener, socket);
+        }
+    };
+    let here = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut far = TcpStream::connect(far).await.unwrap();
+                copy_bidirectional(&mut near, &mut far).await
+            });
+        }
+    });
+    (format!("/ip4/127.0.0.1/tcp/{here}/p2p/{}", parts[6]), socket)
+}
+
+/// A SOCKS5 proxy that takes every login and goes to every IPv4 address.
+async fn socks() -> String {
+    async fn carry(mut near: TcpStream) -> std::io::Result<()> {
+        let mut bytes = [0; 256];
+        near.read_exact(&mut bytes[..2]).await?;
+        let methods = usize::from(bytes[1]);
+        near.read_exact(&mut bytes[..methods]).await?;
+        near.write_all(&[5, 2]).await?;
+        near.read_exact(&mut bytes[..1]).await?;
+        for _ in 0..2 {
+            let len = usize::from(near.read_u8().await?);
+            near.read_exact(&mut bytes[..len]).await?;
+        }
+        near.write_all(&[1, 0]).await?;
+        near.read_exact(&mut bytes[..10]).await?;
+        let ip = Ipv4Addr::new(bytes[4], bytes[5], bytes[6], bytes[7]);
+        let port = u16::from_be_bytes([bytes[8], bytes[9]]);
+        let mut far = TcpStream::connect((ip, port)).await?;
+        near.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]).await?;
+        copy_bidirectional(&mut near, &mut far).await.map(drop)
+    }
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let here = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((near, _)) = listener.accept().await {
+            tokio::spawn(carry(near));
+        }
+    });
+    format!("socks5://{here}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_goes_to_relays_by_way_of_a_proxy_sends_them_no_datagram_beside_it() {
+    let listen = vec![(Ipv4Addr::LOCALHOST, 0).into()];
+    let config_of = rendezvous::Config { listen, ..rendezvous::Config::live() };
+    let relay = Relay::start(config_of).await.unwrap();
+    let (hidden, silent) = relay_by_tcp(&relay).await;
+    let (seen, heard) = relay_by_tcp(&relay).await;
+    let proxy = Some(socks().await.parse().unwrap());
+    let (dir_a, dir_b) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let mut nodes = Vec::new();
+    for (dir, relay, relay_proxy) in [(&dir_a, hidden, proxy), (&dir_b, seen, None)] {
+        let relays = vec![relay];
+        let config = NodeConfig { relays, relay_proxy, listen: Vec::new(), ..config(dir, "Ada") };
+        let node = start(config).await.unwrap();
+        let made = node.handle.call(|core, now| core.create_group(&CreateGroup::named("tea"), now));
+        made.await.unwrap().unwrap();
+        until(&node, |core, now| {
+            let status = core.status(now).unwrap();
+            (status.relays.first()?.state == RelayState::Up).then_some(())
+        })
+        .await;
+        nodes.push(node);
+    }
+    // Who is not hidden asks how its machine looks from outside; the other one had its time for that.
+    let mut bytes = [0; 2048];
+    timeout(PATIENCE, heard.recv_from(&mut bytes)).await.unwrap().unwrap();
+    assert!(silent.try_recv_from(&mut bytes).is_err());
+    for node in nodes {
+        node.shutdown().await.unwrap();
+    }
 }

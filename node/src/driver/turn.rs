@@ -14,14 +14,15 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Stopped, handle::Call, now, relays::Relays};
+use super::{Stopped, addresses::Addresses, handle::Call, now, relays::Relays};
 use crate::{
     api::types,
     core::{Core, Effect},
     net::{
         change::{self, Change},
+        mapping::Standing,
         mesh::{Mesh, MeshCommand, MeshReport, Seen, Via},
-        relay::{RelayCommand, RelayKey, RelayReport},
+        relay::{RelayCommand, RelayKey, RelayPeer, RelayReport},
     },
     store::StoreError,
 };
@@ -31,11 +32,14 @@ pub(super) struct Turn {
     core: Core,
     calls: mpsc::Receiver<Call>,
     mesh: Option<Mesh>,
+    addresses: Addresses,
     relays: Relays,
     relay_reports: mpsc::Receiver<(RelayKey, RelayReport)>,
     /// Reports that came while a relay's client was waited for.
     early: VecDeque<(RelayKey, RelayReport)>,
     changes: mpsc::Receiver<Change>,
+    /// Relays that are connected since: they can tell how this machine looks from outside.
+    looks: Vec<RelayPeer>,
     woken: watch::Sender<u64>,
     listening: watch::Sender<Vec<String>>,
     stop: CancellationToken,
@@ -48,6 +52,7 @@ enum Input {
     Mesh(MeshReport),
     Relay(RelayKey, RelayReport),
     Change(Change),
+    Router(Standing),
     Due,
     Stop,
 }
@@ -69,7 +74,7 @@ impl Turn {
     pub(super) fn new(
         core: Core,
         calls: mpsc::Receiver<Call>,
-        mesh: Option<Mesh>,
+        (mesh, addresses): (Option<Mesh>, Addresses),
         relays: (Relays, mpsc::Receiver<(RelayKey, RelayReport)>),
         woken: watch::Sender<u64>,
         listening: watch::Sender<Vec<String>>,
@@ -81,10 +86,12 @@ impl Turn {
             core,
             calls,
             mesh,
+            addresses,
             relays,
             relay_reports,
             early,
             changes,
+            looks: Vec::new(),
             woken,
             listening,
             stop,
@@ -144,6 +151,7 @@ impl Turn {
             Some((relay, report)) = self.relay_reports.recv() => Ok(Input::Relay(relay, report)),
             Some(call) = self.calls.recv() => Ok(Input::Call(call)),
             Some(change) = self.changes.recv() => Ok(Input::Change(change)),
+            standing = self.addresses.standing() => standing.map(Input::Router).ok_or(Stopped::Router),
             () = sleep(due) => Ok(Input::Due),
         }
     }
@@ -177,9 +185,13 @@ impl Turn {
             Input::Mesh(report) => self.take_mesh(report),
             Input::Relay(relay, report) => {
                 if self.relays.note(&relay, &report) {
-                    self.look(&relay);
+                    self.looks.extend(self.relays.peer(&relay));
                 }
                 self.core.on_relay(&relay, report, now)
+            }
+            Input::Router(standing) => {
+                let (map, addresses) = self.addresses.stands(standing);
+                self.core.on_port_map(map, addresses, now)
             }
             Input::Change(_) | Input::Due | Input::Stop => Ok(()),
         }?;
@@ -195,6 +207,7 @@ impl Turn {
         for client in self.relays.clients() {
             self.tell_relay(client, RelayCommand::Changed).await;
         }
+        self.addresses.network_changed();
         self.tell_mesh(MeshCommand::Changed(change)).await?;
         for relay in self.relays.connected() {
             self.tell_mesh(MeshCommand::Look(relay)).await?;
@@ -202,25 +215,19 @@ impl Turn {
         Ok(self.take(Input::Due)?)
     }
 
-    /// A relay that is connected can tell how this machine looks from outside. Where that can't be asked for
-    /// now, another time will do.
-    fn look(&self, relay: &RelayKey) {
-        if let (Some(mesh), Some(peer)) = (&self.mesh, self.relays.peer(relay)) {
-            let _ = mesh.commands.try_send(MeshCommand::Look(peer));
-        }
-    }
-
     fn take_mesh(&mut self, report: MeshReport) -> Result<(), StoreError> {
         let (core, now) = (&mut self.core, now());
         match report {
             MeshReport::Listening(addresses) => {
-                let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-                self.listening.send_replace(addresses.clone());
-                core.on_listening(addresses, now)
+                let own = addresses.iter().map(ToString::to_string).collect();
+                self.listening.send_replace(own);
+                core.on_listening(self.addresses.listens(addresses), now)
             }
-            MeshReport::Outside { name, seen } => {
+            MeshReport::Outside { name, seen, six } => {
+                self.addresses.outside(seen.values().map(|seen| seen.outside.ip).collect());
                 let seen = seen.into_iter().map(|(relay, seen)| (relay, outside(&seen)));
-                core.on_outside(name.to_string(), seen.collect(), now)
+                let six = six.iter().map(ToString::to_string).collect();
+                core.on_outside(name.to_string(), seen.collect(), six, now)
             }
             MeshReport::ChannelUp { peer, address, via } => {
                 core.on_channel_up(&peer, address.to_string(), known(via), now)
@@ -260,6 +267,9 @@ impl Turn {
 
     /// Does what the core wants of the network.
     async fn carry_out(&mut self) -> Result<(), Stopped> {
+        for relay in std::mem::take(&mut self.looks) {
+            self.tell_mesh(MeshCommand::Look(relay)).await?;
+        }
         while let Some(effect) = self.core.poll_effect() {
             match effect {
                 Effect::RelayPlan(peer, plan) => {
@@ -344,14 +354,18 @@ impl Turn {
 
     /// Ends the network's tasks, so that the others know at once.
     async fn leave(self) {
-        let Self { core, mesh, relays, relay_reports, .. } = self;
+        let Self { core, mesh, addresses, relays, relay_reports, .. } = self;
         drop(relay_reports);
         let left = async {
-            if let Some(Mesh { commands, reports, task }) = mesh {
-                drop((commands, reports));
-                let _ = task.await;
-            }
-            relays.end().await;
+            let router = addresses.end();
+            let others = async {
+                if let Some(Mesh { commands, reports, task }) = mesh {
+                    drop((commands, reports));
+                    let _ = task.await;
+                }
+                relays.end().await;
+            };
+            tokio::join!(router, others);
         };
         let _ = timeout(LEAVE, left).await;
         drop(core);

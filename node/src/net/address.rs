@@ -2,7 +2,7 @@
 
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
 
-use super::{book, outside, reach, relay::RelayPeer};
+use super::{book, outside, reach, relay::RelayPeer, six};
 
 /// A PeerId in words; `None` for bytes that are none.
 #[must_use]
@@ -53,6 +53,32 @@ pub fn leads(address: &[u8], card: &[Vec<u8>]) -> Leads {
         (false, _) => Leads::Near,
         (true, true) => Leads::Far,
         (true, false) => Leads::Outside,
+    }
+}
+
+/// Whether an address as bytes is one of IPv6 that leads over the internet.
+#[must_use]
+pub fn leads_by_six(address: &[u8]) -> bool {
+    Multiaddr::try_from(address.to_vec()).is_ok_and(|address| is_six(&address))
+}
+
+/// The same of one as text.
+#[must_use]
+pub fn is_global_six(text: &str) -> bool {
+    text.parse::<Multiaddr>().is_ok_and(|address| is_six(&address))
+}
+
+fn is_six(address: &Multiaddr) -> bool {
+    matches!(address.iter().next(), Some(Protocol::Ip6(ip)) if six::is_global(ip))
+}
+
+/// The IP address that an address begins with.
+#[must_use]
+pub fn ip_text(text: &str) -> Option<String> {
+    match text.parse::<Multiaddr>().ok()?.iter().next()? {
+        Protocol::Ip4(ip) => Some(ip.to_string()),
+        Protocol::Ip6(ip) => Some(ip.to_string()),
+        _ => None,
     }
 }
 

@@ -8,7 +8,7 @@ use libp2p::{
     noise, ping, swarm::NetworkBehaviour, tcp, yamux,
 };
 
-use super::{gate::Gate, mesh::SpawnError, streams::Streams};
+use super::{gate::Gate, mesh::SpawnError, silence::Watched, streams::Streams};
 
 #[derive(NetworkBehaviour)]
 pub(super) struct Behaviour {
@@ -30,10 +30,11 @@ const STREAMS: u32 = 16;
 const WINDOW: u32 = 4 * 1024 * 1024;
 /// How long a connection without a stream is kept.
 const IDLE: Duration = Duration::from_secs(10);
-/// A ping that is not answered for this long has failed. The second one in a row ends the connection, so that a peer
-/// that has gone in silence is noticed after 35 to 50 s.
+/// How long after one that was answered the next ping follows.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+/// A ping that is not answered for this long is given up, and another follows: each is a sign of life, whatever keeps its answer
+/// waiting. So nobody who is there is silent for longer.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
-const PING_INTERVAL: Duration = Duration::from_secs(15);
 /// Addresses of one member that are dialled at the same time.
 const DIALS: NonZeroU8 = NonZeroU8::MAX;
 
@@ -54,7 +55,8 @@ pub(super) fn swarm(key: Keypair) -> Result<Swarm<Behaviour>, SpawnError> {
         })
         .with_other_transport(|key| {
             let tcp = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true));
-            let secured = tcp.map_err(Unconnected).upgrade(Version::V1Lazy);
+            let watched = tcp.map(|stream, _| Watched::new(stream)).map_err(Unconnected);
+            let secured = watched.upgrade(Version::V1Lazy);
             Ok(secured.authenticate(noise::Config::new(key)?).multiplex(yamux()))
         })
         .map_err(|_| SpawnError::Transport)?

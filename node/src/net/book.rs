@@ -58,7 +58,7 @@ impl Book {
 
     /// Whether whoever comes under this PeerId is let in by this door.
     pub(super) fn lets_in(&self, door: Door, peer: &PeerId) -> bool {
-        self.knows(peer) && self.members.values().any(|known| known.behind(door).contains(peer))
+        self.knows(peer) && self.members.values().any(|known| known.comes_by(door, peer))
     }
 
     /// Whether this very member's card names it.
@@ -104,7 +104,9 @@ impl Whereabouts {
                 continue;
             }
             let of = named.map_or_else(|| peers.iter().copied().collect(), |peer| vec![peer]);
-            for peer in of.into_iter().filter(|it| peers.contains(it) || outer.contains(it)) {
+            let is_far = is_far_quic(&address);
+            let counts = |it: &PeerId| peers.contains(it) || is_far && outer.contains(it);
+            for peer in of.into_iter().filter(counts) {
                 let known = addresses.entry(peer).or_default();
                 if left > 0 && !known.contains(&address) {
                     known.push(address.clone());
@@ -135,10 +137,11 @@ impl Whereabouts {
         self.addresses.iter().filter(|(peer, _)| self.peers.contains(peer))
     }
 
-    fn behind(&self, door: Door) -> &BTreeSet<PeerId> {
+    fn comes_by(&self, door: Door, peer: &PeerId) -> bool {
         match door {
-            Door::Main => &self.peers,
-            Door::Outer => &self.outer,
+            Door::Main => self.peers.contains(peer),
+            Door::Outer => self.outer.contains(peer),
+            Door::Shut => false,
         }
     }
 
@@ -155,6 +158,8 @@ pub(super) enum Door {
     Main,
     /// An outer swarm: other outer swarms, by what members tell.
     Outer,
+    /// An outer swarm that has given way to another: nobody.
+    Shut,
 }
 
 /// Whether nobody can be there: it tells the name of an outer swarm alone, or that a NAT gives each connection
@@ -232,6 +237,12 @@ mod tests {
         assert!(book.is_of(&MemberId([1; 32]), &one) && !book.knows(&three));
         assert!(!book.is_on_card(&MemberId([1; 32]), &one));
         assert_eq!(known.peers, [card].into(), "on local networks it is not looked for");
+        // Also where its name was told before them.
+        let name = format!("/p2p/{one}");
+        let book = Book::new(vec![entry(&[card], &[&name, &near, &tcp, &far(one)])]);
+        let known = &book.members()[&MemberId([1; 32])].addresses;
+        let dialled: Vec<String> = known[&one].iter().map(ToString::to_string).collect();
+        assert_eq!(dialled, ["/ip4/198.51.100.1/udp/1/quic-v1"]);
     }
 
     #[test]
@@ -243,6 +254,7 @@ mod tests {
             assert!(known.addresses.is_empty() && !known.is_met_outside(), "{name}");
             assert!(book.lets_in(Door::Outer, &outer) && !book.lets_in(Door::Main, &outer));
             assert!(book.lets_in(Door::Main, &card) && !book.lets_in(Door::Outer, &card));
+            assert!(![card, outer].iter().any(|it| book.lets_in(Door::Shut, it)));
         }
     }
 

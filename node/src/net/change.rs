@@ -24,6 +24,9 @@ pub struct Change {
     pub(super) left: Vec<IpNet>,
     /// Whether the machine slept.
     pub slept: bool,
+    /// Whether it has an address that it did not have when this was said last, or at the start; of IPv6, where one
+    /// network gives many, one of another network.
+    pub(super) moved: bool,
 }
 
 /// Over so long a time what changes is gathered: an address seldom comes alone.
@@ -91,6 +94,8 @@ struct Seen {
     /// Those that have gone since.
     left: BTreeSet<IpNet>,
     slept: bool,
+    /// Its addresses when it was last told that it has another.
+    known: BTreeSet<IpNet>,
     /// Whether what was there from the start is known.
     is_known: bool,
     /// When what has changed is told.
@@ -107,6 +112,7 @@ impl Seen {
             fresh: BTreeSet::new(),
             left: BTreeSet::new(),
             slept: false,
+            known: BTreeSet::new(),
             is_known: false,
             settled: Some(now + START),
             told: None,
@@ -169,6 +175,11 @@ impl Seen {
         let fresh = std::mem::take(&mut self.fresh);
         let mut left = std::mem::take(&mut self.left);
         let slept = std::mem::take(&mut self.slept);
+        let here: BTreeSet<IpNet> = self.nets.iter().map(place).collect();
+        let moved = !here.is_subset(&self.known);
+        if moved {
+            self.known = here;
+        }
         if !std::mem::replace(&mut self.is_known, true) {
             return None;
         }
@@ -178,7 +189,15 @@ impl Seen {
             !self.nets.iter().any(|net| stays(&net))
         });
         self.told = Some(now);
-        Some(Change { left: left.into_iter().collect(), slept })
+        Some(Change { left: left.into_iter().collect(), slept, moved })
+    }
+}
+
+/// By what it is known whether a machine is where it was: its address, or the network of one of IPv6.
+fn place(net: &IpNet) -> IpNet {
+    match net {
+        IpNet::V4(_) => *net,
+        IpNet::V6(net) => net.trunc().into(),
     }
 }
 
@@ -233,7 +252,31 @@ mod tests {
         seen.up(net("10.0.0.7/24"), now);
         seen.up(net("2001:db8::7/64"), now);
         assert_eq!(seen.due(now), None);
+        let moved = Change { moved: true, ..Change::default() };
+        assert_eq!(told(&mut seen, now, Duration::from_secs(60)), [moved]);
+        let now = seen.beat.0;
+        seen.up(net("2001:db8::8/64"), now);
         assert_eq!(told(&mut seen, now, Duration::from_secs(60)), [Change::default()]);
+    }
+
+    #[test]
+    fn who_comes_back_to_the_same_address_has_not_moved() {
+        let (mut seen, now) = seen();
+        let (home, cafe) = (net("192.168.1.7/24"), net("10.0.0.7/24"));
+        let mut moved = Vec::new();
+        let mut now = now;
+        for (gone, come) in [(home, home), (home, home), (home, cafe), (cafe, cafe), (cafe, home)] {
+            seen.down(gone, now);
+            moved.extend(told(&mut seen, now, 2 * REST).into_iter().map(|change| change.moved));
+            now = seen.beat.0;
+            seen.up(come, now);
+            moved.extend(told(&mut seen, now, 2 * REST).into_iter().map(|change| change.moved));
+            now = seen.beat.0;
+        }
+        let (stays, moves) = (false, true);
+        let ups = [stays, stays, moves, stays, moves];
+        let expected: Vec<bool> = ups.into_iter().flat_map(|up| [stays, up]).collect();
+        assert_eq!(moved, expected);
     }
 
     #[test]
@@ -253,10 +296,11 @@ mod tests {
         seen.down(one, now);
         seen.up(other, now);
         let left = vec![one];
-        assert_eq!(told(&mut seen, now, REST), [Change { left, slept: false }]);
+        assert_eq!(told(&mut seen, now, REST), [Change { left, slept: false, moved: true }]);
         let now = seen.beat.0;
         seen.up(one, now);
-        assert_eq!(told(&mut seen, now, 2 * REST), [Change::default()]);
+        let moved = Change { moved: true, ..Change::default() };
+        assert_eq!(told(&mut seen, now, 2 * REST), [moved]);
         let now = seen.beat.0;
         seen.down(other, now);
         assert_eq!(
@@ -273,7 +317,7 @@ mod tests {
     #[test]
     fn an_interface_that_comes_and_goes_without_end_is_told_of_now_and_then() {
         let (mut seen, start) = seen();
-        let mut changes = 0;
+        let (mut changes, mut moves) = (0, 0);
         let flap = net("10.0.0.7/24");
         for tenth in 0..6000_u64 {
             let now = start + Duration::from_millis(100 * tenth);
@@ -283,9 +327,12 @@ mod tests {
                 seen.down(flap, now)
             }
             seen.beat(now, WALL.plus_ms(100 * tenth));
-            changes += usize::from(seen.due(now).is_some());
+            let change = seen.due(now);
+            changes += usize::from(change.is_some());
+            moves += usize::from(change.is_some_and(|change| change.moved));
         }
         assert!((50..=60).contains(&changes), "{changes} in ten minutes");
+        assert!(moves <= 1, "{moves} other addresses");
         assert!(seen.left.len() <= 1 && seen.fresh.len() <= 1);
     }
 
@@ -298,7 +345,7 @@ mod tests {
             seen.beat(now, WALL.plus_ms(1000 * walked_s));
             told(&mut seen, now, Duration::from_secs(60))
         };
-        let slept = [Change { left: Vec::new(), slept: true }];
+        let slept = [Change { slept: true, ..Change::default() }];
         assert_eq!(asleep(5, 3600), slept, "timers stood still");
         assert_eq!(asleep(3600, 3600), slept, "nothing stood still, but nobody looked");
         assert_eq!(asleep(5, 5), []);

@@ -32,6 +32,7 @@ use tokio::{
 };
 
 use super::{
+    beat::{Beat, Noted},
     frames,
     mesh::{ChannelEnd, MeshReport},
     queue,
@@ -61,6 +62,8 @@ pub(super) struct Opening<S> {
     /// The members whose cards name the connection's PeerId: the peer must be one of them.
     pub(super) allowed: BTreeSet<MemberId>,
     pub(super) outbound: queue::Receiver,
+    /// Where it is noted when something comes.
+    pub(super) beat: Arc<Beat>,
     /// Ends the task when dropped.
     pub(super) stop: oneshot::Receiver<()>,
     pub(super) reports: mpsc::Sender<MeshReport>,
@@ -96,8 +99,18 @@ pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(opening: Openi
 }
 
 async fn live<S: AsyncRead + AsyncWrite + Unpin + Send>(opening: Opening<S>) -> ChannelEnd {
-    let Opening { task, mut stream, side, local, allowed, mut outbound, stop, reports, events } =
-        opening;
+    let Opening {
+        task,
+        mut stream,
+        side,
+        local,
+        allowed,
+        mut outbound,
+        beat,
+        stop,
+        reports,
+        events,
+    } = opening;
     let life = async {
         let shaken = timeout(HANDSHAKE, shake(&mut stream, side, &local, &allowed)).await;
         let (mut session, peer) = match shaken.unwrap_or(Err(ChannelEnd::Slow)) {
@@ -117,7 +130,8 @@ async fn live<S: AsyncRead + AsyncWrite + Unpin + Send>(opening: Opening<S>) -> 
             return ChannelEnd::Closed;
         }
         let session = Mutex::new(session);
-        let (mut input, mut output) = stream.split();
+        let (input, mut output) = stream.split();
+        let mut input = Noted { stream: input, beat: &beat };
         tokio::select! {
             end = read(&mut input, &session, clock, member, &reports) => end,
             end = write(&mut output, &session, clock, &mut outbound) => end,

@@ -61,6 +61,16 @@ impl Gate {
         self.door = Door::Outer;
     }
 
+    /// From now on nobody is let in. What stands stays.
+    pub(super) fn shut(&mut self) {
+        self.door = Door::Shut;
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_shut(&self) -> bool {
+        self.door == Door::Shut
+    }
+
     /// Takes over a book; gives the one before it.
     pub(super) fn set_book(&mut self, book: Arc<Book>) -> Arc<Book> {
         self.strangers.retain(|_, peer| !book.lets_in(self.door, peer));

@@ -2,7 +2,7 @@
 //!
 //! The Noise handshake of a join runs in the core, over these frames.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::{
@@ -10,7 +10,12 @@ use tokio::{
     time::timeout,
 };
 
-use super::{frames, mesh::MeshReport, queue};
+use super::{
+    beat::{Beat, Noted},
+    frames,
+    mesh::MeshReport,
+    queue,
+};
 
 /// What a join stream's task is made of.
 pub(super) struct Opening<S> {
@@ -20,6 +25,8 @@ pub(super) struct Opening<S> {
     /// How many frames may come in.
     pub(super) frames: u32,
     pub(super) outbound: queue::Receiver,
+    /// Where it is noted when something comes.
+    pub(super) beat: Arc<Beat>,
     /// Answered once the caller knows of the stream.
     pub(super) go: oneshot::Receiver<()>,
     pub(super) reports: mpsc::Sender<MeshReport>,
@@ -39,12 +46,13 @@ const LINGER: Duration = Duration::from_secs(5);
 
 /// Carries frames until either side is done.
 pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(opening: Opening<S>) {
-    let Opening { number, stream, frames, mut outbound, go, reports, ended } = opening;
+    let Opening { number, stream, frames, mut outbound, beat, go, reports, ended } = opening;
     let life = async {
         if go.await.is_err() {
             return;
         }
-        let (mut input, mut output) = stream.split();
+        let (input, mut output) = stream.split();
+        let mut input = Noted { stream: input, beat: &beat };
         let mut reading = std::pin::pin!(read(&mut input, number, frames, &reports));
         tokio::select! {
             () = &mut reading => {}

@@ -1,8 +1,8 @@
 //! Finding members' nodes on the local networks, by multicast DNS.
 //!
-//! One task watches the interfaces. On each network on which the node listens it asks for those that it has
-//! no connection with, and answers whoever asks. What the packets hold is `protocol::lan`'s: no name, no
-//! key and no port that anybody but the asker could read.
+//! One task watches the interfaces. On each network of IPv4, and of IPv6 whose addresses mean something beyond the
+//! link, on which the node listens it asks for those that it has no connection with, and answers whoever asks. What the
+//! packets hold is `protocol::lan`'s: no name, no key and no port that anybody but the asker could read.
 //!
 //! > Nothing that comes from a network is believed but the answer of a node that is looked for, to the
 //! > question that was asked there last, from the very address that it names.
@@ -10,13 +10,14 @@
 mod answering;
 mod asking;
 mod packet;
+mod six;
 mod socket;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::poll_fn,
     io,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     task::Poll,
     time::Duration,
 };
@@ -27,7 +28,6 @@ use protocol::lan::{Answerer, Ports};
 use rand_chacha::ChaCha20Rng;
 use tokio::{
     io::ReadBuf,
-    net::UdpSocket,
     sync::{mpsc, watch},
     time::{Instant, sleep_until, timeout},
 };
@@ -36,6 +36,7 @@ use self::{
     answering::Answering,
     asking::{Asking, Node},
     packet::{PACKET_MAX, Packet},
+    socket::Sockets,
 };
 
 /// The task's two ends.
@@ -50,7 +51,7 @@ pub(super) struct Lan {
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct Wanted {
     /// Where this node listens, by its own addresses.
-    pub(super) listening: BTreeMap<Ipv4Addr, Ports>,
+    pub(super) listening: BTreeMap<IpAddr, Ports>,
     /// Whom to look for.
     pub(super) sought: BTreeSet<PeerId>,
 }
@@ -61,7 +62,7 @@ pub(super) enum LanEvent {
     /// A node that is looked for is at these addresses.
     Found(PeerId, Vec<Multiaddr>),
     /// From now on it asks and answers on the networks of these addresses of its own.
-    On(Vec<Ipv4Addr>, Option<Trouble>),
+    On(Vec<IpAddr>, Option<Trouble>),
 }
 
 /// Why it does not ask and answer somewhere.
@@ -76,6 +77,11 @@ pub enum Trouble {
     /// A socket could not be bound to an interface.
     #[error("a network interface takes no multicast")]
     NoMulticast,
+    /// There are addresses of IPv6 that mean something on their link alone, and no others.
+    #[error(
+        "this machine has addresses of its link alone (fe80:…), at which nobody can be dialled: give it one of the network (fd…), or one of IPv4"
+    )]
+    LinkAlone,
 }
 
 /// Networks on which it asks and answers at one time.
@@ -84,6 +90,8 @@ const DOORS: usize = 8;
 const EVENTS: usize = 64;
 /// How long after the system refused something it is tried again.
 const AGAIN: Duration = Duration::from_secs(30);
+/// After how long an address of IPv6 can be used of which it is not known yet whether another node has it.
+const ASSURED: Duration = Duration::from_secs(3);
 /// How long the system may take to send a packet.
 const SENDING: Duration = Duration::from_secs(1);
 
@@ -124,15 +132,14 @@ struct Task {
     /// When to try again what the system refused.
     again: Option<Instant>,
     /// What was told last of where it asks.
-    told: Option<(Vec<Ipv4Addr>, Option<Trouble>)>,
+    told: Option<(Vec<IpAddr>, Option<Trouble>)>,
 }
 
 /// One network.
 struct Door {
     net: IpNet,
-    ip: Ipv4Addr,
     ports: Ports,
-    socket: UdpSocket,
+    sockets: Sockets,
     asking: Asking,
     answering: Answering,
 }
@@ -224,30 +231,32 @@ impl Task {
     /// Asks and answers on the networks on which this node listens, and nowhere else.
     async fn open(&mut self) -> Result<(), Gone> {
         let listening = self.wanted.borrow().listening.clone();
-        let wanted: Vec<(IpNet, Ipv4Addr, Ports)> = self
-            .nets
-            .iter()
-            .filter_map(|net| match net.addr() {
-                IpAddr::V4(ip) if !ip.is_loopback() => Some((*net, ip, *listening.get(&ip)?)),
-                _ => None,
-            })
+        let four = self.nets.iter().filter(|net| net.addr().is_ipv4() && !net.addr().is_loopback());
+        let own =
+            if self.nets.iter().any(|net| net.addr().is_ipv6()) { six::own() } else { vec![] };
+        let six = six::places(&self.nets, |ip| listening.contains_key(ip), &own);
+        let wanted: Vec<(IpNet, u32, Ports)> = four
+            .map(|net| (*net, 0))
+            .chain(six)
+            .filter_map(|(net, interface)| Some((net, interface, *listening.get(&net.addr())?)))
             .take(DOORS)
             .collect();
         self.doors.retain(|door| wanted.iter().any(|(net, ..)| *net == door.net));
         let now = Instant::now();
-        self.again = None;
+        self.again = six::is_waited_for(&own).then(|| now + ASSURED);
         if self.watcher.is_some() {
-            self.trouble = None;
+            self.trouble =
+                (wanted.is_empty() && self.has_link_alone()).then_some(Trouble::LinkAlone);
         }
-        for (net, ip, ports) in wanted {
+        for (net, interface, ports) in wanted {
             if let Some(door) = self.doors.iter_mut().find(|door| door.net == net) {
                 door.ports = ports;
                 continue;
             }
-            match socket::open(ip) {
-                Ok(socket) => {
+            match socket::open(net.addr(), interface) {
+                Ok(sockets) => {
                     let (asking, answering) = (Asking::new(now), Answering::new(now));
-                    self.doors.push(Door { net, ip, ports, socket, asking, answering });
+                    self.doors.push(Door { net, ports, sockets, asking, answering });
                 }
                 Err(error) => {
                     let is_taken = error.kind() == io::ErrorKind::AddrInUse;
@@ -257,7 +266,7 @@ impl Task {
                 }
             }
         }
-        let now = (self.doors.iter().map(|door| door.ip).collect(), self.trouble);
+        let now = (self.doors.iter().map(|door| door.net.addr()).collect(), self.trouble);
         if self.told.as_ref() != Some(&now) {
             self.told = Some(now.clone());
             self.tell(LanEvent::On(now.0, now.1)).await?;
@@ -265,14 +274,22 @@ impl Task {
         Ok(())
     }
 
+    /// Whether all that leads anywhere are addresses of the link.
+    fn has_link_alone(&self) -> bool {
+        let mut beyond =
+            self.nets.iter().map(IpNet::addr).filter(|ip| !ip.is_loopback()).peekable();
+        let is_of_link = |ip| matches!(ip, IpAddr::V6(ip) if six::is_of_link(ip));
+        beyond.peek().is_some() && beyond.all(is_of_link)
+    }
+
     async fn on_packet(&mut self, at: usize, packet: &[u8], from: SocketAddr) -> Result<(), Gone> {
-        let SocketAddr::V4(from) = from else { return Ok(()) };
+        let (ip, port) = (from.ip(), from.port());
         let Some(packet) = packet::read(packet) else { return Ok(()) };
         let own = |question: &[u8; 32]| self.doors.iter().any(|door| door.asking.is_own(question));
         let is_own = matches!(&packet, Packet::Question(question) if own(question));
         let Some(door) = self.doors.get_mut(at) else { return Ok(()) };
         // What a router let through is not of this network (RFC 6762, 11).
-        if is_own || from.port() != socket::PORT || !door.net.contains(&IpAddr::V4(*from.ip())) {
+        if is_own || port != socket::PORT || !door.net.contains(&ip) {
             return Ok(());
         }
         match packet {
@@ -281,9 +298,9 @@ impl Task {
                 Ok(())
             }
             Packet::Answer(question, answer) => {
-                let found = door.asking.read(&question, &answer, *from.ip());
+                let found = door.asking.read(&question, &answer, ip);
                 let Some((peer, ports)) = found else { return Ok(()) };
-                self.tell(LanEvent::Found(peer, addresses(*from.ip(), ports))).await
+                self.tell(LanEvent::Found(peer, addresses(ip, ports))).await
             }
         }
     }
@@ -303,13 +320,13 @@ impl Task {
         }
         for door in &mut self.doors {
             if let Some(question) = door.asking.ask(&self.sought, now, &mut self.rng) {
-                send(&door.socket, &packet::question(&question)).await;
+                send(&door.sockets, &packet::question(&question)).await;
             }
             while let Some(question) = door.answering.due(now) {
-                let ip = IpAddr::V4(door.ip);
+                let ip = door.net.addr();
                 let said = self.answerer.answer(&question, ip, door.ports, &mut self.rng);
                 if let Some(answer) = said {
-                    send(&door.socket, &packet::answer(&question, &answer)).await;
+                    send(&door.sockets, &packet::answer(&question, &answer)).await;
                 }
             }
         }
@@ -326,7 +343,7 @@ async fn receive(
     poll_fn(|cx| {
         for at in (turn..doors.len()).chain(0..turn.min(doors.len())) {
             let mut read = ReadBuf::new(buffer);
-            if let Poll::Ready(from) = doors[at].socket.poll_recv_from(cx, &mut read) {
+            if let Poll::Ready(from) = doors[at].sockets.poll_recv_from(cx, &mut read) {
                 return Poll::Ready((at, from.map(|from| (read.filled().len(), from))));
             }
         }
@@ -336,14 +353,14 @@ async fn receive(
 }
 
 /// What is lost is asked for again.
-async fn send(socket: &UdpSocket, packet: &[u8]) {
-    if !matches!(timeout(SENDING, socket.send_to(packet, socket::GROUP)).await, Ok(Ok(_))) {
+async fn send(sockets: &Sockets, packet: &[u8]) {
+    if !matches!(timeout(SENDING, sockets.tell(packet)).await, Ok(Ok(_))) {
         tracing::debug!("a packet could not be sent to a local network");
     }
 }
 
-fn addresses(ip: Ipv4Addr, ports: Ports) -> Vec<Multiaddr> {
-    let at = || Multiaddr::from(IpAddr::V4(ip));
+fn addresses(ip: IpAddr, ports: Ports) -> Vec<Multiaddr> {
+    let at = || Multiaddr::from(ip);
     let mut all = Vec::new();
     if ports.udp != 0 {
         all.push(at().with(Protocol::Udp(ports.udp)).with(Protocol::QuicV1));
@@ -354,16 +371,21 @@ fn addresses(ip: Ipv4Addr, ports: Ports) -> Vec<Multiaddr> {
     all
 }
 
-/// Where a swarm that listens at these addresses does so, by IPv4 address.
+/// Where a swarm that listens at these addresses does so, by IP address.
 pub(super) fn listening<'a>(
     addresses: impl IntoIterator<Item = &'a Multiaddr>,
-) -> BTreeMap<Ipv4Addr, Ports> {
-    let mut all: BTreeMap<Ipv4Addr, Ports> = BTreeMap::new();
+) -> BTreeMap<IpAddr, Ports> {
+    let mut all: BTreeMap<IpAddr, Ports> = BTreeMap::new();
     for address in addresses {
-        let parts: Vec<Protocol<'_>> = address.iter().collect();
-        match parts[..] {
-            [Protocol::Ip4(ip), Protocol::Tcp(port)] => all.entry(ip).or_default().tcp = port,
-            [Protocol::Ip4(ip), Protocol::Udp(port), Protocol::QuicV1] => {
+        let mut parts = address.iter();
+        let ip = match parts.next() {
+            Some(Protocol::Ip4(ip)) => ip.into(),
+            Some(Protocol::Ip6(ip)) => ip.into(),
+            _ => continue,
+        };
+        match (parts.next(), parts.next(), parts.next()) {
+            (Some(Protocol::Tcp(port)), None, None) => all.entry(ip).or_default().tcp = port,
+            (Some(Protocol::Udp(port)), Some(Protocol::QuicV1), None) => {
                 all.entry(ip).or_default().udp = port;
             }
             _ => {}
@@ -378,12 +400,17 @@ mod tests {
 
     #[test]
     fn where_a_node_listens_is_told_as_others_dial_it() {
-        let all = ["/ip4/10.0.0.7/tcp/1", "/ip4/10.0.0.7/udp/2/quic-v1", "/ip6/::1/tcp/3"];
-        let all: Vec<Multiaddr> = all.iter().map(|text| text.parse().unwrap()).collect();
-        let ip = Ipv4Addr::new(10, 0, 0, 7);
-        let listening = listening(&all);
-        assert_eq!(listening, BTreeMap::from([(ip, Ports { tcp: 1, udp: 2 })]));
-        let dialled: BTreeSet<Multiaddr> = addresses(ip, listening[&ip]).into_iter().collect();
-        assert_eq!(dialled, all[..2].iter().cloned().collect());
+        for ip in ["10.0.0.7", "fd00:78::7"] {
+            let ip: IpAddr = ip.parse().unwrap();
+            let at = |rest: &str| -> Multiaddr {
+                let family = if ip.is_ipv4() { "ip4" } else { "ip6" };
+                format!("/{family}/{ip}/{rest}").parse().unwrap()
+            };
+            let all = [at("tcp/1"), at("udp/2/quic-v1"), at("tcp/3/ws")];
+            let listening = listening(&all);
+            assert_eq!(listening, BTreeMap::from([(ip, Ports { tcp: 1, udp: 2 })]));
+            let dialled: BTreeSet<Multiaddr> = addresses(ip, listening[&ip]).into_iter().collect();
+            assert_eq!(dialled, all[..2].iter().cloned().collect());
+        }
     }
 }

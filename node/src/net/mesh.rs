@@ -14,11 +14,12 @@ mod joins;
 mod lan;
 mod latency;
 mod members;
+mod outers;
 mod outside;
 mod probes;
 mod run;
 
-use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use libp2p::{Multiaddr, PeerId};
 use protocol::{
@@ -45,7 +46,7 @@ pub struct Config {
     /// Whether members' nodes are looked for on the local networks, and those answered who look for this one.
     pub mdns: bool,
     /// Whether members behind NATs are met where relays say that they are, and relays are asked that of this
-    /// machine: not where relays are to see nothing of it.
+    /// machine, and whether members behind firewalls are met: not where relays are to see nothing of it.
     pub meets: bool,
     /// This member, to certify the channels' keys and show its card.
     pub me: Arc<Endpoint>,
@@ -182,11 +183,13 @@ pub enum MeshReport {
         name: Multiaddr,
         /// What each relay says, where it says something.
         seen: BTreeMap<PeerId, Seen>,
+        /// Where members meet it over IPv6, by this machine's own addresses of the internet, with that PeerId.
+        six: Vec<Multiaddr>,
     },
     /// On the networks of these addresses of this machine members' nodes are looked for now.
     Lan {
         /// This machine's own addresses.
-        networks: Vec<Ipv4Addr>,
+        networks: Vec<IpAddr>,
         /// Why not on others, where there may be some.
         trouble: Option<Trouble>,
     },

@@ -4,13 +4,16 @@
 //! > it is allocated, and no queue that a peer can fill grows without end.
 //!
 //! [`mesh`] is the main swarm, which members alone may use; [`relay`] the client of a relay's logs;
-//! `lan` finds members' nodes on the local networks; [`change`] tells when the machine's network is another.
+//! `lan` finds members' nodes on the local networks; [`change`] tells when the machine's network is another;
+//! [`mapping`] asks the router for a way in, where a person wants one.
 
 pub mod address;
 pub mod change;
+pub mod mapping;
 pub mod mesh;
 pub mod relay;
 
+mod beat;
 mod behaviour;
 mod book;
 mod channel;
@@ -23,6 +26,8 @@ mod listen;
 mod outside;
 mod queue;
 mod reach;
+mod silence;
+mod six;
 mod streams;
 
 pub use libp2p::Multiaddr;

@@ -51,8 +51,7 @@ async fn ask(
     relay: PeerId,
     addresses: Vec<Multiaddr>,
 ) -> Option<Outside> {
-    let any = Multiaddr::from(IpAddr::from(Ipv4Addr::UNSPECIFIED));
-    swarm.listen_on(any.with(Protocol::Udp(0)).with(Protocol::QuicV1)).ok()?;
+    swarm.listen_on(quic_at(Ipv4Addr::UNSPECIFIED.into(), 0)).ok()?;
     let mut here = None;
     loop {
         match swarm.select_next_some().await {
@@ -123,18 +122,31 @@ fn by_quic(relay: &RelayPeer) -> Vec<Multiaddr> {
 }
 
 /// The IPv4 address and the UDP port of a QUIC address.
-pub(super) fn socket(address: &Multiaddr) -> Option<(Ipv4Addr, u16)> {
+fn socket(address: &Multiaddr) -> Option<(Ipv4Addr, u16)> {
+    match quic(address)? {
+        (IpAddr::V4(ip), port) => Some((ip, port)),
+        (IpAddr::V6(_), _) => None,
+    }
+}
+
+/// The IP address and the UDP port of a QUIC address.
+pub(super) fn quic(address: &Multiaddr) -> Option<(IpAddr, u16)> {
     let mut parts = address.iter();
     match (parts.next()?, parts.next()?, parts.next()?) {
-        (Protocol::Ip4(ip), Protocol::Udp(port), Protocol::QuicV1) => Some((ip, port)),
+        (Protocol::Ip4(ip), Protocol::Udp(port), Protocol::QuicV1) => Some((ip.into(), port)),
+        (Protocol::Ip6(ip), Protocol::Udp(port), Protocol::QuicV1) => Some((ip.into(), port)),
         _ => None,
     }
 }
 
+/// The QUIC address of a port at an IP address.
+pub(super) fn quic_at(ip: IpAddr, port: u16) -> Multiaddr {
+    Multiaddr::from(ip).with(Protocol::Udp(port)).with(Protocol::QuicV1)
+}
+
 /// An address at which nobody is: who tells it has a NAT before it that gives each connection another port.
 pub(super) fn nowhere() -> Multiaddr {
-    let any = Multiaddr::from(IpAddr::from(Ipv4Addr::UNSPECIFIED));
-    any.with(Protocol::Udp(0)).with(Protocol::QuicV1)
+    quic_at(Ipv4Addr::UNSPECIFIED.into(), 0)
 }
 
 impl Outside {
@@ -143,7 +155,7 @@ impl Outside {
         if !self.keeps_ports {
             return nowhere();
         }
-        Multiaddr::from(IpAddr::from(self.ip)).with(Protocol::Udp(port)).with(Protocol::QuicV1)
+        quic_at(self.ip.into(), port)
     }
 
     /// Whether a router of the internet would carry it.

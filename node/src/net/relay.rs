@@ -87,9 +87,27 @@ pub struct LogPlan {
     pub keys: Arc<LogKeys>,
     /// Where to follow from when the log is new to the plan; later plans don't move it.
     pub after: Option<Cursor>,
+    /// Where from, if there is no such place. A later plan can have it read from its start, if nothing of it was yet.
+    pub begin: Begin,
     /// What is shown before it is opened, to a relay that wants tokens and to no other. With another
     /// one the log is opened again.
     pub token: Option<RelayToken>,
+}
+
+/// Where a log is followed from of which nothing was read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Begin {
+    /// From its start.
+    Start,
+    /// From the first entry that is appended here, and not before one is: what was there is not for this node.
+    OwnFirst,
+}
+
+impl Begin {
+    /// From its start where either says so.
+    fn or(self, other: Self) -> Self {
+        if self == Self::Start { self } else { other }
+    }
 }
 
 /// What happened at a relay. The channel is bounded and waited for: a reader that stops reading
@@ -142,6 +160,8 @@ pub enum RelayReport {
     Appended {
         /// Of the command.
         tag: u64,
+        /// Its place, as the relay says.
+        cursor: Cursor,
     },
     /// The entry was not appended, and the client tries no more.
     Refused {

@@ -30,6 +30,8 @@ pub struct Sent {
     pub kept_until: Option<Timestamp>,
     /// Whether this node keeps its envelope for whoever asks for it.
     pub archived: bool,
+    /// Whether it waits here for a relay.
+    pub waits: bool,
     /// To whom it was sealed.
     pub recipients: Vec<Recipient>,
 }
@@ -109,7 +111,8 @@ impl Tx<'_> {
         let sent = self.sql.query_row(
             "SELECT m.id, m.at, m.chain, q.seq IS NOT NULL, m.stored, m.stored_at, m.kept_until,
                EXISTS (SELECT 1 FROM archive a
-                       WHERE a.grp = m.grp AND a.chain = m.chain AND a.idx = m.idx)
+                       WHERE a.grp = m.grp AND a.chain = m.chain AND a.idx = m.idx),
+               EXISTS (SELECT 1 FROM outbox o WHERE o.seq = m.seq)
              FROM messages m LEFT JOIN queue q ON q.seq = m.seq WHERE m.seq = ?1 AND m.mine = 1",
             [int(seq)],
             |row| {
@@ -122,6 +125,7 @@ impl Tx<'_> {
                     stored_at: time(row, 5)?,
                     kept_until: time(row, 6)?,
                     archived: row.get(7)?,
+                    waits: row.get(8)?,
                     recipients: Vec::new(),
                 })
             },

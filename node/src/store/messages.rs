@@ -5,6 +5,7 @@ use std::ops::Range;
 use protocol::{
     group::SignedContent,
     ids::{ChainId, GroupId, MemberId, MessageId, Timestamp},
+    limits::LAMPORT_LEAP,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -38,6 +39,8 @@ pub struct NewMessage<'a> {
     pub message: MessageId,
     /// Its writer's logical clock.
     pub lamport: u64,
+    /// This node's, that message followed.
+    pub clock: u64,
     /// What its author signed.
     pub signed: &'a SignedContent,
     /// Who handed it on, where it did not come from its author.
@@ -75,7 +78,7 @@ pub struct Queued {
 /// What a message's row and its names say, before its delivery is looked up.
 const COLUMNS: &str = "
 SELECT m.seq, m.id, m.grp, g.name, m.sender, coalesce(n.name, ''), m.mine, m.text, m.at, m.class,
-       m.chain IS NOT NULL, m.stored, m.shared_by, coalesce(s.name, ''), m.place
+       m.chain IS NOT NULL, m.stored, m.shared_by, coalesce(s.name, ''), m.place, m.ahead IS NOT NULL
 FROM messages m JOIN groups g ON g.id = m.grp LEFT JOIN names n ON n.member = m.sender
 LEFT JOIN names s ON s.member = m.shared_by ";
 
@@ -140,11 +143,37 @@ impl Tx<'_> {
 
     /// What is never sealed stays where it was when that was known: after all that there is.
     fn leave_unsealed(&self, group: GroupId, seq: i64) -> Result<(), StoreError> {
+        self.put_place(seq, &self.end(group)?)
+    }
+
+    /// Has what stands further beyond a logical clock than that follows at once stand where it came: it came before such places were not given
+    /// any more, and would hide all that is said.
+    pub fn settle_leaps(&self, group: GroupId, clock: u64) -> Result<(), StoreError> {
+        let (far, ends) = (Place::beyond(clock.saturating_add(LAMPORT_LEAP)), Place::queued(0));
+        let mut leaps = self.sql.prepare(
+            "SELECT seq FROM messages WHERE grp = ?1 AND place >= ?2 AND place < ?3 AND mine = 0
+             ORDER BY seq",
+        )?;
+        let leaps = leaps.query_map(params![group.0, far.0, ends.0], |row| row.get(0))?;
+        let leaps: Vec<i64> = leaps.collect::<Result<_, _>>()?;
+        let before = "SELECT place FROM messages WHERE grp = ?1 AND place < ?2 AND seq < ?3
+                      ORDER BY place DESC LIMIT 1";
+        let update = "UPDATE messages SET ahead = place, place = ?2 WHERE seq = ?1";
+        for seq in leaps {
+            let last = self.sql.query_row(before, params![group.0, far.0, seq], |row| row.get(0));
+            let last: Option<[u8; Place::BYTES]> = last.optional()?;
+            self.sql.execute(update, params![seq, Place::after(last.map(Place)).0])?;
+        }
+        Ok(())
+    }
+
+    /// The place after all that does not wait to be sealed.
+    fn end(&self, group: GroupId) -> Result<Place, StoreError> {
         let last = "SELECT max(place) FROM messages WHERE grp = ?1 AND place < ?2";
         let ends = Place::queued(0).0;
         let last: Option<[u8; Place::BYTES]> =
             self.sql.query_row(last, params![group.0, ends], |row| row.get(0))?;
-        self.put_place(seq, &Place::after(last.map(Place)))
+        Ok(Place::after(last.map(Place)))
     }
 
     fn put_place(&self, seq: i64, place: &Place) -> Result<(), StoreError> {
@@ -189,12 +218,18 @@ impl Tx<'_> {
 
     /// Enters a received message; `None` where its place in the chain is taken already.
     pub fn put_message(&self, new: &NewMessage<'_>) -> Result<Option<u64>, StoreError> {
-        let place = Place::new(new.lamport, new.at, new.message);
+        let signed = Place::new(new.lamport, new.at, new.message);
+        // Or it would hide all that is said until the others' clocks are there. And there it stays: what moved would be met twice, or come
+        // up again as if it were said now.
+        let (place, ahead) = match new.lamport > new.clock {
+            true => (self.end(new.group)?, Some(signed.0)),
+            false => (signed, None),
+        };
         let rows = self.sql.execute(
             "INSERT OR IGNORE INTO messages
                (id, grp, sender, mine, text, at, class, chain, idx, msg, content, signature, shared_by,
-                place)
-             VALUES (?1, ?2, ?3, 0, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+                place, ahead)
+             VALUES (?1, ?2, ?3, 0, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
             params![
                 new.id,
                 new.group.0,
@@ -208,7 +243,8 @@ impl Tx<'_> {
                 new.signed.content,
                 new.signed.signature.0,
                 new.shared_by.map(|member| member.0),
-                place.0
+                place.0,
+                ahead
             ],
         )?;
         Ok((rows == 1).then(|| uint(self.sql.last_insert_rowid())))
@@ -219,6 +255,14 @@ impl Tx<'_> {
         let place = "SELECT place FROM messages WHERE seq = ?1";
         let place = self.sql.query_row(place, [int(seq)], |row| row.get(0)).optional()?;
         Ok(place.map(Place))
+    }
+
+    /// In which chain a message is, and at which place there, once it is sealed.
+    pub fn chain_place(&self, seq: u64) -> Result<Option<(ChainId, u32)>, StoreError> {
+        let place = "SELECT chain, idx FROM messages WHERE seq = ?1 AND chain IS NOT NULL";
+        let place =
+            self.sql.query_row(place, [int(seq)], |row| Ok((ChainId(row.get(0)?), row.get(1)?)));
+        Ok(place.optional()?)
     }
 
     /// Judges messages of a chain anew; gives the local ids of those whose class is another now.
@@ -337,6 +381,7 @@ fn raw(row: &Row<'_>) -> rusqlite::Result<Raw> {
             at: rfc3339(Timestamp(uint(at))),
             class: class_of(row.get(9)?),
             late: row.get::<_, u8>(9)? == class_number(Class::StaleView),
+            ahead: row.get(15)?,
             shared_by: shared_by.map(|id| MemberRef { id: hex(&id), name: by_name }),
             delivery: None,
         },

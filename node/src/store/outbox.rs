@@ -80,6 +80,21 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// Has what of a group waits for a relay wait for another one too.
+    pub fn carry_over(&self, group: GroupId, from: &[u8], to: &[u8]) -> Result<(), StoreError> {
+        self.sql.execute(
+            "INSERT INTO outbox(grp, relay, log, entry, at, seq)
+             SELECT grp, ?3, log, entry, at, seq FROM outbox AS one WHERE grp = ?1 AND relay = ?2
+               AND NOT EXISTS (SELECT 1 FROM outbox AS other
+                               WHERE other.log = one.log AND other.relay = ?3 AND other.grp = ?1
+                                 AND substr(other.entry, 1, 32) = substr(one.entry, 1, 32)
+                                 AND other.entry = one.entry)
+             ORDER BY tag",
+            params![group.0, from, to],
+        )?;
+        Ok(())
+    }
+
     /// One entry, while it waits.
     pub fn outbox_entry(&self, tag: u64) -> Result<Option<OutboxRow>, StoreError> {
         let query = "SELECT tag, relay, log, entry FROM outbox WHERE tag = ?1";

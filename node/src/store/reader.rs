@@ -65,6 +65,22 @@ impl Reader {
         self.read(events::last)
     }
 
+    /// How many rows each table has.
+    #[cfg(test)]
+    pub(crate) fn rows(&self) -> Result<std::collections::BTreeMap<String, u64>, StoreError> {
+        self.read(|sql| {
+            let mut tables = sql.prepare("SELECT name FROM sqlite_master WHERE type = 'table'")?;
+            let tables = tables.query_map([], |row| row.get(0))?;
+            let counted = tables.map(|table: Result<String, _>| {
+                let table = table?;
+                let count = format!("SELECT count(*) FROM \"{table}\"");
+                let rows = sql.query_row(&count, [], |row| row.get::<_, i64>(0))?;
+                Ok((table, u64::try_from(rows).unwrap_or_default()))
+            });
+            counted.collect()
+        })
+    }
+
     /// Ends it for all its clones, once nobody reads; from then on each read is refused.
     pub fn close(&self) {
         drop(self.sql().take());

@@ -8,7 +8,7 @@ use super::{StoreError, key};
 
 /// `MIGRATIONS[n]` brings a database of format n (0: empty) to format n + 1. Never changed once
 /// released; only added to.
-pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5, V6, V7, V8];
+pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5, V6, V7, V8, V9];
 
 const V1: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
@@ -147,6 +147,11 @@ CREATE TABLE former(
     grp BLOB NOT NULL REFERENCES groups(id), relay TEXT NOT NULL, since INTEGER NOT NULL,
     PRIMARY KEY (grp, relay)
 ) STRICT, WITHOUT ROWID;
+";
+
+/// The place that its writer signed, of a message that was ahead of this node's logical clock: it stands where it came.
+const V9: &str = "
+ALTER TABLE messages ADD COLUMN ahead BLOB;
 ";
 
 /// The file that says the format, so that it can be known without the key.

@@ -61,6 +61,7 @@ fn received(index: u32, text: &str) -> NewMessage<'_> {
         index,
         message: MessageId([u8::try_from(index).unwrap(); 16]),
         lamport: u64::from(index) + 1,
+        clock: u64::MAX,
         signed: &SIGNED,
         shared_by: None,
     }
@@ -155,7 +156,7 @@ fn a_database_of_a_newer_version_is_refused_and_left_as_it_is() {
     let file = dir.path().join("wattle.db");
     let before = fs::read(&file).unwrap();
     let refused = error(open(dir.path()));
-    assert!(matches!(refused, StoreError::NewerVersion { found: 99, known: 8 }), "{refused}");
+    assert!(matches!(refused, StoreError::NewerVersion { found: 99, known: 9 }), "{refused}");
     assert_eq!(fs::read(&file).unwrap(), before);
 }
 
@@ -164,13 +165,13 @@ fn a_directory_that_says_to_be_newer_is_refused_without_its_key() {
     let dir = dir();
     drop(with_group(dir.path()));
     let version = dir.path().join("version");
-    assert_eq!(fs::read_to_string(&version).unwrap(), "8\n");
+    assert_eq!(fs::read_to_string(&version).unwrap(), "9\n");
     let key = fs::read(dir.path().join("key")).unwrap();
-    fs::write(&version, "9\n").unwrap();
+    fs::write(&version, "10\n").unwrap();
     fs::write(dir.path().join("key"), "of another kind").unwrap();
     let refused = error(open(dir.path()));
-    assert!(matches!(refused, StoreError::NewerVersion { found: 9, known: 8 }), "{refused}");
-    fs::write(&version, "8\n").unwrap();
+    assert!(matches!(refused, StoreError::NewerVersion { found: 10, known: 9 }), "{refused}");
+    fs::write(&version, "9\n").unwrap();
     fs::write(dir.path().join("key"), key).unwrap();
     assert!(open(dir.path()).is_ok());
 }
@@ -209,6 +210,29 @@ fn a_history_of_before_keeps_its_order_and_what_waits_stays_last() {
     let texts: Vec<&str> = rows.iter().map(|(text, _)| text.as_str()).collect();
     assert_eq!(texts, ["first", "second", "waits"]);
     assert!(rows.iter().all(|(_, bytes)| *bytes == 32));
+}
+
+#[test]
+fn a_history_of_before_what_is_ahead_was_marked_is_brought_forward_as_it_is() {
+    let mut sql = Connection::open_in_memory().unwrap();
+    schema::migrate(&mut sql, &schema::MIGRATIONS[..8]).unwrap();
+    sql.execute_batch(
+        "INSERT INTO groups VALUES (x'01', 'reading', 0);
+         INSERT INTO messages(id, grp, sender, mine, text, at, class, place) VALUES
+           (x'01', x'01', x'02', 0, 'first', 1, 0, unhex(printf('%064x', 1))),
+           (x'02', x'01', x'02', 0, 'leaps', 2, 0, unhex('fffffffffffffffe' || printf('%048x', 2))),
+           (x'03', x'01', x'02', 0, 'second', 3, 0, unhex(printf('%064x', 3)));",
+    )
+    .unwrap();
+    schema::migrate(&mut sql, schema::MIGRATIONS).unwrap();
+    let mut rows = sql.prepare("SELECT text, ahead IS NULL FROM messages ORDER BY place").unwrap();
+    let rows = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    let rows: Vec<(String, bool)> = rows.collect::<Result<_, _>>().unwrap();
+    // What leaps has its place once its group is taken up.
+    assert_eq!(
+        rows,
+        [("first", true), ("second", true), ("leaps", true)].map(|(t, a)| (t.into(), a))
+    );
 }
 
 #[test]

@@ -314,12 +314,14 @@ fn a_welcome_from_before_a_removal_makes_nobody_a_member() {
 fn whoever_joins_by_an_old_welcome_uses_no_number_twice() {
     let mut world = World::with(3, true);
     let old = world.member(0).welcome().unwrap();
-    let own = world.id(2);
+    let (own, host) = (world.id(2), world.id(0));
     world.act(2, |group, cx| group.rotate(cx)).unwrap();
     let last = world.member(2).ops.iter().filter(|op| op.author() == own).last().unwrap().clone();
-    world.reachable = false;
-    world.welcome(0, 2, &old);
-    let next = world.member(2).ops.next(own, membership::Kind::Leave, world.now).unwrap();
+    let now = world.now;
+    let person = &world.people[2];
+    let cx = Cx { me: &person.me, now, rng: &mut world.rng };
+    let joined = Group::join(cx, &old, host, |_| person.group.as_ref()).unwrap();
+    let next = joined.ops.next(own, membership::Kind::Leave, now).unwrap();
     assert_eq!(next.seq, last.body().seq + 1);
 }
 

@@ -120,7 +120,7 @@ impl Group {
             });
         }
         if ops.iter().any(|op| matches!(op.body().kind, Kind::SetPolicy { .. })) {
-            events.push(Event::Policy);
+            events.push(Event::Policy { relays: self.relays_named(&ops) });
         }
         if ops.iter().any(|op| {
             matches!(op.body().kind, Kind::Refresh { topic_commit: Some(_) })

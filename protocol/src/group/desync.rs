@@ -29,7 +29,7 @@ use crate::{
     codec,
     evidence::{Record, follows},
     ids::{ChainId, Incarnation, MemberId, OpId, Timestamp},
-    limits::CHAIN_MESSAGES,
+    limits::{CHAIN_MESSAGES, LAMPORT_LEAP},
     membership::{Op, Resolution},
     snapshot::SnapshotError,
 };
@@ -42,8 +42,9 @@ const RECORDS: usize = 8;
 /// Own chains that were lost, and own chains that were forgotten, remembered at most.
 const LOST: usize = 64;
 const FORGOTTEN: usize = 4096;
-/// By how much the logical clock goes ahead where own messages were lost: more than there can have been.
-const LOST_LAMPORT: u64 = 1 << 12;
+/// By how much the logical clock goes ahead where own messages were lost: more than were said since any copy that is gone
+/// back to, and so far as all follow the next message at once, those too who have yet to read the last 65,536.
+const LOST_LAMPORT: u64 = LAMPORT_LEAP - (1 << 16);
 /// Questions of others that wait to be answered.
 const ANSWERS: usize = 64;
 /// How long nothing more may have come of what was lost, in milliseconds, until a state counts as
@@ -69,6 +70,8 @@ pub(super) struct Own {
     /// Own chains that are known no more, because there were too many.
     forgotten: BTreeSet<ChainId>,
     behind: Option<Behind>,
+    /// Whether the clock has gone ahead, and nothing was said since: what more is found lost was said before.
+    ahead: bool,
     /// Whether this run was behind before, or has asked the others.
     recovered: bool,
     asked: bool,
@@ -105,12 +108,15 @@ struct Stored {
     forgotten: Vec<ChainId>,
     #[n(3)]
     joined: Option<Vec<OpId>>,
+    #[n(4)]
+    ahead: Option<bool>,
 }
 
 impl Own {
     /// What stays of it when the membership ends: should it go on, it is the same one.
     pub fn of_another_membership(self) -> Self {
-        Self { joined: self.joined, forgotten: self.forgotten, ..Self::default() }
+        let Self { joined, forgotten, ahead, .. } = self;
+        Self { joined, forgotten, ahead, ..Self::default() }
     }
 
     pub fn deadline(&self) -> Option<Timestamp> {
@@ -297,7 +303,7 @@ impl Group {
     /// What is due of all this.
     pub(super) fn tend_own<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>) {
         let alone = self.ops.resolve().members.len() <= 1;
-        let met = alone || self.relays_up || self.peers.values().any(|peer| peer.synced);
+        let met = alone || self.is_in_touch();
         if !self.own.asked && (met || !self.peers.is_empty()) {
             self.ask_of_own(cx);
         }
@@ -341,10 +347,19 @@ impl Group {
             pair.reset();
             self.dirty.mark(Key::PairSend(*member));
         }
-        // What it said and has lost stands before what it says from now on.
-        self.lamport = self.lamport.saturating_add(LOST_LAMPORT);
+        // What it said and has lost stands before what it says from now on. Once more, and nobody would follow.
+        if !core::mem::replace(&mut self.own.ahead, true) {
+            self.lamport = self.lamport.saturating_add(LOST_LAMPORT);
+        }
         self.out.push_back(Output::Event(Event::CaughtUp));
         self.out.push_back(Output::Event(Event::Ready));
+    }
+
+    /// This member has said something: what it loses from now on may stand behind that.
+    pub(super) fn has_spoken(&mut self) {
+        if core::mem::take(&mut self.own.ahead) {
+            self.dirty.mark(Key::Own);
+        }
     }
 
     /// How the newest of this member's chains ended, as far as it is known, where that is one that was
@@ -493,7 +508,7 @@ impl Group {
     pub(super) fn own_record(&self) -> Option<Vec<u8>> {
         let own = &self.own;
         let empty = own.behind.is_none() && own.lost.is_empty() && own.forgotten.is_empty();
-        let empty = empty && own.joined.is_empty();
+        let empty = empty && own.joined.is_empty() && !own.ahead;
         let lost = own.lost.iter();
         (!empty).then(|| {
             codec::encode(&Stored {
@@ -501,6 +516,7 @@ impl Group {
                 lost: lost.map(|(chain, count)| Counted { chain: *chain, count: *count }).collect(),
                 forgotten: own.forgotten.iter().copied().collect(),
                 joined: (!own.joined.is_empty()).then(|| own.joined.clone()),
+                ahead: own.ahead.then_some(true),
             })
         })
     }
@@ -512,6 +528,7 @@ impl Group {
         self.own.lost = stored.lost.into_iter().map(|it| (it.chain, it.count)).collect();
         self.own.forgotten = stored.forgotten.into_iter().collect();
         self.own.joined = stored.joined.unwrap_or_default();
+        self.own.ahead = stored.ahead.unwrap_or_default();
         Ok(())
     }
 }

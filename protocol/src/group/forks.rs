@@ -293,6 +293,32 @@ fn what_others_named_first_is_its_writers_word_once_the_writer_goes_on() {
 }
 
 #[test]
+fn what_was_given_up_is_asked_for_again_once_its_writer_goes_on_and_says_that_it_is() {
+    let mut world = World::with(3, true);
+    world.say(0, "one");
+    world.say(2, "two");
+    world.settle();
+    let withheld = aside(&mut world, 0, "withheld");
+    hand(&mut world, 2, &withheld);
+    let answer = aside(&mut world, 2, "an answer");
+    hand(&mut world, 1, &answer);
+    world.pass(70 * 60_000);
+    assert_eq!(world.member(1).gaps()[0].state, GapState::GivenUp);
+    world.people[1].events.clear();
+    let next = aside(&mut world, 0, "the next");
+    hand(&mut world, 1, &next);
+    assert_eq!(world.member(1).gaps()[0].state, GapState::Asked);
+    world.pass(5_000);
+    let asks = |it: &Event| matches!(it, Event::Asking { everybody: true, .. });
+    assert!(world.people[1].events.iter().any(asks));
+    // Also where that is in vain it ends.
+    world.pass(70 * 60_000);
+    assert_eq!(world.member(1).gaps()[0].state, GapState::GivenUp);
+    hand(&mut world, 1, &withheld);
+    assert!(world.heard(1).contains(&"withheld".into()));
+}
+
+#[test]
 fn a_gap_that_nobody_can_fill_is_given_up_after_an_hour_and_filled_all_the_same() {
     let mut world = World::with(2, true);
     world.say(0, "one");

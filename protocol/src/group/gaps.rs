@@ -268,17 +268,26 @@ impl Group {
         let writer = entry.head.head().sender;
         let within = indexes.into_iter().take_while(|index| *index < CHAIN_MESSAGES);
         let mut lacking: Vec<u32> = within.filter(|index| !read.has(*index)).collect();
+        let mut again = false;
         lacking.retain(|index| match self.gaps.get_mut(&(chain, *index)) {
             None => true,
             Some(gap) => {
                 // What others alone said before is its writer's own word from now on.
                 if cause.is_word_of(&writer) && !gap.cause.is_word_of(&writer) {
                     gap.cause = cause;
+                    if core::mem::replace(&mut gap.given_up, false) {
+                        // Whose word it is can be asked.
+                        gap.lacking = Lacking { told: gap.lacking.told, ..Lacking::since(now) };
+                        again = true;
+                    }
                     self.dirty.mark(Key::Gaps(chain));
                 }
                 false
             }
         });
+        if again {
+            self.set_timer(Timer::Want, now.plus_ms(PATIENCE_MS));
+        }
         if lacking.is_empty() {
             return;
         }

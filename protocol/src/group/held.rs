@@ -1,4 +1,4 @@
-//! Bundles that wait to be judged, until the ops, pages or ciphertext that they need are here.
+//! Bundles that wait to be judged, until the ops, pages, ciphertext or older bundle that they need are here.
 //!
 //! > They have bounds. Where there is no room, the oldest of whoever has most goes; signers of whom no op
 //! > tells have a part of their own, so that nobody whom an op names loses a place to made-up names.
@@ -7,7 +7,7 @@
 
 use alloc::{collections::BTreeMap, vec::Vec};
 
-use super::{Group, nacks::Waits, records::Key};
+use super::{Group, Timer, nacks::Waits, records::Key};
 use crate::{
     bundle::SignedHead,
     ids::{ChainId, MemberId, Timestamp},
@@ -37,6 +37,13 @@ impl Held {
 }
 
 impl Group {
+    /// Has what waits judged once more.
+    pub(super) fn judge_soon(&mut self, now: Timestamp) {
+        if !self.receiving.held.is_empty() {
+            self.set_timer(Timer::Shut, now);
+        }
+    }
+
     /// Lets go of a bundle that waits.
     pub(super) fn let_go(&mut self, chain: &ChainId) {
         let gone = self.receiving.held.remove(chain);

@@ -73,6 +73,7 @@ mod topics;
 mod unseen;
 mod verbs;
 mod view;
+mod welcome;
 mod wire;
 mod witness;
 
@@ -124,6 +125,7 @@ pub use self::{
     holds::Hold,
     moving::{MOVE, Moved, Successor},
     output::*,
+    owed::Due,
     pairs::the_one_that_stays,
     persons::Person,
 };
@@ -135,7 +137,7 @@ use crate::{
     fingerprint,
     gossip::Gossip,
     identity::SignedCard,
-    ids::{ChainId, GroupId, InviteId, MemberId, OpId, Timestamp},
+    ids::{ChainId, GroupId, InviteId, LogId, MemberId, OpId, Timestamp},
     membership::{self, OpSet, Policy},
     sign::Signature,
 };
@@ -319,6 +321,12 @@ impl Group {
         }
     }
 
+    /// Its logical clock: the greatest that this node has written, or read and followed.
+    #[must_use]
+    pub fn lamport(&self) -> u64 {
+        self.lamport
+    }
+
     /// The members, most senior first.
     #[must_use]
     pub fn members(&self) -> Vec<Member> {
@@ -333,9 +341,16 @@ impl Group {
                     (false, None) => Role::Member,
                 };
                 let card = self.people.cards.get(id)?.clone();
-                Some(Member { id: *id, card, role, addresses: self.people.addresses(id) })
+                let told = self.people.presences.get(id).map(|it| it.at).unwrap_or_default();
+                Some(Member { id: *id, card, role, addresses: self.people.addresses(id), told })
             })
             .collect()
+    }
+
+    /// How many members there are.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.ops.resolve().members.len()
     }
 
     /// Whether somebody is a member now.
@@ -399,6 +414,14 @@ impl Group {
             Some(GroupLog { keys, role: role(commit) })
         });
         topics.chain(self.inbox_logs()).collect()
+    }
+
+    /// The log to which an envelope of this group goes, where that is one that is written to now.
+    #[must_use]
+    pub fn log_of(&self, envelope: &[u8]) -> Option<LogId> {
+        let (commit, _) = self.topics.peek(envelope)?;
+        let is_current = self.ops.resolve().topics().write.contains(&commit);
+        self.topics.topic(&commit).filter(|_| is_current).map(|topic| topic.log)
     }
 
     fn drain_gossip(&mut self) {
@@ -475,5 +498,7 @@ mod turning;
 mod walk;
 #[cfg(test)]
 mod weeks;
+#[cfg(test)]
+mod welcomed;
 #[cfg(test)]
 mod written;

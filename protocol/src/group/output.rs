@@ -1,10 +1,10 @@
 //! What a group asks of its node, and what it has to tell people.
 
-use alloc::vec::Vec;
+use alloc::{collections::BTreeSet, string::String, vec::Vec};
 
 use crate::{
     identity::SignedCard,
-    ids::{ChainId, LogId, MemberId, MessageId, OpId, Timestamp},
+    ids::{ChainId, LogId, MemberId, MessageId, OpId, RelayTag, Timestamp},
     membership::AdmitMode,
     relay_log::LogKeys,
     sign::Signature,
@@ -37,6 +37,8 @@ pub enum Output {
         index: u32,
         /// The envelope as it came.
         envelope: Vec<u8>,
+        /// Who has told it while it waited here for its bundle: see [`super::Group::note_told`].
+        told_by: Vec<RelayTag>,
     },
     /// Read these from the archive and hand them to [`super::Group::serve`], in the order in which
     /// they were kept: that is an order in which no message comes before one that it follows.
@@ -139,7 +141,10 @@ pub enum Event {
         followed: bool,
     },
     /// The policy, and so perhaps the name or the relays, changed.
-    Policy,
+    Policy {
+        /// The relays that the ops which set it name, if they count.
+        relays: BTreeSet<String>,
+    },
     /// A sender, perhaps this node, made a new chain and sealed it to these.
     Rotated {
         /// Whose chain.
@@ -412,6 +417,8 @@ pub struct Member {
     pub role: Role,
     /// Where it says that it may be reached: binary multiaddrs, at most 16.
     pub addresses: Vec<Vec<u8>>,
+    /// When it said so, by its own clock.
+    pub told: Timestamp,
 }
 
 /// Rights in a group.

@@ -16,15 +16,28 @@ use crate::{
 /// keys of an older one before it had read all of it, and then names nothing as missing.
 const NEWEST: usize = 64;
 
+/// What is due of an own chain to a member to whom it was sealed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Due {
+    /// Its messages.
+    Owed,
+    /// Nothing: the member's membership of then has ended.
+    Ended,
+    /// Nothing more is heard of it: this node's own membership of then has ended, or the chain is not
+    /// known here any more. Whoever was let in anew begins without those of before.
+    Unheard,
+}
+
 impl Group {
-    /// Whether the messages of an own chain are due to a member to whom it was sealed: not to one whose
-    /// membership of then has ended. Of a chain that is forgotten they are due to all who are members.
+    /// What is due of an own chain to a member to whom it was sealed.
     #[must_use]
-    pub fn is_owed(&self, member: &MemberId, chain: &ChainId) -> bool {
-        if self.receiving.chains.contains_key(chain) {
-            self.may_have(member, chain)
-        } else {
-            self.is_member(member)
+    pub fn due(&self, member: &MemberId, chain: &ChainId) -> Due {
+        let known = self.receiving.chains.contains_key(chain);
+        let ended = if known { !self.may_have(member, chain) } else { !self.is_member(member) };
+        match ended {
+            true => Due::Ended,
+            false if self.may_have(&self.me, chain) => Due::Owed,
+            false => Due::Unheard,
         }
     }
 

@@ -5,7 +5,7 @@ use alloc::{collections::BTreeMap, vec::Vec};
 use super::wire::Presence;
 use crate::{
     identity::{Card, Prekey, SignedCard},
-    ids::MemberId,
+    ids::{MemberId, Timestamp},
     limits::CARD_STRIDE,
     membership::{Kind, Op, OpSet},
 };
@@ -13,6 +13,8 @@ use crate::{
 /// Addresses taken from one member, and the bytes of one.
 const ADDRESSES: usize = 16;
 const ADDRESS_BYTES: usize = 256;
+/// How far ahead clocks of those who tell of others may be, in milliseconds.
+const TOLD_AHEAD_MS: u64 = 60 * 60 * 1000;
 /// How far a bundle's prekey may be ahead of the card that is known: 256 cards of the widest stride.
 const LEAP: u64 = CARD_STRIDE << 8;
 
@@ -68,6 +70,12 @@ impl People {
             self.presences.insert(member, presence);
         }
         newer && bounded
+    }
+
+    /// The same of what somebody else says of a member: never one of a time that the member's own next word may not
+    /// have reached.
+    pub fn take_told(&mut self, now: Timestamp, member: MemberId, presence: Presence) -> bool {
+        presence.at <= now.plus_ms(TOLD_AHEAD_MS) && self.take_presence(member, presence)
     }
 
     pub fn addresses(&self, member: &MemberId) -> Vec<Vec<u8>> {

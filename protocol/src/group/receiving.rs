@@ -22,19 +22,21 @@ use super::{
     wire::{BundleWire, Control, Statement},
 };
 use crate::{
-    bundle::{self, OpenError, SLOTS_PER_PAGE, SignedHead},
+    bundle::{self, OpenError, SLOTS_PER_PAGE, SignedHead, SlotType},
     chain::{HeadRef, ReceiveChain, ReceiveError},
     codec,
     envelope::{self, CONTROL, Header},
     evidence::Notice,
     gossip::Origin,
-    ids::{ChainId, EnvelopeId, MemberId, Timestamp},
-    limits::{BUCKETS, LAMPORT_LEAP, MESSAGE_HEADS, PARKED, PARKED_BYTES},
+    ids::{ChainId, EnvelopeId, MemberId, RelayTag, Timestamp},
+    limits::{BUCKETS, LAMPORT_LEAP, MESSAGE_HEADS, PARKED, PARKED_BYTES, POLICY_RELAYS},
     pair::ReceiveState,
 };
 
 /// A bundle that does not come by itself is asked for after this long, in milliseconds.
 const WANT_MS: u64 = 400;
+/// Relays that are remembered of one parked envelope: those of a policy, and of the one before.
+const TOLD_BY: usize = 2 * POLICY_RELAYS;
 
 #[derive(Default)]
 pub(super) struct Receiving {
@@ -77,22 +79,18 @@ pub(super) struct Parked {
     pub index: u32,
     pub at: Timestamp,
     pub bytes: Vec<u8>,
+    /// The relays that have told it.
+    pub told_by: Vec<RelayTag>,
 }
 
 impl Receiving {
     /// Keeps an envelope until its bundle comes; answers which older ones had to go.
-    pub fn park(
-        &mut self,
-        id: EnvelopeId,
-        chain: ChainId,
-        index: u32,
-        bytes: Vec<u8>,
-        at: Timestamp,
-    ) -> Vec<EnvelopeId> {
-        self.parked_bytes += bytes.len();
-        if let Some(old) = self.parked.insert(id, Parked { chain, index, at, bytes }) {
-            self.parked_bytes -= old.bytes.len();
+    pub fn park(&mut self, id: EnvelopeId, mut parked: Parked) -> Vec<EnvelopeId> {
+        if let Some(old) = self.unpark(&id) {
+            parked.told_by = old.told_by;
         }
+        self.parked_bytes += parked.bytes.len();
+        self.parked.insert(id, parked);
         let mut gone = Vec::new();
         while self.parked.len() > PARKED || self.parked_bytes > PARKED_BYTES {
             let oldest = self.parked.iter().min_by_key(|(_, parked)| parked.at);
@@ -132,6 +130,16 @@ impl Group {
         self.take_envelope(&mut cx, from, bytes)
     }
 
+    /// A relay has told an envelope. Where that waits for its bundle it is remembered, also over a restart, and
+    /// told with [`Output::Archive`] once it is read.
+    pub fn note_told(&mut self, envelope: &EnvelopeId, by: RelayTag) {
+        let Some(parked) = self.receiving.parked.get_mut(envelope) else { return };
+        if parked.told_by.len() < TOLD_BY && !parked.told_by.contains(&by) {
+            parked.told_by.push(by);
+            self.dirty.mark(Key::Parked(*envelope));
+        }
+    }
+
     pub(super) fn take_envelope<R: CryptoRng>(
         &mut self,
         cx: &mut Cx<'_, R>,
@@ -166,7 +174,7 @@ impl Group {
             }
         } else {
             self.is_told((header.chain, header.index), from, cx.now);
-            self.take_message(cx, id, header, bytes)?;
+            self.take_message(cx, id, header, bytes, Vec::new())?;
         }
         if self.state == GroupState::Active {
             if origin == Origin::Log && !self.relays_up {
@@ -192,7 +200,7 @@ impl Group {
         if header.chain == CONTROL || !BUCKETS.contains(&bytes.len()) {
             return Err(EnvelopeError::NotOurs);
         }
-        self.take_message(cx, envelope::id(bytes), header, bytes)?;
+        self.take_message(cx, envelope::id(bytes), header, bytes, Vec::new())?;
         self.gossip.spread(bytes, Origin::Neighbour(giver));
         Ok(())
     }
@@ -250,9 +258,12 @@ impl Group {
         id: EnvelopeId,
         header: Header,
         bytes: &[u8],
+        told_by: Vec<RelayTag>,
     ) -> Result<(), EnvelopeError> {
         let Some(entry) = self.receiving.chains.get(&header.chain) else {
-            let gone = self.receiving.park(id, header.chain, header.index, bytes.into(), cx.now);
+            let (chain, index, at) = (header.chain, header.index, cx.now);
+            let parked = Parked { chain, index, at, bytes: bytes.into(), told_by };
+            let gone = self.receiving.park(id, parked);
             for id in gone.into_iter().chain([id]) {
                 self.dirty.mark(Key::Parked(id));
             }
@@ -296,7 +307,7 @@ impl Group {
         self.set_timer(Timer::Receipts, cx.now.plus_ms(gathering));
         self.dirty.mark(Key::Receipts);
         let (chain, index) = (header.chain, header.index);
-        self.out.push_back(Output::Archive { chain, index, envelope: bytes.into() });
+        self.out.push_back(Output::Archive { chain, index, envelope: bytes.into(), told_by });
         if content.kind == MOVE {
             self.take_part(cx, from, &class, &content.payload);
         } else if content.kind == HISTORY {
@@ -449,10 +460,17 @@ impl Group {
                 }
                 self.retire_chains(sender);
                 self.take_parked(cx, chain);
+                if self.receiving.held.values().any(|held| held.head.head().sender == sender) {
+                    self.judge_soon(cx.now);
+                }
             }
             Err(OpenError::Ciphertext) => {
                 self.wait_for_ciphertext(cx.now, chain);
             }
+            // What its key goes on from may be among what is still to be read: until then it waits.
+            Err(OpenError::NoKey)
+                if !self.is_in_touch()
+                    && bundle::slot_type(page, position) == Ok(SlotType::Ratchet) => {}
             Err(OpenError::Page | OpenError::Type(_) | OpenError::NoKey | OpenError::Forged) => {
                 self.fail(cx, sender, chain);
             }
@@ -499,7 +517,7 @@ impl Group {
                 self.dirty.mark(Key::Parked(id));
                 let header = Header { chain, index: parked.index };
                 // It was spread when it was parked; what turns out to be forged goes no further.
-                let _ = self.take_message(cx, id, header, &parked.bytes);
+                let _ = self.take_message(cx, id, header, &parked.bytes, parked.told_by);
             }
         }
     }

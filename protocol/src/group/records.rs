@@ -34,7 +34,7 @@ use super::{
     people::People,
     pings::Pings,
     places::Places,
-    receiving::{ChainState, Entry, Receiving},
+    receiving::{ChainState, Entry, Parked, Receiving},
     resync::Word,
     sending::Sending,
     slots::Ciphertexts,
@@ -52,7 +52,7 @@ use crate::{
     endpoint::Endpoint,
     gossip::Gossip,
     identity::SignedCard,
-    ids::{ChainId, MemberId, OpId, Timestamp},
+    ids::{ChainId, MemberId, OpId, RelayTag, Timestamp},
     membership::{Op, OpSet},
     pair::{ReceiveState, SendState},
     snapshot::{SnapshotError, VERSION},
@@ -140,6 +140,9 @@ struct ParkedRecord {
     at: Timestamp,
     #[cbor(n(3), with = "minicbor::bytes")]
     bytes: Vec<u8>,
+    /// The relays that have told it; not in records of before there was this.
+    #[n(4)]
+    told_by: Option<Vec<RelayTag>>,
 }
 
 impl Drop for TopicRecord {
@@ -244,6 +247,7 @@ impl Group {
                     index: parked.index,
                     at: parked.at,
                     bytes: parked.bytes.clone(),
+                    told_by: Some(parked.told_by.clone()).filter(|told_by| !told_by.is_empty()),
                 })
             }),
             Key::Watch => self.absence.watch.looked.map(|_| codec::encode(&self.absence.watch)),
@@ -358,9 +362,10 @@ impl Group {
             }
             Key::Ciphertexts(_) => self.slots.load(read(value)?),
             Key::Parked(id) => {
-                let parked: ParkedRecord = read(value)?;
-                let at = parked.at;
-                self.receiving.park(id, parked.chain, parked.index, parked.bytes, at);
+                let record: ParkedRecord = read(value)?;
+                let ParkedRecord { chain, index, at, bytes, told_by } = record;
+                let told_by = told_by.unwrap_or_default();
+                self.receiving.park(id, Parked { chain, index, at, bytes, told_by });
             }
             Key::Watch => self.absence.watch = read::<Watch>(value)?,
             Key::Turns => self.turns = Turns::load(value)?,
@@ -505,4 +510,37 @@ fn placed(genesis: Op, others: Vec<Op>) -> Option<(OpSet, BTreeSet<OpId>)> {
 
 fn read<'b, T: Decode<'b, ()> + Encode<()>>(bytes: &'b [u8]) -> Result<T, SnapshotError> {
     codec::decode(bytes).map_err(|_| SnapshotError::Damaged)
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::*;
+
+    #[derive(Encode, Decode)]
+    #[cbor(array)]
+    struct Before {
+        #[n(0)]
+        chain: ChainId,
+        #[n(1)]
+        index: u32,
+        #[n(2)]
+        at: Timestamp,
+        #[cbor(n(3), with = "minicbor::bytes")]
+        bytes: Vec<u8>,
+    }
+
+    #[test]
+    fn what_is_parked_says_who_told_it_and_is_read_where_it_does_not() {
+        let (chain, at, bytes) = (ChainId([1; 16]), Timestamp(3), vec![4; 5]);
+        let before = Before { chain, index: 2, at, bytes: bytes.clone() };
+        let old: ParkedRecord = read(&codec::encode(&before)).unwrap();
+        assert!(old.told_by.is_none());
+        let told_by = Some(vec![RelayTag([6; 32]), RelayTag([7; 32])]);
+        let new = ParkedRecord { told_by: told_by.clone(), ..old };
+        let read: ParkedRecord = read(&codec::encode(&new)).unwrap();
+        assert_eq!((read.chain, read.index, read.at, read.bytes), (chain, 2, at, bytes));
+        assert_eq!(read.told_by, told_by);
+    }
 }

@@ -92,10 +92,7 @@ impl Group {
             return Err(NotReady::NotSynced);
         }
         let alone = self.ops.resolve().members.len() <= 1;
-        let synced = alone
-            || self.relays_up
-            || now < self.fresh_until
-            || self.peers.values().any(|peer| peer.synced);
+        let synced = alone || now < self.fresh_until || self.is_in_touch();
         if !synced || self.is_out_of_touch(now) {
             return Err(NotReady::NotSynced);
         }
@@ -150,6 +147,7 @@ impl Group {
         let kept = Kept { id: sealed.id, content: sealed.hash, signature: sealed.signature };
         self.keep(HeadRef { chain: id, index, id: sealed.id }, kept);
         self.lamport = lamport;
+        self.has_spoken();
         self.dirty.mark(Key::Meta);
         if let Some(Entry { state: ChainState::Mine { count }, .. }) =
             self.receiving.chains.get_mut(&id)
@@ -160,7 +158,8 @@ impl Group {
         for (at, (envelope, commit)) in sealed.envelopes.into_iter().zip(&topics).enumerate() {
             if at == 0 {
                 let envelope = envelope.clone();
-                self.out.push_back(Output::Archive { chain: id, index, envelope });
+                let told_by = Vec::new();
+                self.out.push_back(Output::Archive { chain: id, index, envelope, told_by });
             }
             self.publish(envelope, commit, Some(sealed.id));
         }

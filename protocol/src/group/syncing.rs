@@ -123,6 +123,7 @@ impl Group {
         }
         if current && !self.relays_up {
             self.relays_up = true;
+            self.judge_soon(cx.now);
             self.set_timer(Timer::View, cx.now);
             self.out.push_back(Output::Event(Event::Ready));
         }
@@ -175,7 +176,7 @@ impl Group {
             Frame::Summary(summary) => self.take_summary(cx.now, from, &summary),
             Frame::Data(data) => self.take_data(cx, from, data),
             Frame::Done => {
-                self.on_done(from);
+                self.on_done(cx.now, from);
                 self.set_timer(Timer::View, cx.now);
             }
             Frame::Want(want) => self.take_want(cx.now, from, &want),
@@ -342,12 +343,18 @@ impl Group {
         }
     }
 
-    fn on_done(&mut self, from: MemberId) {
+    /// Whether what others had to tell was read: of a log to write to, or of a neighbour.
+    pub(super) fn is_in_touch(&self) -> bool {
+        self.relays_up || self.peers.values().any(|peer| peer.synced)
+    }
+
+    fn on_done(&mut self, now: Timestamp, from: MemberId) {
         self.confirm(Some(from));
         if let Some(peer) = self.peers.get_mut(&from)
             && !peer.synced
         {
             peer.synced = true;
+            self.judge_soon(now);
             self.out.push_back(Output::Event(Event::Ready));
         }
     }

@@ -9,7 +9,8 @@ use zeroize::Zeroizing;
 use super::{
     Admission, AdmitError, BadPolicy, ChainState, Cx, Group, GroupState, InviteTerms, VerbError,
     WelcomeError,
-    records::{Key, ordered},
+    records::Key,
+    welcome::{self, Checked},
     wire::{Statement, Welcome, Whereabouts},
 };
 use crate::{
@@ -18,16 +19,10 @@ use crate::{
     identity::SignedCard,
     ids::{GroupId, InviteId, MemberId, OpId, Timestamp},
     invite::InviteRecord,
-    limits::{CARD_BYTES, OP_BYTES, OP_DEPS, TOPICS, WELCOME_BYTES},
+    limits::{CARD_BYTES, OP_BYTES, OP_DEPS, WELCOME_BYTES},
     membership::{Body, Cut, Kind, NotAllowed, Op, OpSet, Policy, RemoveReason},
     topic::TopicSecret,
 };
-
-const WELCOME: u8 = 1;
-/// A Welcome is as good as a sync for this long, in milliseconds.
-const FRESH_MS: u64 = 5 * 60 * 1000;
-/// The greatest logical clock that a newcomer takes from its host.
-const WELCOME_LAMPORT: u64 = 1 << 48;
 
 impl Group {
     /// Founds a group with this node's member as its only one.
@@ -70,30 +65,9 @@ impl Group {
         host: MemberId,
         before: impl FnOnce(&GroupId) -> Option<&'a Group>,
     ) -> Result<Self, WelcomeError> {
-        let mut welcome: Welcome = codec::decode(welcome).map_err(|_| WelcomeError::Malformed)?;
-        let mut ops = Vec::new();
-        for op in &welcome.ops {
-            ops.push(Op::from_bytes(op).map_err(|_| WelcomeError::Malformed)?);
-        }
-        if welcome.version != WELCOME || ops.is_empty() {
-            return Err(WelcomeError::Malformed);
-        }
-        let genesis = ops.remove(0);
-        let mut ops = ordered(genesis, ops).ok_or(WelcomeError::Malformed)?;
-        if ops.group() != welcome.group {
-            return Err(WelcomeError::Malformed);
-        }
-        let before = before(&welcome.group);
-        for op in before.into_iter().flat_map(|before| before.ops.iter()) {
-            // Those that a full set has no room for are no better than unknown.
-            let _ = ops.insert(op.clone());
-        }
-        if !ops.resolve().is_member(&cx.me.member()) {
-            return Err(WelcomeError::NotAMember);
-        }
-        if !ops.resolve().is_admin(&host) {
-            return Err(WelcomeError::NotAnAdmin);
-        }
+        let checked = Checked::read(welcome, &cx.me.member(), &host, before)?;
+        let lamport = checked.lamport();
+        let Checked { mut welcome, ops, topics, before } = checked;
         let mut group = Self::of(ops, cx.me.member());
         for card in &welcome.cards {
             if let Ok(card) = SignedCard::from_bytes(card)
@@ -102,26 +76,22 @@ impl Group {
                 group.people.take_card(card);
             }
         }
-        for topic in welcome.topics.iter().take(TOPICS) {
-            let topic = topic.as_slice().try_into().map_err(|_| WelcomeError::Malformed)?;
-            let topic = TopicSecret::from_bytes(topic);
+        for topic in topics {
             if group.names(&topic.commit()) {
                 group.topics.learn(&group.id, topic, cx.now);
             }
         }
         for whereabouts in core::mem::take(&mut welcome.presences) {
-            group.people.take_presence(whereabouts.member, whereabouts.presence);
+            group.people.take_told(cx.now, whereabouts.member, whereabouts.presence);
         }
         for control in welcome.inboxes.iter().flatten() {
             group.take_inbox(cx.now, control);
         }
         let known = before.map_or(0, |before| before.lamport);
-        group.lamport = welcome.lamport.unwrap_or(0).min(WELCOME_LAMPORT).max(known);
-        group.fresh_until = cx.now.plus_ms(FRESH_MS);
-        group.trust_welcome(host);
+        group.lamport = lamport.max(known);
+        group.begin_with(cx.now, host);
         group.watch_absence(cx.now);
         group.make_inbox(&mut cx);
-        group.await_admission();
         group.note_joined();
         before.into_iter().for_each(|before| group.take_places(before));
         // What it knew before may name a topic that its host has not heard of.
@@ -418,7 +388,7 @@ impl Group {
         let bytes = |bytes: &[u8]| -> ByteVec { Vec::from(bytes).into() };
         let members = &self.ops.resolve().members;
         let welcome = Zeroizing::new(codec::encode(&Welcome {
-            version: WELCOME,
+            version: welcome::VERSION,
             group: self.id,
             ops: self.ops.iter().map(|op| bytes(op.as_bytes())).collect(),
             cards: self.newer_cards().map(|card| bytes(card.as_bytes())).collect(),

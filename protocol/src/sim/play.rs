@@ -264,6 +264,11 @@ impl Sim {
             world.people[at].online = true;
             world.people[at].read.clear();
             world.people[at].late.clear();
+            // Who was there before may hear from others that it is in before the Welcome comes.
+            if world.people[at].group.is_some() {
+                let ms = [0, 50, 1_000, 20_000][world.below(4)];
+                world.pass(ms);
+            }
             world.welcome(host, at, &welcome);
             if world.people[host].online {
                 if world.is_linked(host, at) {

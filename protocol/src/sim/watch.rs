@@ -51,6 +51,7 @@ pub const EXPECTED: &[&str] = &[
     "leaves",
     "joins",
     "returns",
+    "welcomes to who is in",
     "promotions",
     "demotions",
     "refreshes",

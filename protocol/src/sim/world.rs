@@ -328,7 +328,10 @@ impl World {
             &handshake,
         );
         let request = Admission { invite: secret.id(), card: &card, proof, handshake };
-        self.attempt(host, |group, cx| group.admit(cx, &request))
+        let welcome = self.attempt(host, |group, cx| group.admit(cx, &request))?;
+        // What it hands over is what there is now, whenever it comes.
+        self.track_welcome(host, at);
+        Ok(welcome)
     }
 
     pub fn join(&mut self, host: usize, at: usize) {
@@ -337,12 +340,17 @@ impl World {
         self.welcome(host, at, &welcome);
     }
 
-    /// Hands a Welcome to somebody. Who knows of its own leaving or removal that the host has not
+    /// Hands a Welcome to somebody, who may have heard already that it is in. Who knows of its own leaving or removal that the host has not
     /// heard of does not take it; nor does who knows that the host has left, of which a copy of the
     /// host has not heard.
     pub fn welcome(&mut self, host: usize, at: usize, welcome: &[u8]) {
         let host_id = self.id(host);
         let person = &mut self.people[at];
+        if Group::known_by(welcome, host_id, |_| person.group.as_ref()).is_some() {
+            self.watch.happened("welcomes to who is in");
+            self.act(at, |group, cx| group.take_welcome(cx, welcome, host_id)).unwrap();
+            return;
+        }
         let cx = Cx { me: &person.me, now: person.clock(self.now), rng: &mut self.rng };
         let joined = Group::join(cx, welcome, host_id, |_| person.group.as_ref());
         let stale = match &joined {
@@ -365,7 +373,6 @@ impl World {
         person.era += 1;
         person.group = Some(group);
         self.wired.retain(|(wired, _)| *wired != at);
-        self.track_welcome(host, at);
         self.drain(at);
         self.welcomed(host, at);
     }
@@ -396,7 +403,7 @@ impl World {
                     self.framed += 1;
                     self.frame(at, &to, frame);
                 }
-                Output::Archive { chain, index, envelope } => {
+                Output::Archive { chain, index, envelope, .. } => {
                     self.people[at].archive.push((chain, index, envelope));
                 }
                 Output::Serve { to, messages } => self.serve(at, to, &messages),

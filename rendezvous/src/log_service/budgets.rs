@@ -34,6 +34,8 @@ pub(super) struct Budgets {
     rates: Mutex<Rates>,
     /// Reads of the store at once, of all.
     reads: usize,
+    /// Lanes in which appends wait.
+    lanes: usize,
     by_block: Mutex<HashMap<Block, Arc<Account>>>,
 }
 
@@ -65,9 +67,9 @@ struct Paces {
 }
 
 impl Budgets {
-    pub(super) fn new(limits: &Limits) -> Self {
+    pub(super) fn new(limits: &Limits, lanes: usize) -> Self {
         let rates = Mutex::new(Rates::of(limits));
-        Self { rates, reads: limits.reads, by_block: Mutex::default() }
+        Self { rates, reads: limits.reads, lanes, by_block: Mutex::default() }
     }
 
     /// Goes by other limits, also for those who have spent something.
@@ -88,7 +90,8 @@ impl Budgets {
         let account = |(block, times)| {
             let new = || {
                 let paces = Mutex::new(Paces::new(times, rates, now));
-                Arc::new(Account { paces, shares: Shares::new(times, self.reads) })
+                let shares = Shares::new(times, self.reads, self.lanes);
+                Arc::new(Account { paces, shares })
             };
             Arc::clone(held.entry(block).or_insert_with(new))
         };
@@ -212,7 +215,7 @@ mod tests {
     fn an_address_has_one_budget_that_comes_back_in_its_time() {
         let day = Duration::from_hours(24);
         let limits = Limits { address_bytes: 86_400_000, address_time: day, ..Limits::default() };
-        let budgets = Budgets::new(&limits);
+        let budgets = Budgets::new(&limits, 1);
         let start = Instant::now();
         let [here, there]: [IpAddr; 2] = [[192, 0, 2, 1].into(), [192, 0, 2, 2].into()];
         assert_eq!(budgets.of(here, start).spend(86_400_000, start), Ok(()));
@@ -226,7 +229,7 @@ mod tests {
     #[test]
     fn what_one_address_asks_for_is_paced_over_all_its_streams_and_a_new_one_begins_no_new_pace() {
         let limits = Limits { requests_per_s: 10, requests_burst: 100, ..Limits::default() };
-        let budgets = Budgets::new(&limits);
+        let budgets = Budgets::new(&limits, 1);
         let now = Instant::now();
         let here: IpAddr = [192, 0, 2, 1].into();
         let burst = 100 * ADDRESS_PACE;
@@ -252,7 +255,7 @@ mod tests {
             address_delivered_burst: burst,
             ..Limits::default()
         };
-        let budgets = Budgets::new(&delivered);
+        let budgets = Budgets::new(&delivered, 1);
         let (now, page) = (Instant::now(), 64 << 10);
         let here = || budgets.of([192, 0, 2, 1].into(), now);
         for _ in 0..burst / page {
@@ -273,7 +276,7 @@ mod tests {
     #[test]
     fn another_budget_holds_for_those_who_have_spent_something_too() {
         let limits = |bytes| Limits { address_bytes: bytes, ..Limits::default() };
-        let budgets = Budgets::new(&limits(1024));
+        let budgets = Budgets::new(&limits(1024), 1);
         let now = Instant::now();
         let [here, there]: [IpAddr; 2] = [[192, 0, 2, 1].into(), [192, 0, 2, 2].into()];
         let budget = budgets.of(here, now);
@@ -289,7 +292,7 @@ mod tests {
     #[test]
     fn many_networks_of_one_household_have_not_as_many_budgets() {
         let limits = Limits { address_bytes: 1024, requests_burst: 10, ..Limits::default() };
-        let budgets = Budgets::new(&limits);
+        let budgets = Budgets::new(&limits, 1);
         let now = Instant::now();
         let of = |home: u16, subnet: u16| -> Budget {
             let address = Ipv6Addr::new(0x2001, 0xdb8, home, subnet, 0, 0, 0, 0);
@@ -316,7 +319,7 @@ mod tests {
     #[test]
     fn a_flood_of_addresses_is_bounded_and_forgives_nobody_who_has_spent_much() {
         let limits = Limits { address_bytes: 1000, ..Limits::default() };
-        let budgets = Budgets::new(&limits);
+        let budgets = Budgets::new(&limits, 1);
         let now = Instant::now();
         let [spender, user]: [IpAddr; 2] = [[192, 0, 2, 1].into(), [192, 0, 2, 2].into()];
         budgets.of(spender, now).spend(900, now).unwrap();

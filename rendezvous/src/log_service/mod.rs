@@ -1,10 +1,10 @@
 //! The log service: what clients ask of a relay, one task for each stream.
 //!
 //! ```text
-//! stream ──▶ session ──▶ writer (one loop: a batch, a sync, the answers) ──▶ store
-//!               ▲                     │ rings, with what it appended        │
-//!               └── a page ◀── followers ◀── of what came a moment ago      │
-//!                       ▲──────────────── of anything else, by a read ◀─────┘
+//! stream ──▶ session ──▶ writer (a loop for each lane: a batch, a sync, the answers) ──▶ store
+//!               ▲                     │ rings, with what it appended                  │
+//!               └── a page ◀── followers ◀── of what came a moment ago                │
+//!                       ▲──────────────── of anything else, by a read ◀───────────────┘
 //! ```
 //!
 //! > An append is answered after it is committed. A follower holds no queue: it is told that there
@@ -15,6 +15,7 @@ mod clock;
 mod expiry;
 mod followers;
 mod holders;
+mod lanes;
 mod leave;
 mod recent;
 mod seldom;
@@ -36,7 +37,7 @@ use protocol::{
     ids::{LogId, Timestamp},
     limits::LOG_BATCH_BYTES,
 };
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -47,9 +48,10 @@ use crate::{
 use budgets::{Budget, Budgets};
 use clock::Clock;
 use followers::Followers;
+use lanes::{Lane, Lanes};
 use leave::Leave;
 use seldom::Seldom;
-use writer::{Job, Running, Writing};
+use writer::{Running, Writing};
 
 pub(crate) use holders::Holders;
 pub(crate) use session::{Ended, serve};
@@ -65,7 +67,7 @@ pub(crate) struct LogService {
     /// Of a relay that is not open to all.
     holders: Option<Arc<Holders>>,
     followers: Arc<Followers>,
-    jobs: mpsc::Sender<Job>,
+    lanes: Lanes,
     reads: Arc<Semaphore>,
     /// For those who wait for other processes.
     catch_ups: Arc<Semaphore>,
@@ -77,8 +79,8 @@ pub(crate) struct LogService {
     damages: Seldom,
 }
 
-/// What writes; it ends when the last session and the service are gone.
-pub(crate) struct Writer(Running);
+/// What writes, lane by lane; it ends when the last session and the service are gone.
+pub(crate) struct Writer(Vec<Running>);
 
 impl LogService {
     /// Starts the service of the relay with these PeerId bytes. It cancels `ended` when it can't go
@@ -103,17 +105,16 @@ impl LogService {
         let clock = Arc::new(clock);
         let ears = Ears { followers: Arc::clone(&followers), ended: ended.clone() };
         store.listen(Box::new(ears));
-        let (jobs, queue) = mpsc::channel(limits.append_queue);
-        let writing = Writing {
+        let writing = || Writing {
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),
             followers: Arc::clone(&followers),
             counts: Arc::clone(&counts),
-            _ended: ended.drop_guard(),
+            _ended: ended.clone().drop_guard(),
         };
-        let writer = writing.start(queue)?;
+        let (lanes, writers) = Lanes::start(store.as_ref(), limits.append_queue, writing)?;
         let reads = Arc::new(Semaphore::new(limits.reads));
-        let budgets = Budgets::new(&limits);
+        let budgets = Budgets::new(&limits, writers.len());
         let catch_ups = Arc::new(Semaphore::new(CATCH_UPS));
         let trims = Semaphore::new(1);
         let service = Self {
@@ -124,7 +125,7 @@ impl LogService {
             budgets,
             holders,
             followers,
-            jobs,
+            lanes,
             reads,
             catch_ups,
             trims,
@@ -133,7 +134,7 @@ impl LogService {
             failures: Seldom::default(),
             damages: Seldom::default(),
         };
-        Ok((Arc::new(service), Writer(writer)))
+        Ok((Arc::new(service), Writer(writers)))
     }
 
     /// What keeps the entries; who sets its quota may have to wait.
@@ -181,12 +182,17 @@ impl LogService {
     /// answers what waits.
     pub(crate) fn leave(&self, sessions: usize) -> bool {
         self.leave.tell(sessions);
-        !self.jobs.is_closed()
+        !self.lanes.is_closed()
     }
 
     /// How long it may take until what waits is answered, beyond what a disk takes.
     pub(crate) fn patience(&self) -> Duration {
         self.store.patience()
+    }
+
+    /// Where appends to a log wait.
+    fn lane(&self, log: LogId) -> Lane<'_> {
+        self.lanes.of(self.store.as_ref(), log)
     }
 
     async fn read(&self, budget: &Budget, log: LogId, after: u64) -> Result<Page, StoreError> {
@@ -299,16 +305,18 @@ impl Others for Ears {
 }
 
 impl Writer {
-    /// Ends the service: waits for the calls of the store that are under way, then for the writer
-    /// to commit what it was given. All sessions must have ended.
+    /// Ends the service: waits for the calls of the store that are under way, then for the writers
+    /// to commit what they were given. All sessions must have ended.
     pub(crate) async fn finish(self, service: Arc<LogService>) {
         let all = u32::try_from(service.limits().reads).unwrap_or(u32::MAX);
         let idle = service.reads.acquire_many(all).await.is_ok()
             && service.catch_ups.acquire_many(CATCH_UPS as u32).await.is_ok();
         debug_assert!(idle, "the semaphore is never closed");
         drop(service);
-        if !self.0.ended().await {
-            tracing::error!("the writer of the store died");
+        for writer in self.0 {
+            if !writer.ended().await {
+                tracing::error!("a writer of the store died");
+            }
         }
     }
 }

@@ -383,10 +383,10 @@ impl Session {
         }
         let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let entry = NewEntry { log: log.id, bytes };
-        let jobs = &self.service.jobs;
-        let queued = self.budget.queue(jobs.max_capacity(), jobs.capacity());
+        let lane = self.service.lane(log.id);
+        let queued = self.budget.queue(lane.number(), lane.all(), lane.free());
         let queued = queued.ok_or_else(|| again_in(RETRY))?;
-        let room = jobs.try_reserve().map_err(|error| match error {
+        let room = lane.reserve().map_err(|error| match error {
             mpsc::error::TrySendError::Full(()) => again_in(RETRY),
             mpsc::error::TrySendError::Closed(()) => Refusal::Unavailable,
         })?;

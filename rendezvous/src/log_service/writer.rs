@@ -1,4 +1,4 @@
-//! Group commit: one loop takes every append that waits, commits them with one sync, answers.
+//! Group commit: a loop takes every append that waits in a lane, commits them with one sync, answers.
 
 use std::{collections::BTreeMap, io, sync::Arc, thread};
 
@@ -80,9 +80,9 @@ impl Writing {
         let Self { store, followers, counts, .. } = self;
         let (entries, clients): (Vec<_>, Vec<_>) =
             jobs.into_iter().map(|job| (job.entry, (job.req, job.reply))).unzip();
-        counts.commit_begins();
+        let commit = counts.commit_begins();
         let outcomes = store.append(&entries, self.clock.now())?;
-        counts.commit_ends();
+        commit.ends();
         let generation = store.generation();
         let mut grown: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for ((outcome, (req, reply)), entry) in outcomes.into_iter().zip(clients).zip(entries) {

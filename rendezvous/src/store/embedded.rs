@@ -6,7 +6,7 @@
 //! | ids | log 20 ‖ entry id 16 | number 8 |
 //! | expiry | time 8 ‖ log 20 ‖ number 8 | entry id 16 ‖ length 4 |
 //! | logs | log 20 | head 8 ‖ entries 8 ‖ bytes 8 ‖ first 8 |
-//! | meta | `generation`, `floor`, `commits`, `clock`; `home`, `stamp` | 8; 16 |
+//! | meta | `generation`, `floor`, `commits`, `clock`; `home`, `stamp`; `mended` | 8; 16; 1 |
 //!
 //! Numbers are big-endian. `floor` is at least the highest head that a forgotten log had, in steps: a log
 //! starts above it, so that an old cursor never hides a new entry; an index has one for each shard (`replica.rs`). `commits` counts the batches; if it is behind
@@ -20,6 +20,7 @@
 //! > failed all the same, the store is read on, and is to be opened again.
 
 mod append;
+mod doomed;
 mod floors;
 mod home;
 mod read;
@@ -31,12 +32,14 @@ mod trim;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use fjall::{
     CompressionType, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode,
-    Slice, config::CompressionPolicy,
+    Slice,
+    compaction::Leveled,
+    config::{CompressionPolicy, PartitioningPolicy},
 };
 use protocol::{
     ids::{LogId, Timestamp},
@@ -48,6 +51,7 @@ use super::{
     new_generation,
     witness::{Said, Stamp, Witness},
 };
+use doomed::Doomed;
 use floors::Floors;
 use records::{
     ShortId, checked, due_key, due_of, due_time, due_value, due_value_bytes, id_key, number, place,
@@ -72,6 +76,7 @@ pub struct EmbeddedStore {
     totals: Mutex<Totals>,
     /// For those who read; written with `totals` held.
     floors: Floors,
+    _doomed: Doomed,
 }
 
 struct Totals {
@@ -83,15 +88,27 @@ struct Totals {
     expired: Timestamp,
     witness: Witness,
     has_room: bool,
+    /// Whether an entry was ever taken anew: then the index may name another place than the one that expires.
+    is_mended: bool,
 }
 
 const MEMTABLE_BYTES: u64 = 8 << 20;
 const JOURNAL_BYTES: u64 = 64 << 20;
 const CACHE_BYTES: u64 = 8 << 20;
+/// Of a table that was merged. What a merge reads, writes and deletes at once goes by it, and so does how long an append may have
+/// to wait for one.
+const TABLE_BYTES: u64 = 8 << 20;
+/// Tables that are kept open to be read; [`doomed`] holds as many.
+const TABLES_OPEN: usize = 256;
+/// One writes memtables out and two merge tables. One alone for both has appends wait for as long as it merges, which
+/// of a store of a gigabyte is a minute.
+const WORKERS: usize = 3;
 /// Room on the disk that appends leave: for two journals, the memtables, and tables being merged.
 pub const RESERVE_BYTES: u64 = 256 << 20;
 /// The key of the record with which each batch begins.
 const STAMP: &str = "stamp";
+/// The key of the record that says that an entry was taken anew.
+const MENDED: &str = "mended";
 /// How far the clock goes on before it is written down without need, in milliseconds.
 const CLOCK_STEP: u64 = 10 * 60 * 1000;
 
@@ -108,17 +125,24 @@ impl EmbeddedStore {
         }
         home::clear_unborn(dir)?;
         let db = Database::builder(dir)
-            .worker_threads(1)
+            .worker_threads(WORKERS)
             .cache_size(CACHE_BYTES)
+            .max_cached_files(Some(TABLES_OPEN))
             .max_journaling_size(JOURNAL_BYTES)
             .journal_compression(CompressionType::None)
             .open()?;
         let keyspace = |name: &str| {
             db.keyspace(name, || {
+                let levels = Leveled::default().with_table_target_size(TABLE_BYTES);
                 KeyspaceCreateOptions::default()
+                    .compaction_strategy(Arc::new(levels))
                     .max_memtable_size(MEMTABLE_BYTES)
                     .data_block_compression_policy(CompressionPolicy::disabled())
                     .index_block_compression_policy(CompressionPolicy::disabled())
+                    // Of a table that was merged, a lookup reads a page of the filter and of the index. As a whole
+                    // they are a megabyte, which the cache does not keep: each append would read them.
+                    .filter_block_partitioning_policy(PartitioningPolicy::new([false, true]))
+                    .index_block_partitioning_policy(PartitioningPolicy::new([false, true]))
             })
         };
         let (entries, ids, expiry) = (keyspace("entries")?, keyspace("ids")?, keyspace("expiry")?);
@@ -178,8 +202,10 @@ impl EmbeddedStore {
             expired: Timestamp(0),
             witness,
             has_room: true,
+            is_mended: meta.contains_key(MENDED)?,
         });
         let (path, floors) = (dir.to_path_buf(), Floors::new([floor]));
+        let doomed = Doomed::spawn(dir)?;
         let store = Self {
             db,
             entries,
@@ -195,6 +221,7 @@ impl EmbeddedStore {
             reserve,
             totals,
             floors,
+            _doomed: doomed,
         };
         store.look_for_room(0, &mut store.lock());
         Ok(store)
@@ -202,11 +229,6 @@ impl EmbeddedStore {
 
     fn tally(&self, log: LogId) -> Result<Option<Tally>, StoreError> {
         self.logs.get(log.as_bytes())?.map(|bytes| tally(&bytes)).transpose()
-    }
-
-    /// What it remembers of a log, or of one that begins now.
-    fn tally_or_new(&self, log: LogId) -> Result<Tally, StoreError> {
-        Ok(self.tally(log)?.unwrap_or_else(|| Tally::born_at(self.floors.of(log))))
     }
 
     fn number_of(&self, log: LogId, id: ShortId) -> Result<Option<u64>, StoreError> {
@@ -217,6 +239,11 @@ impl EmbeddedStore {
             records.next().map(fjall::Guard::value).transpose()
         })?;
         found.map(|seq| number(&seq)).transpose()
+    }
+
+    /// Whether the index names this place, and no later one at which the same bytes were taken anew.
+    fn names(&self, log: LogId, id: ShortId, seq: u64) -> bool {
+        matches!(self.number_of(log, id), Ok(Some(named)) if named == seq)
     }
 
     fn batch(&self) -> OwnedWriteBatch {
@@ -360,7 +387,9 @@ impl LogStore for EmbeddedStore {
                 continue;
             };
             batch.remove(&self.entries, place(log, seq));
-            batch.remove(&self.ids, id_key(log, id));
+            if !totals.is_mended || self.names(log, id, seq) {
+                batch.remove(&self.ids, id_key(log, id));
+            }
             let tally = match tallies.get(&log) {
                 Some(tally) => Some(*tally),
                 None => self.tally(log).ok().flatten(),

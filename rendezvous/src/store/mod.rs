@@ -78,6 +78,17 @@ pub trait LogStore: Send + Sync + 'static {
         true
     }
 
+    /// Into how many lanes its logs fall. Batches of different lanes may be appended at once, and one that
+    /// waits keeps no other waiting; a batch is of one lane's logs where its caller can have it so.
+    fn lanes(&self) -> usize {
+        1
+    }
+
+    /// A log's lane, below [`Self::lanes`]; always the same.
+    fn lane(&self, _log: LogId) -> usize {
+        0
+    }
+
     /// Whether `append` waits, for a disk or for others; otherwise it may be called from where nobody may.
     fn waits(&self) -> bool {
         true

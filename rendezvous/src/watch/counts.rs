@@ -73,7 +73,8 @@ pub(crate) struct Counts {
     cluster: Mutex<Cow<'static, str>>,
     refused: Family<Reason, Counter>,
     commit_seconds: Histogram,
-    commit_since: Mutex<Option<Instant>>,
+    /// When those began that are under way: at most one for each lane of the store.
+    commits: Mutex<Vec<Instant>>,
     stored_entries: Gauge,
     stored_bytes: Gauge,
     is_writable: AtomicBool,
@@ -131,7 +132,7 @@ impl Default for Counts {
             cluster: Mutex::default(),
             refused: Family::default(),
             commit_seconds: Histogram::new(exponential_buckets(0.000_1, 2.0, 18)),
-            commit_since: Mutex::default(),
+            commits: Mutex::default(),
             stored_entries: Gauge::default(),
             stored_bytes: Gauge::default(),
             is_writable: AtomicBool::new(true),
@@ -142,6 +143,24 @@ impl Default for Counts {
             drop(counts.refused.get_or_create(&Reason { reason: *reason }));
         }
         counts
+    }
+}
+
+/// A commit that is under way.
+pub(crate) struct Commit<'a> {
+    counts: &'a Counts,
+    since: Instant,
+}
+
+impl Commit<'_> {
+    /// Notes how long it took. One that is dropped instead goes on for ever: the store has failed.
+    pub(crate) fn ends(self) {
+        let mut commits = lock(&self.counts.commits);
+        if let Some(at) = commits.iter().position(|since| *since == self.since) {
+            commits.swap_remove(at);
+        }
+        drop(commits);
+        self.counts.commit_seconds.observe(self.since.elapsed().as_secs_f64());
     }
 }
 
@@ -166,16 +185,11 @@ impl Counts {
         self.is_writable.store(store.is_writable(), Ordering::Relaxed);
     }
 
-    /// Notes that a commit is under way, until [`Self::commit_ends`].
-    pub(crate) fn commit_begins(&self) {
-        *lock(&self.commit_since) = Some(Instant::now());
-    }
-
-    /// Notes how long the commit took.
-    pub(crate) fn commit_ends(&self) {
-        if let Some(since) = lock(&self.commit_since).take() {
-            self.commit_seconds.observe(since.elapsed().as_secs_f64());
-        }
+    /// Notes that a commit is under way, until it [`ends`](Commit::ends).
+    pub(crate) fn commit_begins(&self) -> Commit<'_> {
+        let since = Instant::now();
+        lock(&self.commits).push(since);
+        Commit { counts: self, since }
     }
 
     /// How often something was refused for a reason.
@@ -191,7 +205,7 @@ impl Counts {
     /// Why the store takes no entry of the largest size; `None`: it does.
     pub(super) fn trouble(&self) -> Option<Trouble> {
         let wanted = self.stored_bytes.get().saturating_add(ENVELOPE_MAX as i64);
-        if lock(&self.commit_since).is_some_and(|since| since.elapsed() > STUCK) {
+        if lock(&self.commits).iter().any(|since| since.elapsed() > STUCK) {
             Some(Trouble::Stuck)
         } else if !self.is_writable.load(Ordering::Relaxed) {
             Some(Trouble::Disk)
@@ -299,8 +313,7 @@ mod tests {
         let counts = Counts::default();
         counts.appends.inc();
         counts.append_bytes.inc_by(512);
-        counts.commit_begins();
-        counts.commit_ends();
+        counts.commit_begins().ends();
         counts.quota_bytes.set(1 << 30);
         counts.stored_entries.set(3);
         counts.stored_bytes.set(1536);
@@ -338,9 +351,12 @@ mod tests {
         assert!(text(&counts).contains("\nwattle_rendezvous_store_writable 0\n"));
         counts.is_writable.store(true, Ordering::Relaxed);
         counts.stored_bytes.dec();
-        *lock(&counts.commit_since) = Instant::now().checked_sub(STUCK * 2);
-        assert_eq!(counts.trouble(), Some(Trouble::Stuck));
-        counts.commit_ends();
+        let mut stuck = counts.commit_begins();
+        stuck.since = stuck.since.checked_sub(STUCK * 2).unwrap();
+        lock(&counts.commits)[0] = stuck.since;
+        counts.commit_begins().ends();
+        assert_eq!(counts.trouble(), Some(Trouble::Stuck), "others' commits go on beside it");
+        stuck.ends();
         assert_eq!(counts.trouble(), None);
     }
 }

@@ -44,9 +44,34 @@ impl Nets {
         router.nft(&rules(nat, &format!("{net}.{INSIDE}")));
         (inner, router)
     }
+
+    /// A network of IPv6 whose router is on `outer` with the address `outside`, and with `inside` on that. It translates
+    /// nothing, and lets nothing in that was not asked for.
+    #[must_use]
+    pub fn behind_firewall(
+        &self,
+        name: &str,
+        outer: &Network,
+        outside: &str,
+        inside: &str,
+    ) -> (Network, Machine) {
+        let inner = self.network(&format!("{name}-n"));
+        let router = self.machine(&format!("{name}-r"));
+        router.plug(outer, "ext", outside);
+        router.plug(&inner, "int", inside);
+        router.filters_six();
+        (inner, router)
+    }
 }
 
 impl Machine {
+    /// Has a router carry IPv6, too, by the addresses that it was given: it translates nothing, and lets nothing in that
+    /// was not asked for.
+    pub fn filters_six(&self) {
+        self.run(&["sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding"]);
+        self.nft(FIREWALL);
+    }
+
     /// Makes the router one that gives each new connection another port; those that stand go on.
     pub fn changes_ports(&self) {
         self.nft("flush chain ip nat post\nadd rule ip nat post oifname ext masquerade random,fully-random\n");
@@ -80,6 +105,21 @@ impl Machine {
         assert!(nft.wait().expect("nft ends").success(), "nft took no rules: {rules}");
     }
 }
+
+const FIREWALL: &str = "table ip6 filter {
+        chain input {
+            type filter hook input priority filter; policy drop;
+            meta l4proto ipv6-icmp accept
+            ct state established,related accept
+            iifname { \"lo\", \"int\" } accept
+        }
+        chain forward {
+            type filter hook forward priority filter; policy drop;
+            ct state established,related accept
+            iifname \"int\" oifname \"ext\" accept
+        }
+    }
+    ";
 
 fn rules(nat: Nat, machine: &str) -> String {
     let how = match nat {

@@ -6,11 +6,14 @@
 use std::{
     cell::RefCell,
     io::{BufRead as _, BufReader, Write as _},
-    process::{Child, ChildStdin, ChildStdout, Stdio},
+    process::{Child, ChildStdin, Stdio},
+    sync::mpsc::{Receiver, sync_channel},
+    thread,
     time::Duration,
 };
 
 use super::Machine;
+use crate::PATIENCE;
 
 /// How packets fare on a network.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +29,7 @@ pub struct Weather {
 /// The program that carries them; it ends with this value.
 pub(super) struct Wire {
     carrier: Child,
-    told: RefCell<(ChildStdin, BufReader<ChildStdout>)>,
+    told: RefCell<(ChildStdin, Receiver<String>)>,
 }
 
 impl Wire {
@@ -39,16 +42,28 @@ impl Wire {
             python.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("python3");
         let input = carrier.stdin.take().expect("its input");
         let output = BufReader::new(carrier.stdout.take().expect("its output"));
-        Self { carrier, told: RefCell::new((input, output)) }
+        let (says, said) = sync_channel(1);
+        thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                if says.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { carrier, told: RefCell::new((input, said)) }
     }
 
     /// Carries what comes to and from this interface, too.
     pub(super) fn plug(&self, interface: &str) {
+        self.tell(&format!("plug {interface}"));
+    }
+
+    /// Tells the carrier one thing; returns when it is so.
+    pub(super) fn tell(&self, what: &str) {
         let (input, output) = &mut *self.told.borrow_mut();
-        writeln!(input, "{interface}").expect("the carrier runs");
-        let mut said = String::new();
-        output.read_line(&mut said).expect("the carrier answers");
-        assert_eq!(said, "plugged\n");
+        writeln!(input, "{what}").expect("the carrier runs");
+        let said = output.recv_timeout(PATIENCE).expect("the carrier answers");
+        assert_eq!(said, "done", "{what}");
     }
 }
 
@@ -64,6 +79,7 @@ import heapq, random, select, socket, sys, time
 delay, jitter, loss = (float(it) for it in sys.argv[1:4])
 chance = random.Random(1)
 ports, places, waiting, count = {}, {}, [], 0
+names, slow, cuts = {}, {}, set()
 poll = select.poll()
 poll.register(sys.stdin, select.POLLIN)
 
@@ -75,6 +91,7 @@ def plug(name):
     port.bind((name, 3))
     port.setblocking(False)
     ports[port.fileno()] = port
+    names[name] = port.fileno()
     poll.register(port, select.POLLIN)
 
 while True:
@@ -91,8 +108,16 @@ while True:
             line = sys.stdin.readline()
             if not line:
                 sys.exit()
-            plug(line.strip())
-            print("plugged", flush=True)
+            verb, one, *more = line.split()
+            if verb == "plug":
+                plug(one)
+            elif verb == "slow":
+                slow[names[one]] = float(more[0])
+            elif verb == "cut":
+                cuts.add(frozenset((names[one], names[more[0]])))
+            elif verb == "mend":
+                cuts.discard(frozenset((names[one], names[more[0]])))
+            print("done", flush=True)
             continue
         try:
             frame = ports[at].recv(70000)
@@ -103,9 +128,9 @@ while True:
         if chance.random() < loss:
             continue
         known = places.get(to) if not to[0] & 1 else None
-        due = time.monotonic() + delay + jitter * chance.random()
+        due = time.monotonic() + delay + jitter * chance.random() + slow.get(at, 0)
         for other in [known] if known is not None else ports:
-            if other != at:
+            if other != at and frozenset((at, other)) not in cuts:
                 count += 1
-                heapq.heappush(waiting, (due, count, other, frame))
+                heapq.heappush(waiting, (due + slow.get(other, 0), count, other, frame))
 "#;

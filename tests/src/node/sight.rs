@@ -146,6 +146,16 @@ impl Node {
         self.watch.until(self.name(), what, after, pick)
     }
 
+    /// The same where it may not come: waits for so long at most.
+    pub fn within<T>(
+        &self,
+        patience: Duration,
+        after: u64,
+        pick: impl FnMut(&Event) -> Option<T>,
+    ) -> Option<T> {
+        self.watch.within(patience, after, pick)
+    }
+
     /// Waits for an alarm with these words.
     pub fn warns(&self, words: &str) {
         self.until(&format!("to be warned: {words:?}"), |event| match &event.what {

@@ -15,11 +15,8 @@ const PASSPHRASE: &str = "six words that nobody has guessed yet";
 fn a_lost_disk_is_replaced_by_a_backup_and_nobody_is_taken_for_a_copy() {
     let world = World::new();
     let relay = world.relay();
-    let ana = world.node("ana").relay(&relay).start();
-    let mut ben = world.node("ben").relay(&relay).start();
+    let (ana, mut ben) = world.pair(&relay);
     let cleo = world.node("cleo").relay(&relay).start();
-    ana.create_group("tea");
-    ben.join(&ana.invite("tea"));
     cleo.join(&ana.invite("tea"));
     for node in [&ana, &ben, &cleo] {
         node.until_people("tea", &["ana", "ben", "cleo"]);

@@ -72,10 +72,7 @@ fn nothing_panicked(relay: &Relay, nodes: &[&Node]) {
 fn garbage_on_every_port_disturbs_nobody() {
     let world = World::new();
     let mut relay = world.relay();
-    let mut ana = world.node("ana").relay(&relay).start();
-    let mut ben = world.node("ben").relay(&relay).start();
-    ana.create_group("tea");
-    ben.join(&ana.invite("tea"));
+    let (mut ana, mut ben) = world.pair(&relay);
     ana.send("tea", "before");
     ben.hears("tea", "before");
 

@@ -7,11 +7,8 @@ use serde_json::Value;
 fn a_writer_is_told_who_lacks_a_message_and_when_they_have_it_though_it_was_killed_meanwhile() {
     let world = World::new();
     let relay = world.relay();
-    let mut ana = world.node("ana").relay(&relay).start();
-    let mut ben = world.node("ben").relay(&relay).start();
+    let (mut ana, mut ben) = world.pair(&relay);
     let cleo = world.node("cleo").relay(&relay).start();
-    ana.create_group("tea");
-    ben.join(&ana.invite("tea"));
     cleo.join(&ana.invite("tea"));
     for node in [&ana, &ben, &cleo] {
         node.until_people("tea", &["ana", "ben", "cleo"]);

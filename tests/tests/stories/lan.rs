@@ -99,6 +99,49 @@ fn on_a_lan_without_internet_people_join_converse_and_go_on_when_addresses_chang
     cafe.learned_nothing_of(&nodes);
 }
 
+#[test]
+fn on_a_lan_of_ipv6_alone_people_find_each_other_and_one_with_an_address_of_the_link_is_told() {
+    let Some(nets) = Nets::new() else { return };
+    let network = nets.network("lan");
+    let at = |number: usize, changes: usize| format!("fd00:78::{}/64", 16 * changes + number + 1);
+    let plug = |number: usize, address: &str| {
+        let machine = nets.machine(NAMES[number]);
+        machine.plug(&network, "e0", address);
+        machine
+    };
+    let machines = [plug(0, &at(0, 0)), plug(1, &at(1, 0)), plug(2, "fe80::c/64")];
+    let world = World::new();
+    let start =
+        |number: usize| world.node(NAMES[number]).on(&machines[number]).arg("--lan-only").start();
+    let [ana, mut ben, cleo] = [0, 1, 2].map(start);
+    ana.create_group("tea");
+    ben.join(&ana.invite("tea"));
+    ana.send("tea", "six");
+    ben.hears("tea", "six");
+
+    // While one is away, both move: what each had been told of the other is worth nothing.
+    ben.stop();
+    for (number, machine) in machines[..2].iter().enumerate() {
+        machine.readdress("e0", &at(number, 0), &at(number, 1));
+    }
+    let before = [ana.latest_event(), ben.latest_event()];
+    ben.start_again();
+    for (node, other) in [(&ana, &ben), (&ben, &ana)] {
+        let text = format!("here, says {}", node.name());
+        node.send("tea", &text);
+        other.hears("tea", &text);
+    }
+    assert!(found(&ana, before[0]) || found(&ben, before[1]));
+    let moved = at(0, 1).replace("/64", "");
+    ana.until_status("where it looks", |status| {
+        status.lan.as_ref().is_some_and(|lan| lan.networks == [moved.clone()])
+    });
+    cleo.until_status("why it looks nowhere", |status| {
+        let lan = status.lan.as_ref();
+        lan.is_some_and(|lan| lan.networks.is_empty() && lan.problem.contains("its link alone"))
+    });
+}
+
 /// Somebody else on the network, who asks once and hears everything.
 struct Stranger {
     python: Child,

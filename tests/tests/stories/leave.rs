@@ -43,10 +43,7 @@ fn who_leaves_hears_no_more_and_the_others_know() {
 fn who_left_comes_back_with_a_new_invite() {
     let world = World::new();
     let relay = world.relay();
-    let ana = world.node("ana").relay(&relay).start();
-    let ben = world.node("ben").relay(&relay).start();
-    ana.create_group("tea");
-    ben.join(&ana.invite("tea"));
+    let (ana, ben) = world.pair(&relay);
     ben.leave("tea");
     ana.until_people("tea", &["ana"]);
     ben.join(&ana.invite("tea"));

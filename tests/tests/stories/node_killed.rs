@@ -7,10 +7,7 @@ use node::api::types::What;
 fn a_writer_killed_right_after_sending_delivers_once_and_makes_a_new_chain() {
     let world = World::new();
     let relay = world.relay();
-    let mut ana = world.node("ana").relay(&relay).start();
-    let ben = world.node("ben").relay(&relay).start();
-    ana.create_group("tea");
-    ben.join(&ana.invite("tea"));
+    let (mut ana, ben) = world.pair(&relay);
     ana.send("tea", "before");
     ben.hears("tea", "before");
 
@@ -42,10 +39,7 @@ fn a_writer_killed_right_after_sending_delivers_once_and_makes_a_new_chain() {
 fn a_reader_killed_between_send_and_delivery_reads_it_once() {
     let world = World::new();
     let relay = world.relay();
-    let ana = world.node("ana").relay(&relay).start();
-    let mut ben = world.node("ben").relay(&relay).start();
-    ana.create_group("tea");
-    ben.join(&ana.invite("tea"));
+    let (ana, mut ben) = world.pair(&relay);
     ana.send("tea", "before");
     ben.hears("tea", "before");
 

@@ -45,10 +45,7 @@ fn a_node_that_was_away_reads_everything_in_order_also_across_a_removal() {
 fn two_nodes_that_are_never_there_together_still_talk_through_the_relay() {
     let world = World::new();
     let relay = world.relay();
-    let mut ana = world.node("ana").relay(&relay).start();
-    let mut ben = world.node("ben").relay(&relay).start();
-    ana.create_group("tea");
-    ben.join(&ana.invite("tea"));
+    let (mut ana, mut ben) = world.pair(&relay);
     let first = ben.send("tea", "hello");
     ana.hears("tea", "hello");
     ben.until_stored(&first);

@@ -15,10 +15,7 @@ fn reaches(node: &Node, after: u64, path: Path) {
 fn where_the_direct_path_ends_the_relay_goes_on() {
     let world = World::new();
     let relay = world.relay();
-    let ana = world.node("ana").relay(&relay).start();
-    let mut ben = world.node("ben").relay(&relay).start();
-    ana.create_group("tea");
-    ben.join(&ana.invite("tea"));
+    let (ana, mut ben) = world.pair(&relay);
     reaches(&ana, 0, Path::Direct);
     ana.send("tea", "face to face");
     ben.hears("tea", "face to face");
@@ -38,10 +35,7 @@ fn where_the_direct_path_ends_the_relay_goes_on() {
 fn where_the_relay_ends_the_direct_path_goes_on() {
     let world = World::new();
     let mut relay = world.relay();
-    let ana = world.node("ana").relay(&relay).start();
-    let ben = world.node("ben").relay(&relay).start();
-    ana.create_group("tea");
-    ben.join(&ana.invite("tea"));
+    let (ana, ben) = world.pair(&relay);
     reaches(&ana, 0, Path::Direct);
     reaches(&ben, 0, Path::Direct);
     ana.send("tea", "with the relay");

@@ -11,10 +11,7 @@ fn ways(node: &Node, who: &str) -> Vec<String> {
 fn each_way_to_a_member_is_tried_and_said() {
     let world = World::new();
     let relay = world.relay();
-    let ana = world.node("ana").relay(&relay).start();
-    let mut ben = world.node("ben").relay(&relay).start();
-    ana.create_group("tea");
-    ben.join(&ana.invite("tea"));
+    let (ana, mut ben) = world.pair(&relay);
     ana.send("tea", "kettle on");
     ben.hears("tea", "kettle on");
     ana.until_status("a direct path", |status| {

@@ -24,11 +24,8 @@ fn copy(from: &Path, to: &Path) {
 fn a_restored_backup_catches_up_before_it_speaks_and_everybody_is_told() {
     let world = World::new();
     let relay = world.relay();
-    let ana = world.node("ana").relay(&relay).start();
-    let mut ben = world.node("ben").relay(&relay).start();
+    let (ana, mut ben) = world.pair(&relay);
     let cleo = world.node("cleo").relay(&relay).start();
-    ana.create_group("tea");
-    ben.join(&ana.invite("tea"));
     cleo.join(&ana.invite("tea"));
     for node in [&ana, &ben, &cleo] {
         node.until_people("tea", &["ana", "ben", "cleo"]);

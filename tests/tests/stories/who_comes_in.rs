@@ -73,11 +73,8 @@ fn a_person_is_asked_about_everybody_who_wants_in() {
 fn an_admin_other_than_the_maker_serves_an_invite() {
     let world = World::new();
     let relay = world.relay();
-    let mut ana = world.node("ana").relay(&relay).start();
-    let ben = world.node("ben").relay(&relay).start();
+    let (mut ana, ben) = world.pair(&relay);
     let cleo = world.node("cleo").relay(&relay).start();
-    ana.create_group("tea");
-    ben.join(&ana.invite("tea"));
     promote(&ana, "tea", &ben);
     let code = ana.cli(&["invite", "create", "tea", "--any-admin", "--ask"]).ok();
     // What follows the invite shows that it has come.

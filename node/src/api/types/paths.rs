@@ -74,6 +74,15 @@ pub enum Nat {
     ChangesPorts,
 }
 
+/// How this machine is met over IPv6, where firewalls let in nobody but who was called.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ipv6 {
+    /// Its own addresses of the internet, from which it calls members behind firewalls and is called by them.
+    pub addresses: Vec<String>,
+    /// Why they can't meet it so, in words; empty where they can.
+    pub problem: String,
+}
+
 /// How members are looked for on the local networks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lan {
@@ -82,5 +91,17 @@ pub struct Lan {
     /// Where it looks: this machine's own address on each network.
     pub networks: Vec<String>,
     /// Why not on others, in words; empty where nothing is in the way.
+    pub problem: String,
+}
+
+/// How the router's port stands that is to lead to this node from outside. While it is being asked for, all of it
+/// is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortMap {
+    /// In which language the router has agreed: PCP, NAT-PMP or UPnP.
+    pub by: String,
+    /// Where this node can be reached by it, with PeerId.
+    pub addresses: Vec<String>,
+    /// Why there is none, in words.
     pub problem: String,
 }

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{GroupRef, MemberRef, RelayState};
+use super::{GroupRef, MemberRef, RelayState, Withheld};
 
 /// Who sends under this node's view of the group.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +31,9 @@ pub struct Verified {
     pub gaps: Vec<Gap>,
     /// Forks and clones.
     pub notices: Vec<Notice>,
+    /// What relays do not tell.
+    #[serde(default)]
+    pub withheld: Vec<Withheld>,
 }
 
 /// A member who lacks own messages of this node's, as far as is known.

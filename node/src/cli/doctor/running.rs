@@ -32,7 +32,10 @@ pub(super) fn look(status: &Status) -> Vec<Check> {
     let mut checks = vec![version(status)];
     checks.push(groups(status));
     checks.extend(relays(status));
-    checks.extend([listening(status), nat(status), called(status)]);
+    checks.extend([listening(status), nat(status)]);
+    checks.extend(ipv6(status));
+    checks.extend(router(status));
+    checks.push(called(status));
     checks
 }
 
@@ -70,9 +73,20 @@ fn relays(status: &Status) -> Option<Check> {
     let waiting: u64 = status.relays.iter().map(|relay| relay.waiting).sum();
     let up = status.relays.iter().filter(|relay| relay.reason.is_empty()).count();
     let all = status.relays.len();
-    let said = format!("{up} of {all} connected; {waiting} entries wait for one");
+    let withheld: u64 = status.relays.iter().map(|relay| relay.withheld).sum();
+    let mut said = format!("{up} of {all} connected; {waiting} entries wait for one");
+    if withheld > 0 {
+        let messages = show::count(withheld, "message");
+        let are = if withheld == 1 { "is" } else { "are" };
+        said.push_str(&format!("; {messages} that a relay said it keeps {are} not told"));
+    }
     match all {
         0 => None,
+        _ if withheld > 0 => {
+            Some(Check::look("relays", said).advice(
+                "wattle status says which, wattle verify GROUP whose: use another beside it",
+            ))
+        }
         all if all == up => Some(Check::well("relays", said)),
         _ => Some(
             Check::look("relays", said)
@@ -99,28 +113,72 @@ fn nat(status: &Status) -> Check {
     let kinds: Vec<Nat> = status.outside.iter().map(|outside| outside.nat).collect();
     let detail = status.outside.iter().map(|outside| outside.address.as_str());
     let detail = detail.collect::<Vec<_>>().join(", ");
+    let mapped: Vec<&String> = status.port_map.iter().flat_map(|map| &map.addresses).collect();
+    if kinds.contains(&Nat::ChangesPorts) && !mapped.is_empty() {
+        let said = "one that gives each connection another port, and passes one on to this node";
+        return Check::well(NAME, said).detail(detail);
+    }
     if kinds.contains(&Nat::ChangesPorts) {
         return Check::look(NAME, "before this machine is one that gives each connection another port")
             .detail(detail)
-            .advice("members behind a NAT reach it through the relay alone, unless its router passes this node's port on, or can be told to keep ports");
+            .advice("members behind a NAT that filters reach it through the relay alone, unless its router can be told to keep ports");
     }
     if kinds.contains(&Nat::KeepsPorts) {
         let said = "one that keeps ports: members behind such another reach this machine";
         return Check::well(NAME, said).detail(detail);
     }
-    let is_open = status.listen.iter().any(|address| is_public(address));
+    let mut own = status.listen.iter().filter(|address| !mapped.contains(address));
+    let is_open = own.any(|address| address.starts_with("/ip4/") && is_public(address));
     if is_open || kinds.contains(&Nat::None) {
         return Check::well(NAME, "none: this machine has an address of the internet")
             .detail(detail);
     }
-    let why = match &status.relay_proxy {
-        Some(_) => {
+    let why = match (&status.relay_proxy, status.direct, status.fixed) {
+        (Some(_), ..) => {
             "relays are reached by way of a proxy, and so don't see how this machine looks from outside"
         }
-        None => "no relay says how this machine looks from outside",
+        (None, false, _) => {
+            "without direct connections no relay is asked how it looks from outside"
+        }
+        (None, true, true) => {
+            "with --listen no relay is asked how it looks from outside, and nobody is met behind a NAT"
+        }
+        (None, true, false) => "no relay says how this machine looks from outside",
     };
-    Check::unknown(NAME, format!("this machine has no address of the internet; {why}"))
+    Check::unknown(NAME, format!("this machine has no address of the internet over IPv4; {why}"))
         .advice("whether it is reached from outside stands below")
+}
+
+/// How this machine is met over IPv6, where firewalls stand for NATs.
+fn ipv6(status: &Status) -> Option<Check> {
+    const NAME: &str = "ipv6";
+    let six = status.ipv6.as_ref()?;
+    if six.problem.is_empty() {
+        let said = "members with IPv6 reach this machine over it, also where firewalls are between";
+        return Some(Check::well(NAME, said).detail(six.addresses.join(", ")));
+    }
+    let check = Check::unknown(NAME, six.problem.clone());
+    Some(check.advice("over IPv4 it is met as far as its NAT lets members in, which stands above"))
+}
+
+/// What the router said to the question for a port, where it is asked.
+fn router(status: &Status) -> Option<Check> {
+    const NAME: &str = "router";
+    let map = status.port_map.as_ref()?;
+    if !map.addresses.is_empty() {
+        let ways = kinds(map.addresses.iter().map(String::as_str));
+        let said =
+            format!("it passes a port on to this node ({}), over {}", map.by, ways.join(", "));
+        return Some(Check::well(NAME, said));
+    }
+    if map.problem.is_empty() {
+        return Some(Check::unknown(NAME, "it is being asked for a port that leads here"));
+    }
+    let said = format!("it passes no port on: {}", map.problem);
+    Some(Check::look(NAME, said).advice(
+        "members who are not on a local network with this one meet it by the relay, or by their own addresses; it is \
+         asked again in half an hour at most",
+    ))
 }
 
 /// Whether an address is one of the internet: neither of a local network nor shared by a provider's customers

@@ -1,7 +1,12 @@
 //! What was said while a node was away: told how far it is read, and when it is.
 
+use protocol::relay_log::Refusal;
+
 use super::World;
-use crate::api::types::{Backlog, What};
+use crate::{
+    api::types::{Backlog, What},
+    net::relay::RelayReport,
+};
 
 const MINUTE_MS: u64 = 60_000;
 
@@ -72,6 +77,39 @@ fn a_neighbour_that_has_little_does_not_end_what_a_relay_is_telling() {
 }
 
 #[test]
+fn what_a_relay_does_not_tell_for_now_is_not_read() {
+    let mut world = two();
+    let code = world.invite("ada", "reading");
+    world.direct_node("bob", &[]);
+    world.joined("bob", &code);
+    world.pass(MINUTE_MS);
+    world.stop("carol");
+    world.stop("bob");
+    let before = world.lengths().into_values().max().unwrap();
+    say(&mut world, 100);
+    world.stall(Some(before + 70));
+    world.start("bob");
+    world.start("carol");
+    world.pass(MINUTE_MS);
+    let now = world.now;
+    let ready = world.core("carol").groups.values().all(|group| group.ready(now).is_ok());
+    assert!(ready, "bob has told all that he has");
+    let log = world.lengths().into_iter().max_by_key(|(_, length)| *length).unwrap().0;
+    let refused = RelayReport::LogRefused { log, reason: Refusal::TooManyLogs };
+    let (relay, _) = world.core("carol").planned().remove(0);
+    world.core("carol").on_relay(&relay, refused, now).unwrap();
+    world.pass(MINUTE_MS);
+    let read = world.texts("carol").len();
+    assert!((50..100).contains(&read), "{read}");
+    assert!(told(&mut world, "carol").iter().all(|it| it.percent < 100 && !it.ended));
+    world.stall(None);
+    world.pass(MINUTE_MS);
+    let told = told(&mut world, "carol");
+    let all = told.iter().filter(|it| it.percent == 100).map(|it| it.messages);
+    assert_eq!(all.collect::<Vec<_>>(), [100], "{told:?}");
+}
+
+#[test]
 fn who_is_removed_meanwhile_has_not_read_all() {
     let mut world = away(100);
     world.remove("ada", "reading", "carol");
@@ -95,6 +133,9 @@ fn what_stands_still_is_told_no_more_until_it_goes_on() {
     for n in 0..20 {
         world.send("ada", "reading", &format!("more {n}"));
         world.pass(MINUTE_MS);
+        // Other groups have it do something all the time.
+        let now = world.now;
+        world.core("carol").on_deadline(now).unwrap();
     }
     assert_eq!(told(&mut world, "carol").len(), before, "nothing more was read");
     world.pass(60 * MINUTE_MS);

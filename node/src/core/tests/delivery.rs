@@ -2,6 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use protocol::{
+    endpoint::Endpoint,
+    group::{Admission, InviteTerms},
+    invite::InviteSecret,
+    membership::{AdmitMode, sign_join},
+};
+
 use super::{World, stories::group_of};
 use crate::{
     api::types::{DeliveryState, DeliveryView, MemberDelivery, Verified, What},
@@ -117,11 +124,7 @@ fn what_several_have_at_once_is_told_together_and_a_kill_does_not_lose_it() {
 #[test]
 fn a_receipt_that_was_lost_is_made_good_by_the_next_summary() {
     let mut world = World::new();
-    world.direct_node("ada", &[]);
-    world.create("ada", "reading");
-    let code = world.invite("ada", "reading");
-    world.direct_node("bob", &[]);
-    world.joined("bob", &code);
+    world.pair(&[]);
     world.pass(60_000);
     world.send("ada", "reading", "hello");
     assert_eq!(world.texts("bob"), ["hello"]);
@@ -224,4 +227,142 @@ fn who_is_behind_is_named_with_how_many_messages_and_who_is_gone_is_not() {
     let verified = verify(&mut world);
     assert!(verified.behind.is_empty());
     assert!(waiting(&verified).into_iter().eq(["dave"]));
+}
+
+#[test]
+fn nobody_is_behind_with_what_was_said_before_one_was_let_in_anew() {
+    let (mut world, _) = group_of(&["ada", "bob", "carol"]);
+    let behind = |world: &mut World| {
+        let verified = world.core("bob").verify("reading").unwrap();
+        verified.behind.into_iter().map(|it| (it.member.name, it.messages)).collect::<Vec<_>>()
+    };
+    world.stop("carol");
+    let before = world.send("bob", "reading", "before");
+    world.pass(10_000);
+    assert_eq!(behind(&mut world), [("carol".into(), 1)]);
+    world.remove("ada", "reading", "bob");
+    world.pass(10_000);
+    assert_eq!(behind(&mut world), [], "who is out hears of nobody");
+    let code = world.invite("ada", "reading");
+    world.joined("bob", &code);
+    world.pass(10_000);
+    assert_eq!(behind(&mut world), []);
+    let far = delivery(&mut world, "bob", &before.id);
+    let carol = with(&far, "carol");
+    assert_eq!((far.state, carol.state), (DeliveryState::Stored, DeliveryState::Stored));
+    assert!(carol.reason.starts_with("a relay took it; this node was let in anew"), "{carol:?}");
+    assert_eq!(with(&far, "ada").state, DeliveryState::Received);
+    world.start("carol");
+    world.pass(10_000);
+    assert_eq!(world.texts("carol"), ["before"]);
+    assert_eq!(behind(&mut world), []);
+    world.stop("carol");
+    world.send("bob", "reading", "since");
+    world.pass(10_000);
+    assert_eq!(behind(&mut world), [("carol".into(), 1)]);
+    world.start("carol");
+    world.pass(10_000);
+    assert_eq!(behind(&mut world), []);
+}
+
+#[test]
+fn what_no_relay_took_before_its_writer_was_let_in_anew_is_to_be_written_again() {
+    let (mut world, relay) = group_of(&["ada", "bob"]);
+    world.stop("ada");
+    world.dies_after("bob", 0);
+    let now = world.now;
+    let sent = world.core("bob").send("reading", "hello", now).unwrap();
+    world.settle();
+    assert!(world.is_dead("bob"));
+    world.relay_stands(&relay, false);
+    world.start("bob");
+    let far = delivery(&mut world, "bob", &sent.id);
+    assert_eq!(with(&far, "ada").state, DeliveryState::Sealed);
+    // As where the group is begun anew.
+    let core = world.core("bob");
+    let group = core.find_group("reading").unwrap();
+    core.store.transaction::<_, StoreError>(|tx| tx.clear_outbox(group)).unwrap();
+    world.stop("bob");
+    world.relay_stands(&relay, true);
+    world.start("ada");
+    world.remove("ada", "reading", "bob");
+    let code = world.invite("ada", "reading");
+    world.start("bob");
+    world.settle();
+    world.joined("bob", &code);
+    world.pass(10_000);
+    let far = delivery(&mut world, "bob", &sent.id);
+    let ada = with(&far, "ada");
+    assert!(ada.state == DeliveryState::Cant && ada.reason.contains("write it again"), "{ada:?}");
+    assert!(ada.reason.contains("let in anew"), "{ada:?}");
+}
+
+#[test]
+fn what_waits_for_a_relay_is_not_lost_though_nothing_else_keeps_it() {
+    let (mut world, relay) = group_of(&["ada", "bob"]);
+    world.dies_after("ada", 0);
+    world.send("ada", "reading", "on its way");
+    assert!(world.is_dead("ada"));
+    world.relay_stands(&relay, false);
+    world.settle();
+    world.start("ada");
+    let far = world.now.plus_ms(100 * 24 * 60 * 60 * 1000);
+    world.core("ada").store.transaction(|tx| tx.trim_archive(far)).unwrap();
+    let now = world.now;
+    let delivery = world.core("ada").delivery("reading", "last", now).unwrap();
+    assert_eq!(delivery.state, DeliveryState::Sealed, "{}", delivery.members[0].reason);
+    world.relay_stands(&relay, true);
+    world.pass(60_000);
+    assert_eq!(world.texts("bob"), ["on its way"]);
+}
+
+/// Lets in so many whose nodes never come.
+fn admit(world: &mut World, host: &str, count: u32) {
+    let now = world.now;
+    let core = world.core(host);
+    let id = core.find_group("reading").unwrap();
+    core.step(id, now, |group, step| {
+        let secret = InviteSecret::generate(step.rng);
+        let expires = now.plus_ms(60_000);
+        let terms = InviteTerms { max_uses: count, expires, mode: AdmitMode::Auto, strict: true };
+        group.invite(step.cx(), &secret.record(), terms).unwrap();
+        for _ in 0..count {
+            let me = Endpoint::generate("somebody", vec![], step.rng).unwrap();
+            let (card, joiner, handshake) = (me.card(), me.member(), [7; 32]);
+            let (key, invite) = (secret.signing(), secret.id());
+            let proof = sign_join(&key, id, invite, joiner, card.as_bytes(), &handshake);
+            let request = Admission { invite, card, proof, handshake };
+            group.admit(step.cx(), &request).unwrap();
+        }
+        Ok::<_, StoreError>(())
+    })
+    .unwrap();
+    core.finish(now);
+    world.settle();
+}
+
+#[test]
+fn the_first_receipt_comes_at_once_and_later_ones_so_only_up_to_64_members() {
+    for (strangers, at_once) in [(61, true), (62, false)] {
+        let (mut world, _) = group_of(&["ada", "bob", "carol"]);
+        admit(&mut world, "ada", strangers);
+        let received = |world: &mut World| {
+            let far = delivery(world, "ada", "last");
+            let has = |name| with(&far, name).state == DeliveryState::Received;
+            (has("bob"), has("carol"))
+        };
+        world.send("ada", "reading", "hello");
+        world.pass(2_000);
+        assert_eq!(received(&mut world), (true, true), "it confirms the first contact");
+        let sent = world.send("ada", "reading", "hello again");
+        world.pass(2_000);
+        assert_eq!(received(&mut world), (at_once, at_once), "{strangers} beside three");
+        let by_then = told(&mut world, "ada", &sent.id);
+        assert_eq!(by_then, if at_once { 3 } else { 2 }, "sealed, stored, and who has it");
+        // Each tells what it has read within a minute, and that is gathered once more.
+        world.pass(120_000);
+        assert_eq!(received(&mut world), (true, true));
+        let by_then = told(&mut world, "ada", &sent.id);
+        assert!((3..=4).contains(&by_then), "not one by one: {by_then}");
+    }
 }

@@ -8,6 +8,7 @@ use protocol::{
     identity::SignedCard,
     invite::InviteCode,
     membership::sign_request,
+    relay_log::LogKeys,
     sign::Context,
 };
 
@@ -157,6 +158,32 @@ fn joiner_and_admin_who_are_never_there_together_meet_by_letter() {
     assert_eq!(world.texts("ada"), ["hello"]);
 }
 
+#[test]
+fn a_letter_is_found_at_a_relay_that_is_reached_only_after_it_was_written() {
+    let mut world = World::new();
+    let (one, two) = (world.relay(1), world.relay(2));
+    world.node("ada", &[&one, &two]);
+    world.create("ada", "reading");
+    let code = world.invite("ada", "reading");
+    world.stop("ada");
+    world.node("bob", &[]);
+    world.relay_is_out_of_reach(&two, "bob");
+    let id = ask(&mut world, "bob", &code);
+    world.pass(11_000);
+    let asked = state(&mut world, "bob", &id);
+    assert!(asked.detail.contains("lies at the relay"), "{}", asked.detail);
+    // The answer goes to both, and bob loses the one at which it was asked before it is there.
+    world.relay_is_out_of_reach(&one, "bob");
+    world.settle();
+    world.start("ada");
+    world.settle();
+    world.stop("ada");
+    assert_ne!(state(&mut world, "bob", &id).state, JoinState::Joined);
+    world.relay_is_within_reach(&two, "bob");
+    world.settle();
+    assert_eq!(state(&mut world, "bob", &id).state, JoinState::Joined);
+}
+
 /// Puts another request in the place of what somebody will ask, or has asked.
 fn asks(world: &mut World, name: &str, id: &str, request: &[u8]) {
     let core = world.core(name);
@@ -277,6 +304,31 @@ fn several_admins_and_joiners_share_one_mailbox() {
     for name in ["ada", "bob", "cyd", "eve"] {
         assert_eq!(world.texts(name), ["hello"], "{name}");
     }
+}
+
+#[test]
+fn who_comes_late_by_a_code_reads_no_more_of_its_mailbox_than_who_came_first() {
+    const NAMES: [&str; 12] =
+        ["n1", "n2", "n3", "n4", "n5", "n6", "n7", "n8", "n9", "n10", "n11", "n12"];
+    let mut world = World::new();
+    let relay = world.relay(1);
+    world.node("ada", &[&relay]);
+    world.create("ada", "reading");
+    let terms = CreateInvite { uses: Some(20), ask: Some(false), ..ANY };
+    let code = world.invite_with("ada", "reading", &terms);
+    world.settle();
+    let secret = InviteCode::parse(&code).unwrap().secret;
+    let mailbox = LogKeys::from_seeds(secret.box_write(), secret.box_read(), None).id();
+    let mut told = Vec::new();
+    for name in NAMES {
+        world.node(name, &[]);
+        world.settle();
+        world.joined(name, &code);
+        told.push(world.told(name, &mailbox));
+    }
+    assert!(world.lengths()[&mailbox] >= 4 * NAMES.len(), "all of them came by it");
+    // What the host answers, what it itself says after that, and the Welcome, by the pages that it has by then.
+    assert!(told.iter().all(|told| (2..=5).contains(told)), "{told:?}");
 }
 
 #[test]

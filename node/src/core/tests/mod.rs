@@ -18,6 +18,7 @@ mod returns;
 mod stories;
 mod tokens;
 mod trims;
+mod withheld;
 mod world;
 
 use world::World;

@@ -2,12 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use protocol::{codec, limits::LAMPORT_LEAP};
 use rand_chacha::{
     ChaCha20Rng,
     rand_core::{Rng, SeedableRng},
 };
 
 use super::World;
+use crate::{
+    api::conduct::SetPolicy,
+    store::{Store, StoreError, Unlock},
+};
 
 const NAMES: [&str; 4] = ["ada", "bob", "carol", "dave"];
 
@@ -91,4 +96,110 @@ fn who_came_later_stands_after_what_was_said_before() {
         assert_eq!(texts[texts.len() - 2..], ["good day", "welcome"], "{name}");
     }
     assert_eq!(world.texts("ada").len(), 7);
+}
+
+/// Has a member count on from there, as a node that lies does.
+fn leap(world: &mut World, name: &'static str, lamport: u64) {
+    world.stop(name);
+    let mut store = Store::open(world.dir(name), &Unlock::KeyFile).unwrap();
+    let rewritten = store.transaction(|tx| {
+        let group = tx.groups()?[0];
+        let records = tx.records(group)?;
+        let (key, meta) = records.iter().find(|(key, _)| key.as_slice() == [0]).unwrap();
+        let mut read = minicbor::Decoder::new(meta);
+        read.array().unwrap();
+        (0..3).for_each(|_| read.skip().unwrap());
+        let before = &meta[..read.position()];
+        read.u64().unwrap();
+        let meta = [before, &codec::encode(&lamport), &meta[read.position()..]].concat();
+        tx.put_record(group, key, Some(&meta))?;
+        Ok::<_, StoreError>(())
+    });
+    rewritten.unwrap();
+    drop(store);
+    world.start(name);
+}
+
+#[test]
+fn who_counts_far_ahead_hides_nobody_and_its_words_stand_where_they_came() {
+    let (mut world, _) = super::stories::group_of(&["ada", "bob", "eve"]);
+    leap(&mut world, "eve", 1 << 60);
+    world.send("ada", "reading", "before");
+    let leaps: Vec<String> = (0..60).map(|n| format!("leap {n}")).collect();
+    leaps.iter().for_each(|text| drop(world.send("eve", "reading", text)));
+    world.pass(60_000);
+    world.send("ada", "reading", "after");
+    world.send("bob", "reading", "an answer");
+    world.pass(60_000);
+    let mut expected = vec!["before".to_owned()];
+    expected.extend(leaps);
+    expected.extend(["after", "an answer"].map(String::from));
+    for name in ["ada", "bob"] {
+        assert_eq!(world.texts(name), expected, "{name}");
+        let history = world.history(name);
+        assert!(history.iter().all(|it| it.ahead == it.text.starts_with("leap")), "{name}");
+        let reader = world.core(name).reader().unwrap();
+        let group = *world.core(name).groups.keys().next().unwrap();
+        let last = reader.messages(group, None, 50).unwrap();
+        assert_eq!([&last[48].text, &last[49].text], ["after", "an answer"], "{name}");
+    }
+    let (now, share) = (world.now, SetPolicy { share_history: Some(true), ..SetPolicy::default() });
+    world.core("ada").set_policy("reading", &share, now).unwrap();
+    let code = world.invite("ada", "reading");
+    world.node("dave", &[]);
+    world.joined("dave", &code);
+    world.pass(60_000);
+    let now = world.now;
+    world.core("ada").share_history("reading", 50, now).unwrap();
+    world.pass(60_000);
+    assert_eq!(world.texts("dave"), expected[expected.len() - 50..]);
+}
+
+#[test]
+fn what_comes_at_once_is_judged_by_the_clock_that_has_followed_all_of_it() {
+    let (mut world, _) = super::stories::group_of(&["ada", "bob", "eve"]);
+    leap(&mut world, "eve", 3 * LAMPORT_LEAP);
+    world.send("ada", "reading", "before");
+    world.stop("bob");
+    let before = world.lengths();
+    let leaps: Vec<String> = (0..5).map(|n| format!("leap {n}")).collect();
+    leaps.iter().for_each(|text| drop(world.send("eve", "reading", text)));
+    // The last first: they wait for their keys, and open in one step.
+    world.reverse_entries(&before);
+    world.start("bob");
+    world.pass(60_000);
+    world.send("ada", "reading", "after");
+    world.pass(60_000);
+    let mut expected = vec!["before".to_owned()];
+    expected.extend(leaps);
+    expected.push("after".into());
+    for name in ["ada", "bob"] {
+        assert_eq!(world.texts(name), expected, "{name}");
+    }
+    assert!(world.history("bob").iter().all(|it| !it.ahead));
+    assert!(world.history("ada").iter().any(|it| it.ahead), "one after the other");
+}
+
+#[test]
+fn one_message_of_who_leapt_has_none_of_its_old_ones_come_up_again() {
+    let (mut world, _) = super::stories::group_of(&["ada", "bob", "eve"]);
+    leap(&mut world, "eve", 50 * LAMPORT_LEAP + 1_000);
+    let mut expected: Vec<String> = (0..50).map(|n| format!("leap {n}")).collect();
+    expected.iter().for_each(|text| drop(world.send("eve", "reading", text)));
+    world.pass(60_000);
+    for n in 0..20 {
+        let (by, text) = (["ada", "bob"][n % 2], format!("line {n}"));
+        world.send(by, "reading", &text);
+        world.pass(5_000);
+        expected.push(text);
+    }
+    // With this one their clocks are where it had leapt to.
+    world.send("eve", "reading", "one more");
+    world.pass(60_000);
+    expected.push("one more".into());
+    for name in ["ada", "bob"] {
+        assert_eq!(world.texts(name), expected, "{name}");
+        let ahead = world.history(name).into_iter().filter(|it| it.ahead);
+        assert!(ahead.map(|it| it.text).eq(expected[..50].iter().cloned()), "{name}");
+    }
 }

@@ -21,10 +21,18 @@ fn seen(relay: &str, ip: &str) -> (RelayKey, (Outside, Option<String>)) {
 }
 
 fn says(world: &mut World, all: &[(RelayKey, (Outside, Option<String>))]) {
+    says_over_both(world, all, &[]);
+}
+
+fn says_over_both(
+    world: &mut World,
+    all: &[(RelayKey, (Outside, Option<String>))],
+    six: &[String],
+) {
     world.pass(1_000);
     let now = world.now;
     let all: BTreeMap<_, _> = all.iter().cloned().collect();
-    world.core("ada").on_outside(OUTER.into(), all, now).unwrap();
+    world.core("ada").on_outside(OUTER.into(), all, six.to_vec(), now).unwrap();
     world.pass(1_000);
 }
 
@@ -81,4 +89,62 @@ fn what_a_relay_says_is_told_to_the_groups_that_use_it_alone() {
     let now = world.now;
     let status = world.core("ada").status(now).unwrap();
     assert_eq!(status.outside, [second.1.0]);
+}
+
+#[test]
+fn where_a_machine_is_over_ipv6_all_groups_hear_whatever_relays_say() {
+    let (mut world, one, _) = two_groups();
+    let six = [format!("/ip6/2a00:79::7/udp/9/quic-v1{OUTER}")];
+    says_over_both(&mut world, &[], &six);
+    for name in ["bob", "carol"] {
+        assert_eq!(told(&mut world, name), six, "the name is in it");
+    }
+    let first = seen(&one, "198.51.100.77");
+    says_over_both(&mut world, std::slice::from_ref(&first), &six);
+    assert_eq!(told(&mut world, "bob"), [six[0].clone(), first.1.1.clone().unwrap()]);
+    assert_eq!(told(&mut world, "carol"), six);
+    let now = world.now;
+    let status = world.core("ada").status(now).unwrap();
+    let ipv6 = status.ipv6.unwrap();
+    assert_eq!((&ipv6.addresses[..], ipv6.problem.as_str()), (&["2a00:79::7".to_owned()][..], ""));
+    says(&mut world, &[first]);
+    assert_eq!(told(&mut world, "carol"), [OUTER]);
+    let now = world.now;
+    let ipv6 = world.core("ada").status(now).unwrap().ipv6.unwrap();
+    assert!(ipv6.addresses.is_empty() && ipv6.problem.contains("no address of the internet"));
+}
+
+#[test]
+fn what_a_member_told_last_comes_first_whichever_group_heard_it() {
+    for silent in 0..2 {
+        let mut world = World::new();
+        let relays = [world.relay(1), world.relay(2)];
+        let next = format!("/p2p/{}", world.relay(9).rsplit('/').next().unwrap());
+        for name in ["ada", "bob"] {
+            world.direct_node(name, &[&relays[0], &relays[1]]);
+        }
+        world.cut.insert(("ada", "bob"));
+        for (group, relay) in ["reading", "tea"].into_iter().zip(&relays) {
+            let now = world.now;
+            let asked = CreateGroup { relays: vec![relay.clone()], ..CreateGroup::named(group) };
+            world.core("ada").create_group(&asked, now).unwrap();
+            world.settle();
+            let code = world.invite("ada", group);
+            world.joined("bob", &code);
+        }
+        world.pass(5_000);
+        says(&mut world, &[]);
+        // One of the groups does not hear of the next day's name.
+        world.relay_stands(&relays[silent], false);
+        world.pass(1_000);
+        let now = world.now;
+        world.core("ada").on_outside(next.clone(), BTreeMap::new(), Vec::new(), now).unwrap();
+        world.pass(5_000);
+        let ada = world.member("ada");
+        let book = world.core("bob").book();
+        let entry = book.iter().find(|entry| entry.member == ada).unwrap();
+        let texts = entry.addresses.iter().filter_map(|bytes| address::to_text(bytes));
+        let names: Vec<String> = texts.filter(|text| text.starts_with("/p2p/")).collect();
+        assert_eq!(names, [next.as_str(), OUTER], "{silent}");
+    }
 }

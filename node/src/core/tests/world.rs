@@ -20,7 +20,7 @@ use crate::{
     net::{
         BookEntry, Reach, address,
         mesh::INBOUND,
-        relay::{RelayKey, RelayReport},
+        relay::{Begin, RelayKey, RelayReport},
     },
     store::{Store, Unlock},
 };
@@ -160,6 +160,11 @@ impl World {
         }
     }
 
+    /// Where a node keeps what it has.
+    pub(super) fn dir(&self, name: &str) -> &std::path::Path {
+        self.nodes[name].dir.path()
+    }
+
     /// A copy of a node's disk. The node is stopped, and starts again.
     pub(super) fn disk(&mut self, name: &'static str) -> TempDir {
         let copy = tempfile::tempdir().unwrap();
@@ -283,6 +288,15 @@ impl World {
         assert_eq!(join.state, JoinState::Joined, "{}", join.detail);
     }
 
+    /// Ada, who knows these relays, founds a group, and Bob joins it; both make and take direct connections.
+    pub(super) fn pair(&mut self, relays: &[&str]) {
+        self.direct_node("ada", relays);
+        self.create("ada", "reading");
+        let code = self.invite("ada", "reading");
+        self.direct_node("bob", &[]);
+        self.joined("bob", &code);
+    }
+
     pub(super) fn send(&mut self, name: &'static str, group: &str, text: &str) -> Message {
         let now = self.now;
         let message = self.core(name).send(group, text, now).unwrap();
@@ -368,11 +382,14 @@ impl World {
                 let mut old = std::mem::take(&mut connection.logs);
                 for plan in logs {
                     let id = plan.keys.id();
-                    let following = old.remove(&id).unwrap_or_else(|| Following {
+                    let begin = plan.begin;
+                    let mut following = old.remove(&id).unwrap_or_else(|| Following {
                         read: plan.after.map_or(0, |cursor| usize::try_from(cursor.seq).unwrap()),
+                        waits: plan.after.is_none(),
                         plan,
                         caught_up: false,
                     });
+                    following.waits &= begin == Begin::OwnFirst;
                     connection.logs.insert(id, following);
                 }
                 // As the ledger does: what waits for a log that is wanted no more is refused.
@@ -387,7 +404,7 @@ impl World {
                 let connection = node.plans.entry(relay).or_default();
                 if let Some(following) = connection.logs.get_mut(&log) {
                     following.read = after.map_or(0, |at| usize::try_from(at.seq).unwrap());
-                    following.caught_up = false;
+                    (following.caught_up, following.waits) = (false, false);
                 }
             }
             Effect::RelayDrop(relay) => drop(node.plans.remove(&relay)),
@@ -481,7 +498,7 @@ impl World {
         let mut reports = Vec::new();
         for (key, connection) in &mut node.plans {
             let relay = self.relays.get_mut(key).unwrap();
-            match (relay.down, connection.up) {
+            match (relay.down || relay.out_of_reach.contains(name), connection.up) {
                 (false, Some(true)) => serve_one(*key, connection, relay, &mut reports),
                 (true, Some(false)) => {}
                 (down, _) => reports.push((*key, connection.turn(!down))),

@@ -3,7 +3,7 @@
 //! > Nobody is asked for while everybody is reached. A question is followed by another after a second, then
 //! > two, four, up to a minute; something new begins this again, never two in one second.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{net::IpAddr, time::Duration};
 
 use libp2p::PeerId;
 use protocol::lan::{ANSWER, Ports, Question, Sought};
@@ -90,14 +90,12 @@ impl Asking {
         &mut self,
         question: &[u8; 32],
         answer: &[u8; ANSWER],
-        ip: Ipv4Addr,
+        ip: IpAddr,
     ) -> Option<(PeerId, Ports)> {
         let open = self.open.as_mut().filter(|open| open.question == *question)?;
         open.left = open.left.checked_sub(1)?;
-        let found = open
-            .sought
-            .iter()
-            .find_map(|(peer, sought)| Some((*peer, sought.read(answer, ip.into())?)));
+        let found =
+            open.sought.iter().find_map(|(peer, sought)| Some((*peer, sought.read(answer, ip)?)));
         if let Some((peer, _)) = found {
             open.sought.retain(|(sought, _)| *sought != peer);
         }
@@ -116,13 +114,15 @@ pub(super) fn node_of(peer: PeerId) -> Option<Node> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use libp2p::identity::Keypair;
     use protocol::lan::Answerer;
     use rand_chacha::rand_core::SeedableRng;
 
     use super::*;
 
-    const IP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 7);
+    const IP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 7));
 
     fn node(seed: u8) -> Node {
         let key = Keypair::ed25519_from_bytes([seed; 32]).unwrap();
@@ -131,7 +131,7 @@ mod tests {
 
     fn answer(seed: u8, question: &[u8; 32], rng: &mut ChaCha20Rng) -> [u8; ANSWER] {
         let ports = Ports { tcp: seed.into(), udp: 0 };
-        Answerer::new(&[seed; 32]).answer(question, IP.into(), ports, rng).unwrap()
+        Answerer::new(&[seed; 32]).answer(question, IP, ports, rng).unwrap()
     }
 
     #[test]

@@ -14,6 +14,9 @@ use crate::net::{change::Change, streams::Purpose};
 /// How long a sign of life may take: several times round the world, and a packet lost.
 const SIGN: Duration = Duration::from_secs(5);
 
+/// What comes so soon after it was asked may have lain in the buffers.
+const BUFFERED: Duration = Duration::from_secs(1);
+
 impl Run {
     pub(super) fn on_change(&mut self, change: &Change) {
         let now = Instant::now();
@@ -34,7 +37,7 @@ impl Run {
             }
         }
         gone.into_iter().for_each(|id| self.abandon(id));
-        self.renew_outside(now);
+        self.renew_outside(change, now);
         self.dialer.hurry(now);
     }
 
@@ -53,11 +56,17 @@ impl Run {
         self.signs.retain(|_, (on, _)| *on != id);
     }
 
-    /// Ends the connections that have given none in time.
+    /// Ends the connections that have given none in time. What comes on a channel is one, too.
     pub(super) fn end_silent(&mut self, now: Instant) {
-        let silent = self.signs.values().filter(|(_, by)| *by <= now);
-        for id in silent.map(|(id, _)| *id).collect::<Vec<_>>() {
-            self.abandon(id);
+        let late = self.signs.values().filter(|(_, by)| *by <= now).copied();
+        for (id, by) in late.collect::<Vec<_>>() {
+            let since = by - SIGN + BUFFERED;
+            let heard = self.connections.get(&id).map(|known| known.beat.read());
+            if heard.is_some_and(|at| at >= since) {
+                self.has_given_sign(id);
+            } else {
+                self.abandon(id);
+            }
         }
     }
 
@@ -76,5 +85,30 @@ fn ip(address: &Multiaddr) -> Option<IpAddr> {
         Protocol::Ip4(ip) => Some(ip.into()),
         Protocol::Ip6(ip) => Some(ip.into()),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use libp2p::PeerId;
+
+    use super::*;
+    use crate::net::mesh::outers::On;
+
+    #[tokio::test]
+    async fn what_comes_on_a_channel_is_a_sign_of_life_but_for_what_lay_in_the_buffers() {
+        let (mut run, _inboxes, _reports) = super::super::tests::run(5);
+        let [speaks, is_gone] = [1, 2].map(ConnectionId::new_unchecked);
+        for id in [speaks, is_gone] {
+            run.on_connected(id, PeerId::random(), Multiaddr::empty(), On::Main);
+        }
+        run.on_change(&Change::default());
+        let by = run.next_sign().unwrap();
+        let note = |id, at| run.connections[&id].beat.note_read(at);
+        note(is_gone, by - SIGN + BUFFERED / 2);
+        note(speaks, by - SIGN + 2 * BUFFERED);
+        run.end_silent(by);
+        assert!(run.connections.keys().eq([&speaks]));
+        assert_eq!(run.next_sign(), None);
     }
 }

@@ -16,7 +16,7 @@ use libp2p::{
 use protocol::ids::MemberId;
 use tokio::time::{Duration, Instant};
 
-use super::{DialFailure, outside::On, run::Run};
+use super::{DialFailure, outers::On, run::Run};
 use crate::net::book::{self, Whereabouts};
 
 /// A dial under way.

@@ -1,5 +1,7 @@
 //! Join streams: dialled for an invite code, or opened by whoever holds one of ours.
 
+use std::sync::Arc;
+
 use libp2p::{Multiaddr, PeerId, Stream, swarm::ConnectionId};
 use tokio::sync::oneshot;
 
@@ -101,6 +103,7 @@ impl Run {
             return self.join_lost(number);
         };
         connection.streams += 1;
+        let beat = Arc::clone(&connection.beat);
         let (outbound, taken) = queue::queue();
         let (go, gone) = oneshot::channel();
         let join = Join { connection: Some(id), outbound: Some(outbound), ways: 0 };
@@ -110,6 +113,7 @@ impl Run {
             stream,
             frames,
             outbound: taken,
+            beat,
             go: gone,
             reports: self.reports.clone(),
             ended: self.join_events.clone(),

@@ -13,7 +13,7 @@ use tokio::{sync::oneshot, time::Instant};
 use super::{
     ChannelEnd, DialFailure, MeshReport,
     dials::{Dial, Wanted},
-    outside::On,
+    outers::On,
     run::Run,
 };
 use crate::net::{
@@ -162,11 +162,14 @@ impl Run {
         member: Option<MemberId>,
     ) -> Option<()> {
         let known = self.connections.get_mut(&connection)?;
-        let allowed = self.swarm.behaviour().gate.book().members_of(&known.peer);
+        let mut allowed = self.swarm.behaviour().gate.book().members_of(&known.peer);
+        // Who says that another's PeerId is its own has others open this, and must not be met by that one.
+        allowed.retain(|other| member.is_none_or(|member| *other == member));
         if allowed.is_empty() || known.streams >= STREAMS {
             return None;
         }
         known.streams += 1;
+        let beat = Arc::clone(&known.beat);
         let (outbound, taken) = queue::queue();
         let (stop, stopped) = oneshot::channel();
         let task = self.number();
@@ -180,6 +183,7 @@ impl Run {
             local,
             allowed,
             outbound: taken,
+            beat,
             stop: stopped,
             reports: self.reports.clone(),
             events: self.channel_events.clone(),
@@ -206,12 +210,6 @@ impl Run {
         }
         let (address, via) = (connection.address.clone(), connection.via);
         let latency = connection.latency;
-        if let Some(Shaking { member: Some(dialled), .. }) = self.shaking.get(&task)
-            && *dialled != peer.member
-        {
-            let dialled = *dialled;
-            self.way_failed(&dialled, DialFailure::WrongPeer);
-        }
         let Some(shaking) = self.shaking.remove(&task) else { return };
         if self.channels.contains_key(&peer.member) {
             self.end(peer.member, ChannelEnd::Replaced);
@@ -301,11 +299,14 @@ impl Run {
     }
 }
 
-/// Whether a channel that stands may go on. A member's outer swarm has another name now and then, and by what relays
-/// say none for a while: that ends nothing.
+/// Whether a channel that stands may go on. Who is there has been proven: on an outer swarm that is enough, for as
+/// long as it is a member. The swarm has another name now and then, by what relays say none for a while, and anybody
+/// can say that a name is its own.
 fn may_stand(book: &Book, member: &MemberId, peer: &PeerId, on: On) -> bool {
-    let is_forgotten = on != On::Main && !book.knows(peer);
-    book.is_of(member, peer) || is_forgotten && book.members().contains_key(member)
+    match on {
+        On::Main => book.is_of(member, peer),
+        On::Outer(_) => book.members().contains_key(member),
+    }
 }
 
 #[cfg(test)]
@@ -323,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn what_relays_say_ends_no_channel_and_a_removal_does() {
+    fn what_relays_and_other_members_say_ends_no_channel_and_a_removal_does() {
         let [card, outer, next, other] = std::array::from_fn(|_| PeerId::random());
         let stands = |entries, peer, on| may_stand(&Book::new(entries), &ADA, &peer, on);
         let on = On::Outer(1);
@@ -332,8 +333,10 @@ mod tests {
             assert!(stands(vec![entry(ADA, card, told)], outer, on), "{told:?}");
         }
         assert!(!stands(vec![entry(BEN, other, None)], outer, on), "no member any more");
-        let bens = vec![entry(ADA, card, None), entry(BEN, other, Some(outer))];
-        assert!(!stands(bens, outer, on), "another's");
+        for adas in [Some(next), None] {
+            let bens = vec![entry(ADA, card, adas), entry(BEN, other, Some(outer))];
+            assert!(stands(bens, outer, on), "whoever else says that it is its own");
+        }
         // On the main swarm the card says who may stay.
         assert!(stands(vec![entry(ADA, card, None)], card, On::Main));
         assert!(!stands(vec![entry(ADA, next, None)], card, On::Main));

@@ -1,32 +1,18 @@
-//! The outer swarms, on which members that are behind NATs meet, and how this machine looks from outside: each
-//! relay that is connected is asked that, then and when the network has changed.
+//! How this machine looks from outside: each relay that is connected is asked that, then and when the network has
+//! changed, and once more where no answer comes. Over IPv6, where nothing is translated, the system is asked instead,
+//! and what it says is told to all groups: relays hear and say nothing of it.
 //!
-//! Each of two members that tell where their outer swarms are calls the other's at one moment, so that each NAT
-//! lets in whom the one behind it has just called. One outer swarm calls and is called; one that channels still
-//! stand on stays beside it until they end.
-//!
-//! > A relay says where this machine is, and may lie: who dials there shows its PeerId to whoever answers. So an
-//! > outer swarm has a key of its own, for a day at most and for one network, and lets in nobody but the outer
-//! > swarms that members have told: no relay sees the PeerId of a card.
-//!
-//! > What a relay says is told to its own groups alone, and what it changes its mind about once in [`REST`].
+//! > What a relay says is told to its own groups alone. That it is not so any more is told at once, and what is so
+//! > instead no sooner than [`REST`] after that: whatever a relay says, it has its clients tell members two things
+//! > in that time.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    future::poll_fn,
-    net::{IpAddr, Ipv4Addr},
-    sync::Arc,
-    task::Poll,
+    collections::BTreeMap,
+    net::{IpAddr, Ipv6Addr},
     time::Duration,
 };
 
-use futures::StreamExt as _;
-use libp2p::{
-    Multiaddr, PeerId, Swarm,
-    identity::Keypair,
-    multiaddr::Protocol,
-    swarm::{ConnectionId, SwarmEvent},
-};
+use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
 use rand_core::Rng as _;
 use tokio::{
     sync::mpsc,
@@ -37,24 +23,26 @@ use tokio::{
 use super::{MeshReport, Seen, run::Run};
 use crate::net::{
     Outside,
-    behaviour::{self, Behaviour, BehaviourEvent},
-    book::{self, Book},
-    change::SPREAD,
+    change::{Change, SPREAD},
     channel, outside,
-    reach::Reach,
     relay::RelayPeer,
+    six,
 };
 
 /// Where it is known, within so long a relay is asked again: it may have been away, with all of its clients.
 const AGAIN: Duration = Duration::from_secs(10);
+/// After how long a relay that gave no answer is asked again, the first time, the second, and from then on. A
+/// handshake may have been lost.
+const MISSED: [Duration; 3] =
+    [Duration::from_secs(60), Duration::from_secs(5 * 60), Duration::from_secs(30 * 60)];
 /// What a relay says is not believed to change more often, but for a network that did.
 const REST: Duration = Duration::from_secs(300);
 /// Relays that are asked.
 const ASKED: usize = 32;
-/// Outer swarms at one time: no further one is made before one of these is done with.
-const OUTERS: usize = 4;
-/// How long one calls and is called.
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// How often the system is asked which addresses of IPv6 it calls from: one may have run out.
+const SIX: Duration = Duration::from_secs(60);
+/// How long ports and addresses must stand still before they are told.
+const SETTLE: Duration = Duration::from_millis(100);
 
 /// What a relay has answered: its number, and what it says.
 pub(super) type Answer = (PeerId, u64, Option<Outside>);
@@ -64,21 +52,33 @@ pub(super) struct Outlook {
     asked: BTreeMap<PeerId, Asked>,
     answers: mpsc::Sender<Answer>,
     numbers: u64,
-    told: Option<(Multiaddr, BTreeMap<PeerId, Seen>)>,
+    told: Option<Told>,
+    /// This machine's own addresses of the internet over IPv6, when that was asked last, and when it is asked again.
+    six: Vec<Ipv6Addr>,
+    six_at: Instant,
+    /// When ports and addresses have stood still for long enough to be told.
+    settled: Option<Instant>,
     /// Whether there may be something else to tell.
     pub(super) is_stale: bool,
 }
 
-#[derive(Default)]
+/// What was told last: the name, what relays say, and where this machine is met over IPv6.
+type Told = (Multiaddr, BTreeMap<PeerId, Seen>, Vec<Multiaddr>);
+
 struct Asked {
+    relay: RelayPeer,
+    /// What is told of what it says.
     seen: Option<Outside>,
-    /// What it said last, and when that was news.
-    last: Option<(Outside, Instant)>,
-    /// News that came too soon after it.
+    /// When that became another.
+    changed: Option<Instant>,
+    /// What it says now, and is told later.
     held: Option<Outside>,
     look: Option<Look>,
-    /// To be asked once more, if nothing comes of that: it was connected anew meanwhile.
-    again: Option<RelayPeer>,
+    /// Whether to ask once more, if nothing comes of that: it was connected anew meanwhile.
+    again: bool,
+    /// Looks in a row to which no answer came, and when to ask again.
+    misses: usize,
+    next: Option<Instant>,
 }
 
 /// A question under way.
@@ -96,13 +96,55 @@ impl Drop for Look {
 impl Outlook {
     pub(super) fn new() -> (Self, mpsc::Receiver<Answer>) {
         let (answers, taken) = mpsc::channel(ASKED);
-        let asked = BTreeMap::new();
-        (Self { asked, answers, numbers: 0, told: None, is_stale: true }, taken)
+        let outlook = Self {
+            asked: BTreeMap::new(),
+            answers,
+            numbers: 0,
+            told: None,
+            six: Vec::new(),
+            six_at: Instant::now(),
+            settled: None,
+            is_stale: true,
+        };
+        (outlook, taken)
     }
 
-    fn ask(&mut self, relay: RelayPeer, within: Duration) {
+    /// A port is known, or this machine has other addresses than before: of these more may follow at once.
+    pub(super) fn has_changed(&mut self, now: Instant) {
+        self.six_at = *self.settled.get_or_insert(now + SETTLE);
+        self.is_stale = true;
+    }
+
+    /// The system calls from these addresses over IPv6.
+    fn calls_from(&mut self, six: Vec<Ipv6Addr>, now: Instant) {
+        self.six_at = now + SIX;
+        if self.six != six {
+            self.six = six;
+            self.is_stale = true;
+        }
+    }
+
+    /// Asks, or sees to it that this is done once the question under way has come to nothing. Of more relays than
+    /// [`ASKED`] the first ones are asked.
+    fn look(&mut self, relay: RelayPeer) {
+        let key = relay.peer_id;
+        if self.asked.len() >= ASKED && !self.asked.contains_key(&key) {
+            return;
+        }
+        let asked = self.asked.entry(key).or_insert_with(|| Asked::new(relay.clone()));
+        asked.relay = relay;
+        if asked.look.is_some() {
+            asked.again = true;
+            return;
+        }
+        let within = if asked.seen.is_some() { AGAIN } else { Duration::ZERO };
+        self.ask(key, within);
+    }
+
+    fn ask(&mut self, key: PeerId, within: Duration) {
+        let Some(asked) = self.asked.get_mut(&key) else { return };
         self.numbers += 1;
-        let (number, key, answers) = (self.numbers, relay.peer_id, self.answers.clone());
+        let (number, relay, answers) = (self.numbers, asked.relay.clone(), self.answers.clone());
         let part = channel::rng().map_or(0, |mut rng| rng.next_u32());
         let wait = within.mul_f64(f64::from(part) / f64::from(u32::MAX));
         let task = tokio::spawn(async move {
@@ -110,7 +152,7 @@ impl Outlook {
             // Where the swarm is gone, so is everybody who would want to know.
             let _ = answers.send((key, number, outside::look(relay).await)).await;
         });
-        self.asked.entry(key).or_default().look = Some(Look { number, task });
+        (asked.look, asked.next) = (Some(Look { number, task }), None);
     }
 
     /// Takes an answer; whether it is to the last question.
@@ -121,14 +163,36 @@ impl Outlook {
         }
         asked.look = None;
         self.is_stale = true;
-        // A relay on the same network sees nothing of what is outside.
-        asked.take(said.filter(|seen| seen.is_far()), now);
-        if let Some(relay) = asked.again.take()
-            && asked.seen.is_none()
-        {
+        let again = std::mem::take(&mut asked.again) && said.is_none();
+        match said {
+            // A relay on the same network sees nothing of what is outside.
+            Some(seen) => asked.take(Some(seen).filter(|seen| seen.is_far()), now),
+            None => asked.miss(now),
+        }
+        if again {
             self.ask(relay, SPREAD);
         }
         true
+    }
+
+    /// Does what is due.
+    fn due(&mut self, now: Instant) {
+        let mut late = Vec::new();
+        for (key, asked) in &mut self.asked {
+            if asked.rested().is_some_and(|at| at <= now) {
+                (asked.seen, asked.changed) = (asked.held.take(), Some(now));
+                self.is_stale = true;
+            }
+            if asked.next.is_some_and(|at| at <= now) && asked.look.is_none() {
+                late.push(*key);
+            }
+        }
+        late.into_iter().for_each(|key| self.ask(key, Duration::ZERO));
+    }
+
+    /// When that is.
+    fn next(&self) -> Option<Instant> {
+        self.asked.values().flat_map(|asked| [asked.rested(), asked.next]).flatten().min()
     }
 
     /// Whether something is known, or nothing will be soon.
@@ -139,124 +203,56 @@ impl Outlook {
 }
 
 impl Asked {
+    fn new(relay: RelayPeer) -> Self {
+        Self {
+            relay,
+            seen: None,
+            changed: None,
+            held: None,
+            look: None,
+            again: false,
+            misses: 0,
+            next: None,
+        }
+    }
+
     fn take(&mut self, said: Option<Outside>, now: Instant) {
-        self.held = None;
-        let Some(seen) = said else {
-            self.seen = None;
+        (self.misses, self.next, self.held) = (0, None, None);
+        if said == self.seen {
             return;
-        };
-        match self.last {
-            Some((last, _)) if last == seen => self.seen = Some(seen),
-            Some((_, at)) if now.duration_since(at) < REST => self.held = Some(seen),
-            _ => (self.seen, self.last) = (Some(seen), Some((seen, now))),
         }
-    }
-
-    /// When what is held may be taken.
-    fn due(&self) -> Option<Instant> {
-        self.held.and(self.last).map(|(_, at)| at + REST)
-    }
-}
-
-/// The swarm that a connection is on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum On {
-    Main,
-    /// The outer swarm of this number.
-    Outer(u64),
-}
-
-/// A swarm with a key made for it alone, at a QUIC port of its own.
-struct Outer {
-    number: u64,
-    swarm: Swarm<Behaviour>,
-    port: Option<u16>,
-}
-
-/// The outer swarms, the newest last.
-#[derive(Default)]
-pub(super) struct Outers {
-    all: Vec<Outer>,
-    /// When the newest gives way to another.
-    renewed: Option<Instant>,
-    numbers: u64,
-}
-
-impl Outers {
-    /// For a node that listens everywhere and goes anywhere; who chose where to listen is heard there alone, and
-    /// who goes to relays by way of a proxy goes nowhere that relays say.
-    pub(super) fn new(meets: bool, reach: Reach, listen: &[Multiaddr], now: Instant) -> Self {
-        let mut outers = Self::default();
-        if meets && reach == Reach::Anywhere && listen.is_empty() {
-            outers.add(now);
+        if self.changed.is_none_or(|at| now.duration_since(at) >= REST) {
+            (self.seen, self.changed) = (said, Some(now));
+            return;
         }
-        outers
-    }
-
-    fn add(&mut self, now: Instant) {
-        let any = Multiaddr::from(IpAddr::from(Ipv4Addr::UNSPECIFIED));
-        let any = any.with(Protocol::Udp(0)).with(Protocol::QuicV1);
-        self.renewed = Some(now + DAY);
-        let Ok(mut swarm) = behaviour::swarm(Keypair::generate_ed25519()) else { return };
-        if swarm.listen_on(any).is_ok() {
-            swarm.behaviour_mut().gate.set_outer();
-            self.numbers += 1;
-            self.all.push(Outer { number: self.numbers, swarm, port: None });
+        if self.seen.take().is_some() {
+            self.changed = Some(now);
         }
+        self.held = said;
     }
 
-    /// The one that calls and is called.
-    pub(super) fn newest(&self) -> Option<On> {
-        self.all.last().map(|outer| On::Outer(outer.number))
-    }
-
-    pub(super) fn get(&mut self, on: On) -> Option<&mut Swarm<Behaviour>> {
-        let all = self.all.iter_mut();
-        all.map(|outer| (On::Outer(outer.number), &mut outer.swarm))
-            .find_map(|(known, swarm)| (known == on).then_some(swarm))
-    }
-
-    pub(super) fn set_book(&mut self, book: &Arc<Book>) {
-        for outer in &mut self.all {
-            outer.swarm.behaviour_mut().gate.set_book(Arc::clone(book));
+    /// No answer came. One may get lost; after the second nothing is known.
+    fn miss(&mut self, now: Instant) {
+        let wait = MISSED[self.misses.min(MISSED.len() - 1)];
+        let misses = self.misses.saturating_add(1);
+        if misses > 1 {
+            self.take(None, now);
         }
+        (self.misses, self.next) = (misses, Some(now + wait));
     }
 
-    /// Their next event.
-    pub(super) async fn next(&mut self) -> (On, SwarmEvent<BehaviourEvent>) {
-        poll_fn(|cx| {
-            for outer in &mut self.all {
-                if let Poll::Ready(Some(event)) = outer.swarm.poll_next_unpin(cx) {
-                    return Poll::Ready((On::Outer(outer.number), event));
-                }
-            }
-            Poll::Pending
-        })
-        .await
-    }
-
-    pub(super) fn close(&mut self, id: ConnectionId) {
-        self.all.iter_mut().for_each(|outer| {
-            outer.swarm.close_connection(id);
-        });
+    /// When what is held may be told.
+    fn rested(&self) -> Option<Instant> {
+        self.held.and(self.changed).map(|at| at + REST)
     }
 }
 
 impl Run {
     /// Asks this relay, which is connected.
     pub(super) fn look_outside(&mut self, relay: RelayPeer) {
-        let asked = &mut self.outlook.asked;
-        let is_new = !asked.contains_key(&relay.peer_id);
-        if self.outers.newest().is_none() || is_new && asked.len() >= ASKED {
-            return;
+        if self.outers.are_wanted() {
+            self.outlook.look(relay);
         }
-        let asked = asked.entry(relay.peer_id).or_default();
-        if asked.look.is_some() {
-            asked.again = Some(relay);
-            return;
-        }
-        let within = if asked.seen.is_some() { AGAIN } else { Duration::ZERO };
-        self.outlook.ask(relay, within);
     }
 
     /// A relay is left: it is not asked any more, and what it said is not told.
@@ -265,37 +261,15 @@ impl Run {
         self.outlook.is_stale = true;
     }
 
-    /// The network is another: what was seen before is not so any more, and there nobody is to know this node
-    /// by its outer swarm again. Relays are asked by who knows which are connected.
-    pub(super) fn renew_outside(&mut self, now: Instant) {
+    /// The network has changed: what was seen before may not be so any more. Where this machine has another address
+    /// than before, nobody is to know this node by its outer swarm again; one that comes back at the same leaves that
+    /// as it is. Relays are asked by who knows which are connected.
+    pub(super) fn renew_outside(&mut self, change: &Change, now: Instant) {
         self.outlook.asked.clear();
-        self.renew_outer(now);
-    }
-
-    /// Has another outer swarm from now on.
-    fn renew_outer(&mut self, now: Instant) {
-        self.outlook.is_stale = true;
-        self.end_outers();
-        if self.outers.all.is_empty() || self.outers.all.len() >= OUTERS {
-            self.outers.renewed = self.outers.renewed.map(|_| now + DAY);
-            return;
+        self.outlook.has_changed(now);
+        if change.moved || change.slept {
+            self.renew_outer(now);
         }
-        self.outers.add(now);
-        let book = self.swarm.behaviour().gate.shared();
-        self.outers.set_book(&book);
-    }
-
-    /// Ends the outer swarms that only what is over was on.
-    fn end_outers(&mut self) {
-        if self.outers.all.len() <= 1 {
-            return;
-        }
-        let standing = self.connections.values().map(|known| known.on);
-        let wanted: BTreeSet<On> = standing
-            .chain(self.dials.values().map(|dial| dial.on))
-            .chain(self.outers.newest())
-            .collect();
-        self.outers.all.retain(|outer| wanted.contains(&On::Outer(outer.number)));
     }
 
     pub(super) fn on_outside(&mut self, answer: Answer) {
@@ -304,32 +278,29 @@ impl Run {
 
     /// When something is to be done next for the time's sake.
     pub(super) fn next_outside(&self) -> Option<Instant> {
-        let held = self.outlook.asked.values().filter_map(Asked::due);
-        held.chain(self.outers.renewed).min()
+        let renewed = self.outers.renewed();
+        let six = renewed.map(|_| self.outlook.six_at);
+        self.outlook.next().into_iter().chain(renewed).chain(six).chain(self.outlook.settled).min()
     }
 
     /// Does what is due, and tells what is news.
     pub(super) fn outside_due(&mut self, now: Instant) {
-        if self.outers.renewed.is_some_and(|at| at <= now) {
+        if self.outers.renewed().is_some_and(|at| at <= now) {
             self.renew_outer(now);
         }
         self.end_outers();
-        for asked in self.outlook.asked.values_mut() {
-            if asked.due().is_some_and(|at| at <= now)
-                && let Some(seen) = asked.held.take()
-            {
-                (asked.seen, asked.last) = (Some(seen), Some((seen, now)));
-                self.outlook.is_stale = true;
-            }
+        self.outlook.due(now);
+        if self.outers.are_wanted() && self.outlook.six_at <= now {
+            self.outlook.calls_from(six::own(), now);
         }
-        if self.outlook.is_stale {
+        self.outlook.settled = self.outlook.settled.filter(|at| *at > now);
+        if self.outlook.is_stale && self.outlook.settled.is_none() {
             self.tell_outside();
         }
     }
 
     fn tell_outside(&mut self) {
-        let Some(Outer { swarm, port: Some(port), .. }) = self.outers.all.last() else { return };
-        let (me, port) = (*swarm.local_peer_id(), *port);
+        let Some((me, ports)) = self.outers.name() else { return };
         if !self.outlook.is_clear() {
             return;
         }
@@ -337,12 +308,17 @@ impl Run {
         let name = Multiaddr::empty().with(Protocol::P2p(me));
         let known = self.outlook.asked.iter();
         let seen: BTreeMap<PeerId, Seen> = known
-            .filter_map(|(relay, asked)| Some((*relay, self.seen(asked.seen?, port, &name))))
+            .filter_map(|(relay, asked)| Some((*relay, self.seen(asked.seen?, ports.four?, &name))))
             .collect();
-        let news = (name, seen);
+        let at =
+            |ip: &Ipv6Addr, port| outside::quic_at(IpAddr::from(*ip), port).with(Protocol::P2p(me));
+        let own = self.outlook.six.iter();
+        let six: Vec<Multiaddr> = own.filter_map(|ip| Some(at(ip, ports.six?))).collect();
+        let news = (name, seen, six);
         if self.outlook.told.as_ref() != Some(&news) {
             self.outlook.told = Some(news.clone());
-            self.report(MeshReport::Outside { name: news.0, seen: news.1 });
+            let (name, seen, six) = news;
+            self.report(MeshReport::Outside { name, seen, six });
         }
     }
 
@@ -354,38 +330,14 @@ impl Run {
         let met = is_behind_nat.then(|| at.iter().chain(name.iter()).collect());
         Seen { outside, is_behind_nat, met }
     }
-
-    /// What an outer swarm does. Where it listens is told nobody as it is.
-    pub(super) fn on_outer(&mut self, on: On, event: SwarmEvent<BehaviourEvent>) {
-        match event {
-            SwarmEvent::NewListenAddr { address, .. } => {
-                let port = outside::socket(&address).map(|(_, port)| port);
-                let all = self.outers.all.iter_mut();
-                for outer in all.filter(|outer| On::Outer(outer.number) == on) {
-                    outer.port = outer.port.or(port);
-                }
-                (self.touched, self.outlook.is_stale) = (true, true);
-            }
-            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
-                self.touched = true;
-                let (address, _) = book::split(endpoint.get_remote_address().clone());
-                self.on_connected(connection_id, peer_id, address, on);
-            }
-            SwarmEvent::ExpiredListenAddr { .. } => {}
-            event => self.on_swarm(event),
-        }
-    }
-
-    /// Closes a connection, whichever swarm it is on.
-    pub(super) fn close(&mut self, id: ConnectionId) {
-        if !self.swarm.close_connection(id) {
-            self.outers.close(id);
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
+    use libp2p::{core::transport::ListenerId, swarm::SwarmEvent};
+
     use super::*;
 
     fn relay() -> RelayPeer {
@@ -400,32 +352,41 @@ mod tests {
         outlook.asked.get(&relay.peer_id).and_then(|asked| asked.seen)
     }
 
-    /// Asks, and has this for an answer.
-    fn answer(outlook: &mut Outlook, relay: &RelayPeer, said: Option<Outside>, now: Instant) {
-        outlook.ask(relay.clone(), Duration::from_secs(999));
-        assert!(outlook.answered((relay.peer_id, outlook.numbers, said), now));
+    /// Asks, and gives the question's number.
+    fn ask(outlook: &mut Outlook, relay: &RelayPeer) -> u64 {
+        outlook.asked.entry(relay.peer_id).or_insert_with(|| Asked::new(relay.clone()));
+        outlook.ask(relay.peer_id, Duration::from_secs(999));
+        outlook.numbers
     }
 
+    /// Asks, and has this for an answer.
+    fn answer(outlook: &mut Outlook, relay: &RelayPeer, said: Option<Outside>, now: Instant) {
+        let number = ask(outlook, relay);
+        assert!(outlook.answered((relay.peer_id, number, said), now));
+    }
+
+    /// What no router of the internet carries: a relay that sees nothing of what is outside.
+    const NEAR: Outside = Outside { ip: Ipv4Addr::new(100, 64, 0, 1), keeps_ports: true };
+
     #[tokio::test]
-    async fn what_a_relay_changes_its_mind_about_is_believed_once_in_five_minutes() {
+    async fn what_a_relay_says_once_is_told_at_once_and_what_else_it_says_after_a_rest() {
         let (mut outlook, _answers) = Outlook::new();
         let (relay, now) = (relay(), Instant::now());
         answer(&mut outlook, &relay, Some(at(1)), now);
         assert_eq!(seen(&outlook, &relay), Some(at(1)));
-        for n in 2..9 {
-            answer(&mut outlook, &relay, Some(at(n)), now + REST / 2);
-            assert_eq!(seen(&outlook, &relay), Some(at(1)));
-            answer(&mut outlook, &relay, None, now + REST / 2);
-            assert_eq!(seen(&outlook, &relay), None, "it does not say any more");
-            answer(&mut outlook, &relay, Some(at(n)), now + REST / 2);
-            assert_eq!(seen(&outlook, &relay), None);
-            answer(&mut outlook, &relay, Some(at(1)), now + REST / 2);
-            assert_eq!(seen(&outlook, &relay), Some(at(1)), "what it said before is no news");
-        }
-        answer(&mut outlook, &relay, Some(at(9)), now + REST / 2);
-        assert_eq!(outlook.asked[&relay.peer_id].due(), Some(now + REST));
-        answer(&mut outlook, &relay, Some(at(9)), now + REST);
-        assert_eq!(seen(&outlook, &relay), Some(at(9)));
+        // The old address may be somebody else's by now.
+        let soon = now + REST / 2;
+        answer(&mut outlook, &relay, Some(at(2)), soon);
+        assert_eq!(seen(&outlook, &relay), None);
+        assert_eq!(outlook.next(), Some(soon + REST));
+        outlook.due(soon + REST - Duration::from_secs(1));
+        assert_eq!(seen(&outlook, &relay), None);
+        outlook.is_stale = false;
+        outlook.due(soon + REST);
+        assert_eq!((seen(&outlook, &relay), outlook.is_stale), (Some(at(2)), true));
+        // After a rest nothing waits.
+        answer(&mut outlook, &relay, Some(at(3)), soon + 2 * REST);
+        assert_eq!(seen(&outlook, &relay), Some(at(3)));
         // Each relay by itself.
         let other = self::relay();
         answer(&mut outlook, &other, Some(at(7)), now);
@@ -433,41 +394,119 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_outer_swarm_has_a_key_of_its_own_for_a_day() {
-        let now = Instant::now();
-        let mut outers = Outers::new(true, Reach::Anywhere, &[], now);
-        let name = |outers: &Outers| *outers.all.last().unwrap().swarm.local_peer_id();
-        let (one, first) = (outers.newest(), name(&outers));
-        assert_eq!(outers.renewed, Some(now + DAY));
-        outers.add(now + DAY);
-        assert!(outers.newest() != one && name(&outers) != first);
-        assert_eq!(outers.renewed, Some(now + 2 * DAY));
-
-        let here: Multiaddr = "/ip4/127.0.0.1/tcp/0".parse().unwrap();
-        for (meets, reach, listen) in [
-            (false, Reach::Anywhere, &[][..]),
-            (true, Reach::Local, &[][..]),
-            (true, Reach::Anywhere, std::slice::from_ref(&here)),
-        ] {
-            assert_eq!(Outers::new(meets, reach, listen, now).newest(), None);
+    async fn a_relay_that_takes_back_what_it_says_and_says_it_again_has_it_told_twice_a_rest() {
+        let (mut outlook, _answers) = Outlook::new();
+        let (relay, now) = (relay(), Instant::now());
+        for others in [[Some(NEAR), Some(at(1))], [Some(at(2)), Some(at(1))], [None, Some(at(1))]] {
+            outlook.asked.clear();
+            let (mut told, mut changes) = (None, 0);
+            for n in 0..100 {
+                let now = now + n * REST / 50;
+                outlook.due(now);
+                answer(&mut outlook, &relay, others[n as usize % 2], now);
+                let seen = seen(&outlook, &relay);
+                changes += usize::from(seen != told);
+                told = seen;
+            }
+            assert!((1..=5).contains(&changes), "{changes} changes in two rests: {others:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_look_that_is_lost_is_made_again_and_the_second_takes_back_what_was_known() {
+        let (mut outlook, _answers) = Outlook::new();
+        let (relay, mut now) = (relay(), Instant::now());
+        answer(&mut outlook, &relay, Some(at(1)), now);
+        for (misses, wait) in [1, 5, 30, 30].into_iter().enumerate() {
+            now += REST;
+            answer(&mut outlook, &relay, None, now);
+            assert_eq!(seen(&outlook, &relay).is_some(), misses == 0);
+            assert_eq!(outlook.next(), Some(now + Duration::from_secs(60 * wait)), "{misses}");
+            let asked = outlook.numbers;
+            outlook.due(now + Duration::from_secs(60 * wait - 1));
+            assert_eq!(outlook.numbers, asked);
+            outlook.due(now + Duration::from_secs(60 * wait));
+            assert_eq!(outlook.numbers, asked + 1, "it is asked");
+            assert_eq!(outlook.next(), None, "and waited for");
+        }
+        let number = outlook.numbers;
+        assert!(outlook.answered((relay.peer_id, number, Some(at(1))), now + REST));
+        assert_eq!((seen(&outlook, &relay), outlook.next()), (Some(at(1)), None));
+    }
+
+    #[tokio::test]
+    async fn where_it_is_over_ipv6_is_told_with_the_port_there_and_asked_again_each_minute() {
+        let (mut run, _inboxes, _reports) = super::super::tests::run(4);
+        let now = Instant::now();
+        let on = run.outers.newest().unwrap();
+        for here in ["/ip4/127.0.0.1/udp/4/quic-v1", "/ip6/::1/udp/6/quic-v1"] {
+            let (listener_id, address) = (ListenerId::next(), here.parse().unwrap());
+            run.on_outer(on, SwarmEvent::NewListenAddr { listener_id, address });
+        }
+        let (me, ports) = run.outers.name().unwrap();
+        assert_eq!((ports.four, ports.six), (Some(4), Some(6)));
+        assert!(run.outlook.settled.is_some_and(|at| at > now), "more may follow");
+        let own: Ipv6Addr = "2a00:79::7".parse().unwrap();
+        run.outlook.settled = None;
+        run.outlook.calls_from(vec![own], now);
+        assert_eq!(run.outlook.six_at, now + SIX);
+        run.outlook.is_stale = true;
+        run.tell_outside();
+        let six = format!("/ip6/{own}/udp/6/quic-v1/p2p/{me}");
+        let news = run.outlook.told.clone().unwrap();
+        assert_eq!(news.2, [six.parse::<Multiaddr>().unwrap()]);
+        assert!(news.1.is_empty() && !run.outlook.is_stale);
+        run.outlook.calls_from(vec![own], now);
+        assert!(!run.outlook.is_stale, "nothing new");
+        run.outlook.calls_from(Vec::new(), now);
+        assert!(run.outlook.is_stale);
+        assert!(run.next_outside().is_some_and(|at| at <= now + SIX));
     }
 
     #[tokio::test]
     async fn what_comes_late_and_what_is_no_address_of_the_internet_counts_for_nothing() {
         let (mut outlook, _answers) = Outlook::new();
         let (relay, now) = (relay(), Instant::now());
-        outlook.ask(relay.clone(), Duration::from_secs(999));
+        let number = ask(&mut outlook, &relay);
         assert!(!outlook.is_clear());
-        let late = (relay.peer_id, outlook.numbers, Some(at(1)));
+        let late = (relay.peer_id, number, Some(at(1)));
         outlook.asked.clear();
         assert!(outlook.is_clear());
         assert!(!outlook.answered(late, now), "the network is another");
-        outlook.ask(relay.clone(), Duration::from_secs(999));
+        ask(&mut outlook, &relay);
         assert!(!outlook.answered(late, now));
-        let near = Outside { ip: Ipv4Addr::new(100, 64, 0, 1), keeps_ports: true };
-        answer(&mut outlook, &relay, Some(near), now);
+        answer(&mut outlook, &relay, Some(NEAR), now);
         assert_eq!(seen(&outlook, &relay), None);
-        assert!(outlook.is_clear());
+        assert!(outlook.is_clear() && outlook.next().is_none());
+    }
+
+    #[tokio::test]
+    async fn so_many_relays_are_asked_and_one_that_is_connected_anew_once_more() {
+        let (mut outlook, _answers) = Outlook::new();
+        let (relay, now) = (relay(), Instant::now());
+        outlook.look(relay.clone());
+        outlook.look(relay.clone());
+        assert_eq!(outlook.numbers, 1);
+        assert!(outlook.answered((relay.peer_id, 1, None), now));
+        assert_eq!(outlook.numbers, 2, "at once, for the one of the connection before");
+        (1..2 * ASKED).for_each(|_| outlook.look(self::relay()));
+        assert_eq!((outlook.asked.len(), outlook.numbers), (ASKED, ASKED as u64 + 1));
+    }
+
+    #[tokio::test]
+    async fn a_relay_that_is_left_is_not_asked_and_what_it_said_is_told_no_more() {
+        let (mut run, _inboxes, _reports) = super::super::tests::run(2);
+        let relay = relay();
+        run.look_outside(relay.clone());
+        let number = run.outlook.numbers;
+        run.on_outside((relay.peer_id, number, Some(at(1))));
+        assert_eq!(seen(&run.outlook, &relay), Some(at(1)));
+        run.outlook.is_stale = false;
+        run.look_outside(relay.clone());
+        run.leave_outside(&relay.peer_id);
+        assert!(run.outlook.asked.is_empty() && run.outlook.is_stale);
+        let number = run.outlook.numbers;
+        run.on_outside((relay.peer_id, number, Some(at(1))));
+        assert!(run.outlook.asked.is_empty(), "what was under way counts for nothing");
     }
 }

@@ -23,9 +23,11 @@ use tokio::{
 use super::{
     Config, Mesh, MeshCommand, MeshReport, SpawnError, Via,
     dials::{Dial, Wanted},
-    outside::{Answer, On, Outers, Outlook},
+    outers::{On, Outers},
+    outside::{Answer, Outlook},
 };
 use crate::net::{
+    beat::Beat,
     behaviour::{self, Behaviour, BehaviourEvent},
     book::{self, Book},
     channel::{self, ChannelEvent, Local},
@@ -88,6 +90,8 @@ pub(super) struct Connection {
     pub(super) streams: u32,
     /// How long the last ping took, there and back.
     pub(super) latency: Option<Duration>,
+    /// What came on its streams, and when.
+    pub(super) beat: Arc<Beat>,
     /// When a peer that no card names has to be gone.
     expires: Option<Instant>,
 }
@@ -103,75 +107,85 @@ const LEAVE: Duration = Duration::from_millis(500);
 /// A key is replaced this long before its certificate ends.
 const RENEW_MS: u64 = 24 * 60 * 60 * 1000;
 
+/// What the tasks beside the loop tell it.
+pub(super) struct Inboxes {
+    channels: mpsc::Receiver<ChannelEvent>,
+    joins: mpsc::Receiver<JoinEnded>,
+    lan: mpsc::Receiver<LanEvent>,
+    outlooks: mpsc::Receiver<Answer>,
+}
+
 pub(super) fn spawn(config: Config) -> Result<Mesh, SpawnError> {
-    let Config { seed, listen, port, reach, mdns, meets, me, clock } = config;
-    let key = node_key(&seed).ok_or(SpawnError::Transport)?;
-    let mut rng = channel::rng().ok_or(SpawnError::Transport)?;
-    let mut swarm = behaviour::swarm(key)?;
-    swarm.behaviour_mut().gate.set_reach(reach);
-    listen::listen(&mut swarm, &listen, port)?;
-    let outers = Outers::new(meets, reach, &listen, Instant::now());
-    let mut waiting = VecDeque::new();
-    let lan = match mdns {
-        true => Some(lan::spawn(&seed, channel::rng().ok_or(SpawnError::Transport)?)),
-        false => None,
-    };
-    let (lan, lan_inbox) = match lan {
-        Some(Ok(Lan { wanted, events })) => (Some(wanted), events),
-        Some(Err(trouble)) => {
-            let report = MeshReport::Lan { networks: Vec::new(), trouble: Some(trouble) };
-            waiting.push_back((report, None));
-            (None, mpsc::channel(1).1)
-        }
-        None => (None, mpsc::channel(1).1),
-    };
-    let noise = NoiseKey::generate(&me, clock(), &mut rng);
+    let (run, inboxes, reports) = Run::new(config)?;
     let (commands, taken) = mpsc::channel(QUEUE);
-    let (reports, given) = mpsc::channel(QUEUE);
-    let (channel_events, channel_inbox) = mpsc::channel(QUEUE);
-    let (join_events, join_inbox) = mpsc::channel(QUEUE);
-    let (outlook, outlooks) = Outlook::new();
-    let run = Run {
-        swarm,
-        outers,
-        dialer: Dialer::new(me.member(), clock, rng),
-        local: Arc::new(Local { endpoint: me, key: noise, clock }),
-        connections: BTreeMap::new(),
-        dials: BTreeMap::new(),
-        tickets: BTreeMap::new(),
-        signs: BTreeMap::new(),
-        shaking: BTreeMap::new(),
-        channels: BTreeMap::new(),
-        tasks: BTreeMap::new(),
-        joins: BTreeMap::new(),
-        probes: super::probes::Probes::default(),
-        reports,
-        channel_events,
-        join_events,
-        reach,
-        lan,
-        inviters: BTreeMap::new(),
-        outlook,
-        looks: true,
-        waiting,
-        listening: BTreeSet::new(),
-        settled: None,
-        numbers: 0,
-        touched: true,
-    };
-    let task = tokio::spawn(run.run(taken, channel_inbox, join_inbox, lan_inbox, outlooks));
-    Ok(Mesh { commands, reports: given, task })
+    let task = tokio::spawn(run.run(taken, inboxes));
+    Ok(Mesh { commands, reports, task })
 }
 
 impl Run {
-    async fn run(
-        mut self,
-        mut commands: mpsc::Receiver<MeshCommand>,
-        mut channels: mpsc::Receiver<ChannelEvent>,
-        mut joins: mpsc::Receiver<JoinEnded>,
-        mut lan: mpsc::Receiver<LanEvent>,
-        mut outlooks: mpsc::Receiver<Answer>,
-    ) {
+    /// Listens, and knows nobody yet.
+    pub(super) fn new(
+        config: Config,
+    ) -> Result<(Self, Inboxes, mpsc::Receiver<MeshReport>), SpawnError> {
+        let Config { seed, listen, port, reach, mdns, meets, me, clock } = config;
+        let key = node_key(&seed).ok_or(SpawnError::Transport)?;
+        let mut rng = channel::rng().ok_or(SpawnError::Transport)?;
+        let mut swarm = behaviour::swarm(key)?;
+        swarm.behaviour_mut().gate.set_reach(reach);
+        listen::listen(&mut swarm, &listen, port)?;
+        let outers = Outers::new(meets, reach, &listen, Instant::now());
+        let mut waiting = VecDeque::new();
+        let lan = match mdns {
+            true => Some(lan::spawn(&seed, channel::rng().ok_or(SpawnError::Transport)?)),
+            false => None,
+        };
+        let (lan, lan_inbox) = match lan {
+            Some(Ok(Lan { wanted, events })) => (Some(wanted), events),
+            Some(Err(trouble)) => {
+                let report = MeshReport::Lan { networks: Vec::new(), trouble: Some(trouble) };
+                waiting.push_back((report, None));
+                (None, mpsc::channel(1).1)
+            }
+            None => (None, mpsc::channel(1).1),
+        };
+        let noise = NoiseKey::generate(&me, clock(), &mut rng);
+        let (reports, given) = mpsc::channel(QUEUE);
+        let (channel_events, channels) = mpsc::channel(QUEUE);
+        let (join_events, joins) = mpsc::channel(QUEUE);
+        let (outlook, outlooks) = Outlook::new();
+        let run = Self {
+            swarm,
+            outers,
+            dialer: Dialer::new(me.member(), clock, rng),
+            local: Arc::new(Local { endpoint: me, key: noise, clock }),
+            connections: BTreeMap::new(),
+            dials: BTreeMap::new(),
+            tickets: BTreeMap::new(),
+            signs: BTreeMap::new(),
+            shaking: BTreeMap::new(),
+            channels: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            joins: BTreeMap::new(),
+            probes: super::probes::Probes::default(),
+            reports,
+            channel_events,
+            join_events,
+            reach,
+            lan,
+            inviters: BTreeMap::new(),
+            outlook,
+            looks: true,
+            waiting,
+            listening: BTreeSet::new(),
+            settled: None,
+            numbers: 0,
+            touched: true,
+        };
+        Ok((run, Inboxes { channels, joins, lan: lan_inbox, outlooks }, given))
+    }
+
+    async fn run(mut self, mut commands: mpsc::Receiver<MeshCommand>, inboxes: Inboxes) {
+        let Inboxes { mut channels, mut joins, mut lan, mut outlooks } = inboxes;
         let mut next = None;
         loop {
             if std::mem::take(&mut self.touched) {
@@ -267,10 +281,12 @@ impl Run {
         self.touched = true;
         match event {
             SwarmEvent::Behaviour(BehaviourEvent::Streams(event)) => self.on_stream(event),
-            SwarmEvent::Behaviour(BehaviourEvent::Ping(ping)) => match ping.result {
-                Ok(took) => self.on_latency(ping.connection, took),
-                Err(_) => self.abandon(ping.connection),
-            },
+            SwarmEvent::Behaviour(BehaviourEvent::Ping(ping)) => {
+                // Otherwise its answer may wait behind what was written. Who is gone is silent, and its connection ends by that.
+                if let Ok(took) = ping.result {
+                    self.on_latency(ping.connection, took);
+                }
+            }
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
                 let (address, _) = book::split(endpoint.get_remote_address().clone());
                 self.on_connected(connection_id, peer_id, address, On::Main);
@@ -304,7 +320,9 @@ impl Run {
         let stranger = dial.is_none() && !self.swarm.behaviour().gate.book().knows(&peer);
         let expires = stranger.then(|| Instant::now() + STRANGER);
         let via = self.via(dial.as_ref(), &address);
-        let connection = Connection { peer, address, via, on, streams: 0, latency: None, expires };
+        let beat = Arc::new(Beat::new(Instant::now()));
+        let latency = None;
+        let connection = Connection { peer, address, via, on, streams: 0, latency, beat, expires };
         self.connections.insert(id, connection);
         match dial.map(|dial| dial.wanted) {
             Some(Wanted::Channel(member)) if self.channels.contains_key(&member) => {
@@ -384,7 +402,7 @@ impl Run {
     }
 
     /// When something is to be done next for the time's sake.
-    fn next(&self) -> Option<Instant> {
+    pub(super) fn next(&self) -> Option<Instant> {
         let strangers = self.connections.values().filter_map(|connection| connection.expires);
         let looks = self.inviters.values().map(super::lan::Inviter::until);
         strangers
@@ -397,7 +415,7 @@ impl Run {
             .min()
     }
 
-    fn on_time(&mut self, now: Instant) {
+    pub(super) fn on_time(&mut self, now: Instant) {
         if self.settled.is_some_and(|at| at <= now) {
             self.settled = None;
             let me = *self.swarm.local_peer_id();

@@ -2,6 +2,8 @@
 
 mod change;
 mod outside;
+mod silence;
+mod way;
 
 use std::time::SystemTime;
 
@@ -64,6 +66,11 @@ fn config(seed: u64, me: Arc<Endpoint>) -> Config {
         me,
         clock,
     }
+}
+
+/// A swarm's state, whose loop does not run.
+pub(super) fn run(seed: u64) -> (run::Run, run::Inboxes, mpsc::Receiver<MeshReport>) {
+    run::Run::new(config(seed, identity(seed).1)).unwrap()
 }
 
 /// The next report; those of pings come in between whenever they like.
@@ -281,6 +288,33 @@ async fn a_peer_that_another_members_card_names_has_no_channel() {
         other => panic!("{other:?}"),
     }
     assert!(b.mesh.reports.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_says_that_anothers_peer_is_its_own_disturbs_no_channel() {
+    let (mut a, mut b) = (node(1).await, node(2).await);
+    connect(&mut a, &mut b, all).await;
+    let liar = MemberId([9; 32]);
+    a.book(vec![BookEntry { member: liar, ..b.entry(all) }, b.entry(all)]).await;
+    for _ in 0..3 {
+        // A second channel would show here as ChannelDown or ChannelUp.
+        match a.next().await {
+            MeshReport::DialFailed { member, reason, .. } => {
+                assert_eq!((member, reason), (liar, DialFailure::WrongPeer));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    a.send(&b, b"here").await;
+    b.receives(&a, b"here").await;
+    b.send(&a, b"and here").await;
+    loop {
+        match a.next().await {
+            MeshReport::DialFailed { member, .. } => assert_eq!(member, liar),
+            MeshReport::Frame { frame, .. } => break assert_eq!(frame, b"and here"),
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@
 use std::{
     convert::Infallible,
     io,
-    task::Poll,
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
@@ -15,13 +15,14 @@ use futures::{
     FutureExt as _, Sink, SinkExt as _, StreamExt as _,
     future::{BoxFuture, poll_fn},
 };
+use libp2p::Swarm;
 use protocol::codec;
 use tokio::sync::mpsc;
 
 use super::{
     DownReason, Proxy, RelayCommand, RelayKey, RelayPeer, RelayReport,
     backoff::Backoff,
-    dial::{self, Greeting, Link, News},
+    dial::{self, Behaviour, Greeting, Link, News},
     ledger::Ledger,
 };
 use crate::net::change::SPREAD;
@@ -120,7 +121,7 @@ impl Client {
         let mut request = None;
         let mut unflushed = false;
         let mut leaves_by = None;
-        let mut sign: Option<BoxFuture<'static, bool>> = None;
+        let mut sign: Option<Sign> = None;
         let reason = loop {
             let now = Instant::now();
             if request.is_none() {
@@ -143,14 +144,18 @@ impl Client {
                     report(&mut self.ledger, permit, self.relay.peer_id)?;
                 }
                 command = self.commands.recv() => {
-                    if obey(&mut self.ledger, command)? == Told::Changed && sign.is_none() {
-                        sign = Some(dial::sign(swarm, self.relay.peer_id, self.proxy).boxed());
+                    if obey(&mut self.ledger, command)? == Told::Changed {
+                        match &mut sign {
+                            Some(sign) => sign.is_stale = true,
+                            None => sign = Some(Sign::ask(swarm, &self.relay, self.proxy)),
+                        }
                     }
                 }
-                lives = poll_fn(|cx| sign.as_mut().map_or(Poll::Pending, |sign| sign.poll_unpin(cx))) => {
-                    sign = None;
-                    if !lives {
-                        break DownReason::Lost;
+                shows = poll_fn(|cx| sign.as_mut().map_or(Poll::Pending, |sign| sign.poll(cx))) => {
+                    sign = match shows {
+                        Shows::Life => None,
+                        Shows::Little => Some(Sign::ask(swarm, &self.relay, self.proxy)),
+                        Shows::Nothing => break DownReason::Lost,
                     }
                 }
                 written = write(writer, request.is_some()), if request.is_some() || unflushed => {
@@ -165,8 +170,9 @@ impl Client {
                     }
                 }
                 frame = reader.next(), if !has_report => {
-                    // On a slow line what is asked for a sign waits behind all else: this is one, too.
-                    sign = sign.filter(|_| !matches!(frame, Some(Ok(_))));
+                    if let (Some(sign), Some(Ok(_))) = (&mut sign, &frame) {
+                        sign.is_heard = true;
+                    }
                     let answer = dial::answer(frame, DownReason::Lost);
                     let taken = answer.and_then(|it| self.ledger.answer(it, Instant::now()));
                     if let Err(reason) = taken {
@@ -176,7 +182,9 @@ impl Client {
                 news = dial::news(swarm) => match news {
                     News::Lost(reason) => break reason,
                     News::Latency(took) => {
-                        sign = None;
+                        if let Some(sign) = &mut sign {
+                            sign.is_heard = true;
+                        }
                         self.ledger.timed(took);
                     }
                 },
@@ -235,6 +243,39 @@ fn report(ledger: &mut Ledger, permit: Permit<'_>, relay: RelayKey) -> Result<()
         permit.send((relay, report));
     }
     Ok(())
+}
+
+/// Asked of the relay after a change of the network: does the connection carry anything still?
+struct Sign {
+    answer: BoxFuture<'static, bool>,
+    /// Something else came meanwhile. On a slow line the answer waits behind all else; but what came may have been on
+    /// its way since before the change.
+    is_heard: bool,
+    /// The network has changed again since.
+    is_stale: bool,
+}
+
+/// What is known when a sign was given, or its time is up.
+enum Shows {
+    Life,
+    /// To be asked once more.
+    Little,
+    Nothing,
+}
+
+impl Sign {
+    fn ask(swarm: &Swarm<Behaviour>, relay: &RelayPeer, proxy: Option<Proxy>) -> Self {
+        let answer = dial::sign(swarm, relay.peer_id, proxy).boxed();
+        Self { answer, is_heard: false, is_stale: false }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Shows> {
+        self.answer.poll_unpin(cx).map(|is_given| match (is_given, self) {
+            (true, Self { is_stale: false, .. }) => Shows::Life,
+            (true, _) | (false, Self { is_heard: true, .. }) => Shows::Little,
+            (false, _) => Shows::Nothing,
+        })
+    }
 }
 
 /// What a command was about.

@@ -19,7 +19,7 @@ use protocol::{
 };
 
 use self::tokens::Tokens;
-use super::{DownReason, LogPlan, RelayReport, TokenFault, Under, dial::Greeting};
+use super::{Begin, DownReason, LogPlan, RelayReport, TokenFault, Under, dial::Greeting};
 
 /// What is proven of a log, as far as it is held.
 const ROLES: [Role; 3] = [Role::Write, Role::Read, Role::Trim];
@@ -64,6 +64,7 @@ struct Wanted {
     keys: Arc<LogKeys>,
     under: Under,
     after: Option<Cursor>,
+    begin: Begin,
     handle: Option<u32>,
     follows: Follows,
 }
@@ -96,7 +97,7 @@ impl Ledger {
     pub(super) fn plan(&mut self, plan: Vec<LogPlan>) {
         let mut old = std::mem::take(&mut self.logs);
         let mut tokens = BTreeMap::new();
-        for LogPlan { keys, after, token } in plan {
+        for LogPlan { keys, after, begin, token } in plan {
             let id = keys.id();
             if self.logs.contains_key(&id) {
                 continue;
@@ -112,14 +113,20 @@ impl Ledger {
             });
             let wanted = match before {
                 Some(wanted) if same && (wanted.under == under || !self.tokens.are_wanted()) => {
-                    Wanted { under, ..wanted }
+                    let begin = wanted.begin.or(begin);
+                    if wanted.waits() && begin == Begin::Start {
+                        self.todo.push_back(Todo::Follow(id));
+                    }
+                    Wanted { under, begin, ..wanted }
                 }
                 other => {
                     // Under another token it goes on from where it was.
-                    let after = other.as_ref().filter(|_| same).map_or(after, |it| it.after);
+                    let was = other.as_ref().filter(|_| same);
+                    let (after, begin) =
+                        was.map_or((after, begin), |it| (it.after, it.begin.or(begin)));
                     self.todo.extend(other.and_then(|it| it.handle).map(Todo::Close));
                     self.todo.push_back(Todo::Open(id));
-                    Wanted { keys, under, after, handle: None, follows: Follows::No }
+                    Wanted { keys, under, after, begin, handle: None, follows: Follows::No }
                 }
             };
             self.logs.insert(id, wanted);
@@ -138,7 +145,7 @@ impl Ledger {
     /// the old one counts no more. What is to be appended waits on.
     pub(super) fn follow_anew(&mut self, log: LogId, after: Option<Cursor>) {
         let Some(wanted) = self.logs.get_mut(&log) else { return };
-        wanted.after = after;
+        (wanted.after, wanted.begin) = (after, Begin::Start);
         wanted.follows = Follows::No;
         if let Some(handle) = wanted.handle.take() {
             self.todo.extend([Todo::Close(handle), Todo::Open(log)]);
@@ -229,10 +236,11 @@ impl Ledger {
                     self.reports.push_back(RelayReport::LogRefused { log, reason });
                 }
             }
-            Answer::Appended { req, .. } => {
+            Answer::Appended { req, cursor } => {
                 let append = self.sent.remove(&req).ok_or(DownReason::Misbehaved)?;
                 self.bytes -= append.entry.len();
-                self.reports.push_back(RelayReport::Appended { tag: append.tag });
+                self.begins_at(append.log, cursor);
+                self.reports.push_back(RelayReport::Appended { tag: append.tag, cursor });
             }
             Answer::AppendRefused { req, reason } => {
                 let append = self.sent.remove(&req).ok_or(DownReason::Misbehaved)?;
@@ -284,7 +292,7 @@ impl Ledger {
             Answer::CursorGone { handle } => {
                 if let Some((log, wanted)) = self.followed(handle)? {
                     wanted.after.take().ok_or(DownReason::Misbehaved)?;
-                    wanted.follows = Follows::No;
+                    (wanted.begin, wanted.follows) = (Begin::Start, Follows::No);
                     self.todo.push_back(Todo::Follow(log));
                     self.reports.push_back(RelayReport::CursorGone { log });
                 }
@@ -399,7 +407,8 @@ impl Ledger {
             }
             Todo::Follow(id) => {
                 let wanted = self.logs.get_mut(&id).filter(|it| it.follows == Follows::No)?;
-                let handle = wanted.handle.filter(|_| wanted.keys.allows(Role::Read))?;
+                let is_read = wanted.keys.allows(Role::Read) && !wanted.waits();
+                let handle = wanted.handle.filter(|_| is_read)?;
                 wanted.follows =
                     if wanted.after.is_some() { Follows::Asked } else { Follows::Reading };
                 Some(Request::Follow { handle, after: wanted.after })
@@ -408,6 +417,14 @@ impl Ledger {
                 self.handles.remove(&handle)?;
                 Some(Request::Close { handle })
             }
+        }
+    }
+
+    /// An entry was appended here: a log that waited for its first one is followed from there on.
+    fn begins_at(&mut self, log: LogId, cursor: Cursor) {
+        if let Some(wanted) = self.logs.get_mut(&log).filter(|it| it.waits()) {
+            wanted.after = Some(cursor);
+            self.todo.push_back(Todo::Follow(log));
         }
     }
 
@@ -516,6 +533,13 @@ impl Ledger {
     fn refuse(&mut self, append: &Append, reason: Refusal) {
         self.bytes -= append.entry.len();
         self.reports.push_back(RelayReport::Refused { tag: append.tag, reason });
+    }
+}
+
+impl Wanted {
+    /// Whether it is not followed before something is appended here.
+    fn waits(&self) -> bool {
+        self.begin == Begin::OwnFirst && self.after.is_none()
     }
 }
 

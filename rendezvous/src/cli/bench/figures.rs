@@ -7,6 +7,9 @@ use serde::Serialize;
 
 use super::{histogram::Times, process::Look, siege::Siege, soak::Trend};
 
+/// From which part on people are told that the machine was not all there.
+pub(super) const STOLEN: f64 = 0.01;
+
 /// All of it, as one line of JSON has it. What can't be known is null.
 #[derive(Serialize)]
 pub(super) struct Figures {
@@ -18,6 +21,8 @@ pub(super) struct Figures {
     /// How long it lasted, without what came before and after.
     pub(super) seconds: f64,
     pub(super) interrupted: bool,
+    /// The part of this machine's time that its host gave to others during the load: times of such a run tell nothing.
+    pub(super) stolen: Option<f64>,
     /// From dialling to the last of a client's logs being open and read.
     pub(super) connect: Option<Times>,
     pub(super) appends: Appends,
@@ -192,6 +197,13 @@ impl Figures {
             ("ack", times(self.ack.as_ref())),
             ("delivery", times(self.delivery.as_ref())),
         ];
+        if let Some(part) = self.stolen.filter(|part| *part >= STOLEN) {
+            let said = format!(
+                "its host gave {:.0} % of its time to others: read no time from this run",
+                part * 100.0
+            );
+            lines.insert(1, ("machine", said));
+        }
         if let Some(wire) = &self.wire {
             let each = wire.bytes_per_delivery.map_or_else(String::new, |bytes| {
                 format!(", {bytes:.0} B for each delivery, appends included")

@@ -21,11 +21,11 @@ use super::{
     board::{Seen, missing, read},
     client::{Place, Shared},
     crowd::{self, Crowd},
-    figures::{Appends, Bytes, Cost, Deliveries, Figures, Looks, share},
+    figures::{Appends, Bytes, Cost, Deliveries, Figures, Looks, STOLEN, share},
     histogram::Histogram,
     hostile,
     own::OwnRelay,
-    process::{Look, Process},
+    process::{Look, Machine, Process},
     siege::siege,
     soak::{Sample, Trend},
 };
@@ -162,7 +162,7 @@ async fn load(
     let Joined { idle, clients, connect, looks, .. } = joined;
     let [before, with_idle, with_all] = looks;
     eprintln!("{} s of load …", asked.seconds);
-    let wire = place.wire.bytes();
+    let (wire, machine) = (place.wire.bytes(), Machine::look());
     let (crowd, start) = Crowd::start(shared, clients);
     let (watched, siege) = match target {
         Some(target) => siege(asked, shared, place, &target, start, &look, interrupted).await,
@@ -172,6 +172,7 @@ async fn load(
     let (lasted, so_far) = (start.elapsed(), shared.so_far());
     crowd.drain(asked.fan_out).await;
     let (end, took, wire) = (look(), start.elapsed(), place.wire.bytes() - wire);
+    let stolen = Machine::look().stolen_since(machine);
     let seen = crowd.end().await;
     drop(idle);
 
@@ -187,6 +188,7 @@ async fn load(
         load,
         seconds,
         interrupted: watched.interrupted,
+        stolen,
         connect: connect.times(),
         appends: appends(shared, so_far.0 as f64 / seconds),
         deliveries: deliveries(shared, &seen, so_far.1 as f64 / seconds),
@@ -244,7 +246,7 @@ pub(super) async fn watch(
     look: impl Fn() -> Option<Look>,
     interrupted: &CancellationToken,
 ) -> Watched {
-    let mut watched = Watched::default();
+    let (mut watched, mut machine) = (Watched::default(), Machine::look());
     let mut seconds = interval(Duration::from_secs(1));
     seconds.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let end = sleep_until((start + Duration::from_secs(asked.seconds)).into());
@@ -269,7 +271,13 @@ pub(super) async fn watch(
         }
         if asked.soak && second % 60 == 59 {
             let (mib, appends) = (now.memory as f64 / f64::from(1 << 20), shared.so_far().0);
-            eprintln!("{} s: {mib:.1} MiB, {appends} entries acknowledged", at.as_secs());
+            let (before, stolen) = (machine, Machine::look());
+            machine = stolen;
+            let stolen = stolen.stolen_since(before).filter(|part| *part >= STOLEN);
+            let stolen = stolen.map_or_else(String::new, |part| {
+                format!("; the host gave {:.0} % of this machine's time to others", part * 100.0)
+            });
+            eprintln!("{} s: {mib:.1} MiB, {appends} entries acknowledged{stolen}", at.as_secs());
         }
     }
     watched

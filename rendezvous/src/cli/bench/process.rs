@@ -1,4 +1,5 @@
-//! A process as Linux shows it in /proc: the time it took, its memory, the files it has open.
+//! A process as Linux shows it in /proc: the time it took, its memory, the files it has open; and what the machine's
+//! host gave to others meanwhile.
 
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -44,6 +45,34 @@ impl Look {
     }
 }
 
+/// What the processors of this machine did so far, in ticks.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Machine {
+    all: u64,
+    stolen: u64,
+}
+
+impl Machine {
+    /// Looks at it; nothing is known of it on a system without /proc.
+    pub(super) fn look() -> Self {
+        let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+        Self::read(&stat).unwrap_or_default()
+    }
+
+    /// Of a virtual machine the part of the time since `before` that its host gave to others, though it was asked for.
+    pub(super) fn stolen_since(self, before: Self) -> Option<f64> {
+        let all = self.all.checked_sub(before.all).filter(|all| *all > 0)?;
+        Some(self.stolen.saturating_sub(before.stolen) as f64 / all as f64)
+    }
+
+    /// The first line has user, nice, system, idle, iowait, irq, softirq and steal; guests are counted as users, too.
+    fn read(stat: &str) -> Option<Self> {
+        let fields = stat.lines().next()?.strip_prefix("cpu ")?.split_whitespace();
+        let ticks: Vec<u64> = fields.take(8).map_while(|it| it.parse().ok()).collect();
+        Some(Self { all: ticks.iter().sum(), stolen: *ticks.get(7)? })
+    }
+}
+
 /// Files that this process may open: each client takes one.
 pub(super) fn files_allowed() -> Option<u64> {
     let limits = fs::read_to_string("/proc/self/limits").ok()?;
@@ -76,6 +105,16 @@ mod tests {
         assert_eq!(cpu(stat), Some(Duration::from_secs(3)));
         assert_eq!(memory("Name:\ta\nVmRSS:\t   12 kB\nThreads:\t1\n"), Some(12_288));
         assert_eq!((cpu("7 (a) S"), memory("Name: a")), (None, None));
+    }
+
+    #[test]
+    fn what_a_host_gives_to_others_is_read() {
+        let read = |stat| Machine::read(stat).unwrap();
+        let before = read("cpu  10 0 10 70 5 0 5 0 3 0\ncpu0 1 2 3 4 5 6 7 8");
+        let now = read("cpu  40 0 30 70 5 0 5 50 9 0\n");
+        assert_eq!(now.stolen_since(before), Some(0.5));
+        assert_eq!(before.stolen_since(before), None);
+        assert!(Machine::read("cpu  1 2 3").is_none() && Machine::read("").is_none());
     }
 
     #[cfg(target_os = "linux")]

@@ -10,6 +10,9 @@ use super::*;
 const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 const THERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
 
+/// As many as a cluster has that says nothing of its own.
+const LANES: usize = 8;
+
 impl World {
     /// Reads all of a log from an address, on a stream of its own; answers how many entries.
     async fn read_from(&self, from: IpAddr, keys: &LogKeys) -> usize {
@@ -158,6 +161,15 @@ impl LogStore for Gated {
         self.store.generation()
     }
 
+    /// What waits by itself has a lane of its own, of as many as a cluster has.
+    fn lanes(&self) -> usize {
+        if self.only.is_some() { LANES } else { 1 }
+    }
+
+    fn lane(&self, log: LogId) -> usize {
+        usize::from(self.only == Some(log))
+    }
+
     fn append(&self, batch: &[NewEntry], now: Timestamp) -> Result<Vec<Outcome>, StoreError> {
         batch.first().into_iter().for_each(|new| self.pass(Call::Append, new.log));
         self.store.append(batch, now)
@@ -250,6 +262,43 @@ async fn an_address_fills_most_of_the_queue_and_others_find_room_in_it() {
         taken += usize::from(matches!(here.next().await, Answer::Appended { .. }));
     }
     assert_eq!(taken, 1 + 12, "one in hand, and all but what is kept for others");
+}
+
+#[tokio::test]
+async fn what_one_lane_does_not_take_keeps_no_other_waiting_and_one_address_fills_none_of_them() {
+    let limits = Limits { append_queue: 16 * LANES, ..Limits::default() };
+    let (world, gate) = Gated::world(limits, Call::Append, Some(keys(1).id()));
+    let mut stuck = world.client_from(Some(HERE), 1 << 20).await;
+    stuck.open(1, &keys(1), &[Role::Write]).await;
+    let append = |req| Request::Append { req, handle: 1, entry: entry(req as u16, 512) };
+    stuck.send(append(0)).await;
+    gate.seen(1).await;
+    for req in 1..=20 {
+        stuck.send(append(req)).await;
+    }
+    // A lane has its part of the queue, and a part of that is kept for others.
+    for _ in 0..8 {
+        assert!(matches!(stuck.next().await, Answer::AppendRefused { .. }));
+    }
+    let mut there = world.client_from(Some(THERE), 1 << 20).await;
+    there.open(1, &keys(1), &[Role::Write]).await;
+    there.send(append(30)).await;
+    there.send(Request::Append { req: 31, handle: 9, entry: entry(31, 512) }).await;
+    let second = Answer::AppendRefused { req: 31, reason: Refusal::NoSuchHandle };
+    assert_eq!(there.next().await, second, "the first one waits for the lane");
+    // Who fills its part of one has room in the others.
+    for from in [HERE, THERE] {
+        let mut other = world.client_from(Some(from), 1 << 20).await;
+        other.open(1, &keys(2), &[Role::Write]).await;
+        let answer = other.append(7, 1, entry(7, 512));
+        let answer = tokio::time::timeout(Duration::from_secs(60), answer).await.unwrap();
+        assert!(matches!(answer, Answer::Appended { req: 7, .. }), "{answer:?}");
+    }
+    drop(gate);
+    for _ in 0..13 {
+        assert!(matches!(stuck.next().await, Answer::Appended { .. }));
+    }
+    assert!(matches!(there.next().await, Answer::Appended { req: 30, .. }));
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Reading a log, past what is damaged: each number between a log's first and its head that isn't
 //! there is counted.
 
-use fjall::Readable as _;
+use fjall::{Guard, Readable as _, Slice};
 use protocol::{ids::LogId, relay_log::Entry};
 
 use super::{EmbeddedStore, Page, StoreError, checked, place, seq_of, tally};
@@ -65,13 +65,22 @@ impl EmbeddedStore {
         Ok(page)
     }
 
+    /// The record at a place.
+    pub(super) fn record_at(&self, log: LogId, seq: u64) -> fjall::Result<Option<Slice>> {
+        let key = place(log, seq);
+        self.entries.get(key).or_else(|_| {
+            // A damaged filter says nothing of the record.
+            self.entries.range(key..=key).next().map(Guard::value).transpose()
+        })
+    }
+
     /// Reads number by number, past what the disk can't give back.
     pub(super) fn salvage(&self, log: LogId, page: &mut Page, max_bytes: usize) {
         let mut room =
             max_bytes.saturating_sub(page.entries.iter().map(|entry| entry.bytes.len()).sum());
         let last = page.head.min(page.read_to.saturating_add(SALVAGE_STEPS));
         for seq in page.read_to + 1..=last {
-            match self.entries.get(place(log, seq)) {
+            match self.record_at(log, seq) {
                 // It may have been trimmed meanwhile.
                 Ok(None) => {}
                 Ok(Some(value)) => match checked(log, seq, &value) {

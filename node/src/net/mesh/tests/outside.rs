@@ -24,7 +24,7 @@ fn start(seed: u64, meets: bool) -> Mesh {
 async fn named(mesh: &mut Mesh) -> (Multiaddr, BTreeMap<PeerId, Seen>) {
     let told = async {
         loop {
-            if let MeshReport::Outside { name, seen } = mesh.reports.recv().await.unwrap() {
+            if let MeshReport::Outside { name, seen, .. } = mesh.reports.recv().await.unwrap() {
                 return (name, seen);
             }
         }
@@ -55,6 +55,7 @@ async fn on_another_network_the_outer_swarm_has_another_name() {
     let mut mesh = start(1, true);
     let (before, seen) = named(&mut mesh).await;
     assert!(seen.is_empty() && before.to_string().starts_with("/p2p/"), "{before}");
-    mesh.commands.send(MeshCommand::Changed(Change::default())).await.unwrap();
+    let change = Change { moved: true, ..Change::default() };
+    mesh.commands.send(MeshCommand::Changed(change)).await.unwrap();
     assert_ne!(named(&mut mesh).await.0, before);
 }

@@ -11,14 +11,14 @@ use bytes::Bytes;
 use protocol::relay_log::{Answer, Challenge, Cursor, Entry, LogKeys, Refusal, Request, Role};
 
 use super::{APPEND_PAUSE, APPENDS, LOG_PAUSE, Ledger, WINDOW};
-use crate::net::relay::{DownReason, LogPlan, RelayReport, dial::Greeting};
+use crate::net::relay::{Begin, DownReason, LogPlan, RelayReport, dial::Greeting};
 
 fn keys(seed: u8) -> Arc<LogKeys> {
     Arc::new(LogKeys::from_seeds([seed; 32], [seed + 100; 32], None))
 }
 
 fn plan(keys: &Arc<LogKeys>) -> LogPlan {
-    LogPlan { keys: Arc::clone(keys), after: None, token: None }
+    LogPlan { keys: Arc::clone(keys), after: None, begin: Begin::Start, token: None }
 }
 
 fn challenge(nonce: u8) -> Challenge {
@@ -110,6 +110,65 @@ fn a_log_is_followed_anew_under_another_handle_and_what_is_to_be_appended_waits_
     assert_eq!(reports(&mut ledger).len(), 1);
 }
 
+fn own_first(keys: &Arc<LogKeys>) -> LogPlan {
+    LogPlan { begin: Begin::OwnFirst, ..plan(keys) }
+}
+
+#[test]
+fn a_log_of_which_nothing_was_read_is_followed_from_its_start_once_a_plan_says_so() {
+    let keys = keys(1);
+    let start = |handle| [Request::Follow { handle, after: None }];
+    let mut ledger = connected(vec![own_first(&keys)]);
+    let handle = handle_of(&requests(&mut ledger));
+    ledger.plan(vec![plan(&keys)]);
+    assert_eq!(requests(&mut ledger), start(handle));
+    // And from then on, whatever is appended and planned.
+    ledger.plan(vec![own_first(&keys)]);
+    ledger.connected(open(2));
+    let again = requests(&mut ledger);
+    assert_eq!(again[1..], start(handle_of(&again)));
+    // Before there is a connection, too.
+    let mut ledger = Ledger::default();
+    ledger.plan(vec![own_first(&keys)]);
+    ledger.plan(vec![plan(&keys)]);
+    ledger.connected(open(1));
+    let first = requests(&mut ledger);
+    assert_eq!(first[1..], start(handle_of(&first)));
+}
+
+#[test]
+fn a_log_can_be_followed_from_the_first_entry_that_is_appended_here() {
+    let keys = keys(1);
+    let mut ledger = connected(vec![own_first(&keys)]);
+    let handle = handle_of(&requests(&mut ledger));
+    assert!(requests(&mut ledger).is_empty(), "what was there before is not read");
+    ledger.append(keys.id(), 1, Bytes::from_static(&[1; 512]));
+    let Request::Append { req, .. } = requests(&mut ledger)[0] else { panic!("no append") };
+    ledger.connected(open(2));
+    let again = requests(&mut ledger);
+    let (handle, before) = (handle_of(&again), handle);
+    assert_ne!(handle, before);
+    let Request::Append { req: other, .. } = again[1] else { panic!("{again:?}") };
+    assert_ne!(req, other);
+    let appended = |req, seq| Answer::Appended { req, cursor: place(seq) };
+    ledger.answer(appended(other, 7), Instant::now()).unwrap();
+    assert_eq!(requests(&mut ledger), [Request::Follow { handle, after: Some(place(7)) }]);
+    // What is appended later moves nothing.
+    ledger.append(keys.id(), 2, Bytes::from_static(&[2; 512]));
+    let Request::Append { req, .. } = requests(&mut ledger)[0] else { panic!("no append") };
+    ledger.answer(appended(req, 9), Instant::now()).unwrap();
+    assert!(requests(&mut ledger).is_empty());
+    ledger.answer(entries(handle, 8), Instant::now()).unwrap();
+    // A plan that wants it from its start comes too late.
+    ledger.plan(vec![plan(&keys)]);
+    assert!(requests(&mut ledger).is_empty());
+    // Where that place is no more, nobody knows what was said meanwhile.
+    ledger.connected(open(3));
+    let handle = handle_of(&requests(&mut ledger));
+    ledger.answer(Answer::CursorGone { handle }, Instant::now()).unwrap();
+    assert_eq!(requests(&mut ledger), [Request::Follow { handle, after: None }]);
+}
+
 #[test]
 fn a_log_that_may_only_be_written_is_not_followed() {
     let all = keys(1).publics();
@@ -144,7 +203,7 @@ fn unanswered_appends_are_sent_again_in_order_and_answered_ones_are_not() {
     let sent = requests(&mut ledger);
     let Request::Append { req, .. } = sent[3] else { panic!("{sent:?}") };
     ledger.answer(Answer::Appended { req, cursor: place(2) }, Instant::now()).unwrap();
-    assert_eq!(reports(&mut ledger), [RelayReport::Appended { tag: 2 }]);
+    assert_eq!(reports(&mut ledger), [RelayReport::Appended { tag: 2, cursor: place(2) }]);
 
     ledger.connected(open(2));
     let again: Vec<_> = requests(&mut ledger)
@@ -213,8 +272,12 @@ fn a_relay_that_is_busy_is_asked_again_later() {
 #[test]
 fn a_cursor_that_is_gone_starts_the_log_again_once() {
     let keys = keys(1);
-    let mut ledger =
-        connected(vec![LogPlan { keys: Arc::clone(&keys), after: Some(place(9)), token: None }]);
+    let mut ledger = connected(vec![LogPlan {
+        keys: Arc::clone(&keys),
+        after: Some(place(9)),
+        begin: Begin::Start,
+        token: None,
+    }]);
     let handle = handle_of(&requests(&mut ledger));
     ledger.answer(Answer::CursorGone { handle }, Instant::now()).unwrap();
     assert_eq!(requests(&mut ledger), [Request::Follow { handle, after: None }]);
@@ -389,7 +452,12 @@ fn a_trim_without_an_answer_is_lost_with_the_connection_and_one_that_was_not_sen
 fn a_log_that_begins_later_is_read_from_there_and_said_so_once_and_first() {
     let keys = keys(1);
     let follow = || {
-        let plan = LogPlan { keys: Arc::clone(&keys), after: Some(place(4)), token: None };
+        let plan = LogPlan {
+            keys: Arc::clone(&keys),
+            after: Some(place(4)),
+            begin: Begin::Start,
+            token: None,
+        };
         let mut ledger = connected(vec![plan]);
         let handle = handle_of(&requests(&mut ledger));
         (ledger, handle)
@@ -435,7 +503,7 @@ fn a_relay_that_leaves_is_asked_for_nothing_more_and_the_next_connection_for_all
     assert_eq!(requests(&mut ledger), []);
     // What it had taken is answered all the same.
     ledger.answer(Answer::Appended { req, cursor: place(1) }, now).unwrap();
-    assert_eq!(reports(&mut ledger), [RelayReport::Appended { tag: 1 }]);
+    assert_eq!(reports(&mut ledger), [RelayReport::Appended { tag: 1, cursor: place(1) }]);
     ledger.connected(open(2));
     assert_eq!(ledger.leaving(), None);
     let again = requests(&mut ledger);

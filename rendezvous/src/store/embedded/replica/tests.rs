@@ -116,3 +116,22 @@ fn what_is_due_in_one_shard_does_not_wait_for_another_and_is_not_looked_for_twic
     assert_eq!(plan(&index, 1, Timestamp(9), 3), (0, end), "what is before is not looked at");
     assert_eq!(plan(&index, 0, start, 9), (4, Timestamp(1)));
 }
+
+#[test]
+fn what_one_process_can_not_read_it_does_not_give_to_all_once_more() {
+    let mut index = Index::new();
+    let one = new(HERE, 1);
+    let put = |seq| Change::Put(vec![Put { log: HERE, seq, bytes: one.bytes.clone() }]);
+    index.apply(0, 10, 0, &put(1));
+    index.store.rot(HERE, 1);
+    let (outcomes, puts) = index.store.plan_append(&[&one], 0);
+    assert!(outcomes == [Outcome::Damaged] && puts.is_empty(), "{outcomes:?}");
+
+    // As where a process of another version did.
+    let mut sound = Index::new();
+    sound.apply(0, 10, 0, &put(1));
+    sound.apply(0, 20, 0, &put(2));
+    sound.apply(0, 30, 0, &Change::Drop(vec![Gone { log: HERE, to: 1 }]));
+    let (outcomes, puts) = sound.store.plan_append(&[&one], 0);
+    assert!(outcomes == [Outcome::Kept(2)] && puts.is_empty(), "{outcomes:?}");
+}

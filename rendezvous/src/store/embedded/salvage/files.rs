@@ -224,7 +224,9 @@ fn has_mark(dir: &Path) -> io::Result<bool> {
 /// mark is synced before there is a keyspace.
 pub(in super::super) fn is_unborn(dir: &Path) -> io::Result<bool> {
     let mark = read(&dir.join("version"))?.unwrap_or_default();
-    if MARK == mark || !(MARK.starts_with(&mark) || mark.iter().all(|byte| *byte == 0)) {
+    // It is written in two parts, of which a loss of power may leave either.
+    let is_of_it = |(at, byte): (usize, &u8)| *byte == 0 || MARK.get(at) == Some(byte);
+    if MARK == mark || !mark.iter().enumerate().all(is_of_it) {
         return Ok(false);
     }
     for path in journal_paths(dir)? {

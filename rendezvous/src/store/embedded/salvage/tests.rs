@@ -223,7 +223,7 @@ fn a_copy_of_a_store_begins_a_new_generation_and_is_at_home_then() {
 
 #[test]
 fn a_store_whose_making_was_cut_off_is_made_anew_and_one_that_lost_its_mark_is_not() {
-    for mark in [None, Some(""), Some("FJ"), Some("\0\0\0\0")] {
+    for mark in [None, Some(""), Some("FJ"), Some("\0\0\0\0"), Some("\0\0\0\x03")] {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("keyspaces")).unwrap();
         fs::write(dir.path().join("0.jnl"), [0; 4096]).unwrap();

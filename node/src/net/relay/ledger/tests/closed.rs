@@ -10,7 +10,7 @@ use protocol::relay_log::{Answer, LogKeys, Refusal, RelayToken, Request};
 
 use super::{challenge, entries, handle_of, keys, place, reports, requests};
 use crate::net::relay::{
-    LogPlan, RelayReport, TokenFault, Under,
+    Begin, LogPlan, RelayReport, TokenFault, Under,
     dial::Greeting,
     ledger::{Ledger, tokens::TOKEN_PAUSE},
 };
@@ -24,7 +24,7 @@ fn under(byte: u8) -> Under {
 }
 
 fn plan(keys: &Arc<LogKeys>, byte: u8) -> LogPlan {
-    LogPlan { keys: Arc::clone(keys), after: None, token: Some(token(byte)) }
+    LogPlan { keys: Arc::clone(keys), after: None, begin: Begin::Start, token: Some(token(byte)) }
 }
 
 fn closed(nonce: u8) -> Greeting {

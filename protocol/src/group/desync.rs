@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     audit::{Fact, RotationReason},
-    bundle::{Closing, SignedHead},
+    bundle::{Closing, Head, SignedHead},
     codec,
     evidence::{Record, follows},
     ids::{ChainId, Incarnation, MemberId, OpId, Timestamp},
@@ -42,6 +42,8 @@ const RECORDS: usize = 8;
 /// Own chains that were lost, and own chains that were forgotten, remembered at most.
 const LOST: usize = 64;
 const FORGOTTEN: usize = 4096;
+/// Runs of this member that are remembered where the clock has gone ahead, at most.
+const RUNS: usize = 1024;
 /// By how much the logical clock goes ahead where own messages were lost: more than were said since any copy that is gone
 /// back to, and so far as all follow the next message at once, those too who have yet to read the last 65,536.
 const LOST_LAMPORT: u64 = LAMPORT_LEAP - (1 << 16);
@@ -70,8 +72,10 @@ pub(super) struct Own {
     /// Own chains that are known no more, because there were too many.
     forgotten: BTreeSet<ChainId>,
     behind: Option<Behind>,
-    /// Whether the clock has gone ahead, and nothing was said since: what more is found lost was said before.
-    ahead: bool,
+    /// Where the clock has gone ahead, and nothing was said since: the runs of this member that were known then. What
+    /// more is found lost of theirs was said before. Another one may be of a state that had gone ahead as well, if this
+    /// one is a copy of that, and have said more since.
+    ahead: Option<BTreeSet<Incarnation>>,
     /// Whether this run was behind before, or has asked the others.
     recovered: bool,
     asked: bool,
@@ -110,6 +114,8 @@ struct Stored {
     joined: Option<Vec<OpId>>,
     #[n(4)]
     ahead: Option<bool>,
+    #[n(5)]
+    runs: Option<Vec<Incarnation>>,
 }
 
 impl Own {
@@ -199,6 +205,7 @@ impl Group {
         if self.is_no_loss(chain, view) {
             return;
         }
+        self.doubt_clock(chain);
         self.note_lost(chain, 0);
         self.fall_behind(cx);
     }
@@ -317,7 +324,7 @@ impl Group {
         }
         let quiet = self.own.behind.is_some_and(|it| it.last.plus_ms(QUIET_MS) <= cx.now);
         if quiet && met {
-            self.recover();
+            self.recover(cx);
         } else if quiet {
             self.own.behind = Some(Behind { last: cx.now, again: None });
         }
@@ -326,16 +333,16 @@ impl Group {
 
     /// A topic to write to was asked for in vain, in which more of this member's may have been said:
     /// nobody is there who has it, if the others hear this node under one that it has read.
-    pub(super) fn recover_under(&mut self, topics: &[[u8; 32]]) {
+    pub(super) fn recover_under<R: CryptoRng>(&mut self, cx: &Cx<'_, R>, topics: &[[u8; 32]]) {
         let read = |commit: &[u8; 32]| self.topics.topic(commit).is_some_and(Topic::is_read);
         if self.is_behind() && topics.iter().any(read) {
-            self.recover();
+            self.recover(cx);
         }
     }
 
     /// Goes on after what is known of this member now, in a new chain that is sealed to everybody
     /// as at first.
-    fn recover(&mut self) {
+    fn recover<R: CryptoRng>(&mut self, cx: &Cx<'_, R>) {
         self.own.behind = None;
         self.own.recovered = true;
         self.dirty.mark(Key::Own);
@@ -348,8 +355,9 @@ impl Group {
             self.dirty.mark(Key::PairSend(*member));
         }
         // What it said and has lost stands before what it says from now on. Once more, and nobody would follow.
-        if !core::mem::replace(&mut self.own.ahead, true) {
+        if self.own.ahead.is_none() {
             self.lamport = self.lamport.saturating_add(LOST_LAMPORT);
+            self.own.ahead = Some(self.runs_but(cx.me.incarnation()));
         }
         self.out.push_back(Output::Event(Event::CaughtUp));
         self.out.push_back(Output::Event(Event::Ready));
@@ -357,9 +365,24 @@ impl Group {
 
     /// This member has said something: what it loses from now on may stand behind that.
     pub(super) fn has_spoken(&mut self) {
-        if core::mem::take(&mut self.own.ahead) {
+        if self.own.ahead.take().is_some() {
             self.dirty.mark(Key::Own);
         }
+    }
+
+    /// The runs of this member that are known, but the present one: what that says, it has yet to say.
+    fn runs_but(&self, present: Incarnation) -> BTreeSet<Incarnation> {
+        let heads = self.receiving.chains.values().map(|entry| entry.head.head());
+        let chains = heads.filter(|head| head.sender == self.me).map(|head| head.incarnation);
+        let ops = self.ops.iter().filter(|op| op.author() == self.me);
+        let runs = chains.chain(ops.filter_map(|op| op.body().incarnation));
+        let mut known = BTreeSet::new();
+        for run in runs.filter(|run| *run != present) {
+            if known.len() < RUNS {
+                known.insert(run);
+            }
+        }
+        known
     }
 
     /// How the newest of this member's chains ended, as far as it is known, where that is one that was
@@ -488,8 +511,25 @@ impl Group {
         if view.is_ok_and(|view| self.is_no_loss(record.chain, &view)) {
             return;
         }
+        self.doubt_clock(record.chain);
         self.note_lost(record.chain, record.index + 1);
         self.fall_behind(cx);
+    }
+
+    /// More is found lost. Where a state may have said it that had gone ahead already, the clock goes ahead anew.
+    fn doubt_clock(&mut self, chain: ChainId) {
+        let head = self.receiving.chains.get(&chain).map(|entry| entry.head.head());
+        let (Some(runs), Some(head)) = (&self.own.ahead, head) else { return };
+        if !runs.contains(&head.incarnation) && !self.is_of_a_whole_state(head) {
+            self.own.ahead = None;
+        }
+    }
+
+    /// Whether who made a chain has lost nothing of the one before, of which this state has: it names the last message.
+    fn is_of_a_whole_state(&self, head: &Head) -> bool {
+        let (Some(own), Some(theirs)) = (self.sending.closing, head.closing) else { return false };
+        let has_lost = own.count > 0 && own.last.is_none();
+        has_lost && own.chain == theirs.chain && theirs.last.is_some()
     }
 
     /// Remembers how many messages an own chain has that this state did not know.
@@ -508,7 +548,7 @@ impl Group {
     pub(super) fn own_record(&self) -> Option<Vec<u8>> {
         let own = &self.own;
         let empty = own.behind.is_none() && own.lost.is_empty() && own.forgotten.is_empty();
-        let empty = empty && own.joined.is_empty() && !own.ahead;
+        let empty = empty && own.joined.is_empty() && own.ahead.is_none();
         let lost = own.lost.iter();
         (!empty).then(|| {
             codec::encode(&Stored {
@@ -516,7 +556,8 @@ impl Group {
                 lost: lost.map(|(chain, count)| Counted { chain: *chain, count: *count }).collect(),
                 forgotten: own.forgotten.iter().copied().collect(),
                 joined: (!own.joined.is_empty()).then(|| own.joined.clone()),
-                ahead: own.ahead.then_some(true),
+                ahead: own.ahead.as_ref().map(|_| true),
+                runs: own.ahead.as_ref().map(|runs| runs.iter().copied().collect()),
             })
         })
     }
@@ -528,7 +569,8 @@ impl Group {
         self.own.lost = stored.lost.into_iter().map(|it| (it.chain, it.count)).collect();
         self.own.forgotten = stored.forgotten.into_iter().collect();
         self.own.joined = stored.joined.unwrap_or_default();
-        self.own.ahead = stored.ahead.unwrap_or_default();
+        let ahead = stored.ahead.unwrap_or_default();
+        self.own.ahead = ahead.then(|| stored.runs.into_iter().flatten().collect());
         Ok(())
     }
 }

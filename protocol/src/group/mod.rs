@@ -475,6 +475,8 @@ mod floods;
 #[cfg(test)]
 mod forks;
 #[cfg(test)]
+mod further;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod kept;

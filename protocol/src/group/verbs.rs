@@ -233,7 +233,7 @@ impl Group {
             return;
         }
         let under = self.topics_to_ask_under();
-        self.recover_under(&under);
+        self.recover_under(cx, &under);
         if !self.is_behind() {
             let topic = TopicSecret::generate(cx.rng);
             let kind = Kind::Refresh { topic_commit: Some(topic.commit()) };

@@ -82,3 +82,43 @@ fn oldest_of_most<'a>(held: impl Iterator<Item = (&'a ChainId, &'a Held)>) -> Op
     }
     of.into_values().max_by_key(|(count, _, _)| *count).map(|(_, _, chain)| chain)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{group::Source, ids::LogId, membership::Policy, sim::world::World};
+
+    fn hand(world: &mut World, to: usize, envelopes: &[Vec<u8>]) {
+        for envelope in envelopes {
+            let log = Source::Log(LogId([0; 20]));
+            world.act(to, |group, cx| group.on_envelope(cx, log, envelope)).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_waits_for_an_op_is_read_though_the_node_starts_again_meanwhile() {
+        for after_the_start in [0, 1] {
+            let mut world = World::with(3, true);
+            let log = world.member(0).log_ids().next().unwrap();
+            world.people[1].online = false;
+            let policy = Policy { name: "coffee".into(), ..world.member(0).policy().clone() };
+            world.act(0, |group, cx| group.set_policy(cx, policy)).unwrap();
+            let begin = world.logs[&log].len();
+            let chain = world.say(0, "x").chain;
+            let said = world.logs[&log][begin..].to_vec();
+            world.settle();
+            // The op is on no relay any more, and the cursor is past what needs it.
+            world.forget_logs();
+            world.people[1].online = true;
+            let (before, later) = said.split_at(said.len() - after_the_start);
+            hand(&mut world, 1, before);
+            assert!(world.member(1).receiving.held.contains_key(&chain));
+            world.restart(1);
+            assert!(world.member(1).receiving.held.is_empty());
+            hand(&mut world, 1, later);
+            assert!(world.heard(1).is_empty());
+            world.pass(5 * 60_000);
+            assert_eq!(world.heard(1), ["x"]);
+        }
+    }
+}

@@ -364,8 +364,7 @@ impl Core {
             }
             // A backup holds neither what waited to be sealed as such, nor which relays were left.
             self.store.transaction(|tx| {
-                tx.settle_unsealed(id)?;
-                tx.settle_leaps(id, group.lamport())?;
+                tx.settle_places(id, group.lamport())?;
                 tx.put_former(id, group.left_since_joined(), now)?;
                 tx.put_former(id, group.former_relays(), Timestamp(0))
             })?;

@@ -130,8 +130,10 @@ impl Tx<'_> {
         seqs.into_iter().try_for_each(|seq| self.leave_unsealed(group, seq))
     }
 
-    /// Gives what neither waits nor was sealed its place among what was.
-    pub fn settle_unsealed(&self, group: GroupId) -> Result<(), StoreError> {
+    /// Gives what stands at no place of its own one among what was, at a node whose logical clock is this one: what leapt,
+    /// and what neither waits nor was sealed. The latter stands after all else, so the leaps are settled first.
+    pub fn settle_places(&self, group: GroupId, clock: u64) -> Result<(), StoreError> {
+        self.settle_leaps(group, clock)?;
         let mut left = self.sql.prepare(
             "SELECT seq FROM messages WHERE grp = ?1 AND place >= ?2
                AND seq NOT IN (SELECT seq FROM queue) ORDER BY seq",
@@ -147,18 +149,19 @@ impl Tx<'_> {
     }
 
     /// Has what stands further beyond a logical clock than that follows at once stand where it came: it came before such places were not given
-    /// any more, and would hide all that is said.
-    pub fn settle_leaps(&self, group: GroupId, clock: u64) -> Result<(), StoreError> {
+    /// any more, or after such a one, and would hide all that is said. What was signed of its place is kept.
+    fn settle_leaps(&self, group: GroupId, clock: u64) -> Result<(), StoreError> {
         let (far, ends) = (Place::beyond(clock.saturating_add(LAMPORT_LEAP)), Place::queued(0));
         let mut leaps = self.sql.prepare(
-            "SELECT seq FROM messages WHERE grp = ?1 AND place >= ?2 AND place < ?3 AND mine = 0
-             ORDER BY seq",
+            "SELECT seq FROM messages WHERE grp = ?1 AND place >= ?2 AND place < ?3 ORDER BY seq",
         )?;
         let leaps = leaps.query_map(params![group.0, far.0, ends.0], |row| row.get(0))?;
         let leaps: Vec<i64> = leaps.collect::<Result<_, _>>()?;
         let before = "SELECT place FROM messages WHERE grp = ?1 AND place < ?2 AND seq < ?3
                       ORDER BY place DESC LIMIT 1";
-        let update = "UPDATE messages SET ahead = place, place = ?2 WHERE seq = ?1";
+        let update = "UPDATE messages SET place = ?2,
+                        ahead = coalesce(ahead, CASE WHEN chain IS NULL THEN NULL ELSE place END)
+                      WHERE seq = ?1";
         for seq in leaps {
             let last = self.sql.query_row(before, params![group.0, far.0, seq], |row| row.get(0));
             let last: Option<[u8; Place::BYTES]> = last.optional()?;

@@ -410,16 +410,61 @@ mod tests {
         store.transaction(was).unwrap();
         let hidden = numbers(&reader.messages(GROUP, None, 4).unwrap());
         assert_eq!(hidden, [7, 4, 3, 10]);
-        store.transaction(|tx| tx.settle_leaps(GROUP, clock)).unwrap();
+        store.transaction(|tx| tx.settle_places(GROUP, clock)).unwrap();
         let all = reader.messages(GROUP, None, 100).unwrap();
         assert_eq!(numbers(&all), Vec::from_iter(0..=10));
         let marked = all.iter().filter(|it| it.ahead).map(|it| it.seq - 1);
         assert!(marked.eq(leaps));
         // Once is enough, and nothing stands after what is said from then on.
-        store.transaction(|tx| tx.settle_leaps(GROUP, clock)).unwrap();
+        store.transaction(|tx| tx.settle_places(GROUP, clock)).unwrap();
         assert_eq!(reader.messages(GROUP, None, 100).unwrap(), all);
         came(&mut store, 11, clock + 1, clock);
         assert_eq!(numbers(&reader.messages(GROUP, None, 2).unwrap()), [11, 10]);
+    }
+
+    #[test]
+    fn what_was_left_unsealed_stands_after_no_leap() {
+        let signed = Place::new(u64::MAX - 1, Timestamp(1), id(1));
+        for was_settled_before_the_leap in [true, false] {
+            let dir = tempfile::tempdir().unwrap();
+            let mut store = with_group(&dir);
+            let reader = store.reader().unwrap();
+            let mut clock = 0;
+            for number in 0..3 {
+                clock = came(&mut store, number, clock + 1, clock);
+            }
+            // In a database of before, or as that left it: not sealed, and in no queue, as from a backup.
+            let mine = |tx: &crate::store::Tx<'_>| {
+                let update = "UPDATE messages SET place = ?2 WHERE seq = ?1";
+                tx.sql.execute(update, rusqlite::params![2, signed.0])?;
+                let me = MemberId([9; 32]);
+                let seq = tx.queue_message(GROUP, [255; 16], me, "3", Timestamp(0))?;
+                match was_settled_before_the_leap {
+                    true => tx.unqueue(seq),
+                    false => Ok(tx.sql.execute("DELETE FROM queue", []).map(drop)?),
+                }
+            };
+            store.transaction(mine).unwrap();
+            clock = came(&mut store, 4, u64::MAX - 9, clock);
+            let place = |store: &mut Store, seq: i64| {
+                let ahead = "SELECT ahead FROM messages WHERE seq = ?1";
+                let ahead = |tx: &crate::store::Tx<'_>| {
+                    Ok::<_, StoreError>(tx.sql.query_row(ahead, [seq], |row| row.get(0))?)
+                };
+                store.read(ahead).unwrap()
+            };
+            let was: Option<[u8; 32]> = place(&mut store, 5);
+            store.transaction(|tx| tx.settle_places(GROUP, clock)).unwrap();
+            came(&mut store, 5, clock + 1, clock);
+            let all = reader.messages(GROUP, None, 100).unwrap();
+            let mut shown = numbers(&all);
+            assert_eq!(shown.pop(), Some(5), "{was_settled_before_the_leap}: it hides nothing");
+            shown.sort_unstable();
+            assert_eq!(shown, Vec::from_iter(0..5));
+            let marked = all.iter().filter(|it| it.ahead).map(|it| it.seq - 1);
+            assert!(marked.eq([1, 4]), "what was never sealed is no leap: {all:?}");
+            assert_eq!((place(&mut store, 2), place(&mut store, 5)), (Some(signed.0), was));
+        }
     }
 
     #[test]

@@ -224,7 +224,7 @@ impl Watch {
     /// The relay knows the place no more up to which a log was read, and tells the log from its start.
     pub(super) fn gone(&mut self, log: LogId) {
         if let Some(reading) = self.logs.get_mut(&log) {
-            *reading = Reading::after(None);
+            reading.begins_anew();
         }
         let promises = self.places.values_mut().filter_map(Place::promise);
         promises.filter(|it| it.log == log).for_each(|it| it.waits = true);

@@ -189,6 +189,23 @@ fn what_is_told_once_more_of_a_log_in_an_hour_has_a_bound() {
 }
 
 #[test]
+fn a_relay_that_knows_a_place_no_more_has_no_more_read_again_than_in_any_other_hour() {
+    let mut bench = Bench::new();
+    for act in
+        [Tells(&[], 5000), Ends(5000), Own(3, 4500), Passes(1), Tells(&[3], 4500), Ends(5000)]
+    {
+        bench.does(act);
+    }
+    assert_eq!(bench.followed, [Some(4499)]);
+    for act in [Gone, Tells(&[], 5000), Ends(5000), Own(4, 4400), Passes(50)] {
+        bench.does(act);
+    }
+    assert_eq!(bench.followed, [Some(4499)], "with the first these would be too many");
+    bench.does(Passes(10));
+    assert_eq!(bench.followed, [Some(4499), Some(4399)], "an hour after the first");
+}
+
+#[test]
 fn what_goes_out_of_reach_while_it_waits_is_let_go() {
     let mut bench = Bench::new();
     for act in [Own(1, 11), Passes(6), Ends(10), Tells(&[], 2000), Passes(1), Ends(2000), Passes(2)]

@@ -36,6 +36,11 @@ impl Reading {
         Self { upto, at_end: false, again: (Timestamp(0), 0) }
     }
 
+    /// It is read from the start. What was asked for once more still counts, or a relay could have it asked for at will.
+    pub(super) fn begins_anew(&mut self) {
+        (self.upto, self.at_end) = (None, false);
+    }
+
     /// How many entries are told once more where a place is looked for: none if it is ahead.
     pub(super) fn behind(&self, at: Cursor) -> u64 {
         let upto = self.upto.filter(|upto| is_within(at, *upto));

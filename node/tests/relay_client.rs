@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc, time::D
 
 use bytes::Bytes;
 use node::net::relay::{
-    Begin, DownReason, LogPlan, RelayCommand, RelayKey, RelayPeer, RelayReport, spawn,
+    Begin, ClientId, DownReason, LogPlan, RelayCommand, RelayPeer, RelayReport, spawn,
 };
 use protocol::relay_log::{Cursor, LogKeys, Refusal};
 use rendezvous::{Config, Relay};
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 struct Client {
     commands: mpsc::Sender<RelayCommand>,
-    reports: mpsc::Receiver<(RelayKey, RelayReport)>,
+    reports: mpsc::Receiver<(ClientId, RelayReport)>,
 }
 
 /// What is told of a relay that keeps entries as long as one does by itself.
@@ -62,7 +62,7 @@ impl Client {
     fn of(relay: RelayPeer) -> Self {
         let (commands, inbox) = mpsc::channel(64);
         let (outbox, reports) = mpsc::channel(64);
-        spawn(relay, None, inbox, outbox);
+        spawn(relay, 0, None, inbox, outbox);
         Self { commands, reports }
     }
 
@@ -383,7 +383,7 @@ async fn the_task_ends_when_told_to_and_when_nobody_is_left_to_tell_it() {
     for stop in [Some(RelayCommand::Stop), None] {
         let (commands, inbox) = mpsc::channel(1);
         let (outbox, mut reports) = mpsc::channel(1);
-        let task = spawn(peer(&relay), None, inbox, outbox);
+        let task = spawn(peer(&relay), 0, None, inbox, outbox);
         reports.recv().await.unwrap();
         match stop {
             Some(stop) => commands.send(stop).await.unwrap(),

@@ -9,7 +9,7 @@ use std::{
 };
 
 use node::net::relay::{
-    Begin, DownReason, LogPlan, ProxyFault, RelayCommand, RelayKey, RelayPeer, RelayReport, spawn,
+    Begin, ClientId, DownReason, LogPlan, ProxyFault, RelayCommand, RelayPeer, RelayReport, spawn,
 };
 use protocol::relay_log::LogKeys;
 use rendezvous::{Config, Relay};
@@ -138,13 +138,13 @@ fn client(relay: &str, proxy: SocketAddr) -> Client {
     let (commands, inbox) = mpsc::channel(64);
     let (outbox, reports) = mpsc::channel(64);
     let proxy = format!("socks5://{proxy}").parse().unwrap();
-    spawn(relay.parse().unwrap(), Some(proxy), inbox, outbox);
+    spawn(relay.parse().unwrap(), 0, Some(proxy), inbox, outbox);
     Client { commands, reports }
 }
 
 struct Client {
     commands: mpsc::Sender<RelayCommand>,
-    reports: mpsc::Receiver<(RelayKey, RelayReport)>,
+    reports: mpsc::Receiver<(ClientId, RelayReport)>,
 }
 
 impl Client {

@@ -24,14 +24,18 @@ use crate::{
 pub(super) const TRANSIENT: u64 = 1 << 63;
 
 impl Core {
-    /// A relay's client reports. On an error the relay's logs are read again from where they were
-    /// last kept.
+    /// A relay's client reports: the one that the last plan was for, and none that was dropped. On an error the relay's logs
+    /// are read again from where they were last kept.
     pub fn on_relay(
         &mut self,
         relay: &RelayKey,
         report: RelayReport,
         now: Timestamp,
     ) -> Result<(), StoreError> {
+        // Its client is about to end. What is read by the next one begins where it was last kept, and may not be passed over.
+        if self.is_dropping(relay) {
+            return Ok(());
+        }
         let result = self.relay_report(relay, report, now);
         let result = result.and_then(|()| self.name_withholding(now));
         if result.is_err() {

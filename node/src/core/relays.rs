@@ -509,6 +509,11 @@ impl Core {
         }
     }
 
+    /// Whether a relay's client is to be dropped, and the network does not know yet.
+    pub(super) fn is_dropping(&self, key: &RelayKey) -> bool {
+        self.effects.iter().any(|it| matches!(it, Effect::RelayDrop(relay) if relay == key))
+    }
+
     /// Whether any of a group's relays is connected.
     pub(super) fn has_relay(&self, group: &Group) -> bool {
         let owner = Owner::Group(group.id());

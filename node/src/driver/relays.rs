@@ -8,7 +8,7 @@ use tokio::{
     task::{JoinError, JoinSet},
 };
 
-use crate::net::relay::{self, Proxy, RelayCommand, RelayKey, RelayPeer, RelayReport};
+use crate::net::relay::{self, ClientId, Proxy, RelayCommand, RelayKey, RelayPeer, RelayReport};
 
 /// The clients that run.
 pub(super) struct Relays {
@@ -18,11 +18,14 @@ pub(super) struct Relays {
     network: Handle,
     /// By way of what, if not directly.
     proxy: Option<Proxy>,
-    reports: mpsc::Sender<(RelayKey, RelayReport)>,
+    reports: mpsc::Sender<(ClientId, RelayReport)>,
+    /// How many clients there were.
+    number: u64,
 }
 
 struct Client {
     peer: RelayPeer,
+    number: u64,
     /// Whether it is connected, by what it said last.
     is_up: bool,
     commands: mpsc::Sender<RelayCommand>,
@@ -35,9 +38,10 @@ impl Relays {
     pub(super) fn new(
         network: Handle,
         proxy: Option<Proxy>,
-    ) -> (Self, mpsc::Receiver<(RelayKey, RelayReport)>) {
+    ) -> (Self, mpsc::Receiver<(ClientId, RelayReport)>) {
         let (reports, taken) = mpsc::channel(QUEUE);
-        (Self { clients: BTreeMap::new(), tasks: JoinSet::new(), network, proxy, reports }, taken)
+        let (clients, tasks, number) = (BTreeMap::new(), JoinSet::new(), 0);
+        (Self { clients, tasks, network, proxy, reports, number }, taken)
     }
 
     /// The way to a relay's client, which is started where there is none. One that knows other
@@ -49,12 +53,14 @@ impl Relays {
             return client.commands.clone();
         }
         let (commands, taken) = mpsc::channel(QUEUE);
+        self.number += 1;
         let task = {
             let _here = self.network.enter();
-            relay::spawn(peer.clone(), self.proxy, taken, self.reports.clone())
+            relay::spawn(peer.clone(), self.number, self.proxy, taken, self.reports.clone())
         };
         self.tasks.spawn(task);
-        let client = Client { peer, is_up: false, commands: commands.clone() };
+        let number = self.number;
+        let client = Client { peer, number, is_up: false, commands: commands.clone() };
         self.clients.insert(client.peer.peer_id, client);
         commands
     }
@@ -62,6 +68,12 @@ impl Relays {
     /// The way to a relay's client, if it runs.
     pub(super) fn client(&self, relay: &RelayKey) -> Option<mpsc::Sender<RelayCommand>> {
         self.clients.get(relay).map(|client| client.commands.clone())
+    }
+
+    /// Whether that is a relay's client of now. What one before it has reported is nothing any more: the logs are read on
+    /// from where they were kept, and that may be before it.
+    pub(super) fn is_client(&self, id: &ClientId) -> bool {
+        self.clients.get(&id.relay).is_some_and(|client| client.number == id.number)
     }
 
     /// Takes note of what a relay's client says; whether it is connected since then.
@@ -135,7 +147,12 @@ mod tests {
         assert_eq!(relays.connected(), [peer]);
         assert!(!relays.note(&key, &down) && relays.connected().is_empty());
         relays.note(&key, &up);
+        let first = ClientId { relay: key, number: 1 };
+        assert!(relays.is_client(&first));
         relays.drop_client(&key);
+        assert!(!relays.is_client(&first));
         assert!(relays.connected().is_empty() && !relays.note(&key, &up));
+        let _commands = relays.wanted(RelayPeer { peer_id: key, addrs: Vec::new() });
+        assert!(!relays.is_client(&first), "what it reported is not the next one's");
     }
 }

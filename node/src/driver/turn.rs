@@ -22,7 +22,7 @@ use crate::{
         change::{self, Change},
         mapping::Standing,
         mesh::{Mesh, MeshCommand, MeshReport, Seen, Via},
-        relay::{RelayCommand, RelayKey, RelayPeer, RelayReport},
+        relay::{ClientId, RelayCommand, RelayPeer, RelayReport},
     },
     store::StoreError,
 };
@@ -34,9 +34,9 @@ pub(super) struct Turn {
     mesh: Option<Mesh>,
     addresses: Addresses,
     relays: Relays,
-    relay_reports: mpsc::Receiver<(RelayKey, RelayReport)>,
+    relay_reports: mpsc::Receiver<(ClientId, RelayReport)>,
     /// Reports that came while a relay's client was waited for.
-    early: VecDeque<(RelayKey, RelayReport)>,
+    early: VecDeque<(ClientId, RelayReport)>,
     changes: mpsc::Receiver<Change>,
     /// Relays that are connected since: they can tell how this machine looks from outside.
     looks: Vec<RelayPeer>,
@@ -50,7 +50,7 @@ pub(super) struct Turn {
 enum Input {
     Call(Call),
     Mesh(MeshReport),
-    Relay(RelayKey, RelayReport),
+    Relay(ClientId, RelayReport),
     Change(Change),
     Router(Standing),
     Due,
@@ -75,7 +75,7 @@ impl Turn {
         core: Core,
         calls: mpsc::Receiver<Call>,
         (mesh, addresses): (Option<Mesh>, Addresses),
-        relays: (Relays, mpsc::Receiver<(RelayKey, RelayReport)>),
+        relays: (Relays, mpsc::Receiver<(ClientId, RelayReport)>),
         woken: watch::Sender<u64>,
         listening: watch::Sender<Vec<String>>,
         stop: CancellationToken,
@@ -128,8 +128,8 @@ impl Turn {
 
     /// Waits for the next input.
     async fn next(&mut self) -> Result<Input, Stopped> {
-        if let Some((relay, report)) = self.early.pop_front() {
-            return Ok(Input::Relay(relay, report));
+        if let Some((client, report)) = self.early.pop_front() {
+            return Ok(Input::Relay(client, report));
         }
         let due = match self.core.deadline() {
             Some(deadline) => Duration::from_millis(deadline.ms_since(now())).min(NAP),
@@ -148,7 +148,7 @@ impl Turn {
             () = self.stop.cancelled() => Ok(Input::Stop),
             () = self.relays.died() => Err(Stopped::Relay),
             report = mesh => report.map(Input::Mesh).ok_or(Stopped::Mesh),
-            Some((relay, report)) = self.relay_reports.recv() => Ok(Input::Relay(relay, report)),
+            Some((client, report)) = self.relay_reports.recv() => Ok(Input::Relay(client, report)),
             Some(call) = self.calls.recv() => Ok(Input::Call(call)),
             Some(change) = self.changes.recv() => Ok(Input::Change(change)),
             standing = self.addresses.standing() => standing.map(Input::Router).ok_or(Stopped::Router),
@@ -164,9 +164,9 @@ impl Turn {
         if let Some(Ok(report)) = self.mesh.as_mut().map(|mesh| mesh.reports.try_recv()) {
             return Some(Input::Mesh(report));
         }
-        let (relay, report) =
+        let (client, report) =
             self.early.pop_front().or_else(|| self.relay_reports.try_recv().ok())?;
-        Some(Input::Relay(relay, report))
+        Some(Input::Relay(client, report))
     }
 
     /// Tells the core one thing.
@@ -183,7 +183,8 @@ impl Turn {
                 Ok(())
             }
             Input::Mesh(report) => self.take_mesh(report),
-            Input::Relay(relay, report) => {
+            Input::Relay(client, _) if !self.relays.is_client(&client) => Ok(()),
+            Input::Relay(ClientId { relay, .. }, report) => {
                 if self.relays.note(&relay, &report) {
                     self.looks.extend(self.relays.peer(&relay));
                 }

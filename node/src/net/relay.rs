@@ -29,6 +29,15 @@ pub use proxy::{Proxy, ProxyFault, ProxySyntax};
 /// A relay's key: its libp2p PeerId.
 pub type RelayKey = PeerId;
 
+/// A client of a relay: by the number that its maker gave it, it is told from those before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ClientId {
+    /// The relay.
+    pub relay: RelayKey,
+    /// The number.
+    pub number: u64,
+}
+
 /// What logs are opened under, where a relay wants tokens: the hash of one, or none.
 pub type Under = Option<[u8; 32]>;
 
@@ -302,15 +311,16 @@ impl FromStr for RelayPeer {
     }
 }
 
-/// Starts the client of one relay, which goes through the proxy if there is one. It ends on [`RelayCommand::Stop`], or when either channel is
-/// closed.
+/// Starts the client of one relay, of this number, which goes through the proxy if there is one. It ends on [`RelayCommand::Stop`], or when either
+/// channel is closed; what it has reported by then may be taken later.
 pub fn spawn(
     relay: RelayPeer,
+    number: u64,
     proxy: Option<Proxy>,
     commands: mpsc::Receiver<RelayCommand>,
-    reports: mpsc::Sender<(RelayKey, RelayReport)>,
+    reports: mpsc::Sender<(ClientId, RelayReport)>,
 ) -> JoinHandle<()> {
     tokio::spawn(async move {
-        let Err(Stopped) = Client::new(relay, proxy, commands, reports).run().await;
+        let Err(Stopped) = Client::new(relay, number, proxy, commands, reports).run().await;
     })
 }

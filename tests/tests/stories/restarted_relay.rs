@@ -9,7 +9,7 @@ use std::{
 };
 
 use harness::{World, asked};
-use node::net::relay::{Begin, LogPlan, RelayCommand, RelayKey, RelayPeer, RelayReport, spawn};
+use node::net::relay::{Begin, ClientId, LogPlan, RelayCommand, RelayPeer, RelayReport, spawn};
 use protocol::relay_log::LogKeys;
 use tokio::{sync::mpsc, task::JoinSet};
 
@@ -28,7 +28,7 @@ const AT_ONCE: usize = 3;
 
 struct Client {
     commands: mpsc::Sender<RelayCommand>,
-    reports: mpsc::Receiver<(RelayKey, RelayReport)>,
+    reports: mpsc::Receiver<(ClientId, RelayReport)>,
     keys: Arc<LogKeys>,
 }
 
@@ -44,7 +44,7 @@ impl Client {
     async fn begin(relay: RelayPeer, number: u64) -> Self {
         let (commands, inbox) = mpsc::channel(4);
         let (outbox, reports) = mpsc::channel(16);
-        spawn(relay, None, inbox, outbox);
+        spawn(relay, 0, None, inbox, outbox);
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&(number / OF_ONE_LOG).to_be_bytes());
         let keys = Arc::new(LogKeys::from_seeds(seed, [2; 32], None));

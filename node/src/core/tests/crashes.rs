@@ -1,6 +1,10 @@
 //! A process that dies between any two effects, and a store that refuses.
 
-use protocol::{group::Group, ids::Timestamp, relay_log::Cursor};
+use protocol::{
+    group::{Group, LogRole},
+    ids::Timestamp,
+    relay_log::Cursor,
+};
 
 use super::{World, stories::group_of};
 use crate::{
@@ -183,6 +187,29 @@ fn a_log_is_read_from_its_start_also_where_the_store_refuses_once() {
     assert_eq!(anew(core), [(log, None)]);
     core.on_relay(&key, RelayReport::CaughtUp { log, cursor: end }, now).unwrap();
     assert_eq!(cursor(core), Some(end), "and from then on it is read again");
+}
+
+#[test]
+fn what_a_client_told_that_is_about_to_end_has_nothing_passed_over() {
+    let (mut world, _) = group_of(&["ada", "bob"]);
+    let now = world.now;
+    let core = world.core("bob");
+    let key = core.planned().remove(0).0;
+    let mut logs = core.groups.values().flat_map(Group::logs);
+    let log = logs.find(|log| log.role == LogRole::Write).unwrap().keys.id();
+    let stored = |core: &mut Core| core.store.read(|tx| tx.cursor(&key.to_bytes(), log)).unwrap();
+    let before = stored(core);
+    let at = |seq| Cursor { generation: 1, seq };
+    core.refuse_commits(true);
+    let entries = RelayReport::Entries { log, entries: Vec::new(), cursor: at(1_000) };
+    core.on_relay(&key, entries, now).unwrap_err();
+    core.refuse_commits(false);
+    // It had told more by then, which was not taken yet.
+    core.on_relay(&key, RelayReport::CaughtUp { log, cursor: at(2_000) }, now).unwrap();
+    assert_eq!(stored(core), before, "what could not be kept is read again");
+    world.pass(10_000);
+    world.send("ada", "reading", "after");
+    assert_eq!(world.texts("bob"), ["after"]);
 }
 
 #[test]

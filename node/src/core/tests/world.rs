@@ -407,7 +407,11 @@ impl World {
                     (following.caught_up, following.waits) = (false, false);
                 }
             }
-            Effect::RelayDrop(relay) => drop(node.plans.remove(&relay)),
+            Effect::RelayDrop(relay) => {
+                node.plans.remove(&relay);
+                let is_its = |input: &Input| matches!(input, Input::Relay(key, _) if *key == relay);
+                node.inbox.retain(|input| !is_its(input));
+            }
             Effect::Append { relay, log, tag, entry } => {
                 node.plans.entry(relay).or_default().appends.push((log, tag, entry));
             }

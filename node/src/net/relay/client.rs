@@ -20,7 +20,7 @@ use protocol::codec;
 use tokio::sync::mpsc;
 
 use super::{
-    DownReason, Proxy, RelayCommand, RelayKey, RelayPeer, RelayReport,
+    ClientId, DownReason, Proxy, RelayCommand, RelayPeer, RelayReport,
     backoff::Backoff,
     dial::{self, Behaviour, Greeting, Link, News},
     ledger::Ledger,
@@ -40,9 +40,10 @@ const LEAVING: Duration = Duration::from_secs(10);
 /// The client of one relay.
 pub(super) struct Client {
     relay: RelayPeer,
+    id: ClientId,
     proxy: Option<Proxy>,
     commands: mpsc::Receiver<RelayCommand>,
-    reports: mpsc::Sender<(RelayKey, RelayReport)>,
+    reports: mpsc::Sender<(ClientId, RelayReport)>,
     ledger: Ledger,
     backoff: Backoff,
 }
@@ -53,12 +54,14 @@ pub(super) struct Stopped;
 impl Client {
     pub(super) fn new(
         relay: RelayPeer,
+        number: u64,
         proxy: Option<Proxy>,
         commands: mpsc::Receiver<RelayCommand>,
-        reports: mpsc::Sender<(RelayKey, RelayReport)>,
+        reports: mpsc::Sender<(ClientId, RelayReport)>,
     ) -> Self {
         let (ledger, backoff) = (Ledger::default(), Backoff::default());
-        Self { relay, proxy, commands, reports, ledger, backoff }
+        let id = ClientId { relay: relay.peer_id, number };
+        Self { relay, id, proxy, commands, reports, ledger, backoff }
     }
 
     /// Serves until told to stop.
@@ -94,7 +97,7 @@ impl Client {
             tokio::select! {
                 () = &mut over => return Ok(()),
                 permit = self.reports.reserve(), if self.ledger.reports() > 0 => {
-                    report(&mut self.ledger, permit, self.relay.peer_id)?;
+                    report(&mut self.ledger, permit, self.id)?;
                 }
                 command = self.commands.recv() => {
                     if obey(&mut self.ledger, command)? == Told::Changed {
@@ -141,7 +144,7 @@ impl Client {
             let has_report = self.ledger.reports() > 0;
             tokio::select! {
                 permit = self.reports.reserve(), if has_report => {
-                    report(&mut self.ledger, permit, self.relay.peer_id)?;
+                    report(&mut self.ledger, permit, self.id)?;
                 }
                 command = self.commands.recv() => {
                     if obey(&mut self.ledger, command)? == Told::Changed {
@@ -211,7 +214,7 @@ impl Client {
             tokio::select! {
                 output = &mut task => return Ok(Some(output)),
                 permit = self.reports.reserve(), if self.ledger.reports() > 0 => {
-                    report(&mut self.ledger, permit, self.relay.peer_id)?;
+                    report(&mut self.ledger, permit, self.id)?;
                 }
                 command = self.commands.recv() => {
                     let is_changed = obey(&mut self.ledger, command)? == Told::Changed;
@@ -235,12 +238,12 @@ impl Client {
     }
 }
 
-type Permit<'a> = Result<mpsc::Permit<'a, (RelayKey, RelayReport)>, mpsc::error::SendError<()>>;
+type Permit<'a> = Result<mpsc::Permit<'a, (ClientId, RelayReport)>, mpsc::error::SendError<()>>;
 
-fn report(ledger: &mut Ledger, permit: Permit<'_>, relay: RelayKey) -> Result<(), Stopped> {
+fn report(ledger: &mut Ledger, permit: Permit<'_>, by: ClientId) -> Result<(), Stopped> {
     let permit = permit.map_err(|_| Stopped)?;
     if let Some(report) = ledger.next_report() {
-        permit.send((relay, report));
+        permit.send((by, report));
     }
     Ok(())
 }
@@ -324,6 +327,7 @@ fn random() -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::relay::RelayKey;
 
     /// Long enough for a machine that is busy; nothing waits this long when all is well.
     const PATIENCE: Duration = Duration::from_secs(30);
@@ -334,7 +338,7 @@ mod tests {
         let (commands, taken) = mpsc::channel(1);
         let (reports, given) = mpsc::channel(1);
         std::mem::forget(given);
-        (Client::new(relay, None, taken, reports), commands)
+        (Client::new(relay, 0, None, taken, reports), commands)
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 //! together.
 
 use protocol::{
-    ids::{InviteId, Timestamp},
+    ids::{InviteId, LogId, Timestamp},
     join::{
         Request,
         letter::{Letters, Told},
@@ -10,7 +10,7 @@ use protocol::{
     },
 };
 
-use super::{Core, mail::Carrier, relays::Owner};
+use super::{Core, joins::Joining, mail::Carrier, relays::Owner};
 use crate::{
     api::types::JoinState,
     net::relay::RelayKey,
@@ -20,9 +20,21 @@ use crate::{
 /// What is said of a join whose request lies in the mailbox.
 const ASKED: &str = "the request lies at the relay; the inviter's node answers when it is back";
 
+/// How long it is waited before what a relay may have lost is asked there once more, in milliseconds.
+const AGAIN_MS: u64 = 10 * 60 * 1000;
+
+/// Entries of a mailbox that are read again after a restart, at most, for what was begun there: more than a letter has.
+const UNSTORED: usize = 1024;
+
 impl Core {
     /// Asks by letter, where that is due.
     pub(super) fn ask(&mut self, id: InviteId, now: Timestamp) -> Result<(), StoreError> {
+        let Some(attempt) = self.joining.0.get_mut(&id) else { return Ok(()) };
+        let posted = attempt.posted.len();
+        attempt.posted.retain(|_, again| again.is_none_or(|at| at > now));
+        if attempt.posted.len() < posted {
+            attempt.ask_at = Some(now);
+        }
         let Some(attempt) = self.joining.0.get(&id) else { return Ok(()) };
         if attempt.ask_at.is_none_or(|at| at > now) {
             return Ok(());
@@ -31,7 +43,9 @@ impl Core {
             .relays
             .iter()
             .map(|relay| relay.peer_id)
-            .filter(|relay| self.serves(relay, Owner::Join(id)) && !attempt.posted.contains(relay))
+            .filter(|relay| {
+                self.serves(relay, Owner::Join(id)) && !attempt.posted.contains_key(relay)
+            })
             .collect();
         if relays.is_empty() {
             // As soon as one is connected, it is due again.
@@ -58,7 +72,7 @@ impl Core {
         let Some(attempt) = self.joining.0.get_mut(&id) else { return Ok(()) };
         attempt.row = row;
         attempt.ask_at = None;
-        attempt.posted.extend(&relays);
+        attempt.posted.extend(relays.iter().map(|relay| (*relay, None)));
         let key = attempt.code.secret.seal_key();
         if attempt.asked.as_ref().is_none_or(|(kept, _)| *kept != request) {
             let letters = Letters::new(&attempt.code, &request);
@@ -76,6 +90,16 @@ impl Core {
             self.post(Carrier::Relay(relay, log), &key, &frame);
         }
         Ok(())
+    }
+
+    /// A relay knows no more how far a log was read: it may have lost it. What was asked there is asked there once more, at a
+    /// pace, for it may say so as often as it likes.
+    pub(super) fn ask_anew(&mut self, relay: &RelayKey, log: LogId, now: Timestamp) {
+        let Some(Owner::Join(id)) = self.logs.get(&log) else { return };
+        let posted = self.joining.0.get_mut(id).and_then(|it| it.posted.get_mut(relay));
+        if let Some(lost) = posted {
+            lost.get_or_insert(now.plus_ms(AGAIN_MS));
+        }
     }
 
     /// A frame of an admin's letter.
@@ -100,5 +124,26 @@ impl Core {
                 Ok(())
             }
         }
+    }
+}
+
+impl Joining {
+    /// Whether a mailbox, read by so many entries further, is to be read again from where it is stored that it was read to,
+    /// should the node start again.
+    pub(super) fn is_to_be_read_again(
+        &mut self,
+        id: InviteId,
+        relay: &RelayKey,
+        entries: usize,
+    ) -> bool {
+        let Some(attempt) = self.0.get_mut(&id) else { return false };
+        let is_open = attempt.asked.as_ref().is_some_and(|(_, letters)| letters.is_open());
+        let unstored = attempt.unstored.entry(*relay).or_default();
+        *unstored += entries;
+        let is_kept = (is_open || attempt.welcomed.is_some()) && *unstored <= UNSTORED;
+        if !is_kept {
+            *unstored = 0;
+        }
+        is_kept
     }
 }

@@ -9,6 +9,7 @@ use protocol::{
     ids::{GroupId, InviteId, MemberId, Timestamp},
     noise::Peer,
 };
+use zeroize::Zeroizing;
 
 use super::{
     Core,
@@ -30,9 +31,13 @@ impl Core {
         host: &Peer,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        // A state that can't be read now is not begun anew: the join goes on once it can.
+        // A state that can't be read now is not begun anew: the Welcome waits until it can.
         if self.unloaded.contains(&proved) {
-            tracing::warn!("a welcome to a group that can't be taken up was not taken");
+            tracing::warn!("a welcome to a group that can't be taken up waits for that");
+            if let Some(attempt) = self.joining.0.get_mut(&id) {
+                let welcome = Zeroizing::new(welcome.to_vec());
+                attempt.welcomed = Some((proved, welcome, host.clone()));
+            }
             return Ok(());
         }
         let is_proved = |group: &&Group| group.id() == proved;
@@ -61,6 +66,27 @@ impl Core {
         let unconfirmed = (!group.is_confirmed()).then_some(host.member);
         self.add_group(group, now, |step| step.joined(&row, unconfirmed))?;
         self.join_ended(id, host);
+        Ok(())
+    }
+
+    /// A group was taken up again: Welcomes to it that came before that are taken.
+    pub(super) fn take_waiting_welcomes(
+        &mut self,
+        group: GroupId,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        for id in self.joining.0.keys().copied().collect::<Vec<_>>() {
+            let attempt = self.joining.0.get_mut(&id);
+            let welcomed = attempt.and_then(|it| it.welcomed.take_if(|(of, ..)| *of == group));
+            let Some((proved, welcome, host)) = welcomed else { continue };
+            if let Err(error) = self.joined(id, proved, &welcome, &host, now) {
+                if let Some(attempt) = self.joining.0.get_mut(&id) {
+                    attempt.welcomed = Some((proved, welcome, host));
+                }
+                self.unloaded.insert(group);
+                return Err(error);
+            }
+        }
         Ok(())
     }
 

@@ -3,17 +3,18 @@
 //! > A join is kept until it has ended: it goes on after a restart, and when inviter and joiner are
 //! > never online together.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use protocol::{
     group::GroupState,
-    ids::{InviteId, Timestamp},
+    ids::{GroupId, InviteId, Timestamp},
     invite::{InviteCode, group_prefix},
     join::{
         JoinStep, Joiner, RefusedReason, Request,
         letter::Letters,
         mailbox::{Direction, MailFrame},
     },
+    noise::Peer,
     relay_log::LogKeys,
 };
 use zeroize::Zeroizing;
@@ -43,10 +44,15 @@ pub(super) struct Attempt {
     stream: Option<u64>,
     /// What was asked by letter, and the answers to it.
     pub(super) asked: Option<(Request, Letters)>,
-    /// The relays in whose mailbox that lies, for all that this run of the process knows.
-    pub(super) posted: BTreeSet<RelayKey>,
+    /// The relays in whose mailbox that lies, for all that this run of the process knows; where it is lost, when it is put
+    /// there again.
+    pub(super) posted: BTreeMap<RelayKey, Option<Timestamp>>,
     /// When to ask by letter, if nobody answers before.
     pub(super) ask_at: Option<Timestamp>,
+    /// A Welcome to a group whose state can't be read now: into which group, and by whom.
+    pub(super) welcomed: Option<(GroupId, Zeroizing<Vec<u8>>, Peer)>,
+    /// How many entries of each relay's mailbox were read since it was stored how far.
+    pub(super) unstored: BTreeMap<RelayKey, usize>,
 }
 
 struct Session {
@@ -170,7 +176,7 @@ impl Core {
     pub(super) fn try_joins(&mut self, now: Timestamp) -> Result<(), StoreError> {
         for id in self.joining.0.keys().copied().collect::<Vec<_>>() {
             let Some(attempt) = self.joining.0.get(&id) else { continue };
-            if has_ended(&attempt.code, now) {
+            if has_ended(&attempt.code, now) && attempt.welcomed.is_none() {
                 let detail = "the invite expired before the inviter's node answered";
                 self.fail_join(id, detail, now)?;
                 continue;
@@ -297,7 +303,7 @@ impl Core {
             received: 0,
         });
         if let Carrier::Relay(relay, _) = carrier
-            && !attempt.posted.contains(&relay)
+            && !attempt.posted.contains_key(&relay)
         {
             attempt.ask_at.get_or_insert(now.plus_ms(ASK_MS));
         }
@@ -455,6 +461,7 @@ impl Joining {
         for attempt in self.0.values_mut() {
             attempt.tries.values_mut().for_each(|(at, _)| *at = Timestamp::default());
             attempt.ask_at = attempt.ask_at.map(|_| Timestamp::default());
+            attempt.posted.values_mut().flatten().for_each(|at| *at = Timestamp::default());
         }
     }
 
@@ -463,7 +470,8 @@ impl Joining {
         let tries = self.0.values().flat_map(|attempt| attempt.tries.values()).map(|(at, _)| *at);
         let ends = self.0.values().filter_map(|attempt| attempt.code.expires);
         let letters = self.0.values().filter_map(|attempt| attempt.ask_at);
-        tries.chain(letters).chain(ends.map(|at| at.plus_ms(SKEW_MS + 1))).min()
+        let again = self.0.values().flat_map(|attempt| attempt.posted.values().copied().flatten());
+        tries.chain(letters).chain(again).chain(ends.map(|at| at.plus_ms(SKEW_MS + 1))).min()
     }
 }
 
@@ -477,8 +485,10 @@ impl Attempt {
                 let letters = Letters::new(&code, &request);
                 (request, letters)
             }),
-            posted: BTreeSet::new(),
+            posted: BTreeMap::new(),
             ask_at: None,
+            welcomed: None,
+            unstored: BTreeMap::new(),
             row,
             relays: address::relays(texts.iter().map(String::as_str)),
             code,

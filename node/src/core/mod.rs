@@ -471,6 +471,7 @@ impl Core {
         // One that fails is taken up again, and comes again by that.
         while let Some(id) = todo.reloaded.pop() {
             self.catch_up(id, now)?;
+            self.take_waiting_welcomes(id, now)?;
         }
         self.present(&todo.present, now)?;
         todo.present.clear();

@@ -83,14 +83,16 @@ impl Core {
                 self.entries(relay, log, &entries, cursor, now)
             }
             RelayReport::CaughtUp { log, cursor } => {
-                self.keep_cursor(relay, log, Some(cursor), now)?;
+                self.keep_read(relay, log, cursor, 0, now)?;
                 self.caught_up(relay, log, now)?;
                 self.note_end(relay, log, cursor, now);
                 Ok(())
             }
             RelayReport::CursorGone { log } => {
                 self.note_report(relay, &report, now);
-                self.keep_cursor(relay, log, None, now)
+                self.keep_cursor(relay, log, None, now)?;
+                self.ask_anew(relay, log, now);
+                Ok(())
             }
             RelayReport::Begins { log, cursor } => {
                 self.note_report(relay, &report, now);
@@ -135,7 +137,7 @@ impl Core {
                 for entry in entries {
                     self.mail(owner, Carrier::Relay(*relay, log), entry, now)?;
                 }
-                self.keep_cursor(relay, log, Some(cursor), now)
+                self.keep_read(relay, log, cursor, entries.len(), now)
             }
             None => Ok(()),
         }
@@ -184,6 +186,24 @@ impl Core {
             self.effects.push_back(Effect::Trim { relay: *relay, log, cursor });
         }
         Ok(())
+    }
+
+    /// A log is read up to here, so many entries further. A mailbox is read again from before what was begun there and is
+    /// not done with, should the node start again.
+    fn keep_read(
+        &mut self,
+        relay: &RelayKey,
+        log: LogId,
+        cursor: Cursor,
+        entries: usize,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        if let Some(Owner::Join(id)) = self.logs.get(&log)
+            && self.joining.is_to_be_read_again(*id, relay, entries)
+        {
+            return Ok(());
+        }
+        self.keep_cursor(relay, log, Some(cursor), now)
     }
 
     fn keep_cursor(

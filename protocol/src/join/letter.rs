@@ -240,6 +240,12 @@ impl Letters {
         open.told().map(Some)
     }
 
+    /// Whether a letter has begun and has not come whole: what came of it is in memory alone.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        !self.open.is_empty()
+    }
+
     fn open(&self, me: &Endpoint, frame: &[u8]) -> Result<Open, JoinError> {
         let (e, head) = frame.split_first_chunk::<32>().ok_or(JoinError::Malformed)?;
         let head: Head = codec::decode(head).map_err(|_| JoinError::Malformed)?;

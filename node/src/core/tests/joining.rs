@@ -1,19 +1,26 @@
 //! Who may come in, who says so, and when nobody is online at the same time.
 
+use bytes::Bytes;
 use minicbor::bytes::ByteVec;
 use protocol::{
     codec,
     endpoint::Endpoint,
     hash::{Label, hash32},
     identity::SignedCard,
+    ids::LogId,
     invite::InviteCode,
+    join::mailbox::{self, Direction},
     membership::sign_request,
-    relay_log::LogKeys,
+    relay_log::{Cursor, LogKeys},
     sign::Context,
 };
 
 use super::{World, stories::group_of};
-use crate::api::types::{CreateInvite, GroupState, JoinState, JoinView, What};
+use crate::{
+    api::types::{CreateInvite, GroupState, JoinState, JoinView, What},
+    core::Core,
+    net::{address, relay::RelayReport},
+};
 
 const ASK: CreateInvite =
     CreateInvite { uses: None, expires_in: None, ask: Some(true), any_admin: None };
@@ -180,6 +187,115 @@ fn a_letter_is_found_at_a_relay_that_is_reached_only_after_it_was_written() {
     world.stop("ada");
     assert_ne!(state(&mut world, "bob", &id).state, JoinState::Joined);
     world.relay_is_within_reach(&two, "bob");
+    world.settle();
+    assert_eq!(state(&mut world, "bob", &id).state, JoinState::Joined);
+}
+
+/// The mailbox of a code, and the frames that relays hold of it, in order: each with its direction and number.
+fn frames_of(world: &World, code: &str) -> (LogId, Vec<(Direction, u16)>) {
+    let secret = InviteCode::parse(code).unwrap().secret;
+    let log = LogKeys::from_seeds(secret.box_write(), secret.box_read(), None).id();
+    let opened = |entry: &Bytes| mailbox::open(&secret.seal_key(), entry).unwrap();
+    let frames =
+        world.entries_of(&log).iter().map(opened).map(|it| (it.direction, it.seq)).collect();
+    (log, frames)
+}
+
+#[test]
+fn a_letter_of_which_a_part_has_come_is_read_whole_after_a_restart() {
+    let (mut world, relay) = group_of(&["ada"]);
+    world.node("bob", &[]);
+    let code = world.invite("ada", "reading");
+    world.stop("ada");
+    let id = ask(&mut world, "bob", &code);
+    world.pass(11_000);
+    world.stop("bob");
+    world.start("ada");
+    world.settle();
+    world.stop("ada");
+    let (log, frames) = frames_of(&world, &code);
+    let part = frames.iter().position(|it| *it == (Direction::Letter, 1)).unwrap();
+    world.stall(Some(part));
+    world.start("bob");
+    world.settle();
+    // As where the relay has no more of it yet.
+    let (key, now) = (address::relays([&relay[..]])[0].peer_id, world.now);
+    let cursor = Cursor { generation: 1, seq: part as u64 };
+    world.core("bob").on_relay(&key, RelayReport::CaughtUp { log, cursor }, now).unwrap();
+    assert_ne!(state(&mut world, "bob", &id).state, JoinState::Joined);
+    world.stop("bob");
+    world.stall(None);
+    world.start("bob");
+    world.settle();
+    assert_eq!(state(&mut world, "bob", &id).state, JoinState::Joined);
+}
+
+#[test]
+fn a_mailbox_is_stored_as_read_though_a_letter_never_comes_whole() {
+    let (mut world, relay) = group_of(&["ada"]);
+    world.node("bob", &[]);
+    let code = world.invite("ada", "reading");
+    world.stop("ada");
+    ask(&mut world, "bob", &code);
+    world.pass(11_000);
+    world.stop("bob");
+    world.start("ada");
+    world.settle();
+    world.stop("ada");
+    let (log, frames) = frames_of(&world, &code);
+    let part = frames.iter().position(|it| *it == (Direction::Letter, 1)).unwrap();
+    world.stall(Some(part));
+    world.start("bob");
+    world.settle();
+    let (key, now) = (address::relays([&relay[..]])[0].peer_id, world.now);
+    let core = world.core("bob");
+    let stored = |core: &mut Core| core.store.read(|tx| tx.cursor(&key.to_bytes(), log)).unwrap();
+    let before = stored(core);
+    let tell = |core: &mut Core, seq: u64| {
+        let (entries, cursor) =
+            (vec![Bytes::from(vec![7; 512]); 100], Cursor { generation: 1, seq });
+        core.on_relay(&key, RelayReport::Entries { log, entries, cursor }, now).unwrap();
+    };
+    for seq in 1..=9 {
+        tell(core, 1_000 + seq * 100);
+        assert_eq!(stored(core), before);
+    }
+    for seq in 10..=11 {
+        tell(core, 1_000 + seq * 100);
+    }
+    assert!(
+        stored(core).is_some_and(|it| it.seq > 1_000),
+        "so many entries are read twice and no more"
+    );
+}
+
+#[test]
+fn what_a_relay_has_lost_is_asked_there_once_more_and_not_as_often_as_it_says_so() {
+    const MINUTE_MS: u64 = 60_000;
+    let (mut world, relay) = group_of(&["ada"]);
+    world.node("bob", &[]);
+    let code = world.invite("ada", "reading");
+    world.stop("ada");
+    let id = ask(&mut world, "bob", &code);
+    world.pass(11_000);
+    let requests = |world: &World| {
+        let frames = frames_of(world, &code).1.into_iter();
+        frames.filter(|it| *it == (Direction::Request, 0)).count()
+    };
+    assert_eq!(requests(&world), 1);
+    world.relay_loses(&relay, true);
+    world.settle();
+    assert_eq!(requests(&world), 0);
+    for _ in 0..25 {
+        world.pass(MINUTE_MS);
+        world.relay_loses(&relay, false);
+    }
+    assert_eq!(requests(&world), 2, "once in ten minutes");
+    world.stop("bob");
+    world.start("ada");
+    world.settle();
+    world.stop("ada");
+    world.start("bob");
     world.settle();
     assert_eq!(state(&mut world, "bob", &id).state, JoinState::Joined);
 }

@@ -48,6 +48,44 @@ fn a_welcome_to_a_group_that_can_not_be_taken_up_begins_nothing_anew() {
 }
 
 #[test]
+fn a_welcome_by_letter_waits_for_a_group_that_can_not_be_taken_up() {
+    for restarts in [false, true] {
+        let (mut world, _) = super::stories::group_of(&["ada", "bob"]);
+        world.remove("ada", "reading", "bob");
+        world.pass(10_000);
+        let code = world.invite("ada", "reading");
+        world.stop("ada");
+        let join = world.join("bob", &code);
+        world.pass(11_000);
+        world.stop("bob");
+        world.start("ada");
+        world.settle();
+        world.stop("ada");
+        world.start("bob");
+        // As where its records can't be read for now.
+        let core = world.core("bob");
+        let group = core.find_group("reading").unwrap();
+        core.groups.remove(&group);
+        core.unloaded.insert(group);
+        world.settle();
+        assert_ne!(world.core("bob").join_state(&join.id).unwrap().state, JoinState::Joined);
+        // Its host is away, and says it no more.
+        if restarts {
+            world.stop("bob");
+            world.start("bob");
+        } else {
+            let now = world.now;
+            world.core("bob").reload(now);
+            world.core("bob").finish(now);
+        }
+        world.settle();
+        let join = world.core("bob").join_state(&join.id).unwrap();
+        assert_eq!(join.state, JoinState::Joined, "restarts: {restarts}");
+        assert_eq!(state(&mut world, "bob"), GroupState::Active);
+    }
+}
+
+#[test]
 fn who_is_back_by_an_op_reads_what_came_while_it_was_out() {
     let mut world = World::new();
     let (one, two) = (world.relay(1), world.relay(2));

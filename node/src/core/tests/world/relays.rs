@@ -80,6 +80,11 @@ impl World {
         })
     }
 
+    /// What relays hold of a log.
+    pub(in crate::core::tests) fn entries_of(&self, log: &LogId) -> Vec<Bytes> {
+        self.relays.values().filter_map(|relay| relay.logs.get(log)).flatten().cloned().collect()
+    }
+
     /// How many entries of a log relays have told this node.
     pub(in crate::core::tests) fn told(&self, name: &str, log: &LogId) -> usize {
         let plans = self.nodes[name].plans.values();

@@ -162,9 +162,6 @@ pub enum Stopped {
     /// The client of a relay ended.
     #[error("the network task for a relay ended")]
     Relay,
-    /// The task that asks the router for a port ended.
-    #[error("the network task for the router ended")]
-    Router,
     /// The relay inside ended.
     #[error("the relay inside the node ended")]
     Host,

@@ -8,7 +8,7 @@ use crate::{
     api::types::PortMap,
     net::{
         Multiaddr,
-        mapping::{Aim, Mapping, Standing},
+        mapping::{Aim, Failure, Mapping, Standing},
     },
 };
 
@@ -66,13 +66,17 @@ impl Addresses {
         }
     }
 
-    /// Waits until it stands otherwise with the router; forever, where it is not asked for a port. None where the task that
-    /// asks has died.
-    pub(super) async fn standing(&mut self) -> Option<Standing> {
-        match &mut self.mapping {
+    /// Waits until it stands otherwise with the router; forever, where it is not asked for a port. It is the one task to
+    /// which anybody on the local network may speak: should it die of that, the node does without.
+    pub(super) async fn standing(&mut self) -> Standing {
+        let standing = match &mut self.mapping {
             Some(mapping) if mapping.aim == Aim::Map => mapping.standings.recv().await,
             _ => std::future::pending().await,
-        }
+        };
+        standing.unwrap_or_else(|| {
+            self.mapping = None;
+            Standing::Fails(Failure::Ended)
+        })
     }
 
     /// It stands so; gives that in words, and all that is to be told.
@@ -125,7 +129,20 @@ fn text(addresses: &[Multiaddr]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::mapping::{Failure, Language, Wanted};
+    use crate::net::mapping::{Language, Wanted};
+
+    #[tokio::test]
+    async fn a_node_does_without_the_router_where_the_task_that_asks_it_dies() {
+        let (wanted, _told) = tokio::sync::watch::channel(Wanted::default());
+        let standings = tokio::sync::mpsc::channel(1).1;
+        let task = tokio::spawn(async {});
+        let mut addresses =
+            Addresses::new(Some(Mapping { aim: Aim::Map, wanted, standings, task }));
+        let standing = addresses.standing().await;
+        assert_eq!(standing, Standing::Fails(Failure::Ended));
+        assert!(!addresses.stands(standing).0.problem.is_empty());
+        assert!(addresses.mapping.is_none());
+    }
 
     #[tokio::test]
     async fn what_relays_saw_in_one_network_says_nothing_in_the_next() {

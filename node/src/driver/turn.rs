@@ -151,7 +151,7 @@ impl Turn {
             Some((client, report)) = self.relay_reports.recv() => Ok(Input::Relay(client, report)),
             Some(call) = self.calls.recv() => Ok(Input::Call(call)),
             Some(change) = self.changes.recv() => Ok(Input::Change(change)),
-            standing = self.addresses.standing() => standing.map(Input::Router).ok_or(Stopped::Router),
+            standing = self.addresses.standing() => Ok(Input::Router(standing)),
             () = sleep(due) => Ok(Input::Due),
         }
     }

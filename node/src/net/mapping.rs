@@ -133,6 +133,11 @@ pub enum Failure {
         "relays see this machine at another address than the router's: another router stands before it"
     )]
     Contradicted,
+    /// Who asks has ended, which nothing should make it do.
+    #[error(
+        "asking the router ended by a defect: restart the node to ask again, and report what its log says"
+    )]
+    Ended,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

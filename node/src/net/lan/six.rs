@@ -10,7 +10,7 @@ use std::{
     net::{IpAddr, Ipv6Addr},
 };
 
-use if_watch::IpNet;
+use if_watch::{IpNet, Ipv6Net};
 
 /// An address that the system says it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +67,7 @@ pub(super) fn places(
     let mut places: BTreeMap<(IpNet, u32), (bool, IpNet)> = BTreeMap::new();
     for net in nets {
         let IpAddr::V6(ip) = net.addr() else { continue };
+        let net = &network(*net, ip);
         if ip.is_loopback() || is_of_link(ip) || !listens(&ip.into()) {
             continue;
         }
@@ -77,6 +78,14 @@ pub(super) fn places(
         }
     }
     places.into_iter().map(|((_, interface), (_, net))| (net, interface)).collect()
+}
+
+/// The network of an address. One that DHCPv6 gives comes without (RFC 8415, 21.6); links have 64 bits (RFC 4291, 2.5.1).
+fn network(net: IpNet, ip: Ipv6Addr) -> IpNet {
+    match net.prefix_len() {
+        128 => Ipv6Net::new(ip, 64).map_or(net, IpNet::from),
+        _ => net,
+    }
 }
 
 /// Whether it means something on its link alone.
@@ -124,6 +133,9 @@ not an address
         let expected = vec![(net("fd00:78::7/64"), 2), (net("fd00:79::9/64"), 3)];
         assert_eq!(places(&nets, |_| true, &own), expected);
         assert_eq!(places(&nets, |_| false, &own), []);
+        // By DHCPv6 alone.
+        let given = BTreeSet::from([net("fd00:78::7/128")]);
+        assert_eq!(places(&given, |_| true, &own), [(net("fd00:78::7/64"), 2)]);
         let only = |ip: &IpAddr| ip.to_string() == "fd00:78::5";
         assert_eq!(places(&nets, only, &own), [(net("fd00:78::5/64"), 2)]);
     }

@@ -131,7 +131,8 @@ impl Task {
         let (stands, after) = match self.aim {
             Aim::Map => match self.map(seen, wanted).await {
                 Some(mapped) => mapped,
-                None => return Instant::now(),
+                // Where it leaves now by this way and now by that, it is not asked without a pause.
+                None => return Instant::now() + QUICK[0],
             },
             Aim::TakeBack => {
                 self.failures = self.failures.saturating_add(1);
@@ -371,6 +372,9 @@ impl Task {
     /// elsewhere.
     fn fits(&self, lead: &Lead) -> Result<(), Failure> {
         let (at, seen) = (lead.external.ip(), &self.outside);
+        if lead.external.port() == 0 {
+            return Err(Failure::Garbled);
+        }
         match (is_global(*at), seen.is_empty() || seen.contains(at)) {
             (false, _) => Err(Failure::NotGlobal),
             (true, false) => Err(Failure::Contradicted),

@@ -266,6 +266,8 @@ impl Run {
     /// as it is. Relays are asked by who knows which are connected.
     pub(super) fn renew_outside(&mut self, change: &Change, now: Instant) {
         self.outlook.asked.clear();
+        // Whoever hears it has forgotten it: what is still so is told again.
+        self.outlook.told = None;
         self.outlook.has_changed(now);
         if change.moved || change.slept {
             self.renew_outer(now);
@@ -461,6 +463,31 @@ mod tests {
         run.outlook.calls_from(Vec::new(), now);
         assert!(run.outlook.is_stale);
         assert!(run.next_outside().is_some_and(|at| at <= now + SIX));
+    }
+
+    #[tokio::test]
+    async fn after_a_change_of_the_network_what_is_still_so_is_told_again() {
+        let (mut run, _inboxes, _reports) = super::super::tests::run(5);
+        let on = run.outers.newest().unwrap();
+        for here in ["/ip4/127.0.0.1/udp/4/quic-v1", "/ip6/::1/udp/6/quic-v1"] {
+            let (listener_id, address) = (ListenerId::next(), here.parse().unwrap());
+            run.on_outer(on, SwarmEvent::NewListenAddr { listener_id, address });
+        }
+        let relay = relay();
+        let mut say = |run: &mut Run| {
+            run.outlook.settled = None;
+            run.look_outside(relay.clone());
+            run.tell_outside();
+            let number = run.outlook.numbers;
+            run.on_outside((relay.peer_id, number, Some(at(1))));
+            let before = run.waiting.len();
+            run.tell_outside();
+            run.waiting.len() - before
+        };
+        assert_eq!(say(&mut run), 1);
+        assert_eq!(say(&mut run), 0, "nothing is news");
+        run.on_change(&Change::default());
+        assert_eq!(say(&mut run), 1);
     }
 
     #[tokio::test]

@@ -12,11 +12,13 @@ use std::{
     path::{Path, PathBuf},
     sync::mpsc::{self, RecvTimeoutError},
     thread,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 /// How often it looks.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long a file system may tell the same time.
+const TICK: Duration = Duration::from_secs(2);
 /// Tables held at most: the newest, which are merged soonest. The deletion of others is waited for.
 const HELD: usize = 256;
 
@@ -42,14 +44,31 @@ impl Doomed {
 }
 
 #[derive(Default)]
-struct Held(BTreeMap<PathBuf, File>);
+struct Held {
+    tables: BTreeMap<PathBuf, File>,
+    /// When the folders were written to, as they were looked at last.
+    written: Vec<(PathBuf, SystemTime)>,
+}
 
 impl Held {
     /// Opens what is new, and lets go of what has no name any more.
     fn look(&mut self, keyspaces: &Path) -> io::Result<()> {
-        let mut tables = Vec::new();
+        let mut written = Vec::new();
         for keyspace in fs::read_dir(keyspaces)? {
-            let Ok(all) = fs::read_dir(keyspace?.path().join("tables")) else { continue };
+            let tables = keyspace?.path().join("tables");
+            if let Ok(at) = fs::metadata(&tables).and_then(|folder| folder.modified()) {
+                written.push((tables, at));
+            }
+        }
+        written.sort_unstable();
+        // Where it was a moment ago, more may have come at the same tick of the clock.
+        let is_old = |at: &SystemTime| at.elapsed().is_ok_and(|since| since > TICK);
+        if written == self.written && written.iter().all(|(_, at)| is_old(at)) {
+            return Ok(());
+        }
+        let mut tables = Vec::new();
+        for (folder, _) in &written {
+            let Ok(all) = fs::read_dir(folder) else { continue };
             for table in all {
                 let table = table?;
                 let number = table.file_name().to_str().and_then(|name| name.parse::<u64>().ok());
@@ -59,11 +78,12 @@ impl Held {
         tables.sort_unstable_by(|one, other| other.cmp(one));
         tables.truncate(HELD);
         let held = |(_, path): (u64, PathBuf)| {
-            let file = self.0.remove(&path).or_else(|| File::open(&path).ok());
+            let file = self.tables.remove(&path).or_else(|| File::open(&path).ok());
             file.map(|file| (path, file))
         };
         // What is not among them any more is given back here, one after another.
-        self.0 = tables.into_iter().filter_map(held).collect();
+        self.tables = tables.into_iter().filter_map(held).collect();
+        self.written = written;
         Ok(())
     }
 }
@@ -80,7 +100,7 @@ mod tests {
         let mut held = Held::default();
         let mut look = || {
             held.look(dir.path()).unwrap();
-            held.0.keys().map(|path| path.file_name().unwrap().to_owned()).collect::<Vec<_>>()
+            held.tables.keys().map(|path| path.file_name().unwrap().to_owned()).collect::<Vec<_>>()
         };
         assert!(look().is_empty());
         for name in ["7", "8"] {

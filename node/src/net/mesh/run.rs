@@ -71,7 +71,7 @@ pub(super) struct Run {
     pub(super) outlook: Outlook,
     /// Whether that may have changed.
     pub(super) looks: bool,
-    waiting: VecDeque<(MeshReport, Option<oneshot::Sender<()>>)>,
+    pub(super) waiting: VecDeque<(MeshReport, Option<oneshot::Sender<()>>)>,
     pub(super) listening: BTreeSet<Multiaddr>,
     /// When the addresses have stood still for long enough to be told.
     settled: Option<Instant>,

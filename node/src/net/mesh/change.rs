@@ -14,8 +14,22 @@ use crate::net::{change::Change, streams::Purpose};
 /// How long a sign of life may take: several times round the world, and a packet lost.
 const SIGN: Duration = Duration::from_secs(5);
 
+/// Who looks so much later than it wanted to was held up: what has come meanwhile may not be seen yet, and is for so long.
+const LATE: Duration = Duration::from_millis(500);
+const GRACE: Duration = Duration::from_secs(1);
+
 /// What comes so soon after it was asked may have lain in the buffers.
 const BUFFERED: Duration = Duration::from_secs(1);
+
+/// A sign of life that is waited for.
+#[derive(Clone, Copy)]
+pub(super) struct Sign {
+    /// From which connection.
+    pub(super) of: ConnectionId,
+    asked: Instant,
+    /// Until when.
+    by: Instant,
+}
 
 impl Run {
     pub(super) fn on_change(&mut self, change: &Change) {
@@ -30,9 +44,9 @@ impl Run {
         let gone: Vec<ConnectionId> = gone.into_iter().map(|(id, _)| *id).collect();
         let others: Vec<_> = others.into_iter().map(|(id, known)| (*id, known.peer)).collect();
         for (id, peer) in others {
-            if self.signs.values().all(|(on, _)| *on != id) {
+            if self.signs.values().all(|sign| sign.of != id) {
                 let ticket = self.number();
-                self.signs.insert(ticket, (id, now + SIGN));
+                self.signs.insert(ticket, Sign { of: id, asked: now, by: now + SIGN });
                 self.open_on(id, peer, Purpose::Sign, ticket);
             }
         }
@@ -48,21 +62,23 @@ impl Run {
 
     /// When the next connection has to have given a sign.
     pub(super) fn next_sign(&self) -> Option<Instant> {
-        self.signs.values().map(|(_, by)| *by).min()
+        self.signs.values().map(|sign| sign.by).min()
     }
 
     /// This connection has given one.
     pub(super) fn has_given_sign(&mut self, id: ConnectionId) {
-        self.signs.retain(|_, (on, _)| *on != id);
+        self.signs.retain(|_, sign| sign.of != id);
     }
 
     /// Ends the connections that have given none in time. What comes on a channel is one, too.
     pub(super) fn end_silent(&mut self, now: Instant) {
-        let late = self.signs.values().filter(|(_, by)| *by <= now).copied();
-        for (id, by) in late.collect::<Vec<_>>() {
-            let since = by - SIGN + BUFFERED;
+        for sign in self.signs.values_mut().filter(|sign| sign.by + LATE < now) {
+            sign.by = now + GRACE;
+        }
+        let over = self.signs.values().filter(|sign| sign.by <= now).copied();
+        for Sign { of: id, asked, .. } in over.collect::<Vec<_>>() {
             let heard = self.connections.get(&id).map(|known| known.beat.read());
-            if heard.is_some_and(|at| at >= since) {
+            if heard.is_some_and(|at| at >= asked + BUFFERED) {
                 self.has_given_sign(id);
             } else {
                 self.abandon(id);
@@ -110,5 +126,22 @@ mod tests {
         run.end_silent(by);
         assert!(run.connections.keys().eq([&speaks]));
         assert_eq!(run.next_sign(), None);
+    }
+
+    #[tokio::test]
+    async fn who_was_held_up_looks_at_what_has_come_before_it_takes_anybody_for_dead() {
+        let (mut run, _inboxes, _reports) = super::super::tests::run(6);
+        let [speaks, is_gone] = [1, 2].map(ConnectionId::new_unchecked);
+        for id in [speaks, is_gone] {
+            run.on_connected(id, PeerId::random(), Multiaddr::empty(), On::Main);
+        }
+        run.on_change(&Change::default());
+        let late = run.next_sign().unwrap() + 2 * LATE;
+        run.end_silent(late);
+        assert_eq!((run.connections.len(), run.next_sign()), (2, Some(late + GRACE)));
+        // The answer lay in the swarm.
+        run.has_given_sign(speaks);
+        run.end_silent(late + GRACE);
+        assert!(run.connections.keys().eq([&speaks]));
     }
 }

@@ -51,8 +51,8 @@ pub(super) struct Run {
     pub(super) dials: BTreeMap<ConnectionId, Dial>,
     /// What the streams being opened are for, and on which connection.
     pub(super) tickets: BTreeMap<u64, (ConnectionId, Wanted)>,
-    /// Signs of life that are waited for: from which connection, and until when.
-    pub(super) signs: BTreeMap<u64, (ConnectionId, Instant)>,
+    /// Signs of life that are waited for.
+    pub(super) signs: BTreeMap<u64, super::change::Sign>,
     /// Channels in their handshake, by task.
     pub(super) shaking: BTreeMap<u64, super::members::Shaking>,
     /// Channels that stand.
@@ -336,7 +336,7 @@ impl Run {
 
     pub(super) fn on_closed(&mut self, id: ConnectionId) {
         self.connections.remove(&id);
-        self.signs.retain(|_, (on, _)| *on != id);
+        self.signs.retain(|_, sign| sign.of != id);
         self.probe_lost(id);
         let lost: Vec<u64> =
             self.tickets.iter().filter(|(_, (on, _))| *on == id).map(|(n, _)| *n).collect();
@@ -434,7 +434,10 @@ impl Run {
         }
         strange.into_iter().for_each(|id| self.close(id));
         self.outside_due(now);
-        self.end_silent(now);
+        // While the swarm is not heard, nobody's silence says anything.
+        if self.waiting.is_empty() {
+            self.end_silent(now);
+        }
         for (member, whereabouts) in self.dialer.due(now) {
             self.dial(member, whereabouts);
         }

@@ -21,8 +21,8 @@ use tokio::{
     time::timeout,
 };
 
-/// How long anything may take before it counts as not happening.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+/// How long anything may take before it counts as not happening, on a machine that is busy, too.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where the processes keep their data.
 pub struct Stage {

@@ -33,7 +33,6 @@ use super::{
     exit::{Exit, Failure},
     init::{self, Lock},
     progress, show,
-    stage::PATIENCE,
     stop::{Attached, Stop},
 };
 
@@ -234,13 +233,16 @@ impl Serving {
         // The socket's file goes first: who waits for the end may start the next node at once.
         drop(self.socket);
         self.api.end();
-        drop(timeout(PATIENCE, self.served).await);
+        drop(timeout(LEAVE, self.served).await);
         drop(tokio::task::spawn_blocking(move || self.reader.close()).await);
         ended.context("the node failed; start it again with: wattle up")?;
         show::words("the node has ended");
         Ok(Exit::Done)
     }
 }
+
+/// How long those who are being answered at the end may take.
+const LEAVE: Duration = Duration::from_secs(10);
 
 fn ready(node: &Running, socket: &Socket) -> Ready {
     let ready = node.ready.clone();

@@ -190,6 +190,16 @@ mod tests {
         Outside { ip: ip.parse().unwrap(), keeps_ports }
     }
 
+    /// What a relay says; it has five seconds for a handshake, and a machine that is held up looks again.
+    async fn looked(peer: &RelayPeer) -> Option<Outside> {
+        for _ in 0..4 {
+            if let Some(seen) = look(peer.clone()).await {
+                return Some(seen);
+            }
+        }
+        look(peer.clone()).await
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn a_relay_says_from_where_it_is_called() {
         let listen = vec![([127, 0, 0, 1], 0).into()];
@@ -197,11 +207,11 @@ mod tests {
         let mut peer = RelayPeer::from_addrs(&relay.addrs()).unwrap();
         // As codes have it.
         peer.addrs.retain(|address| address.to_string().contains("/tcp/"));
-        assert_eq!(look(peer.clone()).await, Some(outside("127.0.0.1", true)));
+        assert_eq!(looked(&peer).await, Some(outside("127.0.0.1", true)));
         // As people have it: a relay with a name.
         peer.addrs = peer.addrs.iter().map(named).collect();
         assert!(peer.addrs[0].to_string().starts_with("/dns/localhost/tcp/"), "{peer:?}");
-        assert_eq!(look(peer).await, Some(outside("127.0.0.1", true)));
+        assert_eq!(looked(&peer).await, Some(outside("127.0.0.1", true)));
     }
 
     fn named(address: &Multiaddr) -> Multiaddr {

@@ -10,7 +10,11 @@ use std::time::SystemTime;
 use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
 use libp2p::{PeerId, identity::Keypair, multiaddr::Protocol, swarm::SwarmEvent};
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
-use tokio::{io::AsyncWriteExt as _, net::TcpStream, time::timeout};
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::{TcpSocket, TcpStream},
+    time::timeout,
+};
 
 use super::*;
 use crate::net::{
@@ -18,7 +22,8 @@ use crate::net::{
     streams::{Purpose, StreamEvent},
 };
 
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Long enough for a machine that is busy; nothing waits this long when all is well.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A member with a swarm.
 struct Node {
@@ -48,9 +53,13 @@ async fn node(seed: u64) -> Node {
         "/ip4/127.0.0.1/udp/0/quic-v1".parse().unwrap(),
     ];
     let mut mesh = spawn(Config { listen, ..config(seed, Arc::clone(&me)) }).unwrap();
-    let addresses = match next(&mut mesh).await {
-        MeshReport::Listening(addresses) => addresses,
-        other => panic!("{other:?}"),
+    let addresses = loop {
+        match next(&mut mesh).await {
+            MeshReport::Listening(addresses) if addresses.len() == 2 => break addresses,
+            // The second one came late.
+            MeshReport::Listening(_) => {}
+            other => panic!("{other:?}"),
+        }
     };
     Node { me, peer, mesh, addresses }
 }
@@ -198,18 +207,29 @@ async fn each_way_to_a_member_is_tried_by_itself_and_the_channel_stands() {
     a.book(vec![entry]).await;
     a.up().await;
     b.up().await;
-    a.tell(MeshCommand::Probe { ticket: 7, member: b.member() }).await;
     let mut ways = Vec::new();
-    loop {
-        match a.next().await {
-            MeshReport::Probed { ticket: 7, address, via: Via::Told, outcome } => {
-                ways.push((address, outcome.map(|answer| answer.took < PATIENCE)));
+    for ticket in 10.. {
+        a.tell(MeshCommand::Probe { ticket, member: b.member() }).await;
+        loop {
+            match a.next().await {
+                MeshReport::Probed { ticket: of, address, via: Via::Told, outcome } => {
+                    assert_eq!(of, ticket);
+                    ways.push((address, outcome.map(|answer| answer.took < PATIENCE)));
+                }
+                MeshReport::ProbesOver { ticket: of, end: ProbesEnd::Tried } => {
+                    break assert_eq!(of, ticket);
+                }
+                other => panic!("{other:?}"),
             }
-            MeshReport::ProbesOver { ticket: 7, end: ProbesEnd::Tried } => break,
-            other => panic!("{other:?}"),
         }
+        assert_eq!(ways.len(), 3, "{ways:?}");
+        // A way has five seconds: a machine that is held up for longer tries again.
+        let is_late = |(_, outcome): &(_, _)| *outcome == Err(DialFailure::TimedOut);
+        if ticket == 20 || !ways.iter().any(is_late) {
+            break;
+        }
+        ways.clear();
     }
-    assert_eq!(ways.len(), 3, "{ways:?}");
     for (address, outcome) in &ways {
         let expected = if *address == nobody { Err(DialFailure::Refused) } else { Ok(true) };
         assert_eq!(*outcome, expected, "{address}");
@@ -320,10 +340,10 @@ async fn who_says_that_anothers_peer_is_its_own_disturbs_no_channel() {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_failed_dial_says_why() {
     let (mut a, b) = (node(1).await, node(2).await);
-    let refused = {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        format!("/ip4/127.0.0.1/tcp/{}", listener.local_addr().unwrap().port())
-    };
+    // Bound, so that it is nobody else's, and not listened at.
+    let kept = TcpSocket::new_v4().unwrap();
+    kept.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let refused = format!("/ip4/127.0.0.1/tcp/{}", kept.local_addr().unwrap().port());
     let (_, stranger) = (identity(3).1, PeerId::random());
     let cases: [(Vec<u8>, Multiaddr, DialFailure); 3] = [
         (b.peer.to_bytes(), refused.parse().unwrap(), DialFailure::Refused),
@@ -338,13 +358,18 @@ async fn each_failed_dial_says_why() {
         let member = MemberId([n as u8 + 1; 32]);
         a.book(vec![BookEntry { member, peers: vec![peer], addresses: vec![address.to_vec()] }])
             .await;
-        match a.next().await {
-            MeshReport::DialFailed { member: who, reason, retry_in } => {
-                assert_eq!((who, reason), (member, expected));
-                assert!(retry_in <= Duration::from_millis(250));
+        // Who was to be reached before may be tried again until this is heard.
+        let (reason, retry_in) = loop {
+            match a.next().await {
+                MeshReport::DialFailed { member: who, reason, retry_in } if who == member => {
+                    break (reason, retry_in);
+                }
+                MeshReport::DialFailed { .. } => {}
+                other => panic!("{other:?}"),
             }
-            other => panic!("{other:?}"),
-        }
+        };
+        assert_eq!(reason, expected);
+        assert!(retry_in <= Duration::from_millis(250));
     }
 }
 

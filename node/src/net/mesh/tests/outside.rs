@@ -57,5 +57,6 @@ async fn on_another_network_the_outer_swarm_has_another_name() {
     assert!(seen.is_empty() && before.to_string().starts_with("/p2p/"), "{before}");
     let change = Change { moved: true, ..Change::default() };
     mesh.commands.send(MeshCommand::Changed(change)).await.unwrap();
-    assert_ne!(named(&mut mesh).await.0, before);
+    // More may have been told under the first one before that was heard.
+    while named(&mut mesh).await.0 == before {}
 }

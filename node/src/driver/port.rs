@@ -30,6 +30,13 @@ pub(super) fn keep(dir: &Path, port: u16) -> io::Result<()> {
     fs::write(dir.join(FILE), format!("{port}\n"))
 }
 
+/// A free port that the system gives nobody who asks for any: none of these takes it while it is free.
+#[cfg(test)]
+pub(super) fn kept_for_tests() -> u16 {
+    let ports = std::iter::repeat_with(|| 10_000 + getrandom::u32().unwrap() % 20_000);
+    ports.map(|port| port.try_into().unwrap()).find(|port| is_free(*port)).unwrap()
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
@@ -39,12 +46,20 @@ mod tests {
     #[test]
     fn a_port_is_kept_and_given_back_when_it_is_free_again() {
         let dir = tempfile::tempdir().unwrap();
-        let port = of_node(dir.path()).unwrap().unwrap();
+        let port = kept_for_tests();
+        keep(dir.path(), port).unwrap();
         assert_eq!(of_node(dir.path()).unwrap(), Some(port));
         let taken = TcpListener::bind(("0.0.0.0", port)).unwrap();
         assert_ne!(of_node(dir.path()).unwrap(), Some(port));
         drop(taken);
         assert_eq!(of_node(dir.path()).unwrap(), Some(port));
+    }
+
+    #[test]
+    fn the_first_port_is_noted() {
+        let dir = tempfile::tempdir().unwrap();
+        let port = of_node(dir.path()).unwrap().unwrap();
+        assert_eq!(kept(dir.path()).unwrap(), Some(port));
     }
 
     #[test]

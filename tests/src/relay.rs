@@ -3,12 +3,18 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     path::PathBuf,
-    process::Command,
-    sync::Arc,
+    process::{self, Command},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
 };
 
-use crate::{Machine, binaries, memory, process::Process, stored, world::Shared};
+use crate::{Machine, PATIENCE, binaries, memory, process::Process, stored, world::Shared};
 
 /// A relay of this world. Its address stays the same over restarts.
 pub struct Relay {
@@ -37,6 +43,11 @@ impl Relay {
         settings: &'static str,
         machine: Option<&Machine>,
     ) -> Self {
+        // Where it comes back to is to be free then. On a machine of its own nobody else asks for ports.
+        let listen = match listen {
+            ANYWHERE => &kept().to_string(),
+            _ => listen,
+        };
         let mut relay = Self {
             name: name.into(),
             shared,
@@ -61,6 +72,23 @@ impl Relay {
     /// Takes a token back.
     pub fn revoke(&self, token: &Token) {
         self.operator(&["token", "revoke", "--json", &token.id]);
+    }
+
+    /// Waits until it refuses a token: it looks now and then for what its operator has changed.
+    pub fn until_refuses(&self, token: &Token) {
+        let file = self.shared.settings_file("token-to-check");
+        fs::write(&file, &token.text).expect("a file");
+        let start = Instant::now();
+        loop {
+            let mut check = Command::new(binaries::rendezvous());
+            check.args(["check", "--token-file"]).arg(&file).arg(self.address());
+            let said = check.output().expect("the check starts");
+            if String::from_utf8_lossy(&said.stdout).contains("not valid, or no longer") {
+                return;
+            }
+            assert!(start.elapsed() < PATIENCE, "waited for the token to be refused: {said:?}");
+            thread::sleep(Duration::from_millis(100));
+        }
     }
 
     fn operator(&self, args: &[&str]) -> serde_json::Value {
@@ -169,6 +197,24 @@ impl Relay {
         let process = Process::start(&self.name, &mut command, &self.log_file());
         self.address = process.line("the relay's address", tcp_address);
         self.process = Some(process);
+    }
+}
+
+/// A port of the system's choice, on this machine.
+pub(crate) const ANYWHERE: &str = "127.0.0.1:0";
+
+/// A free port that the system gives nobody who asks for any.
+fn kept() -> SocketAddr {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        // Each process begins elsewhere.
+        let number =
+            process::id().wrapping_mul(97).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = 10_000 + u16::try_from(number % 20_000).expect("a small number");
+        let at = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        if TcpListener::bind(at).is_ok() && UdpSocket::bind(at).is_ok() {
+            return at;
+        }
     }
 }
 

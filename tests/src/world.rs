@@ -9,7 +9,7 @@ use std::{
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::{Liar, Link, Machine, Node, NodeSetup, Relay, Said, cli, left};
+use crate::{Liar, Link, Machine, Node, NodeSetup, Relay, Said, cli, left, relay::ANYWHERE};
 
 /// A story's world. Its processes end with their own values; its directory ends with it.
 pub struct World {
@@ -58,13 +58,13 @@ impl World {
     /// A relay with a name of its own, for worlds with several.
     #[must_use]
     pub fn relay_named(&self, name: &str) -> Relay {
-        Relay::start(self.shared.clone(), name, "127.0.0.1:0", "", None)
+        Relay::start(self.shared.clone(), name, ANYWHERE, "", None)
     }
 
     /// A relay with these settings.
     #[must_use]
     pub fn relay_with(&self, settings: &'static str) -> Relay {
-        Relay::start(self.shared.clone(), "relay", "127.0.0.1:0", settings, None)
+        Relay::start(self.shared.clone(), "relay", ANYWHERE, settings, None)
     }
 
     /// A relay that serves holders of its operator's tokens only.

@@ -13,7 +13,7 @@ fn whatever_happens_nothing_is_lost_nothing_is_read_by_who_is_gone_and_nobody_is
     let chaos = Chaos {
         seed: asked("WATTLE_CHAOS_SEED", 1),
         length: seconds("WATTLE_CHAOS_SECONDS", 60),
-        settles: seconds("WATTLE_CHAOS_SETTLE", 180),
+        settles: seconds("WATTLE_CHAOS_SETTLE", 600),
         in_order: true,
     };
     chaos.play();

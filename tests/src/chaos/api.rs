@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 pub(super) struct Api(Runtime);
 
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Api {
     pub(super) fn new() -> Self {

@@ -123,7 +123,21 @@ impl Node {
         self.cli_with(args, "")
     }
 
-    /// The same, with `input` on standard input.
+    /// Runs `wattle` on this node's data directory, and again where it does not say what `holds` asks for: it gives members
+    /// and relays some seconds to answer, which a machine that is busy may not have. What it said last.
+    #[must_use]
+    pub fn cli_until(&self, args: &[&str], holds: impl Fn(&Said) -> bool) -> Said {
+        let mut said = self.cli(args);
+        for _ in 0..AGAIN {
+            if holds(&said) {
+                break;
+            }
+            said = self.cli(args);
+        }
+        said
+    }
+
+    /// Runs `wattle` on this node's data directory, with `input` on standard input.
     #[must_use]
     pub fn cli_with(&self, args: &[&str], input: &str) -> Said {
         cli::run(&self.setup.data_dir, args, input)
@@ -214,6 +228,9 @@ impl Node {
         })
     }
 }
+
+/// How often a command that asks others is run again.
+const AGAIN: usize = 9;
 
 /// Keeps a node's events until it ends.
 async fn follow(client: Client, watch: Arc<Watch>) {

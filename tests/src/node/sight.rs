@@ -27,12 +27,6 @@ impl Node {
         &self.ready().member
     }
 
-    /// Where members may reach it directly.
-    #[must_use]
-    pub fn listen(&self) -> &[String] {
-        &self.ready().listen
-    }
-
     /// What it said of itself when it last became ready.
     #[must_use]
     pub fn ready(&self) -> &Ready {

@@ -176,7 +176,7 @@ fn who_was_off_for_a_month_reads_all_of_it_in_order_through_a_kill_while_others_
             }
         }
     }
-    assert!(cyd.group("tea").gaps.is_empty());
+    cyd.until_group("tea", "nothing to be missing", |view| view.gaps.is_empty());
     cyd.send("tea", "I am back");
     ana.hears("tea", "I am back");
 }

@@ -78,8 +78,9 @@ fn garbage_on_every_port_disturbs_nobody() {
 
     throw_at_port(relay.port());
     for node in [&ana, &ben] {
-        let tcp = node.listen().iter().find(|address| address.contains("/tcp/"));
-        throw_at_port(port_of(tcp.expect("it listens on TCP")));
+        let is_tcp = |address: &&String| address.contains("/tcp/");
+        node.until_status("to listen on TCP", |status| status.listen.iter().any(|it| is_tcp(&it)));
+        throw_at_port(port_of(node.status().listen.iter().find(is_tcp).expect("it does")));
         throw_at_socket(Path::new(&node.ready().api));
     }
 
@@ -101,13 +102,12 @@ fn a_relay_with_another_key_is_not_taken_for_it() {
 
     let ana = world.node("ana").relay_at(&wrong).start();
     ana.create_group("tea");
-    let reason = ana.until("the relay's state", |event| match &event.what {
-        node::api::types::What::Relay { relay } if !relay.reason.is_empty() => {
-            Some(relay.reason.clone())
+    ana.until("it to say what is wrong with the relay", |event| match &event.what {
+        node::api::types::What::Relay { relay } => {
+            relay.reason.to_lowercase().contains("key").then_some(())
         }
         _ => None,
     });
-    assert!(reason.to_lowercase().contains("key"), "it says what is wrong: {reason}");
     let status = ana.status();
     assert!(status.relays.iter().all(|relay| relay.state != node::api::types::RelayState::Up));
     nothing_panicked(&relay, &[&ana]);

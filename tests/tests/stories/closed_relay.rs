@@ -141,8 +141,13 @@ fn a_token_is_replaced_before_it_is_taken_back_and_nobody_is_shut_out() {
     ana.send("tea", "with a new token");
     ben.hears("tea", "with a new token");
     // A relay that has not noticed the new one yet may have refused it before; from here on, none does.
+    for node in [&ana, &ben] {
+        let kept = node.send("tea", "it is stored under the new one");
+        node.until_stored(&kept);
+    }
     let before = [ana.latest_event(), ben.latest_event()];
     relay.revoke(&token);
+    relay.until_refuses(&token);
     ana.send("tea", "the old one is gone");
     ben.hears("tea", "the old one is gone");
     ben.send("tea", "so it is");
@@ -171,8 +176,7 @@ fn who_was_away_while_the_token_was_replaced_has_it_from_a_new_code() {
     relay.revoke(&token);
     let kept = ana.send("tea", "are you there?");
     ana.until_stored(&kept);
-    // The relay looks once a second for what its operator has changed.
-    std::thread::sleep(std::time::Duration::from_secs(3));
+    relay.until_refuses(&token);
 
     ben.start_again();
     let hint = until_closed(&ben, 0, "tea", "does not take the token");

@@ -13,10 +13,10 @@ fn a_writer_is_told_who_lacks_a_message_and_when_they_have_it_though_it_was_kill
     for node in [&ana, &ben, &cleo] {
         node.until_people("tea", &["ana", "ben", "cleo"]);
     }
-    ana.cli(&["send", "tea", "everybody here?", "--wait", "all", "--timeout", "50s"]).ok();
+    ana.cli(&["send", "tea", "everybody here?", "--wait", "all", "--timeout", "170s"]).ok();
 
     ben.stop();
-    ana.cli(&["send", "tea", "and now?", "--wait", "any", "--timeout", "50s"]).ok();
+    ana.cli(&["send", "tea", "and now?", "--wait", "any", "--timeout", "170s"]).ok();
     let sent = ana.cli(&["--json", "send", "tea", "ben?", "--wait", "all", "--timeout", "5s"]);
     let message: Value = serde_json::from_str(sent.out.trim()).expect("a message");
     let id = message["id"].as_str().expect("its id").to_owned();

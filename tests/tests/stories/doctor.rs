@@ -1,6 +1,6 @@
 //! What could be wrong is looked at, and said with what to do.
 
-use harness::World;
+use harness::{Said, World};
 
 #[test]
 fn where_all_is_well_the_doctor_says_so_and_a_report_names_nobody() {
@@ -13,7 +13,10 @@ fn where_all_is_well_the_doctor_says_so_and_a_report_names_nobody() {
     ana.send("tea-and-biscuits", "kettle on");
     ben.hears("tea-and-biscuits", "kettle on");
 
-    let said = ana.cli(&["doctor"]).ok();
+    // Ben is given some seconds to answer, and the relay, too.
+    let is_well =
+        |said: &Said| said.code == Some(0) && said.out.contains("1 of the 1 asked answer");
+    let said = ana.cli_until(&["doctor"], is_well).ok();
     for line in
         ["its owner's alone", "every page is as it was written", "open files", "can be used"]
     {
@@ -25,7 +28,7 @@ fn where_all_is_well_the_doctor_says_so_and_a_report_names_nobody() {
     assert!(said.contains("1 of the 1 asked answer"), "{said}");
     assert!(!said.contains("FAILS"), "{said}");
 
-    let report = ana.cli(&["doctor", "--report"]).ok();
+    let report = ana.cli_until(&["doctor", "--report"], |said| said.code == Some(0)).ok();
     assert!(report.contains("every page is as it was written"), "{report}");
     let status = ana.status();
     let mut secrets = vec!["ana".to_owned(), "ben".into(), "tea-and".into(), "/ip4/".into()];
@@ -36,7 +39,8 @@ fn where_all_is_well_the_doctor_says_so_and_a_report_names_nobody() {
     for secret in secrets {
         assert!(!report.contains(&secret), "{secret} stands in the report: {report}");
     }
-    let lines = ana.cli(&["--json", "doctor", "--report"]).ok();
+    let lines = ["--json", "doctor", "--report"];
+    let lines = ana.cli_until(&lines, |said| said.code == Some(0)).ok();
     assert!(lines.lines().all(|line| line.starts_with("{\"v\":1,\"check\":")), "{lines}");
 }
 
@@ -46,7 +50,8 @@ fn without_a_node_the_doctor_looks_at_what_is_there() {
     let mut relay = world.relay();
     let mut ana = world.node("ana").relay(&relay).start();
     ana.stop();
-    let said = ana.cli(&["doctor"]);
+    let finds = |said: &Said| said.out.contains("relay 1 can be used");
+    let said = ana.cli_until(&["doctor"], finds);
     assert_eq!(said.code, Some(3), "{said:?}");
     assert!(said.out.contains("it is not running") && said.out.contains("wattle up"), "{said:?}");
     assert!(said.out.contains("every page is as it was written"), "{said:?}");
@@ -56,7 +61,7 @@ fn without_a_node_the_doctor_looks_at_what_is_there() {
     );
 
     let address = relay.address().to_owned();
-    let whole = ana.cli(&["doctor", &address]).ok();
+    let whole = ana.cli_until(&["doctor", &address], |said| said.code == Some(0)).ok();
     for way in ["  tcp ", "  quic ", "  websocket ", "  log "] {
         assert!(whole.contains(way), "{way}: {whole}");
     }

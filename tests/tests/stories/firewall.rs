@@ -51,10 +51,6 @@ fn join_up(outside: &[&Machine], homes: &[u8]) {
     }
 }
 
-fn path(node: &Node, other: &Node) -> Option<MemberPath> {
-    node.status().paths.into_iter().find(|path| path.member.name == other.name())
-}
-
 fn until_path(node: &Node, other: &Node, what: &str, is: impl Fn(&MemberPath) -> bool) {
     node.until_status_within(MINUTES, &format!("{what} to {}", other.name()), |status| {
         let to = |path: &&MemberPath| path.member.name == other.name();
@@ -135,7 +131,7 @@ fn behind_two_firewalls_of_ipv6_people_reach_each_other_and_nobody_else_comes_in
     relay.kill9();
     all_are_heard(&[&hana, &hugo], "without the relay");
     for (one, other) in [(&hana, &hugo), (&hugo, &hana)] {
-        assert!(path(one, other).is_some_and(|path| path.path == Path::Direct));
+        until_path(one, other, "a direct path", |path| path.path == Path::Direct);
     }
 
     // The system calls from another address from now on, as after a day of one that is not for good: that is told.

@@ -7,7 +7,7 @@ use harness::{Node, Relay, World, files_below};
 use node::api::types::{What, Withheld};
 
 /// It is given two minutes to tell what another one has told; then it is asked, and asked again.
-const LONG: Duration = Duration::from_mins(4);
+const LONG: Duration = Duration::from_mins(10);
 
 #[test]
 fn a_relay_that_withholds_is_named_and_one_that_was_killed_and_repaired_is_not() {

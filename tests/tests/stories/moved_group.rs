@@ -33,7 +33,7 @@ fn everybody_follows_the_founder_and_talks_on_in_the_new_group() {
     assert_ne!(old, new);
     for node in [&ben, &cleo] {
         until_moved(node, &new);
-        assert_eq!(node.group(&old).summary.state, GroupState::Migrated);
+        node.until_out(&old, GroupState::Migrated);
         node.cli(&["send", &old, "too late"]).refused(5);
         // By its name it is the new one.
         assert_eq!(node.group("tea").summary.id, new);

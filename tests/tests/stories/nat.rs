@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use harness::{INSIDE, Machine, Nat, Nets, Network, Node, PATIENCE, Weather, World};
+use harness::{INSIDE, Machine, Nat, Nets, Network, Node, PATIENCE, Said, Weather, World};
 use node::api::types::{self, MemberPath, Path};
 
 /// The internet: far enough for calls to cross.
@@ -183,9 +183,12 @@ fn behind_each_kind_of_nat_people_are_reached_as_well_as_can_be_and_told_why_not
 
     // What stands by way of two NATs is seen to by a ping, too: at the outer swarm.
     let [pia, hana, hugo, ..] = &nodes;
-    let said = hana.cli(&["ping", hugo.name()]).ok();
-    let works = |way: &str| said.lines().any(|line| line.starts_with(way) && line.contains(" ms"));
-    assert!(works("direct") && works("relay"), "{said}");
+    let works = |said: &Said| {
+        let works = |line: &str, way| line.starts_with(way) && line.contains(" ms");
+        ["direct", "relay"].iter().all(|way| said.out.lines().any(|line| works(line, *way)))
+    };
+    let said = hana.cli_until(&["ping", hugo.name()], works);
+    assert!(works(&said), "{said:?}");
 
     relay.kill9();
     let text = "without the relay";
@@ -193,7 +196,7 @@ fn behind_each_kind_of_nat_people_are_reached_as_well_as_can_be_and_told_why_not
     for (kind, other) in kinds.into_iter().zip(&nodes) {
         if between(Home, kind).is_none() && other.name() != hana.name() {
             other.hears("tea", text);
-            assert_eq!(path(hana, other).path, Path::Direct, "{}", other.name());
+            until_direct(hana, other);
         }
     }
     println!("{}", pia.cli(&["status"]).ok());

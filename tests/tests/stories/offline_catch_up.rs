@@ -35,6 +35,7 @@ fn a_node_that_was_away_reads_everything_in_order_also_across_a_removal() {
     ben.hears("tea", "line 39");
     let expected: Vec<String> =
         std::iter::once("before".to_owned()).chain((0..40).map(|n| format!("line {n}"))).collect();
+    ben.until_texts("tea", &expected.iter().map(String::as_str).collect());
     assert_eq!(ben.texts("tea"), expected, "in order, nothing lost, nothing twice");
     ben.until_people("tea", &["ana", "ben"]);
     ben.send("tea", "I am back");

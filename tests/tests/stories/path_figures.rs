@@ -31,6 +31,7 @@ const ROWS: [(&str, &[&str]); 5] = [
 fn each_path_has_its_figures_or_says_why_not() {
     let mut paths = Command::new(env!("CARGO_BIN_EXE_paths"));
     paths.args(["--messages", "3", "--away", "3", "--rounds", "1", "--loopback", "--json"]);
+    paths.args(["--patience-s", "600"]);
     let said = paths.output().unwrap();
     assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
     let text = String::from_utf8(said.stdout).unwrap();

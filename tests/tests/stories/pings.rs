@@ -1,10 +1,14 @@
 //! Does somebody's node answer, and by which way?
 
-use harness::{Node, World};
+use harness::{Node, Said, World};
 
-/// What `wattle ping` says of each way.
-fn ways(node: &Node, who: &str) -> Vec<String> {
-    node.cli(&["ping", who]).ok().lines().map(Into::into).collect()
+/// What `wattle ping` says of each way, once these have answers: each has some seconds for that.
+fn ways(node: &Node, who: &str, of: &[&str]) -> Vec<String> {
+    let answers = |said: &Said, way: &&str| {
+        said.out.lines().any(|line| line.starts_with(way) && line.contains(" ms"))
+    };
+    let said = node.cli_until(&["ping", who], |said| of.iter().all(|way| answers(said, way)));
+    said.ok().lines().map(Into::into).collect()
 }
 
 #[test]
@@ -17,7 +21,7 @@ fn each_way_to_a_member_is_tried_and_said() {
     ana.until_status("a direct path", |status| {
         status.paths.iter().any(|path| path.address.is_some())
     });
-    let said = ways(&ana, "@ben");
+    let said = ways(&ana, "@ben", &["channel", "relay", "direct"]);
     let of = |way: &str| said.iter().filter(|line| line.starts_with(way)).count();
     assert!(of("channel") == 1 && of("relay") == 1 && of("direct") == 1, "{said:#?}");
     let answered = |line: &&String| line.contains(" ms");
@@ -43,9 +47,9 @@ fn who_hides_is_asked_by_way_of_the_relay_alone() {
     ben.join(&ana.invite("tea"));
     ana.send("tea", "kettle on");
     ben.hears("tea", "kettle on");
-    let said = ways(&ana, "ben");
+    let said = ways(&ana, "ben", &["relay"]);
     assert!(!said.iter().any(|line| line.contains("/ip")), "{said:#?}");
     assert!(said.iter().any(|line| line.starts_with("relay") && line.contains(" ms")), "{said:#?}");
-    let said = ways(&ben, "ana");
+    let said = ways(&ben, "ana", &["relay"]);
     assert!(said.iter().any(|line| line.contains("turned off here")), "{said:#?}");
 }

@@ -44,5 +44,6 @@ fn every_message_that_a_killed_relay_acknowledged_is_there_afterwards() {
     ben.hears("tea", "load 199");
     let expected: Vec<String> =
         std::iter::once("before".to_owned()).chain((0..200).map(|n| format!("load {n}"))).collect();
+    ben.until_texts("tea", &expected.iter().map(String::as_str).collect());
     assert_eq!(ben.texts("tea"), expected);
 }

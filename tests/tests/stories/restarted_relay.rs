@@ -18,7 +18,7 @@ const OF_ONE_LOG: u64 = 10;
 /// How long the relay is away.
 const AWAY: Duration = Duration::from_secs(2);
 /// The longest that a client waits between two attempts is a minute.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(400);
 /// Attempts of one client in vain, from the kill on: four or five while the relay is away, for the waits double, and some
 /// where it is turned away then. Without longer waits there are sixteen.
 const ATTEMPTS: u64 = 10;

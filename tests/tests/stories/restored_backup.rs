@@ -58,15 +58,16 @@ fn a_restored_backup_catches_up_before_it_speaks_and_everybody_is_told() {
         node.warns("went on from an older copy");
         let proven = node.group("tea").notices;
         assert!(proven.iter().all(|it| it.kind != NoticeKind::Equivocation), "{proven:#?}");
-        assert!(node.group("tea").gaps.is_empty());
+        node.until_group("tea", "nothing to be missing", |view| view.gaps.is_empty());
     }
     for (from, to) in [(&ana, [&ben, &cleo]), (&cleo, [&ana, &ben]), (&ben, [&ana, &cleo])] {
         let text = format!("{} reads everybody", from.name());
         from.send("tea", &text);
         to.iter().for_each(|node| drop(node.hears("tea", &text)));
     }
-    let view = ana.group("tea");
-    assert_eq!(view.adopted.waiting, [], "all have sent under this view");
+    ana.until_group("tea", "all to have sent under this view", |view| {
+        view.adopted.waiting.is_empty()
+    });
     let shown = ana.cli(&["group", "show", "tea"]).ok();
     assert!(shown.contains("all 3 members send under it"), "{shown}");
 }

@@ -7,11 +7,14 @@
 use std::{
     env,
     fs::File,
+    net::{TcpListener, UdpSocket},
     path::Path,
     process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
-use harness::{Node, Relay, World};
+use harness::{Node, PATIENCE, Relay, World};
 
 /// Where the relay of the fixture listened: its address is in the group's policy.
 const RELAY: &str = "127.84.19.3:47193";
@@ -56,6 +59,12 @@ fn unpack(into: &Path) {
 
 fn yesterday(world: &World) -> (Relay, Node, Node) {
     unpack(world.dir());
+    // The system may have given its port to somebody for a while.
+    let start = Instant::now();
+    while TcpListener::bind(RELAY).is_err() || UdpSocket::bind(RELAY).is_err() {
+        assert!(start.elapsed() < PATIENCE, "{RELAY} is somebody else's");
+        thread::sleep(Duration::from_millis(100));
+    }
     let relay = world.relay_at("relay", RELAY);
     let [ana, ben] = ["ana", "ben"].map(|name| world.node(name).relay(&relay).start());
     (relay, ana, ben)

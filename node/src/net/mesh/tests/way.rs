@@ -6,7 +6,7 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy},
     net::{TcpListener, TcpStream},
     sync::{mpsc, watch},
-    time::sleep,
+    time::{Instant, sleep_until},
 };
 
 use super::{Node, is_quic, nowhere};
@@ -66,23 +66,27 @@ async fn carry(near: TcpStream, far: TcpStream, pace: Pace, mut swallows: watch:
     std::future::pending::<()>().await;
 }
 
-/// Carries so many bytes in a second, and takes in whatever comes meanwhile.
+/// Carries so many bytes in a second, and takes in whatever comes meanwhile. Where this machine was held up, what would have
+/// been carried follows at once.
 async fn slowly(
     from: &mut (impl AsyncRead + Unpin),
     to: &mut (impl AsyncWrite + Unpin),
     per_second: usize,
 ) {
-    let (takes, mut waiting) = mpsc::channel::<Vec<u8>>(WAITING);
+    let (takes, mut waiting) = mpsc::channel::<(Instant, Vec<u8>)>(WAITING);
     let taking = async {
         let mut bytes = vec![0; CHUNK];
         while let Ok(length @ 1..) = from.read(&mut bytes).await
-            && takes.send(bytes[..length].to_vec()).await.is_ok()
+            && takes.send((Instant::now(), bytes[..length].to_vec())).await.is_ok()
         {}
         drop(takes);
     };
     let giving = async {
-        while let Some(bytes) = waiting.recv().await {
-            sleep(Duration::from_secs(1) * bytes.len() as u32 / per_second as u32).await;
+        let mut free = Instant::now();
+        while let Some((came, bytes)) = waiting.recv().await {
+            let takes = Duration::from_secs(1) * bytes.len() as u32 / per_second as u32;
+            free = free.max(came) + takes;
+            sleep_until(free).await;
             if to.write_all(&bytes).await.is_err() {
                 return;
             }

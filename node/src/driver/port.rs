@@ -30,23 +30,22 @@ pub(super) fn keep(dir: &Path, port: u16) -> io::Result<()> {
     fs::write(dir.join(FILE), format!("{port}\n"))
 }
 
-/// A free port that the system gives nobody who asks for any: none of these takes it while it is free.
 #[cfg(test)]
-pub(super) fn kept_for_tests() -> u16 {
-    let ports = std::iter::repeat_with(|| 10_000 + getrandom::u32().unwrap() % 20_000);
-    ports.map(|port| port.try_into().unwrap()).find(|port| is_free(*port)).unwrap()
-}
-
-#[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::net::TcpListener;
 
     use super::*;
 
+    /// A free port that the system gives nobody who asks for any: it stays free.
+    pub(in super::super) fn lasting() -> u16 {
+        let ports = std::iter::repeat_with(|| 10_000 + getrandom::u32().unwrap() % 20_000);
+        ports.map(|port| port.try_into().unwrap()).find(|port| is_free(*port)).unwrap()
+    }
+
     #[test]
     fn a_port_is_kept_and_given_back_when_it_is_free_again() {
         let dir = tempfile::tempdir().unwrap();
-        let port = kept_for_tests();
+        let port = lasting();
         keep(dir.path(), port).unwrap();
         assert_eq!(of_node(dir.path()).unwrap(), Some(port));
         let taken = TcpListener::bind(("0.0.0.0", port)).unwrap();

@@ -198,7 +198,7 @@ async fn an_address_that_cannot_be_read_is_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_inside_keeps_its_key_and_its_port() {
     let dir = TempDir::new().unwrap();
-    let port = port::kept_for_tests();
+    let port = port::tests::lasting();
     let relay = dir.path().join("relay");
     std::fs::create_dir(&relay).unwrap();
     std::fs::write(relay.join("port"), format!("{port}\n")).unwrap();

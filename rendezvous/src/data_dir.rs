@@ -18,7 +18,7 @@ const VERSION: u32 = 1;
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 /// Why a directory can't be used.
@@ -56,7 +56,7 @@ impl DataDir {
             Err(fs4::TryLockError::WouldBlock) => return Err(DataDirError::InUse),
             Err(fs4::TryLockError::Error(error)) => return Err(error.into()),
         }
-        let dir = Self { path: path.to_path_buf(), _lock: lock };
+        let dir = Self { path: path.to_path_buf(), lock };
         dir.check_version()?;
         Ok(dir)
     }
@@ -127,6 +127,13 @@ impl DataDir {
             }
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+impl Drop for DataDir {
+    /// Closing the file is not enough: a child that is just being started holds it, too, until it runs.
+    fn drop(&mut self) {
+        let _ = fs4::FileExt::unlock(&self.lock);
     }
 }
 

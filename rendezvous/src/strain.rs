@@ -99,8 +99,10 @@ impl Strain {
         }
     }
 
-    /// Looks what is used, and says when that goes past a mark.
+    /// Looks what is used, and says when that goes past a mark. One look at a time: another would see a
+    /// gate that has turned before that is said, or turn it once more.
     fn look(&self) {
+        let mut shed = self.shed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(used) = memory() {
             self.counts.memory.set(i64::try_from(used).unwrap_or(i64::MAX));
             let (used_mib, mark_mib) = (used >> 20, self.memory.mark.load(Ordering::Relaxed) >> 20);
@@ -116,7 +118,7 @@ impl Strain {
                     tracing::info!(used_mib, "there is memory again: connections are taken");
                 }
             }
-            self.shed(used);
+            self.shed(&mut shed, used);
         }
         if let Some(used) = files() {
             self.counts.files.set(i64::try_from(used).unwrap_or(i64::MAX));
@@ -139,8 +141,7 @@ impl Strain {
 
 impl Strain {
     /// Has connections closed where memory stays above the mark.
-    fn shed(&self, used: u64) {
-        let mut shed = self.shed.lock().unwrap_or_else(PoisonError::into_inner);
+    fn shed(&self, shed: &mut Shed, used: u64) {
         if !self.memory.is_shut() {
             *shed = Shed::default();
             return;

@@ -24,6 +24,9 @@ use super::{
 /// How long connecting, opening and catching up may take together.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long a frame that is being sent may take to its end once nothing more is to be.
+const LAST: Duration = Duration::from_secs(5);
+
 /// How long a client that was refused waits at least, and at most.
 const HOLD: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
 
@@ -121,9 +124,9 @@ pub(super) async fn load(
     let hears = hear(&shared, number, answers, &waiting);
     let appends = async {
         tokio::select! {
+            biased;
             () = append(&shared, number, &mut asking, &waiting, start) => {}
-            // A frame that is being sent has as long as this to its end.
-            () = async { shared.enough.cancelled().await; sleep(HOLD[0]).await } => {}
+            () = async { shared.enough.cancelled().await; sleep(LAST).await } => {}
         }
     };
     tokio::pin!(appends, hears);

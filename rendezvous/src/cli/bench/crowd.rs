@@ -21,8 +21,9 @@ use super::{
 /// Clients that connect at once: a relay takes 64 handshakes from one address.
 const AT_ONCE: usize = 16;
 
-/// How long it is waited for answers and deliveries without any coming.
-const SILENCE: Duration = Duration::from_secs(5);
+/// How long it is waited for answers and deliveries without any coming: a disk or a machine that is busy with
+/// something else may stand still for some seconds, and has lost nothing.
+const SILENCE: Duration = Duration::from_secs(15);
 
 /// And how long in all.
 const DRAIN: Duration = Duration::from_secs(60);

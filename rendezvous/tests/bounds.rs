@@ -24,7 +24,7 @@ use tokio::{
 
 const LOG: StreamProtocol = StreamProtocol::new("/wattle/log/1");
 /// Long enough for a machine that is busy; nothing waits this long when all is well.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 #[derive(NetworkBehaviour)]
 struct Behaviour {
@@ -53,6 +53,16 @@ async fn start(limits: Limits) -> Relay {
     Relay::start(Config { listen, limits, ..Config::live() }).await.unwrap()
 }
 
+/// Dials, and waits until the connection stands: a stream that is asked for just then is forgotten by
+/// libp2p-stream.
+async fn connected<B: NetworkBehaviour>(swarm: &mut Swarm<B>, addr: Multiaddr) {
+    swarm.dial(addr).unwrap();
+    let connected = async {
+        while !matches!(swarm.select_next_some().await, SwarmEvent::ConnectionEstablished { .. }) {}
+    };
+    tokio::time::timeout(PATIENCE, connected).await.unwrap();
+}
+
 async fn ended(mut swarm: Swarm<Behaviour>) {
     let closed = async {
         while !matches!(swarm.select_next_some().await, SwarmEvent::ConnectionClosed { .. }) {}
@@ -73,7 +83,7 @@ async fn a_connection_whose_short_frames_are_not_read_ends() {
     .await;
     let (mut swarm, mut control) = client();
     let peer = relay.peer_id();
-    swarm.dial(relay.addrs()[0].clone()).unwrap();
+    connected(&mut swarm, relay.addrs()[0].clone()).await;
     let sending = tokio::spawn(async move {
         let mut stream = control.open_stream(peer, LOG).await.unwrap();
         // Close, of a handle that is not open: no answer.
@@ -97,7 +107,7 @@ async fn a_client_that_opens_one_stream_after_the_other_is_hung_up_on() {
     let peer = relay.peer_id();
     for way in 0..2 {
         let (mut swarm, mut control) = client();
-        swarm.dial(relay.addrs()[way].clone()).unwrap();
+        connected(&mut swarm, relay.addrs()[way].clone()).await;
         let opening = tokio::spawn(async move {
             // The connection ends with the first; the others are reset.
             let _first = control.open_stream(peer, LOG).await.unwrap();
@@ -119,7 +129,7 @@ async fn join(relay: &Relay, ip: &str) -> (libp2p::Stream, JoinHandle<()>) {
     let (mut swarm, mut control) = client();
     let addrs = relay.addrs();
     let addr = addrs.iter().find(|addr| addr.to_string().starts_with(&format!("/{ip}/tcp")));
-    swarm.dial(addr.unwrap().clone()).unwrap();
+    connected(&mut swarm, addr.unwrap().clone()).await;
     let there = tokio::spawn(ended(swarm));
     (control.open_stream(relay.peer_id(), LOG).await.unwrap(), there)
 }
@@ -152,7 +162,7 @@ async fn pings_are_answered_at_a_pace() {
         .unwrap()
         .build();
     let mut control = swarm.behaviour().new_control();
-    swarm.dial(relay.addrs()[0].clone()).unwrap();
+    connected(&mut swarm, relay.addrs()[0].clone()).await;
     tokio::spawn(async move {
         loop {
             swarm.select_next_some().await;
@@ -238,7 +248,7 @@ async fn who_answers_no_pings_and_is_not_heard_any_more_gives_its_place_back() {
         let mut control = swarm.behaviour().new_control();
         let addr = if by_web { addr.with(Protocol::Ws("/".into())) } else { addr };
         let addr = addr.with(Protocol::P2p(relay.peer_id()));
-        swarm.dial(addr).unwrap();
+        connected(&mut swarm, addr).await;
         let driven = tokio::spawn(async move {
             loop {
                 swarm.select_next_some().await;

@@ -17,7 +17,7 @@ use tokio::{sync::oneshot, task::JoinHandle};
 
 const ECHO: StreamProtocol = StreamProtocol::new("/echo");
 /// Long enough for a machine that is busy; nothing waits this long when all is well.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 #[derive(NetworkBehaviour)]
 struct Behaviour {
@@ -109,6 +109,21 @@ impl Circuit {
         let mut swarm = client();
         let mut control = swarm.behaviour().stream.new_control();
         swarm.dial(to.1.clone()).unwrap();
+        // First: a stream that is asked for just as the connection stands is forgotten by libp2p-stream.
+        let connected = async {
+            loop {
+                match swarm.select_next_some().await {
+                    SwarmEvent::ConnectionEstablished { peer_id, .. } if peer_id == to.0 => {
+                        return Ok(());
+                    }
+                    SwarmEvent::OutgoingConnectionError { error, .. } => {
+                        return Err(io::Error::other(error));
+                    }
+                    _ => {}
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, connected).await??;
         let client = drive(swarm);
         match tokio::time::timeout(PATIENCE, control.open_stream(to.0, ECHO)).await? {
             Ok(stream) => Ok(Self { stream, client }),

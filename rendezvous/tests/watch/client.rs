@@ -2,12 +2,14 @@
 
 use bytes::Bytes;
 use futures::{SinkExt as _, StreamExt as _};
-use libp2p::{Multiaddr, PeerId, Stream, StreamProtocol, SwarmBuilder, noise, tcp, yamux};
+use libp2p::{
+    Multiaddr, PeerId, Stream, StreamProtocol, SwarmBuilder, noise, swarm::SwarmEvent, tcp, yamux,
+};
 use protocol::{
     codec,
     relay_log::{Answer, Challenge, LogKeys, PROTOCOL, Proof, Request, Role},
 };
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::timeout};
 use tokio_util::{
     codec::{Framed, LengthDelimitedCodec},
     compat::{Compat, FuturesAsyncReadCompatExt as _},
@@ -41,6 +43,14 @@ impl Client {
         let peer = *swarm.local_peer_id();
         swarm.dial(addr).unwrap();
         let mut control = swarm.behaviour().new_control();
+        // First: a stream that is asked for just as the connection stands is forgotten by libp2p-stream.
+        let connected = async {
+            while !matches!(
+                swarm.select_next_some().await,
+                SwarmEvent::ConnectionEstablished { .. }
+            ) {}
+        };
+        timeout(PATIENCE, connected).await.unwrap();
         let swarm = tokio::spawn(async move {
             loop {
                 swarm.select_next_some().await;
@@ -98,7 +108,7 @@ impl Client {
     }
 
     pub async fn next(&mut self) -> Option<Answer> {
-        let frame = tokio::time::timeout(PATIENCE, self.io.next()).await.unwrap();
+        let frame = timeout(PATIENCE, self.io.next()).await.unwrap();
         frame.and_then(Result::ok).map(|frame| codec::decode(&frame).unwrap())
     }
 }

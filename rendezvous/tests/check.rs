@@ -64,8 +64,10 @@ async fn what_fails_is_said_with_what_to_do_and_what_works_all_the_same() {
 
 #[test]
 fn where_nobody_listens_each_way_says_so_and_a_wrong_address_is_refused() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let (code, out, _) = check(&["--json", &format!("/ip4/127.0.0.1/tcp/{free}")]);
+    let held = tokio::net::TcpSocket::new_v4().unwrap();
+    held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = held.local_addr().unwrap().port();
+    let (code, out, _) = check(&["--json", &format!("/ip4/127.0.0.1/tcp/{port}")]);
     assert_eq!(code, Some(4));
     let expected = ["tcp", "quic", "websocket"].map(|trial| (trial.to_owned(), false));
     assert_eq!(findings(&out), expected);

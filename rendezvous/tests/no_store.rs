@@ -8,7 +8,7 @@ use std::{
     fs,
     io::Read as _,
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{Command, Stdio},
     time::SystemTime,
 };
 
@@ -88,10 +88,13 @@ async fn it_says_what_that_means_and_forgets_everything_but_its_key_when_it_ends
     let mut writer = Client::of(&relay, &keys()).await;
     writer.send(Request::Append { req: 1, handle: 1, entry: entry(1, 512) }).await;
     let Some(Answer::Appended { cursor, .. }) = writer.next().await else { panic!("no answer") };
-    relay.process.kill().unwrap();
+    // It says so once it is ready, before it hears that it is to end.
+    let pid = relay.process.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     let mut words = String::new();
     relay.process.stderr.take().unwrap().read_to_string(&mut words).unwrap();
     assert!(words.contains("in memory only, for 2m") && words.contains("forgets them"), "{words}");
+    assert_eq!(relay.process.wait().unwrap().code(), Some(0));
 
     let again = live(dir.path());
     assert_eq!(again.peer, relay.peer);

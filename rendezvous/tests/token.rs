@@ -98,7 +98,7 @@ async fn check_tells_whether_a_relay_wants_a_token_and_whether_this_one_is_good(
     let file = file.to_str().unwrap();
     let good = || run(dir.path(), &["check", "--token-file", file, &addr]);
     let until = |what: &str, holds: fn(&(Option<i32>, String, String)) -> bool| {
-        let end = Instant::now() + Duration::from_secs(60);
+        let end = Instant::now() + Duration::from_secs(180);
         loop {
             let said = good();
             if holds(&said) {
@@ -126,7 +126,9 @@ async fn check_tells_whether_a_relay_wants_a_token_and_whether_this_one_is_good(
     relay.stop().await;
     let tokens = Tokens::of(&dir.path().join("data"));
     let used: Vec<_> = tokens.all().unwrap().iter().map(|it| it.id.clone()).collect();
-    assert_eq!(tokens.usage().of(&used[0], SystemTime::now()), 512);
+    // One entry for each check that came as far, also for one that was not done in time.
+    let used = tokens.usage().of(&used[0], SystemTime::now());
+    assert!(used >= 512 && used % 512 == 0, "{used}");
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use protocol::relay_log::{Answer, Cursor, LogKeys, Request};
 use rendezvous::client::{ClientError, LogClient};
 
 /// Long enough for a machine that is busy.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 pub struct Relay {
     pub process: Child,

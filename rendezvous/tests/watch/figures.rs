@@ -35,8 +35,8 @@ async fn the_page_the_metrics_and_the_json_say_what_clients_have_done() {
         assert!(matches!(answer, Answer::Appended { .. }), "{answer:?}");
     }
     assert_eq!(client.read(1).await, 7);
-    // What is stored is looked at after the answers.
-    let noted = async { while metric(watch, "stored_entries").await != Some(7.0) {} };
+    // What is stored is looked at after the answers, and noted last of all in bytes.
+    let noted = async { while metric(watch, "stored_bytes").await != Some(3584.0) {} };
     timeout(PATIENCE, noted).await.unwrap();
 
     let page = get(watch, "/").await.body;
@@ -87,9 +87,10 @@ async fn the_page_the_metrics_and_the_json_say_what_clients_have_done() {
     assert!(state["refused"].as_array().unwrap().iter().all(|it| it["times"] == 0));
 
     drop(client);
-    let gone = async { while metric(watch, "logs_open").await != Some(0.0) {} };
+    // Its session lets go of its logs first.
+    let gone = async { while metric(watch, "clients").await != Some(0.0) {} };
     timeout(PATIENCE, gone).await.unwrap();
-    assert_eq!(metric(watch, "clients").await, Some(0.0));
+    assert_eq!(metric(watch, "logs_open").await, Some(0.0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,8 +8,8 @@ use tokio::{
     time::timeout,
 };
 
-/// Long enough for a machine that is busy.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// Long enough for a machine that is busy; nothing waits this long when all is well.
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 pub struct Answer {
     pub status: u16,

@@ -81,11 +81,11 @@ async fn an_open_relay_asks_for_no_token_and_takes_any() {
 
 #[tokio::test]
 async fn who_shows_no_good_token_is_sent_away_in_time() {
-    let closed = closed(Limits { idle: Duration::from_millis(50), ..Limits::default() });
+    let closed = closed(Limits { idle: IDLE, ..Limits::default() });
     let silent = closed.world.client().await;
-    assert!(matches!(silent.ended().await, Err(Ended::Idle)));
     let wrong = RelayToken::from_bytes([7; 16]);
     let (guessing, _) = closed.with(&wrong).await;
+    assert!(matches!(silent.ended().await, Err(Ended::Idle)));
     assert!(matches!(guessing.ended().await, Err(Ended::Idle)));
     let (token, _) = closed.issue(Grants::default(), None);
     let (mut holder, _) = closed.with(&token).await;
@@ -230,7 +230,7 @@ async fn logs_and_connections_of_a_token_are_counted_and_come_free_again() {
 
 #[tokio::test]
 async fn a_holder_whose_token_has_no_log_left_stays_and_asks_again() {
-    let closed = closed(Limits { idle: Duration::from_secs(2), ..Limits::default() });
+    let closed = closed(Limits { idle: IDLE, ..Limits::default() });
     let (token, _) = closed.issue(Grants { logs: Some(1), ..Grants::default() }, None);
     let (mut one, _) = closed.with(&token).await;
     one.open(1, &keys(1), &BOTH).await;

@@ -31,7 +31,8 @@ mod netns;
 #[path = "common/relays.rs"]
 mod relays;
 
-const PATIENCE: Duration = Duration::from_secs(90);
+/// Long enough for a machine that is busy.
+const PATIENCE: Duration = Duration::from_secs(240);
 /// Acknowledgements for each writer between two faults.
 const BETWEEN: u64 = 40;
 

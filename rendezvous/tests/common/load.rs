@@ -20,8 +20,10 @@ use super::log_client::LogClient;
 const WINDOW: usize = 16;
 /// How long a writer waits for an answer before it tries another process.
 const ANSWER: Duration = Duration::from_secs(8);
-/// How long connecting may take.
+/// How long connecting may take the first time; a machine that is busy needs longer.
 const CONNECT: Duration = Duration::from_secs(2);
+/// And how many times longer at most, one more after each attempt that came to nothing.
+const LONGER: u32 = 10;
 /// Pause of a writer between appends: what matters is what is lost, not how much is written.
 const PACE: Duration = Duration::from_millis(5);
 
@@ -148,6 +150,7 @@ async fn write(
     let mut waiting: BTreeSet<u64> = BTreeSet::new();
     let mut next = 0_u32;
     let mut last = Instant::now();
+    let mut patience = CONNECT;
     let whole = |req: u32| (writer << 32) + u64::from(req);
     for turn in usize::try_from(writer).unwrap().. {
         if stop.load(Ordering::Relaxed) && waiting.is_empty() {
@@ -157,10 +160,12 @@ async fn write(
             let addrs = addrs.lock().unwrap();
             addrs[turn % addrs.len()].clone()
         };
-        let Some(mut client) = LogClient::open(&addr, &keys, CONNECT).await else {
+        let Some(mut client) = LogClient::open(&addr, &keys, patience).await else {
+            patience = (patience + CONNECT).min(CONNECT * LONGER);
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
+        patience = CONNECT;
         for number in &waiting {
             let req = u32::try_from(number & u64::from(u32::MAX)).unwrap();
             client.send(Request::Append { req, handle: 1, entry: entry(*number) }).await;
@@ -201,6 +206,7 @@ async fn write(
 async fn follow(addrs: Addrs, keys: Arc<LogKeys>, stop: Arc<AtomicBool>) -> BTreeMap<u64, u64> {
     let mut followed = BTreeMap::new();
     let mut at: Option<Cursor> = None;
+    let mut patience = CONNECT;
     for turn in 1_usize.. {
         if stop.load(Ordering::Relaxed) {
             break;
@@ -209,7 +215,11 @@ async fn follow(addrs: Addrs, keys: Arc<LogKeys>, stop: Arc<AtomicBool>) -> BTre
             let addrs = addrs.lock().unwrap();
             addrs[turn % addrs.len()].clone()
         };
-        let Some(mut client) = LogClient::open(&addr, &keys, CONNECT).await else { continue };
+        let Some(mut client) = LogClient::open(&addr, &keys, patience).await else {
+            patience = (patience + CONNECT).min(CONNECT * LONGER);
+            continue;
+        };
+        patience = CONNECT;
         client.send(Request::Follow { handle: 1, after: at }).await;
         loop {
             match tokio::time::timeout(Duration::from_secs(1), client.next()).await {
@@ -239,7 +249,7 @@ async fn follow(addrs: Addrs, keys: Arc<LogKeys>, stop: Arc<AtomicBool>) -> BTre
 
 /// All of the log at one process, by number, and its end.
 async fn read(addr: &Multiaddr, keys: &LogKeys) -> (Cursor, BTreeMap<u64, u64>) {
-    let patience = Duration::from_secs(30);
+    let patience = Duration::from_secs(180);
     let mut client = LogClient::open(addr, keys, patience).await.unwrap();
     // Behind the end: the process asks the cluster whether it has all.
     let start = Instant::now();

@@ -13,7 +13,7 @@ use std::{
 };
 
 /// Long enough for a machine that is busy.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(300);
 /// How long a server may take until it says that it is healthy, before it is started again.
 const SICK: Duration = Duration::from_secs(30);
 
@@ -85,9 +85,9 @@ pub fn free_ports(count: usize) -> Vec<u16> {
     held.iter().map(|it| it.local_addr().unwrap().port()).collect()
 }
 
-/// How long servers may take to meet, and how often they may begin anew.
+/// How long servers may take to meet, as many times longer as they have begun anew, and how often they may.
 const MEETING: Duration = Duration::from_secs(15);
-const ATTEMPTS: usize = 5;
+const ATTEMPTS: u32 = 5;
 
 impl Nats {
     /// Starts so many servers with JetStream, and waits until they can be used. `None`: skipped.
@@ -125,9 +125,9 @@ impl Nats {
             nodes.push(Node { place: place.clone(), client, monitor, process: None });
         }
         let mut nats = Self { program, dir, nodes };
-        for attempt in 1.. {
+        for attempt in 1_u32.. {
             (0..count).for_each(|number| nats.start_node(number));
-            if nats.meet() {
+            if nats.meet(MEETING * attempt) {
                 break;
             }
             // Servers that start at the same moment may each drop the other's route as the double of
@@ -197,11 +197,11 @@ impl Nats {
 
     /// Waits until the servers have a leader who knows each of them as one that it may place streams on;
     /// answers whether they do.
-    fn meet(&self) -> bool {
+    fn meet(&self, patience: Duration) -> bool {
         let start = Instant::now();
         let leads = |node: &Node| leads(&node.place.ip, node.monitor, self.nodes.len());
         while self.nodes.len() > 1 && !self.nodes.iter().any(leads) {
-            if start.elapsed() > MEETING {
+            if start.elapsed() > patience {
                 return false;
             }
             thread::sleep(Duration::from_millis(50));

@@ -18,7 +18,8 @@ Promise.withResolvers ??= () => {
 }
 
 const ECHO = '/wattle-interop/echo/1'
-const PATIENCE_MS = 30_000
+// Long enough for a machine that is busy; the libraries' own times are as long.
+const PATIENCE_MS = 120_000
 // More than one frame of the circuit.
 const SENT = new Uint8Array(100_000).map((_, at) => at % 251)
 
@@ -28,10 +29,18 @@ const circuit = relay.encapsulate('/p2p-circuit')
 function peer (listen) {
   return createLibp2p({
     addresses: { listen },
-    transports: [tcp(), circuitRelayTransport()],
+    transports: [tcp(), circuitRelayTransport({ reservationCompletionTimeout: PATIENCE_MS })],
     connectionEncrypters: [noise()],
     streamMuxers: [yamux()],
-    services: { identify: identify(), ping: ping() }
+    connectionManager: {
+      dialTimeout: PATIENCE_MS,
+      addressDialTimeout: PATIENCE_MS,
+      inboundUpgradeTimeout: PATIENCE_MS,
+      inboundStreamProtocolNegotiationTimeout: PATIENCE_MS,
+      outboundStreamProtocolNegotiationTimeout: PATIENCE_MS
+    },
+    connectionMonitor: { enabled: false },
+    services: { identify: identify({ timeout: PATIENCE_MS }), ping: ping({ timeout: PATIENCE_MS }) }
   })
 }
 
@@ -47,7 +56,8 @@ async function until (what, question) {
 }
 
 const seen = {}
-const there = await peer([circuit.toString()])
+// Listening has a time that can't be set: 5 s for connecting and reserving.
+const there = await until('listening', () => peer([circuit.toString()]).catch(() => null))
 const here = await peer([])
 try {
   // Connects, identifies, pings.

@@ -161,7 +161,8 @@ fn the_honest_lose_nothing_among_those_who_mean_no_good() {
     }
     let siege = &figures["siege"];
     assert_eq!(siege["attacks"].as_array().unwrap().len(), 7, "{figures}");
-    assert!(siege["tried"].as_u64().unwrap() >= 40, "{figures}");
+    // Each once at least; how many more is up to the machine.
+    assert!(siege["tried"].as_u64().unwrap() >= 7, "{figures}");
     for stage in ["before", "under"] {
         for times in ["ack", "delivery", "connect"] {
             assert!(

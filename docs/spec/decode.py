@@ -1119,12 +1119,55 @@ def stored_head(data, group):
     return context, head
 
 
+# --- files.md
+
+CHUNK = 65_536
+
+
+def top(leaves):
+    """The hash of a tree as in RFC 6962, and each leaf's siblings from below."""
+    if len(leaves) == 1:
+        return leaves[0], [[]]
+    half = 1 << (len(leaves) - 1).bit_length() - 1
+    (left, lefts), (right, rights) = top(leaves[:half]), top(leaves[half:])
+    proofs = [proof + [right] for proof in lefts] + [proof + [left] for proof in rights]
+    return digest("wt1 file node", left, right), proofs
+
+
+def offered_files(it):
+    for given in it["files"]:
+        content = bytes(n % 251 for n in range(given["size"]))
+        version, key, size, root, name = cbor(given["offer"])
+        check("offer", (version, key, size, name) == (1, given["random"][0], len(content), given["name"]))
+        check("offer of an image", cbor(given["offer_of_an_image"]) == [*cbor(given["offer"]), [640, 480, bytes([7]) * 25]])
+        written, count = struct.pack(">Q", size), max(1, -(-size // CHUNK))
+        cipher = ChaCha20Poly1305(kdf(32, key, "wt1 file seal", written))
+        sealed = []
+        for index in range(count):
+            named = struct.pack(">IIB", index, count, index + 1 == count)
+            nonce = bytes(4) + struct.pack("<Q", index)
+            sealed.append(cipher.encrypt(nonce, content[index * CHUNK:][:CHUNK], named))
+        leaves = [digest("wt1 file leaf", struct.pack(">I", index), chunk) for index, chunk in enumerate(sealed)]
+        whole, proofs = top(leaves)
+        check("root", digest("wt1 file root", written, whole) == root)
+        check("file's id", kdf(16, key, "wt1 file id", written, root) == given["id"])
+        check("want", cbor(given["want"]) == [1, given["id"], [[0, count]]])
+        check("chunks", len(given["chunks"]) == count)
+        for index, chunk in enumerate(given["chunks"]):
+            frame = cbor2.dumps([16, index, b"".join(proofs[index]), sealed[index]])
+            check("chunk", len(frame) == chunk["frame_length"] and frame.startswith(chunk["beginning"]))
+        held = sum(1 << n for n in range(count)).to_bytes(-(-count // 8), "little")
+        check("what is there", cbor(given["stored"]) == [1, given["id"], held])
+    check("refusals", [cbor(said) for said in it["refusals"]] == [[17, [0]], [17, [1]], [17, [2, 5_000]]])
+
+
 def main(folder):
     files = [
         ("derivations", derivations), ("signatures", signatures), ("topics", topics), ("relay", relay),
         ("people", people), ("invites", invites), ("ops", ops), ("membership", membership),
         ("envelopes", envelopes), ("rotations", rotations), ("handshakes", handshakes),
         ("letters", letters), ("records", records), ("classes", classes), ("statements", statements), ("group", group),
+        ("files", offered_files),
     ]
     readings = [(name, read, lambda name=name: vector(folder, f"{name}.json")) for name, read in files]
     for name, read, given in [*readings, ("groups", groups, lambda: folder)]:

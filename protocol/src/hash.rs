@@ -81,6 +81,11 @@ labels! {
     InboxSeal = "wt1 inbox seal";
     InboxEphemeral = "wt1 inbox eph";
     Lan = "wt1 lan";
+    File = "wt1 file id";
+    FileSeal = "wt1 file seal";
+    FileLeaf = "wt1 file leaf";
+    FileNode = "wt1 file node";
+    FileRoot = "wt1 file root";
 }
 
 macro_rules! output {

@@ -110,6 +110,10 @@ id! {
     /// An envelope: BLAKE2b-256 over its bytes. Duplicates are dropped by it.
     EnvelopeId, 32
 }
+id! {
+    /// A file, derived from its key, its size and the root over its chunks.
+    FileId, 16
+}
 
 /// Milliseconds since the Unix epoch, UTC. Always an argument, never read here.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]

@@ -45,6 +45,8 @@ pub mod envelope;
 #[cfg(feature = "endpoint")]
 pub mod evidence;
 #[cfg(feature = "endpoint")]
+pub mod file;
+#[cfg(feature = "endpoint")]
 pub mod fingerprint;
 #[cfg(feature = "endpoint")]
 pub mod gossip;

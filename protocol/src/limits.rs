@@ -137,3 +137,33 @@ pub const LOG_PROOFS: usize = 3;
 
 /// A whole welcome to a group, in bytes.
 pub const WELCOME_BYTES: usize = 16 * 1024 * 1024;
+
+/// The largest file that is offered or fetched, in bytes: 16 GiB.
+pub const FILE_BYTES: u64 = 16 << 30;
+
+/// Bytes of a file in one chunk; the last one has what is left.
+pub const FILE_CHUNK: usize = 65_536;
+
+/// A file's name, in bytes of UTF-8.
+pub const FILE_NAME_BYTES: usize = 255;
+
+/// What shows an image before it is there, in bytes.
+pub const FILE_BLUR_BYTES: usize = 64;
+
+/// Chunks that are asked for on one stream and not answered yet.
+pub const FILE_WINDOW: u32 = 64;
+
+/// Ranges of chunks in one request.
+pub const FILE_RANGES: usize = 64;
+
+/// Members of whom one file is fetched at one time.
+pub const FILE_SOURCES: usize = 16;
+
+/// The largest frame of who fetches a file, in bytes.
+pub const FILE_REQUEST_MAX: usize = 1024;
+
+/// The largest frame of who has it, in bytes: a sealed chunk, its proof, and what is around them.
+pub const FILE_ANSWER_MAX: usize = FILE_CHUNK + 1024;
+
+/// How long who has a file may let a request wait without a chunk, in milliseconds.
+pub const FILE_SILENCE_MS: u64 = 30_000;

@@ -10,6 +10,7 @@
 
 mod channels;
 mod derivations;
+mod files;
 mod joining;
 mod json;
 mod late;
@@ -162,4 +163,5 @@ vectors! {
     a_join_goes_as_written: "join.json" = joining::join;
     letters_are_as_written: "letters.json" = channels::letters;
     handshakes_are_as_written: "handshakes.json" = channels::handshakes;
+    files_are_as_written: "files.json" = files::files;
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
+    io::ErrorKind,
     net::TcpListener,
     os::unix::net::UnixDatagram,
     path::Path,
@@ -35,7 +36,13 @@ impl Managed {
 
     fn hears(&self) -> String {
         let mut said = [0; 512];
-        let len = self.socket.recv(&mut said).unwrap();
+        // A process that was stopped for a while is told so.
+        let len = loop {
+            match self.socket.recv(&mut said) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                heard => break heard.unwrap(),
+            }
+        };
         String::from_utf8(said[..len].to_vec()).unwrap().trim_end().to_owned()
     }
 

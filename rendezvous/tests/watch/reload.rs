@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::ErrorKind,
     net::SocketAddr,
     os::unix::net::UnixDatagram,
     path::{Path, PathBuf},
@@ -76,7 +77,13 @@ impl Managed {
 
     fn hears(&self) -> String {
         let mut said = [0; 1024];
-        let len = self.manager.recv(&mut said).unwrap();
+        // A process that was stopped for a while is told so.
+        let len = loop {
+            match self.manager.recv(&mut said) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                heard => break heard.unwrap(),
+            }
+        };
         String::from_utf8(said[..len].to_vec()).unwrap().trim_end().to_owned()
     }
 

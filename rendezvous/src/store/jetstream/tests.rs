@@ -113,7 +113,7 @@ fn catch_up(store: &JetStreamStore, log: LogId) {
 fn append(store: &JetStreamStore, new: NewEntry) -> Outcome {
     let start = Instant::now();
     loop {
-        match store.append(&[new.clone()], NOW).unwrap()[..] {
+        match store.append(std::slice::from_ref(&new), NOW).unwrap()[..] {
             [Outcome::Away] if start.elapsed() < PATIENT => {}
             [outcome] => return outcome,
             ref other => panic!("{other:?}"),

@@ -474,7 +474,7 @@ mod tests {
             run.on_outer(on, SwarmEvent::NewListenAddr { listener_id, address });
         }
         let relay = relay();
-        let mut say = |run: &mut Run| {
+        let say = |run: &mut Run| {
             run.outlook.settled = None;
             run.look_outside(relay.clone());
             run.tell_outside();

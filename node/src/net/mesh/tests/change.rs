@@ -36,12 +36,10 @@ async fn is_found_first() -> bool {
         }
     }
     a.send(&e, b"here").await;
-    loop {
-        match e.next().await {
-            MeshReport::Frame { frame, .. } => break assert_eq!(frame, b"here"),
-            MeshReport::ChannelDown { .. } => return false,
-            other => panic!("{other:?}"),
-        }
+    match e.next().await {
+        MeshReport::Frame { frame, .. } => assert_eq!(frame, b"here"),
+        MeshReport::ChannelDown { .. } => return false,
+        other => panic!("{other:?}"),
     }
     true
 }

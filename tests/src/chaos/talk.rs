@@ -47,7 +47,9 @@ pub(super) fn talk(dirs: &[PathBuf], seed: u64, over: &AtomicBool) -> Talk {
         let said = cli::run(dir, &["--json", "send", GROUP, &text], "");
         let message: Option<Message> =
             (said.code == Some(0)).then(|| serde_json::from_str(&said.out).expect("a message"));
-        if said.code.is_none_or(|code| code == 1) || said.err.contains("panicked") {
+        // A node whose disk was filled says so, if it is asked before it ends of that.
+        let is_full = said.err.contains("the disk is full");
+        if said.code.is_none_or(|code| code == 1 && !is_full) || said.err.contains("panicked") {
             talk.findings.push(format!("wattle send ended with {said:?}"));
         }
         *talk.ends.entry(said.code.unwrap_or(-1)).or_default() += 1;

@@ -11,8 +11,9 @@ use libp2p::identity::Keypair;
 #[cfg(unix)]
 use rustix::fs::OFlags;
 
-/// The layout of the directory that this version writes.
-const VERSION: u32 = 1;
+/// The layout of the directory that this version writes. The first one's store had entries by log alone; it is read on, and
+/// what comes to it is by time.
+const VERSION: u32 = 2;
 
 /// A directory that this process alone uses, for as long as this value lives.
 #[derive(Debug)]
@@ -118,15 +119,16 @@ impl DataDir {
         let path = self.path.join("version");
         match read_text(&path) {
             Ok(text) => match text.trim().parse::<u32>() {
-                Ok(VERSION) => Ok(()),
-                Ok(found) if found > VERSION => Err(DataDirError::Newer { found }),
-                _ => Err(DataDirError::Damaged { file: "version" }),
+                Ok(VERSION) => return Ok(()),
+                Ok(found) if found > VERSION => return Err(DataDirError::Newer { found }),
+                // Said before anything is written that an older version would take for damage.
+                Ok(1) => {}
+                _ => return Err(DataDirError::Damaged { file: "version" }),
             },
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Ok(write_durably(&path, format!("{VERSION}\n").as_bytes())?)
-            }
-            Err(error) => Err(error.into()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error.into()),
         }
+        Ok(write_durably(&path, format!("{VERSION}\n").as_bytes())?)
     }
 }
 
@@ -226,14 +228,25 @@ mod tests {
     #[test]
     fn a_newer_layout_and_damaged_files_are_told_apart() {
         let tmp = tempfile::tempdir().unwrap();
-        fs::write(tmp.path().join("version"), "2\n").unwrap();
-        assert!(matches!(DataDir::open(tmp.path()), Err(DataDirError::Newer { found: 2 })));
-        fs::write(tmp.path().join("version"), "?").unwrap();
-        let damaged = DataDir::open(tmp.path());
-        assert!(matches!(damaged, Err(DataDirError::Damaged { file: "version" })));
-        fs::write(tmp.path().join("version"), "1\n").unwrap();
+        let says = |version: &str| fs::write(tmp.path().join("version"), version).unwrap();
+        says("3\n");
+        assert!(matches!(DataDir::open(tmp.path()), Err(DataDirError::Newer { found: 3 })));
+        for damaged in ["?", "0\n"] {
+            says(damaged);
+            let damaged = DataDir::open(tmp.path());
+            assert!(matches!(damaged, Err(DataDirError::Damaged { file: "version" })));
+        }
+        says("2\n");
         fs::write(tmp.path().join("key"), [1; 31]).unwrap();
         let key = DataDir::open(tmp.path()).unwrap().key();
         assert!(matches!(key, Err(DataDirError::Damaged { file: "key" })));
+    }
+
+    #[test]
+    fn an_older_layout_is_brought_forward_so_that_an_older_program_refuses_it() {
+        let tmp = tempfile::tempdir().unwrap();
+        fs::write(tmp.path().join("version"), "1\n").unwrap();
+        drop(DataDir::open(tmp.path()).unwrap());
+        assert_eq!(fs::read_to_string(tmp.path().join("version")).unwrap(), "2\n");
     }
 }

@@ -2,11 +2,16 @@
 //!
 //! | keyspace | key | value |
 //! |---|---|---|
-//! | entries | log 20 ‖ number 8 | time 8 ‖ checksum 16 ‖ bytes |
+//! | timed | period 8 ‖ log 20 ‖ number 8 | time 8 ‖ checksum 16 ‖ bytes |
+//! | entries | log 20 ‖ number 8 | the same: of an early store, until it is over |
 //! | ids | log 20 ‖ entry id 16 | number 8 |
 //! | expiry | time 8 ‖ log 20 ‖ number 8 | entry id 16 ‖ length 4 |
 //! | logs | log 20 | head 8 ‖ entries 8 ‖ bytes 8 ‖ first 8 |
-//! | meta | `generation`, `floor`, `commits`, `clock`; `home`, `stamp`; `mended` | 8; 16; 1 |
+//! | meta | `generation`, `floor`, `commits`, `clock`; `expired`; `home`, `stamp`; `mended`; `periods` | 8; 16; 1; 8 each |
+//!
+//! Entries are by the time of their appends, so that what is over is given back whole (`periods.rs`): nothing is
+//! written about it in `timed`. What is below its log's `first` is over, and what no log's record counts and was
+//! appended up to `expired`.
 //!
 //! Numbers are big-endian. `floor` is at least the highest head that a forgotten log had, in steps: a log
 //! starts above it, so that an old cursor never hides a new entry; an index has one for each shard (`replica.rs`). `commits` counts the batches; if it is behind
@@ -23,6 +28,7 @@ mod append;
 mod doomed;
 mod floors;
 mod home;
+mod periods;
 mod read;
 mod records;
 pub(super) mod replica;
@@ -53,6 +59,7 @@ use super::{
 };
 use doomed::Doomed;
 use floors::Floors;
+use periods::{PERIODS, Period, Periods, Sweeper};
 use records::{
     ShortId, checked, due_key, due_of, due_time, due_value, due_value_bytes, id_key, number, place,
     record, seq_of, short, tally, tally_bytes,
@@ -60,8 +67,11 @@ use records::{
 
 /// Logs on disk.
 pub struct EmbeddedStore {
+    sweeper: Sweeper,
     db: Database,
     entries: Keyspace,
+    /// Those of an early store.
+    early: Option<Keyspace>,
     ids: Keyspace,
     expiry: Keyspace,
     logs: Keyspace,
@@ -76,6 +86,8 @@ pub struct EmbeddedStore {
     totals: Mutex<Totals>,
     /// For those who read; written with `totals` held.
     floors: Floors,
+    /// Of which there are entries; written with `totals` held.
+    periods: Periods,
     _doomed: Doomed,
 }
 
@@ -109,6 +121,8 @@ pub const RESERVE_BYTES: u64 = 256 << 20;
 const STAMP: &str = "stamp";
 /// The key of the record that says that an entry was taken anew.
 const MENDED: &str = "mended";
+/// The key of the record that says up to when all is over that no log's record counts.
+const EXPIRED: &str = "expired";
 /// How far the clock goes on before it is written down without need, in milliseconds.
 const CLOCK_STEP: u64 = 10 * 60 * 1000;
 
@@ -120,6 +134,16 @@ impl EmbeddedStore {
 
     /// Opens it with so many bytes of the disk to be left free.
     pub(super) fn open_with(dir: &Path, quota: Quota, reserve: u64) -> Result<Self, StoreError> {
+        Self::open_sized(dir, quota, reserve, (MEMTABLE_BYTES, TABLE_BYTES))
+    }
+
+    /// Opens it with memtables and tables of so many bytes.
+    fn open_sized(
+        dir: &Path,
+        quota: Quota,
+        reserve: u64,
+        (memtable, table): (u64, u64),
+    ) -> Result<Self, StoreError> {
         if !salvage::is_openable(dir)? {
             return Err(StoreError::NeedsRepair);
         }
@@ -133,10 +157,10 @@ impl EmbeddedStore {
             .open()?;
         let keyspace = |name: &str| {
             db.keyspace(name, || {
-                let levels = Leveled::default().with_table_target_size(TABLE_BYTES);
+                let levels = Leveled::default().with_table_target_size(table);
                 KeyspaceCreateOptions::default()
                     .compaction_strategy(Arc::new(levels))
-                    .max_memtable_size(MEMTABLE_BYTES)
+                    .max_memtable_size(memtable)
                     .data_block_compression_policy(CompressionPolicy::disabled())
                     .index_block_compression_policy(CompressionPolicy::disabled())
                     // Of a table that was merged, a lookup reads a page of the filter and of the index. As a whole
@@ -145,8 +169,9 @@ impl EmbeddedStore {
                     .index_block_partitioning_policy(PartitioningPolicy::new([false, true]))
             })
         };
-        let (entries, ids, expiry) = (keyspace("entries")?, keyspace("ids")?, keyspace("expiry")?);
+        let (entries, ids, expiry) = (keyspace("timed")?, keyspace("ids")?, keyspace("expiry")?);
         let (logs, meta) = (keyspace("logs")?, keyspace("meta")?);
+        let early = db.keyspace_exists("entries").then(|| keyspace("entries")).transpose()?;
 
         // What a killed process wrote may be in memory only: it is made durable before it is served,
         // and before a repeated append is answered by it.
@@ -205,10 +230,22 @@ impl EmbeddedStore {
             is_mended: meta.contains_key(MENDED)?,
         });
         let (path, floors) = (dir.to_path_buf(), Floors::new([floor]));
+        let all = match meta.get(PERIODS)? {
+            Some(record) => Periods::read(&record)?,
+            None => early.iter().map(|_| Period::EARLY).collect(),
+        };
+        let is_retired = all.first().is_some_and(|first| *first != Period::EARLY);
+        let (first, periods) = (all.first().copied(), Periods::new(all, kept));
+        let sweeper = Sweeper::spawn(&entries, early.as_ref())?;
+        if let Some(first) = first.filter(|_| is_retired) {
+            sweeper.sweep(first);
+        }
         let doomed = Doomed::spawn(dir)?;
         let store = Self {
+            sweeper,
             db,
             entries,
+            early,
             ids,
             expiry,
             logs,
@@ -221,6 +258,7 @@ impl EmbeddedStore {
             reserve,
             totals,
             floors,
+            periods,
             _doomed: doomed,
         };
         store.look_for_room(0, &mut store.lock());
@@ -248,6 +286,13 @@ impl EmbeddedStore {
 
     fn batch(&self) -> OwnedWriteBatch {
         begun(&self.db, &self.meta, &self.stamp)
+    }
+
+    /// Gives back the room of periods that are over, where nothing is wanted any more that was appended before this.
+    fn sweep(&self, before: Timestamp) {
+        if let Some(first) = self.periods.forget(before) {
+            self.sweeper.sweep(first);
+        }
     }
 
     fn quota(&self) -> Quota {
@@ -376,6 +421,7 @@ impl LogStore for EmbeddedStore {
         let mut totals = self.lock();
         // Where nobody appends any more, nobody else notices that there is room again.
         self.look_for_room(0, &mut totals);
+        self.periods.keep_from(before, now);
         let mut used = totals.used;
         let mut floor = self.floors.of_shard(0);
         let mut tallies: BTreeMap<LogId, Tally> = BTreeMap::new();
@@ -386,7 +432,11 @@ impl LogStore for EmbeddedStore {
             let (Some((log, seq)), Some((id, len))) = (due_of(key), due_value(due)) else {
                 continue;
             };
-            batch.remove(&self.entries, place(log, seq));
+            if due_time(key).is_some_and(|time| self.periods.is_early(time))
+                && let Some(early) = &self.early
+            {
+                batch.remove(early, place(log, seq));
+            }
             if !totals.is_mended || self.names(log, id, seq) {
                 batch.remove(&self.ids, id_key(log, id));
             }
@@ -410,15 +460,23 @@ impl LogStore for EmbeddedStore {
         if floor != self.floors.of_shard(0) {
             batch.insert(&self.meta, "floor", floor.to_be_bytes());
         }
+        let expired = due.last().and_then(|(key, _)| due_time(key));
+        let expired = totals.expired.max(expired.unwrap_or(Timestamp(0)));
         if !due.is_empty() || now.0.saturating_sub(totals.clock.0) >= CLOCK_STEP {
             batch.insert(&self.meta, "clock", now.0.to_be_bytes());
+            if !due.is_empty() {
+                batch.insert(&self.meta, EXPIRED, expired.0.to_be_bytes());
+            }
             // The floor before the commit: a log that is gone is read as empty up to it.
             self.floors.set(0, floor);
             self.commit(batch, &mut totals)?;
             totals.used = used;
             totals.clock = now;
-            let last = due.last().and_then(|(key, _)| due_time(key));
-            totals.expired = totals.expired.max(last.unwrap_or(Timestamp(0)));
+            totals.expired = expired;
+        }
+        drop(totals);
+        if due.len() < max {
+            self.sweep(before);
         }
         Ok(due.len())
     }
@@ -442,5 +500,7 @@ impl LogStore for EmbeddedStore {
 
 #[cfg(test)]
 mod flips;
+#[cfg(test)]
+mod room;
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use protocol::{
 
 use super::{
     EmbeddedStore, MENDED, NewEntry, Outcome, OwnedWriteBatch, Quota, ShortId, StoreError, Tally,
-    Usage, checked, due_key, due_value_bytes, id_key, place, record, short, tally_bytes,
+    Usage, checked, due_key, due_value_bytes, id_key, periods::PERIODS, record, short, tally_bytes,
 };
 
 /// What becomes of some entries.
@@ -75,6 +75,8 @@ impl EmbeddedStore {
         for (log, tally) in &plan.tallies {
             batch.insert(&self.logs, *log.as_bytes(), tally_bytes(tally));
         }
+        // What is over is looked for from there on.
+        totals.expired = totals.expired.min(now);
         if plan.is_again && !totals.is_mended {
             batch.insert(&self.meta, MENDED, [1_u8]);
         }
@@ -160,7 +162,11 @@ impl EmbeddedStore {
         id: ShortId,
         bytes: &[u8],
     ) {
-        batch.insert(&self.entries, place(log, seq), record(log, seq, time, bytes));
+        let (period, begun) = self.periods.at(time);
+        if let Some(periods) = begun {
+            batch.insert(&self.meta, PERIODS, periods);
+        }
+        batch.insert(&self.entries, period.key(log, seq), record(log, seq, time, bytes));
         batch.insert(&self.ids, id_key(log, id), seq.to_be_bytes());
         let due = due_value_bytes(id, bytes.len());
         batch.insert(&self.expiry, due_key(time, log, seq), due);

@@ -13,7 +13,10 @@ use super::{
     EmbeddedStore, EntryId, Floors, LogId, NewEntry, Outcome, OwnedWriteBatch, StoreError, Tally,
     Timestamp, Totals, Usage,
     append::{Fresh, Lost},
-    checked, due_key, due_of, due_time, id_key, number, place, short, tally_bytes,
+    checked, due_key, due_of, due_time, id_key, number,
+    periods::Period,
+    read::Found,
+    short, tally_bytes,
 };
 use crate::store::{
     floor_above,
@@ -188,7 +191,13 @@ impl EmbeddedStore {
         max: usize,
     ) -> Expiry {
         let place_of = |key: &[u8]| due_of(key).filter(|(log, _)| shard_of(*log, shards) == shard);
-        let is_there = |(log, seq)| matches!(self.entries.contains_key(place(log, seq)), Ok(true));
+        self.sweep_index(before);
+        let periods = self.periods.all();
+        let is_there = |(log, seq)| {
+            let key = |period: &Period| Some((self.shelf(*period)?, period.key(log, seq)));
+            let mut keys = periods.iter().filter_map(key);
+            keys.any(|(shelf, key)| matches!(shelf.contains_key(key), Ok(true)))
+        };
         let records = self.due(from.0, before, max, |key| place_of(key).is_some_and(is_there));
         let oldest = records.first().and_then(|(key, _)| due_time(key));
         let mut due: BTreeMap<LogId, Due> = BTreeMap::new();
@@ -203,6 +212,17 @@ impl EmbeddedStore {
         });
         let floor = heads.fold(self.floors.of_shard(shard), u64::max);
         Expiry { due: due.into_values().collect(), floor, oldest: oldest.unwrap_or(before) }
+    }
+
+    /// Gives back the room of what is over and gone, where nothing is kept that was appended before this.
+    fn sweep_index(&self, before: Timestamp) {
+        let newest = self.lock().clock.max(before);
+        self.periods.keep_from(before, newest);
+        match self.due_from(0, Timestamp(u64::MAX)).next() {
+            Some(Ok((key, _))) => self.sweep(due_time(&key).unwrap_or(Timestamp(0)).min(before)),
+            Some(Err(_)) => {}
+            None => self.sweep(before),
+        }
     }
 
     /// From where new logs of a shard begin.
@@ -324,10 +344,12 @@ impl<'a> Work<'a> {
         let (store, log) = (self.store, gone.log);
         let Some(mut tally) = self.tally(log)? else { return Ok(()) };
         let to = gone.to.min(tally.head);
-        for item in store.entries.range(place(log, 0)..=place(log, to)) {
-            let (key, entry) = item.into_inner()?;
-            self.batch.remove(&store.entries, key.clone());
-            let seq = super::seq_of(&key).ok_or(StoreError::Damaged)?;
+        let (now, periods) = store.periods.with(|| store.db.snapshot());
+        for item in store.walk(&now, &periods, log, (tally.first, to)) {
+            let Found { period, seq, value: entry } = item?;
+            if let Some(shelf) = store.shelf(period) {
+                self.batch.remove(shelf, period.key(log, seq));
+            }
             // Without these its part of the indexes can't be found: the store is to be made anew.
             let bytes = checked(log, seq, &entry).ok_or(StoreError::Damaged)?;
             let at = due_time(&entry).ok_or(StoreError::Damaged)?;

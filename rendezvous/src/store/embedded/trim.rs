@@ -3,8 +3,8 @@
 use protocol::ids::LogId;
 
 use super::{
-    EmbeddedStore, EntryId, StoreError, Tally, Trimmed, checked, due_key, due_time, id_key, place,
-    seq_of, short, tally_bytes,
+    EmbeddedStore, EntryId, StoreError, Tally, Trimmed, checked, due_key, due_time, id_key,
+    read::Found, short, tally_bytes,
 };
 
 impl EmbeddedStore {
@@ -20,14 +20,19 @@ impl EmbeddedStore {
         let mut trimmed = Trimmed { begins: first.saturating_sub(1), gone: 0 };
         let mut used = totals.used;
         let mut batch = self.batch();
+        let periods = self.periods.all();
         for seq in first..=to {
             if trimmed.gone == max {
                 break;
             }
             trimmed.begins = seq;
             // What the disk can't give back goes when it expires.
-            let Ok(Some(value)) = self.entries.get(place(log, seq)) else { continue };
-            batch.remove(&self.entries, place(log, seq));
+            let Ok(Some(Found { period, value, .. })) = self.find(&periods, log, seq) else {
+                continue;
+            };
+            if let Some(shelf) = self.shelf(period) {
+                batch.remove(shelf, period.key(log, seq));
+            }
             trimmed.gone += 1;
             let (Some(entry), Some(at)) = (checked(log, seq, &value), due_time(&value)) else {
                 continue;
@@ -51,8 +56,10 @@ impl EmbeddedStore {
     /// The number of a log's first entry; where the disk can't say, the least that it can be.
     pub(super) fn first(&self, log: LogId, tally: &Tally) -> u64 {
         // Not from the start: what was deleted before stays in the tables for a while, and is walked.
-        let mut entries = self.entries.range(place(log, tally.first)..=place(log, tally.head));
-        let first = entries.next().and_then(|item| seq_of(&item.key().ok()?));
+        let (now, periods) = self.periods.with(|| self.db.snapshot());
+        let periods = self.periods_from(&now, &periods, log, tally.first);
+        let mut entries = self.walk(&now, periods, log, (tally.first, tally.head));
+        let first = entries.next().and_then(|item| Some(item.ok()?.seq));
         first.unwrap_or_else(|| tally.head.saturating_sub(tally.entries).saturating_add(1))
     }
 }

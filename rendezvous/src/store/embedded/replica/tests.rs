@@ -11,7 +11,8 @@ const THERE: LogId = LogId([1; 20]);
 impl EmbeddedStore {
     /// Has an entry rot.
     pub(in crate::store) fn rot(&self, log: LogId, seq: u64) {
-        self.entries.insert(place(log, seq), [7; 64]).unwrap();
+        let found = self.find(&self.periods.all(), log, seq).unwrap().unwrap();
+        self.entries.insert(found.period.key(log, seq), [7; 64]).unwrap();
         self.db.persist(fjall::PersistMode::SyncAll).unwrap();
     }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    super::{checked, seq_of, tally},
+    super::{checked, periods::placed, seq_of, tally},
     journal::{self, Found},
     manifest::{self, numbered, read},
     merged::{Journaled, Merged},
@@ -62,7 +62,7 @@ impl Files {
     pub(super) fn open(dir: &Path) -> io::Result<Self> {
         let mut journals = Journals::read(dir)?;
         let mut damaged_files = u64::from(!has_mark(dir)? && !is_unborn(dir)?);
-        let mut roles: BTreeMap<Role, Merged> = BTreeMap::new();
+        let mut roles: BTreeMap<Role, (Vec<Table>, Journaled)> = BTreeMap::new();
         let mut other_blocks = (0, 0);
         let mut found = numbered(&dir.join("keyspaces"), "")?;
         for id in journals.keyspaces.keys() {
@@ -82,18 +82,32 @@ impl Files {
             }
             let journaled = journals.keyspaces.remove(&id).unwrap_or_default();
             let role = (id > 0).then(|| role(&tables, &journaled)).flatten();
-            let mut merged = Merged::new(tables, journaled);
             match role {
-                Some(role) if !roles.contains_key(&role) => drop(roles.insert(role, merged)),
+                // An early store's, and those by period.
+                Some(Role::Entries) => {
+                    let (all_tables, all_journaled) = roles.entry(Role::Entries).or_default();
+                    for table in tables {
+                        all_tables.extend(table.by_period()?);
+                    }
+                    all_journaled.extend(journaled.into_iter().filter_map(|(key, version)| {
+                        placed(&key).map(|(_, place)| (place.to_vec(), version))
+                    }));
+                }
+                Some(role) if !roles.contains_key(&role) => {
+                    roles.insert(role, (tables, journaled));
+                }
                 _ => {
+                    let mut merged = Merged::new(tables, journaled);
                     merged.exhaust();
                     let (read, damaged) = merged.blocks();
                     other_blocks = (other_blocks.0 + read, other_blocks.1 + damaged);
                 }
             }
         }
-        let mut role =
-            |role| roles.remove(&role).unwrap_or_else(|| Merged::new(Vec::new(), Journaled::new()));
+        let mut role = |role| {
+            let (tables, journaled) = roles.remove(&role).unwrap_or_default();
+            Merged::new(tables, journaled)
+        };
         let mut meta = BTreeMap::new();
         let mut records = role(Role::Meta);
         for record in records.by_ref() {
@@ -238,20 +252,19 @@ pub(in super::super) fn is_unborn(dir: &Path) -> io::Result<bool> {
 }
 
 fn is_entry(key: &[u8], value: Option<&[u8]>) -> bool {
-    let (Some(log), Some(seq), Some(value)) =
-        (key.get(..20).and_then(LogId::from_slice), seq_of(key), value)
-    else {
+    let (Some((_, place)), Some(value)) = (placed(key), value) else { return false };
+    let (Some(log), Some(seq)) = (LogId::from_slice(&place[..20]), seq_of(place)) else {
         return false;
     };
-    key.len() == 28 && checked(log, seq, value).is_some()
+    checked(log, seq, value).is_some()
 }
 
 /// What a keyspace is for, by its first record that has a value.
 fn role(tables: &[Table], journaled: &Journaled) -> Option<Role> {
     let shape = |key: &[u8], value: &[u8]| match (key.len(), value.len()) {
-        (28, 24..) => Some(Role::Entries),
         (36, 8) => Some(Role::Ids),
         (36, 20) => Some(Role::Expiry),
+        (28 | 36, 24..) => Some(Role::Entries),
         (20, 24 | 32) => Some(Role::Logs),
         (4..=10, 8 | 16) => Some(Role::Meta),
         _ => None,

@@ -84,7 +84,7 @@ impl Merged {
 
     /// Blocks that were read so far, and of these the damaged.
     pub(super) fn blocks(&self) -> (u64, u64) {
-        let both = self.tables.iter().map(|table| (table.blocks, table.damaged));
+        let both = self.tables.iter().map(Table::counts);
         both.fold((0, 0), |sum, it| (sum.0 + it.0, sum.1 + it.1))
     }
 

@@ -9,7 +9,10 @@ use protocol::{
 };
 
 use super::{
-    super::{EmbeddedStore, due_key, due_value_bytes, id_key, place, record, short, tally_bytes},
+    super::{
+        EmbeddedStore, PERIODS, Period, Periods, due_key, due_value_bytes, id_key, record, short,
+        tally_bytes,
+    },
     survey::{Met, Survey, walk},
 };
 use crate::store::{Quota, StoreError, Tally, floor_above, new_generation};
@@ -43,6 +46,7 @@ pub(super) fn rebuild(from: &Path, to: &Path, anew: Anew) -> Result<(Survey, boo
     batch.insert(&store.meta, "generation", generation.to_be_bytes());
     batch.insert(&store.meta, "floor", draft.floor.to_be_bytes());
     batch.insert(&store.meta, "clock", clock.to_be_bytes());
+    batch.insert(&store.meta, PERIODS, Periods::record(&[Period::REPAIRED]));
     let mut totals = store.lock();
     totals.commits = totals.commits.max(memory.commits);
     store.commit(batch, &mut totals)?;
@@ -99,7 +103,8 @@ impl Draft {
         self.newest = self.newest.max(at.0);
         let id = short(EntryId::of(bytes));
         let (batch, store) = (&mut self.batch, &self.store);
-        batch.insert(&store.entries, place(log, seq), record(log, seq, at, bytes));
+        let key = Period::REPAIRED.key(log, seq);
+        batch.insert(&store.entries, key, record(log, seq, at, bytes));
         batch.insert(&store.expiry, due_key(at, log, seq), due_value_bytes(id, bytes.len()));
         if !bytes.is_empty() {
             batch.insert(&store.ids, id_key(log, id), seq.to_be_bytes());

@@ -10,7 +10,7 @@ use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
-    super::{checked, due_key, due_time, due_value_bytes, id_key, seq_of, short, tally},
+    super::{EXPIRED, checked, due_key, due_time, due_value_bytes, id_key, seq_of, short, tally},
     files::Files,
     journal::array,
     merged::{Merged, Record},
@@ -99,7 +99,11 @@ pub(super) fn walk<E: From<io::Error>>(
     each: &mut dyn FnMut(Met<'_>) -> Result<(), E>,
 ) -> Result<(Survey, Memory), E> {
     let files = Files::open(dir)?;
-    let mut walk = Walk { entries: files.entries, heads: files.heads, ..Walk::new(each) };
+    let number = |key: &str| {
+        files.meta.get(key.as_bytes()).and_then(|it| array(it, 0)).map(u64::from_be_bytes)
+    };
+    let expired = number(EXPIRED).unwrap_or(0);
+    let mut walk = Walk { entries: files.entries, heads: files.heads, expired, ..Walk::new(each) };
     let mut logs = files.logs;
     loop {
         let by_entry = walk.entries.peek().map(|it| it.key.clone());
@@ -135,9 +139,6 @@ pub(super) fn walk<E: From<io::Error>>(
     survey.damage.files = files.damaged_files;
     survey.damage.batches = files.damaged_batches;
     survey.damage.lost_commits = files.lost_commits;
-    let number = |key: &str| {
-        files.meta.get(key.as_bytes()).and_then(|it| array(it, 0)).map(u64::from_be_bytes)
-    };
     let memory = Memory {
         generation: number("generation"),
         floor: number("floor").unwrap_or(0),
@@ -156,6 +157,8 @@ struct Walk<'a, E> {
     entries: Merged,
     heads: BTreeMap<LogId, u64>,
     survey: Survey,
+    /// Up to when all is over that no log's record counts.
+    expired: u64,
     /// What the indexes should have.
     ids: Sum,
     due: Sum,
@@ -165,7 +168,7 @@ impl<'a, E> Walk<'a, E> {
     fn new(each: &'a mut dyn FnMut(Met<'_>) -> Result<(), E>) -> Self {
         let entries = Merged::new(Vec::new(), BTreeMap::new());
         let (heads, survey) = (BTreeMap::new(), Survey::default());
-        Self { each, entries, heads, survey, ids: (0, 0), due: (0, 0) }
+        Self { each, entries, heads, survey, expired: 0, ids: (0, 0), due: (0, 0) }
     }
 
     /// Walks one log, with its own record: as it is now, and all versions of it.
@@ -184,6 +187,10 @@ impl<'a, E> Walk<'a, E> {
                 self.survey.damage.entries += 1;
                 continue;
             };
+            if seq < first {
+                // It is over, and waits for its period to be.
+                continue;
+            }
             there += 1;
             // What is damaged may have an older version that isn't.
             let mut versions = record.versions.iter().flatten();
@@ -195,9 +202,9 @@ impl<'a, E> Walk<'a, E> {
                 continue;
             };
             debug_assert!(!value.is_empty(), "an entry has a checksum");
-            if seq < first {
-                // It was deleted, and what says so is lost.
-                self.survey.damage.index += 1;
+            if own.is_none() && at.0 <= self.expired {
+                // Its log is gone.
+                there -= 1;
                 continue;
             }
             if next > 0 && seq > next {

@@ -11,6 +11,7 @@
 //! > follow one another from there to the section's end.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{self, BufReader, Read as _, Seek as _, SeekFrom},
     path::{Path, PathBuf},
@@ -18,7 +19,10 @@ use std::{
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::journal::array;
+use super::{
+    super::periods::{Period, placed},
+    journal::array,
+};
 use crate::data_dir::open_file;
 
 /// A version of a record.
@@ -45,6 +49,8 @@ pub(super) struct Table {
     at: u64,
     end: u64,
     rows: std::vec::IntoIter<Row>,
+    /// Of entries by period: the one that is read, and what was counted when all were.
+    only: Option<(Period, (u64, u64))>,
     pub(super) damaged: u64,
     pub(super) blocks: u64,
 }
@@ -85,21 +91,51 @@ impl Table {
         }
         let end = data.0.saturating_add(data.1).min(len);
         let (path, rows) = (path.to_path_buf(), Vec::new().into_iter());
-        Ok(Self { path, file, at: data.0, end, rows, damaged, blocks })
+        Ok(Self { path, file, at: data.0, end, rows, only: None, damaged, blocks })
+    }
+
+    /// A table of entries by period as one for each, in each of which they are in the order of logs, without periods.
+    /// What is damaged is counted once.
+    pub(super) fn by_period(mut self) -> io::Result<Vec<Self>> {
+        let mut begins: BTreeMap<Period, u64> = BTreeMap::new();
+        loop {
+            let Some((at, rows)) = self.read_block() else { break };
+            for (period, _) in rows.iter().filter_map(|row| placed(&row.key)) {
+                begins.entry(period).or_insert(at);
+            }
+        }
+        if begins.is_empty() {
+            return Ok(vec![self]);
+        }
+        let mut counts = (self.blocks, self.damaged);
+        let mut tables = Vec::new();
+        for (period, at) in begins {
+            let (file, rows) = (BufReader::new(open_file(&self.path)?), Vec::new().into_iter());
+            let (path, only) = (self.path.clone(), Some((period, std::mem::take(&mut counts))));
+            tables.push(Self { path, file, at, rows, only, ..self });
+        }
+        Ok(tables)
+    }
+
+    /// Blocks that were read, and of these the damaged.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        self.only.map_or((self.blocks, self.damaged), |(_, counts)| counts)
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    fn read_block(&mut self) -> Option<Vec<Row>> {
+    /// The rows of the next block, with where it begins.
+    fn read_block(&mut self) -> Option<(u64, Vec<Row>)> {
         while self.at < self.end {
             match block(&mut self.file, self.at, self.end) {
                 Ok((DATA, len, Some(bytes))) => {
+                    let at = self.at;
                     self.at += len;
                     self.blocks += 1;
                     match rows(&bytes) {
-                        Some(rows) => return Some(rows),
+                        Some(rows) => return Some((at, rows)),
                         None => self.damaged += 1,
                     }
                 }
@@ -135,10 +171,17 @@ impl Iterator for Table {
 
     fn next(&mut self) -> Option<Row> {
         loop {
-            if let Some(row) = self.rows.next() {
-                return Some(row);
+            while let Some(row) = self.rows.next() {
+                let Some((only, _)) = self.only else { return Some(row) };
+                match placed(&row.key) {
+                    Some((period, place)) if period == only => {
+                        return Some(Row { key: place.to_vec(), ..row });
+                    }
+                    Some((period, _)) if period > only => return None,
+                    _ => {}
+                }
             }
-            self.rows = self.read_block()?.into_iter();
+            self.rows = self.read_block()?.1.into_iter();
         }
     }
 }

@@ -186,7 +186,9 @@ fn a_gap_between_two_entries_is_counted_by_who_reads_and_by_who_looks() {
         store.append(&[new(1, byte)], Timestamp(5)).unwrap();
     }
     for seq in [1, 3, 5] {
-        store.entries.remove(super::super::place(LogId([1; 20]), seq)).unwrap();
+        let log = LogId([1; 20]);
+        let found = store.find(&store.periods.all(), log, seq).unwrap().unwrap();
+        store.entries.remove(found.period.key(log, seq)).unwrap();
     }
     let page = store.read(LogId([1; 20]), 0, usize::MAX).unwrap();
     assert_eq!((page.entries.len(), page.damaged, page.read_to), (2, 3, 5));

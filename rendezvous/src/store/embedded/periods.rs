@@ -1,0 +1,253 @@
+//! Entries by the time of their appends, so that what has passed its time is given back without being merged.
+//!
+//! An entry's key begins with its *period*: some of the time that entries are kept, named by its start. What is over
+//! then lies together at one end of the keyspace, whichever logs it is of, in tables that have nothing else, and these
+//! are taken away whole. Nothing is written for it: an entry that is over is known by its log's record, which says
+//! where the log begins, or is gone.
+//!
+//! > Each entry of a period was appended before the next one's start, whatever the clock did; and a log's entries are
+//! > in the order of their numbers also by period. So where a period's start is past, all before it is over, and a log
+//! > is read period by period.
+//!
+//! An early store has no periods: what it had when it was first opened by this version is read where it is, as the
+//! first of them, until it is over.
+
+use std::{
+    sync::{
+        PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
+    thread,
+};
+
+use fjall::{AbstractTree as _, Keyspace};
+use protocol::ids::{LogId, Timestamp};
+
+use super::{StoreError, number, records::place};
+
+/// A period, by its start in milliseconds.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Period(u64);
+
+impl Period {
+    /// Of the entries of an early store, whose keys have none.
+    pub(super) const EARLY: Self = Self(0);
+    /// Of all entries of a store that was repaired.
+    pub(super) const REPAIRED: Self = Self(1);
+
+    /// Where an entry of this period is.
+    pub(super) fn key(self, log: LogId, seq: u64) -> Vec<u8> {
+        let start = self.0.to_be_bytes();
+        let start = if self == Self::EARLY { &[][..] } else { &start };
+        [start, &place(log, seq)].concat()
+    }
+}
+
+/// The log and number in the key of an entry, if it is one.
+pub(super) fn placed(key: &[u8]) -> Option<(Period, &[u8; 28])> {
+    match key.len() {
+        28 => Some((Period::EARLY, key.first_chunk()?)),
+        36 => {
+            let (start, place) = key.split_first_chunk()?;
+            Some((Period(u64::from_be_bytes(*start)), place.first_chunk()?))
+        }
+        _ => None,
+    }
+}
+
+/// The periods of which a store has entries, in order.
+pub(super) struct Periods {
+    /// Written with the store's totals held.
+    all: RwLock<Vec<Period>>,
+    /// How long one is at least, in milliseconds.
+    length: AtomicU64,
+    /// The highest time of anything that was appended.
+    newest: AtomicU64,
+}
+
+/// The key of the record that names the periods.
+pub(super) const PERIODS: &str = "periods";
+/// Periods of the time that entries are kept.
+const PARTS: u64 = 16;
+const LENGTH_MIN: u64 = 1000;
+/// Until it is known how long entries are kept.
+const LENGTH: u64 = 24 * 60 * 60 * 1000;
+
+impl Periods {
+    pub(super) fn new(all: Vec<Period>, newest: Timestamp) -> Self {
+        let (length, newest) = (AtomicU64::new(LENGTH), AtomicU64::new(newest.0));
+        Self { all: RwLock::new(all), length, newest }
+    }
+
+    /// Reads the record of a store.
+    pub(super) fn read(record: &[u8]) -> Result<Vec<Period>, StoreError> {
+        record.chunks(8).map(|start| number(start).map(Period)).collect()
+    }
+
+    /// The record.
+    pub(super) fn record(all: &[Period]) -> Vec<u8> {
+        all.iter().flat_map(|period| period.0.to_be_bytes()).collect()
+    }
+
+    /// Makes a period as long as goes well with what is kept from `before` on.
+    pub(super) fn keep_from(&self, before: Timestamp, now: Timestamp) {
+        let length = (now.0.saturating_sub(before.0) / PARTS).max(LENGTH_MIN);
+        self.length.store(length, Ordering::Relaxed);
+    }
+
+    /// The period of what is appended now; with the record that is to be written where it begins with this. To be
+    /// called by who holds the store's totals.
+    pub(super) fn at(&self, now: Timestamp) -> (Period, Option<Vec<u8>>) {
+        let newest = self.newest.fetch_max(now.0, Ordering::Relaxed);
+        let length = self.length.load(Ordering::Relaxed);
+        if let Some(last) = self.all().last().filter(|it| **it != Period::EARLY)
+            && now.0 < last.0.saturating_add(length)
+        {
+            return (*last, None);
+        }
+        let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
+        let after = newest.saturating_add(1).max(Period::REPAIRED.0 + 1);
+        let last = all.last().map_or(0, |last| last.0.saturating_add(1));
+        let begun = Period(now.0.max(after).max(last));
+        all.push(begun);
+        (begun, Some(Self::record(&all)))
+    }
+
+    /// What is done while no period is forgotten: a view of the store and the periods go together.
+    pub(super) fn with<T>(&self, view: impl FnOnce() -> T) -> (T, Vec<Period>) {
+        let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
+        (view(), all.clone())
+    }
+
+    pub(super) fn all(&self) -> Vec<Period> {
+        self.with(|| ()).1
+    }
+
+    /// Whether what was appended at this time can be an early store's.
+    pub(super) fn is_early(&self, time: Timestamp) -> bool {
+        match self.all()[..] {
+            [Period::EARLY] => true,
+            [Period::EARLY, next, ..] => time.0 < next.0,
+            _ => false,
+        }
+    }
+
+    /// Forgets the periods that are over, where nothing is wanted any more that was appended before this; answers
+    /// the first that stays, if any went.
+    pub(super) fn forget(&self, before: Timestamp) -> Option<Period> {
+        let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
+        let over = all.partition_point(|period| period.0 <= before.0).saturating_sub(1);
+        if over == 0 {
+            return None;
+        }
+        all.drain(..over);
+        all.first().copied()
+    }
+}
+
+/// A thread that takes away the tables of periods that are over: it may have to wait for a merge, for which nobody
+/// else should.
+pub(super) struct Sweeper {
+    firsts: Option<mpsc::SyncSender<Period>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Sweeper {
+    pub(super) fn spawn(entries: &Keyspace, early: Option<&Keyspace>) -> std::io::Result<Self> {
+        let (firsts, wanted) = mpsc::sync_channel::<Period>(1);
+        let (entries, early) = (entries.clone(), early.cloned());
+        let thread = thread::Builder::new().name("sweeper".into()).spawn(move || {
+            for first in wanted {
+                let swept = sweep(&entries, first).and_then(|()| early.iter().try_for_each(retire));
+                if let Err(error) = swept {
+                    tracing::warn!(%error, "could not give back the room of what is over");
+                }
+            }
+        })?;
+        Ok(Self { firsts: Some(firsts), thread: Some(thread) })
+    }
+
+    /// Has all before a period taken away. Where the thread is busy it is done with the next one.
+    pub(super) fn sweep(&self, first: Period) {
+        if let Some(firsts) = &self.firsts {
+            let _ = firsts.try_send(first);
+        }
+    }
+}
+
+impl Drop for Sweeper {
+    fn drop(&mut self) {
+        self.firsts = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Takes away the tables that have nothing from this period on. What is still in memory, or in a table with what
+/// stays, goes another time.
+pub(super) fn sweep(entries: &Keyspace, first: Period) -> fjall::Result<()> {
+    Ok(entries.tree.drop_range(..first.0.to_be_bytes())?)
+}
+
+/// Behind every key of an early store's entries.
+const LAST: [u8; 29] = [0xff; 29];
+
+/// Takes away all entries of an early store. One record stays in a table: by it fjall knows that nothing of the keyspace is in
+/// its journals alone.
+fn retire(early: &Keyspace) -> fjall::Result<()> {
+    if early.table_count() == 1 && early.contains_key(LAST)? {
+        return Ok(());
+    }
+    early.rotate_memtable_and_wait()?;
+    early.insert(LAST, [])?;
+    early.rotate_memtable_and_wait()?;
+    Ok(early.tree.drop_range(..LAST)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_entry_of_a_period_comes_before_the_next_ones_start() {
+        let periods = Periods::new(vec![Period::EARLY], Timestamp(90_000));
+        periods.keep_from(Timestamp(0), Timestamp(160_000));
+        let mut first: Vec<(Period, u64)> = Vec::new();
+        for time in [80_000, 95_000, 100_002, 20, 99_000, 140_000, 110_000, 140_001, 150_000, 1] {
+            let (period, _) = periods.at(Timestamp(time));
+            assert!(first.iter().all(|(before, _)| *before <= period), "it never goes back");
+            for (_, earlier) in first.iter().filter(|(before, _)| *before < period) {
+                assert!(*earlier < period.0);
+            }
+            first.push((period, time));
+        }
+        assert_eq!(periods.all()[..2], [Period::EARLY, Period(90_001)]);
+        assert!(periods.all().len() > 4, "{:?}", periods.all());
+    }
+
+    #[test]
+    fn a_period_is_over_when_the_next_ones_start_is_past_and_the_last_never() {
+        let all: Vec<_> = [0, 100, 200, 300].map(Period).into();
+        let periods = Periods::new(all.clone(), Timestamp(300));
+        assert_eq!(periods.forget(Timestamp(99)), None);
+        assert!(periods.is_early(Timestamp(99)) && !periods.is_early(Timestamp(100)));
+        assert_eq!(periods.forget(Timestamp(250)), Some(Period(200)));
+        assert!(!periods.is_early(Timestamp(0)));
+        assert_eq!(periods.forget(Timestamp(9000)), Some(Period(300)));
+        assert_eq!(periods.forget(Timestamp(9000)), None);
+        assert_eq!(Periods::read(&Periods::record(&all)).unwrap(), all);
+        assert!(Periods::read(&[0; 9]).is_err());
+    }
+
+    #[test]
+    fn where_an_entry_is_can_be_read_from_its_key() {
+        let log = LogId([7; 20]);
+        for period in [Period::EARLY, Period(5)] {
+            let key = period.key(log, 9);
+            assert_eq!(placed(&key), Some((period, &place(log, 9))));
+        }
+        assert_eq!(placed(&LAST), None);
+    }
+}

@@ -1,0 +1,211 @@
+//! What is over takes no room: over many lifetimes, in a store of an early version, and whatever the clock does.
+
+use std::path::Path;
+
+use fjall::AbstractTree as _;
+
+use super::*;
+use crate::store::{
+    Anew,
+    salvage::{rebuild, survey},
+};
+
+const LOG: LogId = LogId([1; 20]);
+const OTHER: LogId = LogId([2; 20]);
+const AMPLE: Quota = Quota { log_entries: 1 << 20, log_bytes: 1 << 30, total_bytes: 1 << 30 };
+const ENTRY: usize = 4096;
+
+/// The `n`th entry of a log.
+fn new(log: LogId, n: u64) -> NewEntry {
+    let mut bytes = vec![log.as_bytes()[0]; ENTRY];
+    bytes[..8].copy_from_slice(&n.to_be_bytes());
+    NewEntry { log, bytes }
+}
+
+/// Opens a store with tables so small that a few entries fill many.
+fn open(dir: &Path) -> EmbeddedStore {
+    EmbeddedStore::open_sized(dir, AMPLE, 0, (64 << 10, 64 << 10)).unwrap()
+}
+
+/// The numbers of a log's entries, all of which are as they were appended.
+fn seqs(store: &EmbeddedStore, log: LogId) -> Vec<u64> {
+    let (mut after, mut seqs) = (0, Vec::new());
+    loop {
+        let page = store.read(log, after, 1 << 20).unwrap();
+        assert_eq!(page.damaged, 0);
+        seqs.extend(page.entries.iter().map(|entry| entry.seq));
+        after = page.read_to;
+        if after == page.head {
+            return seqs;
+        }
+    }
+}
+
+/// The bytes of a keyspace's tables.
+fn tables(keyspace: &Keyspace) -> u64 {
+    let tables = std::fs::read_dir(keyspace.path().join("tables")).unwrap();
+    tables.filter_map(|table| Some(table.ok()?.metadata().ok()?.len())).sum()
+}
+
+/// Writes what is in memory to tables, and takes away those that are over.
+fn settle(store: &EmbeddedStore) {
+    store.entries.rotate_memtable_and_wait().unwrap();
+    periods::sweep(&store.entries, store.periods.all()[0]).unwrap();
+}
+
+#[test]
+fn few_busy_logs_take_little_more_room_than_what_they_keep() {
+    const TTL: u64 = 32_000;
+    const STEP: u64 = 1000;
+    const EACH: u64 = 16;
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let mut n = 0;
+    let mut most = 0;
+    for step in 1..=TTL * 9 / STEP {
+        let now = Timestamp(step * STEP);
+        let batch: Vec<_> = (n..n + EACH).flat_map(|n| [new(LOG, n), new(OTHER, n)]).collect();
+        n += EACH;
+        store.append(&batch, now).unwrap();
+        let before = Timestamp(now.0.saturating_sub(TTL));
+        while store.expire(before, now, 100).unwrap() == 100 {}
+        most = most.max(tables(&store.entries));
+    }
+    settle(&store);
+    let live = store.usage().unwrap();
+    let kept = live.entries / 2;
+    assert_eq!(kept, EACH * (TTL / STEP + 1));
+    for log in [LOG, OTHER] {
+        assert_eq!(seqs(&store, log), (n - kept + 1..=n).collect::<Vec<_>>());
+    }
+    let (now, all) = (tables(&store.entries), n * 2 * ENTRY as u64);
+    assert!(most < 3 * live.bytes && all > 8 * live.bytes, "{most} of {live:?}");
+    assert!(now < live.bytes * 5 / 4, "{now} of {live:?}");
+    let tombstones = store.entries.tree.tombstone_count();
+    assert_eq!(tombstones, 0, "nothing is written of what is over");
+    drop(store);
+    let found = survey(dir.path()).unwrap();
+    assert!(found.is_sound() && found.entries == live.entries, "{found:?}");
+    let store = open(dir.path());
+    assert_eq!(seqs(&store, LOG).len() as u64, kept);
+}
+
+#[test]
+fn what_is_over_does_not_come_back_with_its_log_nor_by_repair() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let batch: Vec<_> = (0..20).map(|n| new(LOG, n)).collect();
+    store.append(&batch, Timestamp(5000)).unwrap();
+    store.append(&[new(OTHER, 1)], Timestamp(5001)).unwrap();
+    assert_eq!(store.expire(Timestamp(5001), Timestamp(6000), 99).unwrap(), 20);
+    assert!(store.entries.iter().count() == 21, "it waits for its period");
+    assert_eq!((seqs(&store, LOG), seqs(&store, OTHER)), (vec![], vec![1]));
+    drop(store);
+    let looked = |dir: &Path| {
+        let found = survey(dir).unwrap();
+        assert!(found.is_sound(), "{found:?}");
+        (found.logs, found.entries)
+    };
+    assert_eq!(looked(dir.path()), (1, 1));
+
+    let store = open(dir.path());
+    let again = store.append(&[new(LOG, 3)], Timestamp(7000)).unwrap();
+    let [Outcome::Kept(seq)] = again[..] else { panic!("{again:?}") };
+    assert!(seq > 20);
+    assert_eq!(seqs(&store, LOG), [seq]);
+    assert_eq!(store.trim(LOG, seq, 9).unwrap(), Trimmed { begins: seq - 1, gone: 0 });
+    drop(store);
+    assert_eq!(looked(dir.path()), (2, 2));
+    let fresh = tempfile::tempdir().unwrap();
+    let (_, is_new) = rebuild(dir.path(), fresh.path(), Anew::IfNeeded).unwrap();
+    assert!(!is_new);
+    let store = open(fresh.path());
+    assert_eq!((seqs(&store, LOG), seqs(&store, OTHER)), (vec![seq], vec![1]));
+    assert_eq!(store.append(&[new(LOG, 4)], Timestamp(7001)).unwrap(), [Outcome::Kept(seq + 1)]);
+    assert_eq!(store.expire(Timestamp(7001), Timestamp(8000), 99).unwrap(), 2);
+    assert_eq!(seqs(&store, LOG), [seq + 1]);
+}
+
+#[test]
+fn a_clock_that_goes_back_changes_no_order_and_nothing_goes_before_its_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.expire(Timestamp(0), Timestamp(16_000), 9).unwrap();
+    let times = [20_000, 50_000, 10_000, 50_500, 30_000, 52_000];
+    for (n, time) in (0..).zip(times) {
+        store.append(&[new(LOG, n)], Timestamp(time)).unwrap();
+    }
+    assert_eq!(seqs(&store, LOG), [1, 2, 3, 4, 5, 6]);
+    let held = |store: &EmbeddedStore| store.usage().unwrap().entries;
+    for (before, left) in [(10_001, 5), (20_001, 4), (30_001, 3), (50_001, 2), (52_000, 1)] {
+        while store.expire(Timestamp(before), Timestamp(60_000), 1).unwrap() > 0 {}
+        settle(&store);
+        assert_eq!(held(&store), left, "{before}");
+        assert_eq!(store.read(LOG, 0, 1 << 20).unwrap().entries.last().map(|it| it.seq), Some(6));
+    }
+    assert_eq!((seqs(&store, LOG), store.periods.all().len()), (vec![6], 1));
+}
+
+/// Makes a store look as early versions wrote it.
+fn make_early(dir: &Path) {
+    let store = open(dir);
+    let early = store.db.keyspace("entries", fjall::KeyspaceCreateOptions::default).unwrap();
+    let mut batch = store.batch();
+    for item in store.entries.iter() {
+        let (key, value) = item.into_inner().unwrap();
+        batch.insert(&early, &key[8..], value);
+        batch.remove(&store.entries, key);
+    }
+    batch.remove(&store.meta, PERIODS);
+    batch.remove(&store.meta, EXPIRED);
+    batch.commit().unwrap();
+}
+
+#[test]
+fn an_early_store_is_served_where_it_is_until_it_is_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for n in 0..40 {
+        store.append(&[new(LOG, n), new(OTHER, n)], Timestamp(5000 + n)).unwrap();
+    }
+    let generation = store.generation();
+    drop(store);
+    make_early(dir.path());
+    assert!(survey(dir.path()).unwrap().is_sound());
+
+    let store = open(dir.path());
+    assert_eq!(store.generation(), generation);
+    assert_eq!(store.append(&[new(LOG, 7)], Timestamp(5039)).unwrap(), [Outcome::Kept(8)]);
+    for n in 40..60 {
+        store.append(&[new(LOG, n)], Timestamp(5039 + n)).unwrap();
+    }
+    store.trim(LOG, 10, 99).unwrap();
+    assert_eq!(seqs(&store, LOG), (11..=60).collect::<Vec<_>>());
+    assert_eq!(store.read(LOG, 30, ENTRY * 20).unwrap().read_to, 50);
+    assert_eq!(store.expire(Timestamp(5020), Timestamp(9000), 99).unwrap(), 30);
+    drop(store);
+    let found = survey(dir.path()).unwrap();
+    assert!(found.is_sound() && found.entries == 60, "{found:?}");
+
+    let store = open(dir.path());
+    assert_eq!(seqs(&store, LOG), (21..=60).collect::<Vec<_>>());
+    assert_eq!(seqs(&store, OTHER), (21..=40).collect::<Vec<_>>());
+    let early = store.early.clone().unwrap();
+    early.rotate_memtable_and_wait().unwrap();
+    assert!(tables(&early) > 40 * ENTRY as u64);
+    store.expire(Timestamp(5085), Timestamp(9000), 99).unwrap();
+    assert_eq!(seqs(&store, LOG), (47..=60).collect::<Vec<_>>());
+    drop(early);
+    drop(store);
+    let store = open(dir.path());
+    store.append(&[new(LOG, 60)], Timestamp(9_000_000)).unwrap();
+    drop(store);
+    // Which waits for what is to be taken away.
+    let store = open(dir.path());
+    drop(store);
+    let store = open(dir.path());
+    assert!(tables(store.early.as_ref().unwrap()) < ENTRY as u64, "its room is given back");
+    assert_eq!(seqs(&store, LOG), (47..=61).collect::<Vec<_>>());
+    drop(store);
+    assert!(survey(dir.path()).unwrap().is_sound());
+}

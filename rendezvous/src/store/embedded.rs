@@ -236,7 +236,7 @@ impl EmbeddedStore {
         };
         let is_retired = all.first().is_some_and(|first| *first != Period::EARLY);
         let (first, periods) = (all.first().copied(), Periods::new(all, kept));
-        let sweeper = Sweeper::spawn(&entries, early.as_ref())?;
+        let sweeper = Sweeper::spawn(&entries, early.as_ref(), &expiry)?;
         if let Some(first) = first.filter(|_| is_retired) {
             sweeper.sweep(first);
         }

@@ -154,12 +154,18 @@ pub(super) struct Sweeper {
 }
 
 impl Sweeper {
-    pub(super) fn spawn(entries: &Keyspace, early: Option<&Keyspace>) -> std::io::Result<Self> {
+    /// Begins, with the keyspaces of entries, those of an early store, and what is due.
+    pub(super) fn spawn(
+        entries: &Keyspace,
+        early: Option<&Keyspace>,
+        expiry: &Keyspace,
+    ) -> std::io::Result<Self> {
         let (firsts, wanted) = mpsc::sync_channel::<Period>(1);
-        let (entries, early) = (entries.clone(), early.cloned());
+        let (entries, early, expiry) = (entries.clone(), early.cloned(), expiry.clone());
         let thread = thread::Builder::new().name("sweeper".into()).spawn(move || {
             for first in wanted {
-                let swept = sweep(&entries, first).and_then(|()| early.iter().try_for_each(retire));
+                let swept = early.iter().try_for_each(retire);
+                let swept = swept.and_then(|()| sweep(&entries, &expiry, first));
                 if let Err(error) = swept {
                     tracing::warn!(%error, "could not give back the room of what is over");
                 }
@@ -187,8 +193,10 @@ impl Drop for Sweeper {
 
 /// Takes away the tables that have nothing from this period on. What is still in memory, or in a table with what
 /// stays, goes another time.
-pub(super) fn sweep(entries: &Keyspace, first: Period) -> fjall::Result<()> {
-    Ok(entries.tree.drop_range(..first.0.to_be_bytes())?)
+pub(super) fn sweep(entries: &Keyspace, expiry: &Keyspace, first: Period) -> fjall::Result<()> {
+    entries.tree.drop_range(..first.0.to_be_bytes())?;
+    // fjall deletes the files when it writes a memtable out next, of whatever keyspace. Of this one something was removed.
+    expiry.rotate_memtable().map(drop)
 }
 
 /// Behind every key of an early store's entries.

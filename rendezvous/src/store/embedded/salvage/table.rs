@@ -98,8 +98,7 @@ impl Table {
     /// What is damaged is counted once.
     pub(super) fn by_period(mut self) -> io::Result<Vec<Self>> {
         let mut begins: BTreeMap<Period, u64> = BTreeMap::new();
-        loop {
-            let Some((at, rows)) = self.read_block() else { break };
+        while let Some((at, rows)) = self.read_block() {
             for (period, _) in rows.iter().filter_map(|row| placed(&row.key)) {
                 begins.entry(period).or_insert(at);
             }
@@ -171,7 +170,7 @@ impl Iterator for Table {
 
     fn next(&mut self) -> Option<Row> {
         loop {
-            while let Some(row) = self.rows.next() {
+            for row in self.rows.by_ref() {
                 let Some((only, _)) = self.only else { return Some(row) };
                 match placed(&row.key) {
                     Some((period, place)) if period == only => {

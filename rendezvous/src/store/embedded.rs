@@ -217,7 +217,9 @@ impl EmbeddedStore {
                 used.entries = used.entries.saturating_add(tally.entries);
             }
         }
-        let newest = expiry.last_key_value().and_then(|last| due_time(&last.key().ok()?));
+        let last = expiry.last_key_value().map(fjall::Guard::key);
+        let is_sure = !matches!(last, Some(Err(_)));
+        let newest = last.and_then(|last| due_time(&last.ok()?));
         let clock = newest.map(|newest| clock.map_or(newest, |clock| clock.max(newest)));
         let kept = clock.unwrap_or(Timestamp(0));
         let totals = Mutex::new(Totals {
@@ -236,6 +238,7 @@ impl EmbeddedStore {
         };
         let is_retired = all.first().is_some_and(|first| *first != Period::EARLY);
         let (first, periods) = (all.first().copied(), Periods::new(all, kept));
+        let periods = if is_sure { periods } else { periods.unsure() };
         let sweeper = Sweeper::spawn(&entries, early.as_ref(), &expiry)?;
         if let Some(first) = first.filter(|_| is_retired) {
             sweeper.sweep(first);
@@ -289,7 +292,7 @@ impl EmbeddedStore {
     }
 
     /// Gives back the room of periods that are over, where nothing is wanted any more that was appended before this.
-    fn sweep(&self, before: Timestamp) {
+    fn sweep(&self, before: Timestamp, _: &Totals) {
         if let Some(first) = self.periods.forget(before) {
             self.sweeper.sweep(first);
         }
@@ -474,9 +477,8 @@ impl LogStore for EmbeddedStore {
             totals.clock = now;
             totals.expired = expired;
         }
-        drop(totals);
         if due.len() < max {
-            self.sweep(before);
+            self.sweep(before, &totals);
         }
         Ok(due.len())
     }

@@ -19,6 +19,7 @@ use std::{
         mpsc,
     },
     thread,
+    time::Duration,
 };
 
 use fjall::{AbstractTree as _, Keyspace};
@@ -64,6 +65,8 @@ pub(super) struct Periods {
     length: AtomicU64,
     /// The highest time of anything that was appended.
     newest: AtomicU64,
+    /// Whether that is known; else what was appended last is not known to be over.
+    is_sure: bool,
 }
 
 /// The key of the record that names the periods.
@@ -75,9 +78,15 @@ const LENGTH_MIN: u64 = 1000;
 const LENGTH: u64 = 24 * 60 * 60 * 1000;
 
 impl Periods {
+    /// Those of a store in which nothing is kept that was appended after `newest`.
     pub(super) fn new(all: Vec<Period>, newest: Timestamp) -> Self {
         let (length, newest) = (AtomicU64::new(LENGTH), AtomicU64::new(newest.0));
-        Self { all: RwLock::new(all), length, newest }
+        Self { all: RwLock::new(all), length, newest, is_sure: true }
+    }
+
+    /// Those of a store that can't say what was appended last.
+    pub(super) fn unsure(self) -> Self {
+        Self { is_sure: false, ..self }
     }
 
     /// Reads the record of a store.
@@ -94,6 +103,16 @@ impl Periods {
     pub(super) fn keep_from(&self, before: Timestamp, now: Timestamp) {
         let length = (now.0.saturating_sub(before.0) / PARTS).max(LENGTH_MIN);
         self.length.store(length, Ordering::Relaxed);
+    }
+
+    /// Notes that it is this time, where that is known by more than what is appended.
+    pub(super) fn see(&self, time: Timestamp) {
+        self.newest.fetch_max(time.0, Ordering::Relaxed);
+    }
+
+    /// The highest time that is known.
+    pub(super) fn newest(&self) -> Timestamp {
+        Timestamp(self.newest.load(Ordering::Relaxed))
     }
 
     /// The period of what is appended now; with the record that is to be written where it begins with this. To be
@@ -134,9 +153,16 @@ impl Periods {
     }
 
     /// Forgets the periods that are over, where nothing is wanted any more that was appended before this; answers
-    /// the first that stays, if any went.
+    /// before which all goes, if anything does. To be called by who holds the store's totals.
     pub(super) fn forget(&self, before: Timestamp) -> Option<Period> {
         let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
+        let last = all.last()?.0;
+        if self.is_sure && self.newest().0 < before.0 {
+            // What is appended next begins behind all that goes.
+            self.see(Timestamp(last));
+            all.clear();
+            return Some(Period(self.newest().0.saturating_add(1)));
+        }
         let over = all.partition_point(|period| period.0 <= before.0).saturating_sub(1);
         if over == 0 {
             return None;
@@ -202,17 +228,37 @@ pub(super) fn sweep(entries: &Keyspace, expiry: &Keyspace, first: Period) -> fja
 /// Behind every key of an early store's entries.
 const LAST: [u8; 29] = [0xff; 29];
 
-/// Takes away all entries of an early store. One record stays in a table: by it fjall knows that nothing of the keyspace is in
-/// its journals alone.
+/// Takes away all entries of an early store. One record stays in a table: by it fjall knows that nothing of the keyspace
+/// is in its journals alone.
 fn retire(early: &Keyspace) -> fjall::Result<()> {
     if early.table_count() == 1 && early.contains_key(LAST)? {
         return Ok(());
     }
-    early.rotate_memtable_and_wait()?;
+    if !write_out(early)? {
+        return Ok(());
+    }
     early.insert(LAST, [])?;
-    early.rotate_memtable_and_wait()?;
-    Ok(early.tree.drop_range(..LAST)?)
+    if write_out(early)? {
+        early.tree.drop_range(..LAST)?;
+    }
+    Ok(())
 }
+
+/// Writes what is in memory to a table. Answers whether it is there: fjall's threads end where a write fails, so that
+/// it is not waited for without an end.
+fn write_out(keyspace: &Keyspace) -> fjall::Result<bool> {
+    keyspace.rotate_memtable()?;
+    for _ in 0..LOOKS {
+        if keyspace.sealed_memtable_count() == 0 {
+            return Ok(true);
+        }
+        thread::sleep(PAUSE);
+    }
+    Ok(false)
+}
+
+const LOOKS: u32 = 1000;
+const PAUSE: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
 mod tests {
@@ -236,17 +282,35 @@ mod tests {
     }
 
     #[test]
-    fn a_period_is_over_when_the_next_ones_start_is_past_and_the_last_never() {
+    fn a_period_is_over_when_the_next_ones_start_is_past_and_the_last_with_all_of_it() {
         let all: Vec<_> = [0, 100, 200, 300].map(Period).into();
-        let periods = Periods::new(all.clone(), Timestamp(300));
+        let periods = Periods::new(all.clone(), Timestamp(299));
         assert_eq!(periods.forget(Timestamp(99)), None);
         assert!(periods.is_early(Timestamp(99)) && !periods.is_early(Timestamp(100)));
         assert_eq!(periods.forget(Timestamp(250)), Some(Period(200)));
         assert!(!periods.is_early(Timestamp(0)));
-        assert_eq!(periods.forget(Timestamp(9000)), Some(Period(300)));
-        assert_eq!(periods.forget(Timestamp(9000)), None);
+        periods.see(Timestamp(310));
+        assert_eq!(periods.forget(Timestamp(310)), Some(Period(300)));
+        assert_eq!(periods.forget(Timestamp(310)), None);
+        assert_eq!(periods.forget(Timestamp(311)), Some(Period(311)));
+        assert_eq!((periods.all(), periods.forget(Timestamp(9000))), (vec![], None));
+        assert_eq!(periods.at(Timestamp(7)).0, Period(311), "behind all that went");
         assert_eq!(Periods::read(&Periods::record(&all)).unwrap(), all);
         assert!(Periods::read(&[0; 9]).is_err());
+    }
+
+    #[test]
+    fn what_begins_next_is_behind_a_last_period_that_began_after_its_entries() {
+        let periods = Periods::new(vec![Period(301)], Timestamp(300));
+        assert_eq!(periods.forget(Timestamp(301)), Some(Period(302)));
+        assert_eq!(periods.at(Timestamp(301)).0, Period(302));
+    }
+
+    #[test]
+    fn where_nobody_knows_what_came_last_the_last_period_stays() {
+        let periods = Periods::new([100, 200].map(Period).into(), Timestamp(0)).unsure();
+        assert_eq!(periods.forget(Timestamp(9000)), Some(Period(200)));
+        assert_eq!((periods.forget(Timestamp(9000)), periods.all()), (None, vec![Period(200)]));
     }
 
     #[test]

@@ -122,6 +122,7 @@ impl EmbeddedStore {
                 None => self.place_of(step.shard)?,
             };
             if let Some(record) = &step.record {
+                self.periods.see(record.time);
                 // What goes is looked up in the store: there all that came before must be.
                 if matches!(record.change, Change::Drop(_)) && work.is_begun {
                     work = work.committed(&mut totals)?;
@@ -191,7 +192,6 @@ impl EmbeddedStore {
         max: usize,
     ) -> Expiry {
         let place_of = |key: &[u8]| due_of(key).filter(|(log, _)| shard_of(*log, shards) == shard);
-        self.sweep_index(before);
         let periods = self.periods.all();
         let is_there = |(log, seq)| {
             let key = |period: &Period| Some((self.shelf(*period)?, period.key(log, seq)));
@@ -199,6 +199,9 @@ impl EmbeddedStore {
             keys.any(|(shelf, key)| matches!(shelf.contains_key(key), Ok(true)))
         };
         let records = self.due(from.0, before, max, |key| place_of(key).is_some_and(is_there));
+        if records.len() < max {
+            self.sweep_index(before);
+        }
         let oldest = records.first().and_then(|(key, _)| due_time(key));
         let mut due: BTreeMap<LogId, Due> = BTreeMap::new();
         for (log, seq) in records.iter().filter_map(|(key, _)| due_of(key)) {
@@ -214,14 +217,18 @@ impl EmbeddedStore {
         Expiry { due: due.into_values().collect(), floor, oldest: oldest.unwrap_or(before) }
     }
 
-    /// Gives back the room of what is over and gone, where nothing is kept that was appended before this.
+    /// Gives back the room of what is over and gone, where nothing is kept that was appended before this. What is over
+    /// stays here until a record says that it goes.
     fn sweep_index(&self, before: Timestamp) {
-        let newest = self.lock().clock.max(before);
-        self.periods.keep_from(before, newest);
-        match self.due_from(0, Timestamp(u64::MAX)).next() {
-            Some(Ok((key, _))) => self.sweep(due_time(&key).unwrap_or(Timestamp(0)).min(before)),
-            Some(Err(_)) => {}
-            None => self.sweep(before),
+        let totals = self.lock();
+        self.periods.keep_from(before, self.periods.newest());
+        let oldest = match self.due_from(0, Timestamp(u64::MAX)).next() {
+            Some(Ok((key, _))) => due_time(&key),
+            Some(Err(_)) => None,
+            None => Some(before),
+        };
+        if let Some(oldest) = oldest {
+            self.sweep(oldest.min(before), &totals);
         }
     }
 

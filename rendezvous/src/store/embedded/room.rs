@@ -43,7 +43,11 @@ fn seqs(store: &EmbeddedStore, log: LogId) -> Vec<u64> {
 
 /// The bytes of a keyspace's tables.
 fn tables(keyspace: &Keyspace) -> u64 {
-    let tables = std::fs::read_dir(keyspace.path().join("tables")).unwrap();
+    tables_in(keyspace.path())
+}
+
+fn tables_in(keyspace: &Path) -> u64 {
+    let tables = std::fs::read_dir(keyspace.join("tables")).unwrap();
     tables.filter_map(|table| Some(table.ok()?.metadata().ok()?.len())).sum()
 }
 
@@ -90,6 +94,29 @@ fn few_busy_logs_take_little_more_room_than_what_they_keep() {
     assert!(now < 2 * live.bytes, "{now} of {live:?}");
     assert_eq!(seqs(&store, LOG).len() as u64, kept);
     println!("{} kept, {most} at most, {now} after a start", live.bytes);
+}
+
+#[test]
+fn where_nobody_appends_any_more_nothing_stays_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let path = store.entries.path().to_path_buf();
+    let batch: Vec<_> = (0..200).map(|n| new(LOG, n)).collect();
+    store.append(&batch, Timestamp(5000)).unwrap();
+    store.entries.rotate_memtable_and_wait().unwrap();
+    assert!(tables(&store.entries) > 200 * ENTRY as u64);
+    while store.expire(Timestamp(5001), Timestamp(9000), 100).unwrap() == 100 {}
+    drop(store);
+    assert_eq!(tables_in(&path), 0);
+
+    let store = open(dir.path());
+    let again = store.append(&[new(LOG, 1)], Timestamp(9001)).unwrap();
+    let [Outcome::Kept(seq)] = again[..] else { panic!("{again:?}") };
+    assert!(seq > 200);
+    assert_eq!(seqs(&store, LOG), [seq]);
+    drop(store);
+    assert_eq!(seqs(&open(dir.path()), LOG), [seq]);
+    assert!(survey(dir.path()).unwrap().is_sound());
 }
 
 #[test]

@@ -34,6 +34,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub use self::handle::{Gone, Handle};
 use crate::{
     core::{InitError, OpenError},
+    files::{self, Files},
     net::{
         ListenSyntax, Reach,
         mapping::{self, Aim},
@@ -85,6 +86,8 @@ pub struct Running {
     pub handle: Handle,
     /// Reads from the store, beside the core.
     pub reader: Reader,
+    /// Gives and fetches files.
+    pub files: Files,
     /// Who it is and where it may be met.
     pub ready: Ready,
     end: oneshot::Receiver<Result<(), Stopped>>,
@@ -172,6 +175,8 @@ pub enum Stopped {
 
 /// Calls that may wait for the core.
 const CALLS: usize = 256;
+/// Streams of members who want files that may wait to be looked at.
+const FETCHERS: usize = 16;
 /// How long the start waits for addresses: a machine without any network has none.
 const ADDRESSES: std::time::Duration = std::time::Duration::from_secs(3);
 
@@ -194,6 +199,7 @@ pub async fn start(config: NodeConfig) -> Result<Running, StartError> {
     let options =
         crate::core::Options { direct, relays, relay_proxy, reach, mdns, fixed, map_port };
     let opened = open::core(store, name, options).await?;
+    let (fetched, fetchers) = mpsc::channel(FETCHERS);
     let mesh = match direct {
         true => Some(mesh::spawn(mesh::Config {
             seed: opened.node_key,
@@ -204,10 +210,12 @@ pub async fn start(config: NodeConfig) -> Result<Running, StartError> {
             meets: relay_proxy.is_none(),
             me: opened.core.endpoint(),
             clock: now,
+            fetchers: fetched,
         })?),
         false => None,
     };
 
+    let commands = mesh.as_ref().map(|mesh| mesh.commands.clone());
     let (calls, taken) = mpsc::channel(CALLS);
     let (woken, events) = watch::channel(0);
     let (told, mut listening) = watch::channel(Vec::new());
@@ -235,7 +243,15 @@ pub async fn start(config: NodeConfig) -> Result<Running, StartError> {
     let ready =
         Ready { member: opened.member, name: opened.name, peer: opened.peer, listen, relays: all };
     let handle = Handle::new(calls, events);
-    Ok(Running { handle, reader: opened.reader, ready, end, core, stop: stop.drop_guard(), host })
+    let files = files::spawn(files::Config {
+        handle: handle.clone(),
+        mesh: commands,
+        fetchers,
+        data_dir,
+        stop: stop.clone(),
+    });
+    let stop = stop.drop_guard();
+    Ok(Running { handle, reader: opened.reader, files, ready, end, core, stop, host })
 }
 
 impl Running {

@@ -6,6 +6,8 @@
 //! POST GET /v1/groups/{ref}/invites     DELETE /v1/groups/{ref}/invites/{id}
 //! GET  /v1/groups/{ref}/requests        POST   /v1/groups/{ref}/requests/{member}/approve · deny
 //! POST GET /v1/groups/{ref}/messages    GET /v1/messages/{id}
+//! POST GET /v1/groups/{ref}/files       POST   /v1/groups/{ref}/files/{file}/fetch
+//! DELETE /v1/groups/{ref}/files/{file}
 //! POST /v1/groups/{ref}/remove · promote · demote · leave · rotate
 //! POST /v1/groups/{ref}/readmit · retire · migrate · follow
 //! POST GET /v1/groups/{ref}/policy      POST /v1/groups/{ref}/share
@@ -23,6 +25,7 @@
 
 pub mod conduct;
 mod events;
+mod files;
 mod groups;
 mod joins;
 mod messages;
@@ -51,6 +54,7 @@ use self::refusal::Refusal;
 use crate::{
     core::{Core, VerbError},
     driver::Handle,
+    files::Files,
     store::{Reader, StoreError},
 };
 
@@ -62,6 +66,7 @@ pub const BODY_MAX: usize = 256 * 1024;
 pub struct Api {
     handle: Handle,
     reader: Reader,
+    files: Files,
     down: Arc<Notify>,
     over: CancellationToken,
 }
@@ -69,8 +74,8 @@ pub struct Api {
 impl Api {
     /// The API of a running core.
     #[must_use]
-    pub fn new(handle: Handle, reader: Reader) -> Self {
-        Self { handle, reader, down: Arc::default(), over: CancellationToken::new() }
+    pub fn new(handle: Handle, reader: Reader, files: Files) -> Self {
+        Self { handle, reader, files, down: Arc::default(), over: CancellationToken::new() }
     }
 
     /// Answers on a socket until [`Self::end`], then until the answers under way are given.
@@ -115,6 +120,9 @@ impl Api {
             .route("/v1/groups/{group}/requests/{member}/deny", post(groups::deny))
             .route("/v1/groups/{group}/messages", post(messages::send).get(messages::history))
             .route("/v1/groups/{group}/messages/{message}/delivery", get(messages::delivery))
+            .route("/v1/groups/{group}/files", post(files::send).get(files::list))
+            .route("/v1/groups/{group}/files/{file}", delete(files::cancel))
+            .route("/v1/groups/{group}/files/{file}/fetch", post(files::fetch))
             .route("/v1/messages/{id}", get(messages::one))
             .route("/v1/join", post(joins::join))
             .route("/v1/joins", get(joins::list))

@@ -24,6 +24,11 @@ impl Refusal {
         Self::new(StatusCode::NOT_FOUND, code, message, hint, 6)
     }
 
+    /// It was asked for wrongly.
+    pub fn wrong(code: &str, message: &str, hint: &str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, message, hint, 2)
+    }
+
     fn new(status: StatusCode, code: &str, message: &str, hint: &str, exit: u8) -> Self {
         let (code, message, hint) = (code.into(), message.into(), hint.into());
         Self { status, error: ApiError { code, message, hint, exit } }

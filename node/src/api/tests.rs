@@ -44,7 +44,7 @@ async fn serve(dir: &Path) -> Served {
     };
     let node = driver::start(config).await.unwrap();
     let (listener, socket) = socket::bind(dir).unwrap();
-    let api = Api::new(node.handle.clone(), node.reader.clone());
+    let api = Api::new(node.handle.clone(), node.reader.clone(), node.files.clone());
     let task = tokio::spawn(api.clone().serve(listener));
     let client = Client::connect(dir).await.unwrap();
     Served { node, api, socket, task, client }

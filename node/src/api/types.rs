@@ -3,6 +3,7 @@
 
 mod backlog;
 mod delivery;
+mod files;
 mod own;
 mod paths;
 mod pings;
@@ -26,6 +27,7 @@ pub use self::admins::{
 pub use self::{
     backlog::Backlog,
     delivery::{Delivery, DeliveryState, DeliveryView, MemberDelivery, NAMED_MAX},
+    files::{FileRef, FileStanding, FileView, Files, SendFile},
     own::{Machine, Machines, NameMachine},
     paths::{Ipv6, Lan, MemberPath, Nat, Outside, Path, PortMap, Via},
     pings::{PingMember, PingView, Way, WayTried},
@@ -274,6 +276,9 @@ pub struct Message {
     /// Who handed it on, where it did not come from its writer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shared_by: Option<MemberRef>,
+    /// What it offers, where that is a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<FileRef>,
     /// For this node's own messages: how far each member's copy is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delivery: Option<Delivery>,

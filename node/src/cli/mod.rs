@@ -12,6 +12,7 @@ mod demo;
 mod doctor;
 mod down;
 mod exit;
+mod file;
 mod group;
 mod history;
 mod init;
@@ -75,6 +76,7 @@ enum Command {
     Join(join::Join),
     Send(send::Send),
     Delivery(delivery::Delivery),
+    File(file::File),
     Tail(tail::Tail),
     History(history::History),
     Verify(verify::Verify),
@@ -138,6 +140,7 @@ impl Command {
             Self::Invite(invite) => or_interrupted(invite.run(place)).await,
             Self::Send(send) => or_interrupted(send.run(place)).await,
             Self::Delivery(delivery) => or_interrupted(delivery.run(place)).await,
+            Self::File(file) => or_interrupted(file.run(place)).await,
             Self::Tail(tail) => or_interrupted(tail.run(place)).await,
             Self::Backup(backup) => backup.run(place).await,
             Self::Audit(audit) => or_interrupted(audit.run(place)).await,

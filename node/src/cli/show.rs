@@ -12,6 +12,8 @@ use node::api::types::{Class, Event, MemberRef, Message};
 use serde::Serialize;
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 
+use super::file::amount;
+
 /// A line of data, on standard output.
 pub fn data(line: impl fmt::Display) -> io::Result<()> {
     let mut out = io::stdout().lock();
@@ -214,7 +216,11 @@ impl Conversation {
         let clock = toned(Tone::Dim, &clock(&message.at));
         let name = toned(Tone::Bold, &name(&message.from));
         let ahead = if message.ahead { AHEAD } else { "" };
-        data(format_args!("{clock} {name}: {}{by}{doubt}{ahead}{late}", safe_lines(&message.text)))
+        let text = match &message.file {
+            Some(file) => format!("[file] {}, {}", safe(&file.name), amount(file.size)),
+            None => safe_lines(&message.text),
+        };
+        data(format_args!("{clock} {name}: {text}{by}{doubt}{ahead}{late}"))
     }
 
     /// Shows something that happened.

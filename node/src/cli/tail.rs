@@ -332,6 +332,7 @@ mod tests {
             late: false,
             ahead: false,
             shared_by: None,
+            file: None,
             delivery: None,
         };
         let last = Shown { place: "05".into(), at: "2026-01-31T14:03:00Z".into() };

@@ -215,7 +215,7 @@ struct Serving {
 impl Serving {
     fn new(node: Running, listener: UnixListener, socket: Socket) -> Self {
         let reader = node.reader.clone();
-        let api = Api::new(node.handle.clone(), reader.clone());
+        let api = Api::new(node.handle.clone(), reader.clone(), node.files.clone());
         Self { node, served: tokio::spawn(api.clone().serve(listener)), api, reader, socket }
     }
 

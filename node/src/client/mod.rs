@@ -20,6 +20,7 @@
 
 mod conduct;
 mod events;
+mod files;
 mod pings;
 mod sse;
 

@@ -57,6 +57,18 @@ pub enum VerbError {
         /// What was asked for.
         asked: String,
     },
+    /// No file of that name or id.
+    #[error("no file \"{asked}\" was offered in this group")]
+    NoSuchFile {
+        /// What was asked for.
+        asked: String,
+    },
+    /// Several files fit.
+    #[error("\"{asked}\" could be any of several files")]
+    AmbiguousFile {
+        /// What was asked for.
+        asked: String,
+    },
     /// No invite of that id, made by this node.
     #[error("there is no such invite")]
     NoSuchInvite,
@@ -302,6 +314,8 @@ impl VerbError {
             Self::AmbiguousMember { .. } => "ambiguous-member",
             Self::NoSuchMessage { .. } => "no-such-message",
             Self::AmbiguousMessage { .. } => "ambiguous-message",
+            Self::NoSuchFile { .. } => "no-such-file",
+            Self::AmbiguousFile { .. } => "ambiguous-file",
             Self::NoSuchInvite => "no-such-invite",
             Self::NoSuchRequest { .. } => "no-such-request",
             Self::NotAdmitted { .. } => "not-admitted",
@@ -367,6 +381,8 @@ impl VerbError {
             Self::NoSuchMessage { .. } => {
                 "Give at least four digits of its id: `wattle --json history GROUP` shows them."
             }
+            Self::NoSuchFile { .. } => "`wattle file list GROUP` shows what was offered.",
+            Self::AmbiguousFile { .. } => "Give its id: `wattle file list GROUP` shows it.",
             Self::NoSuchInvite => "`wattle invite list GROUP` shows those that this node serves.",
             Self::NoSuchRequest { .. } => "`wattle invite list GROUP` shows who waits.",
             Self::NotAdmitted { .. } => "`wattle invite create GROUP` makes another invite.",
@@ -428,6 +444,8 @@ impl VerbError {
             | Self::AmbiguousMember { .. }
             | Self::NoSuchMessage { .. }
             | Self::AmbiguousMessage { .. }
+            | Self::NoSuchFile { .. }
+            | Self::AmbiguousFile { .. }
             | Self::NoSuchInvite
             | Self::NoSuchRequest { .. }
             | Self::NoSuchJoin

@@ -1,6 +1,7 @@
 //! What happens in groups, as rows and as events that people see.
 
 use protocol::{
+    file::{FILE, Offer},
     group::{self, Alarm, GapState, Group, GroupState, Unadmitted},
     ids::{GroupId, MemberId},
 };
@@ -194,9 +195,18 @@ impl Step<'_> {
         received: &group::Received,
         shared_by: Option<MemberId>,
     ) -> Result<(), StoreError> {
-        if received.kind != TEXT {
-            return Ok(());
-        }
+        let offer = match received.kind {
+            TEXT => None,
+            FILE => match Offer::from_bytes(&received.payload) {
+                Ok(offer) => Some(offer),
+                Err(_) => return Ok(()),
+            },
+            _ => return Ok(()),
+        };
+        let text = match &offer {
+            Some(offer) => offer.name().as_str().into(),
+            None => String::from_utf8_lossy(&received.payload),
+        };
         for member in [Some(received.from), shared_by].into_iter().flatten() {
             self.named(group, member)?;
         }
@@ -204,7 +214,7 @@ impl Step<'_> {
             group: group.id(),
             id: random(self.rng),
             from: received.from,
-            text: &String::from_utf8_lossy(&received.payload),
+            text: &text,
             at: received.at,
             class: class_of(&received.class),
             chain: received.chain,
@@ -218,6 +228,9 @@ impl Step<'_> {
         if let Some(seq) = self.tx.put_message(&new)?
             && let Some(place) = self.tx.place(seq)?
         {
+            if offer.is_some() {
+                self.tx.put_offer(seq, &received.payload)?;
+            }
             self.came.insert((place, seq));
             if shared_by.is_none() {
                 let place = (received.chain, received.index);

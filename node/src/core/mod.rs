@@ -17,6 +17,7 @@ mod delivery;
 mod effect;
 mod error;
 mod events;
+mod files;
 mod former;
 mod gaps;
 mod hosting;
@@ -79,6 +80,7 @@ use self::{
 pub use self::{
     effect::Effect,
     error::{InitError, OpenError, VerbError},
+    files::{Given, Made, Wanted},
     send::TEXT_MAX,
 };
 use crate::{

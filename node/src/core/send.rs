@@ -1,6 +1,7 @@
 //! Sending: a message is queued at once, sealed when it may be, and kept until a relay has it.
 
 use protocol::{
+    file::FILE,
     group::{GroupState, SendError},
     ids::{GroupId, Timestamp},
 };
@@ -39,6 +40,19 @@ impl Core {
         if text.len() > TEXT_MAX {
             return Err(VerbError::MessageTooLong { bytes: text.len(), limit: TEXT_MAX });
         }
+        let seq = self.queue(id, text, now, |_, _| Ok(()))?;
+        let message = self.store.read(|tx| tx.message(seq))?;
+        Ok(message.ok_or(StoreError::Damaged)?)
+    }
+
+    /// Queues a message, with what goes with it.
+    pub(super) fn queue(
+        &mut self,
+        id: GroupId,
+        text: &str,
+        now: Timestamp,
+        more: impl FnOnce(&mut Step<'_>, u64) -> Result<(), StoreError>,
+    ) -> Result<u64, VerbError> {
         let seq = self.step(id, now, |group, step| {
             if group.state() == GroupState::Migrated {
                 return Err(VerbError::Moved);
@@ -52,13 +66,13 @@ impl Core {
             }
             let local = random(step.rng);
             let seq = step.tx.queue_message(id, local, step.me.member(), text, now)?;
+            more(step, seq)?;
             step.show(seq)?;
             Ok(seq)
         })?;
         self.queued.insert(id);
         self.finish(now);
-        let message = self.store.read(|tx| tx.message(seq))?;
-        Ok(message.ok_or(StoreError::Damaged)?)
+        Ok(seq)
     }
 
     /// Seals what waits, in every group where that is possible now.
@@ -83,7 +97,11 @@ impl Core {
                 let Some(queued) = step.tx.next_queued(id)? else {
                     return Ok(Progress::Emptied);
                 };
-                match group.send(step.cx(), TEXT, queued.text.as_bytes()) {
+                let (kind, said) = match &queued.offer {
+                    Some(offer) => (FILE, offer.as_slice()),
+                    None => (TEXT, queued.text.as_bytes()),
+                };
+                match group.send(step.cx(), kind, said) {
                     Ok(sent) => {
                         step.tx.seal_message(&Sealing {
                             seq: queued.seq,

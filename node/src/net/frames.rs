@@ -26,13 +26,21 @@ impl From<io::Error> for ReadError {
     }
 }
 
-/// Reads the next frame.
+/// Reads the next frame, of at most [`FRAME_MAX`] bytes.
 pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>, ReadError> {
+    read_at_most(stream, FRAME_MAX).await
+}
+
+/// Reads the next frame, of at most so many bytes.
+pub(super) async fn read_at_most(
+    stream: &mut (impl AsyncRead + Unpin),
+    most: usize,
+) -> Result<Vec<u8>, ReadError> {
     let mut prefix = [0; 4];
     stream.read_exact(&mut prefix).await?;
     let bytes = u32::from_be_bytes(prefix);
     let len = usize::try_from(bytes).unwrap_or(usize::MAX);
-    if len > FRAME_MAX {
+    if len > most {
         return Err(ReadError::TooLong { bytes });
     }
     let mut frame = vec![0; len];
@@ -42,9 +50,18 @@ pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8
 
 /// Writes one frame of at most [`FRAME_MAX`] bytes, without flushing.
 pub(super) async fn write(stream: &mut (impl AsyncWrite + Unpin), frame: &[u8]) -> io::Result<()> {
+    write_at_most(stream, frame, FRAME_MAX).await
+}
+
+/// Writes one frame of at most so many bytes, without flushing.
+pub(super) async fn write_at_most(
+    stream: &mut (impl AsyncWrite + Unpin),
+    frame: &[u8],
+    most: usize,
+) -> io::Result<()> {
     let len = u32::try_from(frame.len())
         .ok()
-        .filter(|_| frame.len() <= FRAME_MAX)
+        .filter(|_| frame.len() <= most)
         .ok_or(io::ErrorKind::InvalidInput)?;
     stream.write_all(&[&len.to_be_bytes(), frame].concat()).await
 }

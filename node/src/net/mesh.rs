@@ -10,6 +10,7 @@
 
 mod change;
 mod dials;
+mod files;
 mod joins;
 mod lan;
 mod latency;
@@ -27,10 +28,13 @@ use protocol::{
     ids::{MemberId, Timestamp},
     noise::Peer,
 };
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
 use zeroize::Zeroizing;
 
-use super::{BookEntry, Outside, Reach, Trouble, change::Change, relay::RelayPeer};
+use super::{BookEntry, FileStream, Outside, Reach, Trouble, change::Change, relay::RelayPeer};
 
 /// What the main swarm is made of.
 pub struct Config {
@@ -52,6 +56,8 @@ pub struct Config {
     pub me: Arc<Endpoint>,
     /// What time it is.
     pub clock: fn() -> Timestamp,
+    /// Takes the streams on which members fetch files; those for which there is no room end.
+    pub fetchers: mpsc::Sender<FileStream>,
 }
 
 /// What the swarm is asked to do.
@@ -81,6 +87,13 @@ pub enum MeshCommand {
         ticket: u64,
         /// To whom.
         member: MemberId,
+    },
+    /// Open a stream for a file with a member, where a channel stands. Where none can be opened, `answer` is dropped.
+    FileOpen {
+        /// With whom.
+        member: MemberId,
+        /// Takes the stream.
+        answer: oneshot::Sender<FileStream>,
     },
     /// Dial one of these addresses, all with a PeerId, and open a join stream there. Ends in
     /// [`MeshReport::JoinOpened`] or [`MeshReport::JoinClosed`].

@@ -18,6 +18,7 @@ mod behaviour;
 mod book;
 mod channel;
 mod dial;
+mod file;
 mod frames;
 mod gate;
 mod join;
@@ -35,6 +36,7 @@ use libp2p::{PeerId, identity::Keypair};
 use zeroize::Zeroizing;
 
 pub use book::BookEntry;
+pub use file::{FileEnd, FileReader, FileStream, FileWriter};
 pub use lan::Trouble;
 pub use listen::{ListenSyntax, listen_addresses};
 pub(crate) use listen::{free_port, is_free, reachable};

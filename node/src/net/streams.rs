@@ -31,6 +31,8 @@ pub(super) enum Purpose {
     Channel,
     /// The redeeming of an invite.
     Join,
+    /// A file that is fetched.
+    File,
     /// Nothing: nobody takes such a stream, and that it is refused is a sign of life.
     Sign,
 }
@@ -69,7 +71,8 @@ pub(super) struct Upgrade(&'static [Purpose]);
 /// What nobody speaks.
 pub(super) const SIGN: StreamProtocol = StreamProtocol::new("/wattle/sign/1");
 
-const BOTH: &[Purpose] = &[Purpose::Channel, Purpose::Join];
+/// What others may open.
+const TAKEN: &[Purpose] = &[Purpose::Channel, Purpose::Join, Purpose::File];
 
 impl Streams {
     /// Opens a stream on a connection; the ticket comes back in [`StreamEvent::Opened`].
@@ -144,7 +147,7 @@ impl ConnectionHandler for Handler {
     type OutboundOpenInfo = u64;
 
     fn listen_protocol(&self) -> SubstreamProtocol<Upgrade> {
-        SubstreamProtocol::new(Upgrade(BOTH), ())
+        SubstreamProtocol::new(Upgrade(TAKEN), ())
     }
 
     fn connection_keep_alive(&self) -> bool {
@@ -193,6 +196,7 @@ impl Purpose {
         match self {
             Self::Channel => &[Self::Channel],
             Self::Join => &[Self::Join],
+            Self::File => &[Self::File],
             Self::Sign => &[Self::Sign],
         }
     }
@@ -201,6 +205,7 @@ impl Purpose {
         match self {
             Self::Channel => StreamProtocol::new("/wattle/channel/1"),
             Self::Join => StreamProtocol::new("/wattle/join/1"),
+            Self::File => StreamProtocol::new("/wattle/file/1"),
             Self::Sign => SIGN,
         }
     }

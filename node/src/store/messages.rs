@@ -10,7 +10,7 @@ use protocol::{
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
-    StoreError, Tx, delivery,
+    StoreError, Tx, delivery, files,
     groups::{int, uint},
     order::Place,
     text::{hex, rfc3339},
@@ -73,12 +73,14 @@ pub struct Queued {
     pub seq: u64,
     /// What it says.
     pub text: String,
+    /// What it offers, where that is a file.
+    pub offer: Option<Vec<u8>>,
 }
 
 /// What a message's row and its names say, before its delivery is looked up.
 const COLUMNS: &str = "
 SELECT m.seq, m.id, m.grp, g.name, m.sender, coalesce(n.name, ''), m.mine, m.text, m.at, m.class,
-       m.chain IS NOT NULL, m.stored, m.shared_by, coalesce(s.name, ''), m.place, m.ahead IS NOT NULL
+       m.chain IS NOT NULL, m.stored, m.shared_by, coalesce(s.name, ''), m.place, m.ahead IS NOT NULL, m.offer
 FROM messages m JOIN groups g ON g.id = m.grp LEFT JOIN names n ON n.member = m.sender
 LEFT JOIN names s ON s.member = m.shared_by ";
 
@@ -106,10 +108,10 @@ impl Tx<'_> {
     /// The oldest message of a group that waits to be sealed.
     pub fn next_queued(&self, group: GroupId) -> Result<Option<Queued>, StoreError> {
         let queued = self.sql.query_row(
-            "SELECT q.seq, m.text FROM queue q JOIN messages m ON m.seq = q.seq
+            "SELECT q.seq, m.text, m.offer FROM queue q JOIN messages m ON m.seq = q.seq
              WHERE q.grp = ?1 ORDER BY q.seq LIMIT 1",
             [group.0],
-            |row| Ok(Queued { seq: uint(row.get(0)?), text: row.get(1)? }),
+            |row| Ok(Queued { seq: uint(row.get(0)?), text: row.get(1)?, offer: row.get(2)? }),
         );
         Ok(queued.optional()?)
     }
@@ -370,6 +372,7 @@ fn raw(row: &Row<'_>) -> rusqlite::Result<Raw> {
     let (id, group, sender): ([u8; 16], [u8; 32], [u8; 32]) =
         (row.get(1)?, row.get(2)?, row.get(4)?);
     let at: i64 = row.get(8)?;
+    let offer: Option<Vec<u8>> = row.get(16)?;
     let (shared_by, by_name): (Option<[u8; 32]>, String) = (row.get(12)?, row.get(13)?);
     Ok(Raw {
         message: Message {
@@ -386,6 +389,7 @@ fn raw(row: &Row<'_>) -> rusqlite::Result<Raw> {
             late: row.get::<_, u8>(9)? == class_number(Class::StaleView),
             ahead: row.get(15)?,
             shared_by: shared_by.map(|id| MemberRef { id: hex(&id), name: by_name }),
+            file: offer.as_deref().and_then(files::offered),
             delivery: None,
         },
         sealed: row.get(10)?,

@@ -12,6 +12,7 @@ mod audit;
 mod backup;
 mod delivery;
 mod events;
+mod files;
 mod former;
 mod groups;
 mod health;
@@ -43,6 +44,7 @@ use zeroize::Zeroizing;
 pub use self::{
     backup::{Backed, Snapshot, TABLES, Value},
     delivery::{Lack, Recipient, Sent, Which},
+    files::{FileState, GivenRow, OfferRow},
     invites::{InviteRow, JoinRow},
     key::Unlock,
     marks::{MARK_MS, Standing},

@@ -8,7 +8,7 @@ use super::{StoreError, key};
 
 /// `MIGRATIONS[n]` brings a database of format n (0: empty) to format n + 1. Never changed once
 /// released; only added to.
-pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5, V6, V7, V8, V9];
+pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5, V6, V7, V8, V9, V10];
 
 const V1: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
@@ -152,6 +152,18 @@ CREATE TABLE former(
 /// The place that its writer signed, of a message that was ahead of this node's logical clock: it stands where it came.
 const V9: &str = "
 ALTER TABLE messages ADD COLUMN ahead BLOB;
+";
+
+/// What a message says that offers a file; and the files that are on this machine, or are being fetched, by the number of
+/// their message.
+const V10: &str = "
+ALTER TABLE messages ADD COLUMN offer BLOB;
+
+CREATE TABLE files(
+    seq INTEGER PRIMARY KEY REFERENCES messages(seq), file BLOB NOT NULL, path BLOB NOT NULL,
+    state INTEGER NOT NULL, leaves BLOB NOT NULL
+) STRICT;
+CREATE INDEX files_file ON files(file);
 ";
 
 /// The file that says the format, so that it can be known without the key.

@@ -16,6 +16,7 @@ mod closed_relay;
 mod delivery;
 mod direct_only;
 mod doctor;
+mod files;
 mod firewall;
 mod ipv6;
 mod join_and_converse;

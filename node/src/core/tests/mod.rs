@@ -5,6 +5,7 @@ mod backlog;
 mod crashes;
 mod delivery;
 mod direct;
+mod files;
 mod joining;
 mod keys;
 mod lan;

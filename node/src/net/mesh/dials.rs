@@ -36,6 +36,8 @@ pub(super) struct Dial {
 pub(super) enum Wanted {
     Channel(MemberId),
     Join(u64),
+    /// Only on connections that stand.
+    File(u64),
     /// To see how long it takes, and for nothing else.
     Probe(u64),
 }
@@ -97,7 +99,7 @@ impl Run {
         let member = match dial.wanted {
             Wanted::Channel(member) => Some(member),
             Wanted::Probe(number) => self.probes.member(number),
-            Wanted::Join(_) => None,
+            Wanted::Join(_) | Wanted::File(_) => None,
         };
         // The member has renewed its node's key since it told the address.
         if let (DialError::WrongPeerId { obtained, address }, Some(member)) = (error, member)
@@ -123,6 +125,7 @@ impl Run {
             Wanted::Channel(member) => self.way_failed(&member, reason),
             Wanted::Join(number) => self.join_lost(number),
             Wanted::Probe(number) => self.probe_failed(number, reason),
+            Wanted::File(_) => {}
         }
     }
 }

@@ -131,7 +131,7 @@ impl Run {
         let Some(dial) = dial else { return Via::Called };
         let is_found = match dial.wanted {
             Wanted::Channel(member) => self.dialer.is_found(&member, address),
-            Wanted::Probe(_) => false,
+            Wanted::Probe(_) | Wanted::File(_) => false,
             Wanted::Join(_) => {
                 let inviter = self.inviters.get(&dial.peer);
                 inviter.is_some_and(|inviter| inviter.found.contains(address))

@@ -19,6 +19,7 @@ use super::{
 use crate::net::{
     book::{Book, Whereabouts},
     channel::{self, ChannelEvent, Side},
+    file::Files,
     queue,
 };
 
@@ -39,6 +40,8 @@ pub(super) struct Channel {
     pub(super) connection: ConnectionId,
     since: Instant,
     outbound: queue::Sender,
+    /// The streams on which files are fetched.
+    pub(super) files: Files,
     _stop: oneshot::Sender<()>,
 }
 
@@ -223,6 +226,7 @@ impl Run {
             connection: id,
             since: now,
             outbound: shaking.outbound,
+            files: Files::new(),
             _stop: shaking.stop,
         };
         self.channels.insert(peer.member, channel);

@@ -32,6 +32,7 @@ use crate::net::{
     book::{self, Book},
     channel::{self, ChannelEvent, Local},
     dial::Dialer,
+    file::FileStream,
     gate::Joins,
     join::JoinEnded,
     lan::{self, Lan, LanEvent},
@@ -60,6 +61,10 @@ pub(super) struct Run {
     /// On which connection the tasks of ended or standing channels run.
     pub(super) tasks: BTreeMap<u64, ConnectionId>,
     pub(super) joins: BTreeMap<u64, super::joins::Join>,
+    /// Streams for files that are being opened.
+    pub(super) opening: BTreeMap<u64, super::files::Opening>,
+    /// Takes those that others opened.
+    pub(super) fetchers: mpsc::Sender<FileStream>,
     pub(super) probes: super::probes::Probes,
     pub(super) reports: mpsc::Sender<MeshReport>,
     pub(super) channel_events: mpsc::Sender<ChannelEvent>,
@@ -127,7 +132,7 @@ impl Run {
     pub(super) fn new(
         config: Config,
     ) -> Result<(Self, Inboxes, mpsc::Receiver<MeshReport>), SpawnError> {
-        let Config { seed, listen, port, reach, mdns, meets, me, clock } = config;
+        let Config { seed, listen, port, reach, mdns, meets, me, clock, fetchers } = config;
         let key = node_key(&seed).ok_or(SpawnError::Transport)?;
         let mut rng = channel::rng().ok_or(SpawnError::Transport)?;
         let mut swarm = behaviour::swarm(key)?;
@@ -166,6 +171,8 @@ impl Run {
             channels: BTreeMap::new(),
             tasks: BTreeMap::new(),
             joins: BTreeMap::new(),
+            opening: BTreeMap::new(),
+            fetchers,
             probes: super::probes::Probes::default(),
             reports,
             channel_events,
@@ -271,6 +278,7 @@ impl Run {
             MeshCommand::Unlook(relay) => self.leave_outside(&relay),
             MeshCommand::Channel { to, frame } => self.send(to, frame),
             MeshCommand::Probe { ticket, member } => self.probe(ticket, member),
+            MeshCommand::FileOpen { member, answer } => self.open_file(member, answer),
             MeshCommand::JoinDial { stream, addresses } => self.join_dial(stream, addresses),
             MeshCommand::JoinSend { stream, frame } => self.join_send(stream, frame),
             MeshCommand::JoinClose { stream } => self.join_close(stream),
@@ -351,6 +359,7 @@ impl Run {
             StreamEvent::Inbound { connection, purpose, stream } => match purpose {
                 Purpose::Channel => self.accept_channel(connection, stream),
                 Purpose::Join => self.accept_join(connection, stream),
+                Purpose::File => self.accept_file(connection, stream),
                 Purpose::Sign => {}
             },
         }
@@ -361,6 +370,7 @@ impl Run {
         let purpose = match wanted {
             Wanted::Channel(_) => Purpose::Channel,
             Wanted::Join(_) => Purpose::Join,
+            Wanted::File(_) => Purpose::File,
             Wanted::Probe(_) => return,
         };
         let ticket = self.number();
@@ -387,6 +397,7 @@ impl Run {
         match self.tickets.remove(&ticket) {
             Some((on, Wanted::Channel(member))) => self.on_channel_stream(on, member, stream),
             Some((on, Wanted::Join(number))) => self.on_join_stream(on, number, stream),
+            Some((on, Wanted::File(number))) => self.on_file_stream(on, number, stream),
             Some((_, Wanted::Probe(_))) | None => {}
         }
     }

@@ -1,6 +1,7 @@
 //! Whole swarms on the loopback interface.
 
 mod change;
+mod files;
 mod outside;
 mod silence;
 mod way;
@@ -31,6 +32,7 @@ struct Node {
     peer: PeerId,
     mesh: Mesh,
     addresses: Vec<Multiaddr>,
+    fetchers: mpsc::Receiver<FileStream>,
 }
 
 fn clock() -> Timestamp {
@@ -52,7 +54,9 @@ async fn node(seed: u64) -> Node {
         "/ip4/127.0.0.1/tcp/0".parse().unwrap(),
         "/ip4/127.0.0.1/udp/0/quic-v1".parse().unwrap(),
     ];
-    let mut mesh = spawn(Config { listen, ..config(seed, Arc::clone(&me)) }).unwrap();
+    let (fetched, fetchers) = mpsc::channel(2);
+    let config = Config { listen, fetchers: fetched, ..config(seed, Arc::clone(&me)) };
+    let mut mesh = spawn(config).unwrap();
     let addresses = loop {
         match next(&mut mesh).await {
             MeshReport::Listening(addresses) if addresses.len() == 2 => break addresses,
@@ -61,7 +65,7 @@ async fn node(seed: u64) -> Node {
             other => panic!("{other:?}"),
         }
     };
-    Node { me, peer, mesh, addresses }
+    Node { me, peer, mesh, addresses, fetchers }
 }
 
 fn config(seed: u64, me: Arc<Endpoint>) -> Config {
@@ -74,6 +78,7 @@ fn config(seed: u64, me: Arc<Endpoint>) -> Config {
         meets: true,
         me,
         clock,
+        fetchers: mpsc::channel(1).0,
     }
 }
 

@@ -1,0 +1,201 @@
+//! Files: what is offered and wanted, and who may have it. Their bytes are moved by [`crate::files`].
+
+use std::path::PathBuf;
+
+use protocol::{
+    file::Offer,
+    ids::{FileId, GroupId, MemberId, Timestamp},
+};
+
+use super::{Core, VerbError, membership::is_active, words};
+use crate::{
+    api::types::{FileRef, FileStanding, FileView, MemberRef, Message, VERSION},
+    store::{FileState, OfferRow, StoreError, hex},
+};
+
+/// A file that was read and can be offered.
+pub struct Made {
+    /// What is to be said of it.
+    pub offer: Offer,
+    /// The leaves of its tree.
+    pub leaves: Vec<u8>,
+    /// Where it is.
+    pub path: PathBuf,
+}
+
+/// A file that is to be fetched.
+pub struct Wanted {
+    /// The number of the message that offers it.
+    pub seq: u64,
+    /// What was said of it.
+    pub offer: Offer,
+    /// Where it is to be.
+    pub path: PathBuf,
+    /// Members with whom a channel stands, and who may have it: its sender first.
+    pub givers: Vec<MemberId>,
+}
+
+/// A file that is here, for a member who may have it.
+pub struct Given {
+    /// What was said of it.
+    pub offer: Offer,
+    /// The leaves of its tree.
+    pub leaves: Vec<u8>,
+    /// Where it is.
+    pub path: PathBuf,
+}
+
+/// Files of a group that are looked at: the last.
+const OFFERS: u32 = 1_000;
+
+/// Digits of an id that are enough to ask by it.
+const DIGITS: usize = 4;
+
+impl Core {
+    /// Offers a file that was read, as a message that is sealed as any other.
+    pub fn offer_file(
+        &mut self,
+        reference: &str,
+        made: &Made,
+        now: Timestamp,
+    ) -> Result<Message, VerbError> {
+        let id = self.find_group(reference)?;
+        let seq = self.queue(id, made.offer.name().as_str(), now, |step, seq| {
+            step.tx.put_offer(seq, &made.offer.to_bytes())?;
+            let file = made.offer.id();
+            step.tx.put_file(seq, file, &made.path, FileState::Here, &made.leaves)
+        })?;
+        let message = self.store.read(|tx| tx.message(seq))?;
+        Ok(message.ok_or(StoreError::Damaged)?)
+    }
+
+    /// The files that were offered in a group, the newest last.
+    pub fn files(&mut self, reference: &str) -> Result<Vec<FileView>, VerbError> {
+        let id = self.find_group(reference)?;
+        let offers = self.store.read(|tx| tx.offers(id, OFFERS))?;
+        Ok(offers.iter().map(|row| self.file_view(row)).collect())
+    }
+
+    /// Has a file fetched to where `path` says of its message's id and its offer; asked for by its name or the first digits of its id.
+    pub fn want_file(
+        &mut self,
+        reference: &str,
+        asked: &str,
+        path: impl FnOnce(&[u8; 16], &Offer) -> PathBuf,
+        now: Timestamp,
+    ) -> Result<FileView, VerbError> {
+        let row = self.find_file(reference, asked)?;
+        if row.here.is_some() {
+            return Ok(self.file_view(&row));
+        }
+        let (seq, file, path) = (row.seq, row.offer.id(), path(&row.id, &row.offer));
+        self.record(now, |step| step.tx.put_file(seq, file, &path, FileState::Wanted, &[]))?;
+        self.finish(now);
+        Ok(self.file_view(&OfferRow { here: Some((FileState::Wanted, path)), ..row }))
+    }
+
+    /// Fetches or gives a file no longer. What is on the disk stays there.
+    pub fn drop_file(
+        &mut self,
+        reference: &str,
+        asked: &str,
+        now: Timestamp,
+    ) -> Result<FileView, VerbError> {
+        let row = self.find_file(reference, asked)?;
+        let seq = row.seq;
+        self.record(now, |step| step.tx.drop_file(seq))?;
+        self.finish(now);
+        Ok(self.file_view(&OfferRow { here: None, ..row }))
+    }
+
+    /// What is to be fetched now, and of whom.
+    pub fn wanted_files(&mut self) -> Result<Vec<Wanted>, StoreError> {
+        let rows = self.store.read(|tx| tx.wanted_files())?;
+        let wanted = rows.into_iter().filter_map(|row| {
+            let (_, path) = row.here?;
+            let givers = self.givers(row.group, row.from);
+            Some(Wanted { seq: row.seq, offer: row.offer, path, givers })
+        });
+        Ok(wanted.collect())
+    }
+
+    /// All of a file is here.
+    pub fn on_file_here(
+        &mut self,
+        seq: u64,
+        leaves: &[u8],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        // Who wanted it may want it no longer.
+        let Some(row) = self.store.read(|tx| tx.offer(seq))? else { return Ok(()) };
+        let Some((_, path)) = row.here else { return Ok(()) };
+        let file = row.offer.id();
+        self.record(now, |step| step.tx.put_file(seq, file, &path, FileState::Here, leaves))?;
+        self.finish(now);
+        Ok(())
+    }
+
+    /// A file for a member who asks for it: one that is here, and was offered in a group in which both are members.
+    pub fn given_file(&mut self, to: &MemberId, file: FileId) -> Result<Option<Given>, StoreError> {
+        let rows = self.store.read(|tx| tx.given_files(file))?;
+        let row = rows.into_iter().find(|row| self.is_fellow(row.group, to));
+        Ok(row.map(|row| Given { offer: row.offer, leaves: row.leaves, path: row.path }))
+    }
+
+    fn is_fellow(&self, group: GroupId, member: &MemberId) -> bool {
+        let group = self.groups.get(&group).filter(|group| is_active(group));
+        group.is_some_and(|group| group.members().iter().any(|other| other.id == *member))
+    }
+
+    fn givers(&self, group: GroupId, from: MemberId) -> Vec<MemberId> {
+        let Some(group) = self.groups.get(&group).filter(|group| is_active(group)) else {
+            return Vec::new();
+        };
+        let members = group.members();
+        let there = members.iter().map(|member| member.id);
+        let mut givers: Vec<MemberId> =
+            there.filter(|member| self.peers.has_channel(member)).collect();
+        givers.sort_by_key(|member| *member != from);
+        givers
+    }
+
+    fn find_file(&mut self, reference: &str, asked: &str) -> Result<OfferRow, VerbError> {
+        let id = self.find_group(reference)?;
+        let offers = self.store.read(|tx| tx.offers(id, OFFERS))?;
+        let digits = asked.to_ascii_lowercase();
+        let fits = |row: &OfferRow| {
+            row.offer.name().as_str() == asked
+                || digits.len() >= DIGITS && hex(&row.id).starts_with(&digits)
+        };
+        let mut found = offers.into_iter().filter(fits);
+        match (found.next(), found.next()) {
+            (Some(row), None) => Ok(row),
+            (None, _) => Err(VerbError::NoSuchFile { asked: asked.into() }),
+            (Some(_), Some(_)) => Err(VerbError::AmbiguousFile { asked: asked.into() }),
+        }
+    }
+
+    fn file_view(&self, row: &OfferRow) -> FileView {
+        let size = row.offer.layout().size();
+        let (state, path) = match &row.here {
+            None => (FileStanding::Offered, None),
+            Some((FileState::Wanted, _)) => (FileStanding::Fetching, None),
+            Some((FileState::Here, path)) => (FileStanding::Here, Some(path)),
+        };
+        let unknown = || MemberRef { id: row.from.to_string(), name: String::new() };
+        let group = self.groups.get(&row.group);
+        FileView {
+            v: VERSION,
+            id: hex(&row.id),
+            seq: row.seq,
+            from: group.map_or_else(unknown, |group| words::named(group, &row.from)),
+            mine: row.mine,
+            file: FileRef { name: row.offer.name().as_str().into(), size },
+            state,
+            path: path.map(|path| path.to_string_lossy().into_owned()),
+            bytes: if state == FileStanding::Here { size } else { 0 },
+            sources: 0,
+            problem: String::new(),
+        }
+    }
+}

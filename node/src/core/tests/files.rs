@@ -1,0 +1,119 @@
+//! Files: offered, wanted, and given to members of then and to nobody else.
+
+use std::path::PathBuf;
+
+use protocol::{
+    file::{FileName, Layout, Offer, Reading},
+    ids::{FileId, MemberId},
+};
+use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
+
+use super::world::World;
+use crate::{
+    api::types::{FileRef, FileStanding},
+    core::{Made, VerbError},
+};
+
+/// A file that was read, where it was.
+fn made(name: &str, seed: u64) -> Made {
+    let mut rng = ChaCha20Rng::seed_from_u64(seed);
+    let mut reading = Reading::new(FileName::new(name).unwrap(), Layout::new(5).unwrap(), &mut rng);
+    reading.take(b"bytes").unwrap();
+    let source = reading.finish().unwrap();
+    let path = PathBuf::from(format!("/home/ada/{name}"));
+    Made { offer: source.offer().clone(), leaves: source.leaves(), path }
+}
+
+/// Ada offers a file to the group.
+fn offer(world: &mut World, name: &str, seed: u64) -> Made {
+    let (made, now) = (made(name, seed), world.now);
+    let message = world.core("ada").offer_file("reading", &made, now).unwrap();
+    assert!(message.mine && message.file.is_some());
+    world.settle();
+    made
+}
+
+fn group() -> World {
+    let mut world = World::new();
+    let relay = world.relay(1);
+    world.pair(&[&relay]);
+    world.settle();
+    world
+}
+
+#[test]
+fn whoever_reads_an_offer_can_want_the_file_and_a_restart_forgets_nothing() {
+    let mut world = group();
+    let made = offer(&mut world, "plan.pdf", 1);
+    let message = world.history("bob").pop().unwrap();
+    let file = FileRef { name: "plan.pdf".into(), size: 5 };
+    assert_eq!((message.text.as_str(), message.file), ("plan.pdf", Some(file.clone())));
+    let listed = world.core("bob").files("reading").unwrap();
+    assert_eq!((listed.len(), listed[0].state), (1, FileStanding::Offered));
+    assert_eq!((&listed[0].file, listed[0].mine, &listed[0].id), (&file, false, &message.id));
+    assert!(world.core("bob").wanted_files().unwrap().is_empty());
+
+    let now = world.now;
+    let place = |_: &[u8; 16], offer: &Offer| {
+        assert!(*offer == made.offer);
+        PathBuf::from("/home/bob/plan.pdf")
+    };
+    let view = world.core("bob").want_file("reading", &message.id[..6], place, now).unwrap();
+    assert_eq!((view.state, view.path), (FileStanding::Fetching, None));
+    world.stop("bob");
+    world.start("bob");
+    let wanted = world.core("bob").wanted_files().unwrap();
+    assert_eq!((wanted.len(), wanted[0].seq), (1, message.seq));
+    assert!(wanted[0].offer == made.offer && wanted[0].path.ends_with("bob/plan.pdf"));
+
+    world.core("bob").on_file_here(message.seq, &made.leaves, now).unwrap();
+    assert!(world.core("bob").wanted_files().unwrap().is_empty());
+    let here = world.core("bob").files("reading").unwrap().remove(0);
+    assert_eq!((here.state, here.bytes), (FileStanding::Here, 5));
+    assert_eq!(here.path.as_deref(), Some("/home/bob/plan.pdf"));
+}
+
+#[test]
+fn a_file_is_given_to_who_is_a_member_and_to_nobody_else() {
+    let mut world = group();
+    let made = offer(&mut world, "plan.pdf", 1);
+    let (bob, id) = (world.member("bob"), made.offer.id());
+    let given = world.core("ada").given_file(&bob, id).unwrap().unwrap();
+    assert_eq!((given.path, given.leaves), (made.path, made.leaves));
+    let nobody = MemberId([9; 32]);
+    assert!(world.core("ada").given_file(&nobody, id).unwrap().is_none());
+    assert!(world.core("ada").given_file(&bob, FileId([9; 16])).unwrap().is_none());
+    // What is only offered to it, or wanted, Bob can't give.
+    let ada = world.member("ada");
+    assert!(world.core("bob").given_file(&ada, id).unwrap().is_none());
+
+    world.remove("ada", "reading", "bob");
+    world.settle();
+    assert!(world.core("ada").given_file(&bob, id).unwrap().is_none());
+}
+
+#[test]
+fn a_file_that_is_dropped_is_neither_fetched_nor_given() {
+    let mut world = group();
+    let made = offer(&mut world, "plan.pdf", 1);
+    let (bob, now) = (world.member("bob"), world.now);
+    let place = |_: &[u8; 16], _: &Offer| PathBuf::from("/home/bob/plan.pdf");
+    world.core("bob").want_file("reading", "plan.pdf", place, now).unwrap();
+    let dropped = world.core("bob").drop_file("reading", "plan.pdf", now).unwrap();
+    assert_eq!(dropped.state, FileStanding::Offered);
+    assert!(world.core("bob").wanted_files().unwrap().is_empty());
+    world.core("ada").drop_file("reading", "plan.pdf", now).unwrap();
+    assert!(world.core("ada").given_file(&bob, made.offer.id()).unwrap().is_none());
+}
+
+#[test]
+fn a_name_that_two_files_have_is_not_guessed_at() {
+    let mut world = group();
+    offer(&mut world, "plan.pdf", 1);
+    offer(&mut world, "plan.pdf", 2);
+    let now = world.now;
+    let place = |_: &[u8; 16], _: &Offer| PathBuf::from("/home/bob/plan.pdf");
+    let mut ask = |what: &str| world.core("bob").want_file("reading", what, place, now);
+    assert!(matches!(ask("plan.pdf"), Err(VerbError::AmbiguousFile { .. })));
+    assert!(matches!(ask("plans.pdf"), Err(VerbError::NoSuchFile { .. })));
+}

@@ -1,0 +1,258 @@
+//! One file that is fetched: streams to those who may have it, and a thread that owns what there is of it.
+//!
+//! ```text
+//! a task for each giver ── frames ─► the thread: checks, writes, asks ── frames ─► the giver's task
+//! ```
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::PathBuf,
+    time::Duration,
+};
+
+use protocol::{
+    file::{Fault, Fetch, Offer, Source, Step},
+    ids::MemberId,
+};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::{JoinSet, spawn_blocking},
+    time::{Instant, interval},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Files,
+    part::{self, Opened, Part},
+    read::ReadFileError,
+};
+use crate::{
+    driver::{Handle, now},
+    net::{FileEnd, mesh::MeshCommand},
+};
+
+/// A file that is to be fetched.
+pub(super) struct Fetching {
+    pub(super) seq: u64,
+    pub(super) offer: Offer,
+    pub(super) path: PathBuf,
+    /// Members who may have it, and with whom a channel stands.
+    pub(super) givers: watch::Receiver<Vec<MemberId>>,
+    /// Ends it; with the node, or since nobody wants the file any more.
+    pub(super) cancel: CancellationToken,
+    pub(super) stop: CancellationToken,
+    pub(super) files: Files,
+    pub(super) handle: Handle,
+    pub(super) mesh: mpsc::Sender<MeshCommand>,
+}
+
+/// What the thread is told.
+enum Event {
+    /// A stream is open; what is to be said on it goes here.
+    Up(MemberId, mpsc::Sender<Vec<u8>>),
+    Frame(MemberId, Vec<u8>),
+    Down(MemberId),
+    Tick,
+}
+
+/// How a fetch ended.
+enum End {
+    Whole(Box<Source>),
+    /// It was given up, or the node ends: it goes on another time.
+    Left,
+}
+
+/// Until when somebody is left alone, and how long that was.
+struct Rest {
+    until: Instant,
+    long: Duration,
+}
+
+/// Events that wait for the thread: of each member no more is read meanwhile.
+const EVENTS: usize = 32;
+/// The longest frame that holds no chunk, in bytes.
+const SHORT: usize = 16;
+/// Requests that wait for a stream.
+const REQUESTS: usize = 8;
+/// How often silent givers are looked for.
+const TICK: Duration = Duration::from_secs(1);
+/// How long somebody is left alone who gave something, and nothing more; and who gives nothing, at most.
+const REST: Duration = Duration::from_secs(1);
+/// See [`REST`].
+const REST_MAX: Duration = Duration::from_secs(64);
+
+impl Fetching {
+    /// Fetches it; gives its number.
+    pub(super) async fn run(self) -> u64 {
+        let Self { seq, offer, path, mut givers, cancel, stop, files, handle, mesh } = self;
+        let (events, taken) = mpsc::channel(EVENTS);
+        let told = files.clone();
+        let mut thread = spawn_blocking(move || fetch(&told, seq, &offer, path, taken));
+        let mut streams: JoinSet<(MemberId, bool)> = JoinSet::new();
+        let mut open: BTreeSet<MemberId> = BTreeSet::new();
+        let mut rests: BTreeMap<MemberId, Rest> = BTreeMap::new();
+        let mut tick = interval(TICK);
+        let end = loop {
+            tokio::select! {
+                () = cancel.cancelled() => {
+                    // The thread ends when nobody can tell it anything any more.
+                    streams.shutdown().await;
+                    drop(events);
+                    break thread.await;
+                }
+                end = &mut thread => break end,
+                Some(ended) = streams.join_next() => {
+                    if let Ok((member, gave)) = ended {
+                        open.remove(&member);
+                        let before = rests.get(&member).filter(|_| !gave).map(|rest| rest.long);
+                        let long = before.map_or(REST, |long| (2 * long).min(REST_MAX));
+                        rests.insert(member, Rest { until: Instant::now() + long, long });
+                    }
+                }
+                _ = tick.tick() => {
+                    // Where it is full the thread looks at its clock before long.
+                    let _ = events.try_send(Event::Tick);
+                }
+                Ok(()) = givers.changed() => {}
+            }
+            let there = givers.borrow_and_update().clone();
+            for member in there {
+                let rests = rests.get(&member).is_some_and(|rest| rest.until > Instant::now());
+                if !rests && open.insert(member) {
+                    streams.spawn(stream(member, mesh.clone(), events.clone()));
+                }
+            }
+        };
+        match end {
+            Ok(Ok(End::Whole(source))) => {
+                let leaves = source.leaves();
+                let kept = handle.call(move |core, now| core.on_file_here(seq, &leaves, now)).await;
+                if let Ok(Err(error)) = kept {
+                    files.failed(seq, error.to_string());
+                }
+            }
+            Ok(Ok(End::Left)) if stop.is_cancelled() => {}
+            Ok(Ok(End::Left)) => {
+                drop(spawn_blocking(move || part::forget(&files.parts(), seq)).await)
+            }
+            Ok(Err(error)) => files.failed(seq, error.to_string()),
+            Err(_) => files.failed(seq, "the node has a fault".into()),
+        }
+        seq
+    }
+}
+
+/// Carries frames between a member's stream and the thread; says of whom, and whether anything came.
+async fn stream(
+    member: MemberId,
+    mesh: mpsc::Sender<MeshCommand>,
+    events: mpsc::Sender<Event>,
+) -> (MemberId, bool) {
+    let mut gave = false;
+    let (answer, answered) = oneshot::channel();
+    if mesh.send(MeshCommand::FileOpen { member, answer }).await.is_err() {
+        return (member, gave);
+    }
+    drop(mesh);
+    let Ok(stream) = answered.await else { return (member, gave) };
+    let (mut reader, mut writer) = stream.split();
+    let (requests, mut asked) = mpsc::channel::<Vec<u8>>(REQUESTS);
+    if events.send(Event::Up(member, requests)).await.is_err() {
+        return (member, gave);
+    }
+    let read = async {
+        while let Some(frame) = reader.read(FileEnd::Fetcher).await {
+            // A refusal is short.
+            gave |= frame.len() > SHORT;
+            if events.send(Event::Frame(member, frame)).await.is_err() {
+                return;
+            }
+        }
+    };
+    let write = async {
+        while let Some(frame) = asked.recv().await {
+            if writer.write(&frame).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = read => {}
+        () = write => {}
+    }
+    let _ = events.send(Event::Down(member)).await;
+    (member, gave)
+}
+
+/// Owns what there is of the file, until all of it is there or nobody tells anything any more.
+fn fetch(
+    files: &Files,
+    seq: u64,
+    offer: &Offer,
+    path: PathBuf,
+    mut events: mpsc::Receiver<Event>,
+) -> Result<End, ReadFileError> {
+    let key = seq.to_string();
+    let (mut part, mut fetch) = match Part::open(&files.parts(), &key, &path, offer)? {
+        Opened::Whole(source) => return Ok(End::Whole(source)),
+        Opened::Part(part, fetch) => (part, fetch),
+    };
+    let mut requests: BTreeMap<MemberId, mpsc::Sender<Vec<u8>>> = BTreeMap::new();
+    files.progressed(seq, fetch.progress());
+    while !fetch.is_whole() {
+        let Some(event) = events.blocking_recv() else {
+            part.save(&fetch)?;
+            return Ok(End::Left);
+        };
+        take(&mut fetch, &mut part, &mut requests, event)?;
+        while let Some(step) = fetch.poll() {
+            match step {
+                Step::Send { to, frame } => {
+                    let sent = requests.get(&to).map(|stream| stream.try_send(frame));
+                    if !matches!(sent, Some(Ok(()))) {
+                        requests.remove(&to);
+                        fetch.remove(&to, now());
+                    }
+                }
+                Step::Drop { source, fault } => {
+                    requests.remove(&source);
+                    if matches!(fault, Fault::Lied | Fault::Broke) {
+                        tracing::warn!(%source, %fault, "a member gives no file");
+                    }
+                }
+            }
+        }
+        part.save_if_due(&fetch)?;
+        files.progressed(seq, fetch.progress());
+    }
+    drop(requests);
+    part.save(&fetch)?;
+    part.finish(offer).map(|source| End::Whole(Box::new(source)))
+}
+
+fn take(
+    fetch: &mut Fetch,
+    part: &mut Part,
+    requests: &mut BTreeMap<MemberId, mpsc::Sender<Vec<u8>>>,
+    event: Event,
+) -> io::Result<()> {
+    match event {
+        Event::Up(member, stream) => {
+            if fetch.add(member, now()).is_ok() {
+                requests.insert(member, stream);
+            }
+        }
+        Event::Frame(member, frame) => {
+            if let Some(piece) = fetch.on_frame(&member, &frame, now()) {
+                part.write(&piece)?;
+            }
+        }
+        Event::Down(member) => {
+            requests.remove(&member);
+            fetch.remove(&member, now());
+        }
+        Event::Tick => fetch.on_time(now()),
+    }
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! One stream on which a member is given a file.
+
+use std::{fs::File, os::unix::fs::FileExt, sync::Arc, time::Duration};
+
+use protocol::{
+    file::{Asked, Refusal, Serving, Source, refuse},
+    ids::{FileId, MemberId},
+};
+use tokio::{
+    sync::mpsc,
+    task::spawn_blocking,
+    time::{Instant, timeout},
+};
+
+use crate::{
+    core::Given,
+    driver::Handle,
+    net::{FileEnd, FileReader, FileStream, FileWriter},
+};
+
+/// A file that is being given.
+struct Open {
+    file: File,
+    source: Source,
+}
+
+/// How long a member may ask for nothing.
+const IDLE: Duration = Duration::from_secs(60);
+/// How often it is looked whether the member may still have it.
+const LOOK: Duration = Duration::from_secs(5);
+/// Requests that wait to be read: with all that they may ask for.
+const REQUESTS: usize = 8;
+
+/// Gives a member what it asks for, until it has it.
+pub(super) async fn give(handle: Handle, stream: FileStream) {
+    let member = stream.member();
+    let (mut reader, mut writer) = stream.split();
+    let first = timeout(IDLE, reader.read(FileEnd::Giver)).await;
+    let Ok(Some(Ok(asked))) = first.map(|frame| frame.map(|frame| Asked::read(&frame))) else {
+        return;
+    };
+    let file = asked.file();
+    let open = match may_have(&handle, member, file).await {
+        Some(given) => spawn_blocking(move || open(given)).await.unwrap_or(Err(Refusal::Unknown)),
+        None => Err(Refusal::Unknown),
+    };
+    let refused = match open {
+        Ok(open) => {
+            let Ok(serving) = asked.serve(&open.source) else { return };
+            let (requests, asked) = mpsc::channel(REQUESTS);
+            let giving = Giving { handle, member, file, open: Arc::new(open), serving };
+            tokio::select! {
+                () = hear(&mut reader, requests) => None,
+                refused = giving.run(&mut writer, asked) => refused,
+            }
+        }
+        Err(reason) => Some(reason),
+    };
+    if let Some(reason) = refused
+        && writer.write(&refuse(reason)).await.is_ok()
+    {
+        writer.close().await;
+    }
+}
+
+struct Giving {
+    handle: Handle,
+    member: MemberId,
+    file: FileId,
+    open: Arc<Open>,
+    serving: Serving,
+}
+
+impl Giving {
+    /// Answers; at the end it says what is to be said of why it ends, if anything.
+    async fn run(
+        mut self,
+        writer: &mut FileWriter,
+        mut requests: mpsc::Receiver<Vec<u8>>,
+    ) -> Option<Refusal> {
+        let mut looked = Instant::now();
+        loop {
+            while let Ok(frame) = requests.try_recv() {
+                self.serving.on_frame(&frame).ok()?;
+            }
+            let Some(index) = self.serving.poll() else {
+                let frame = timeout(IDLE, requests.recv()).await.ok()??;
+                self.serving.on_frame(&frame).ok()?;
+                continue;
+            };
+            if looked.elapsed() >= LOOK {
+                looked = Instant::now();
+                if may_have(&self.handle, self.member, self.file).await.is_none() {
+                    return Some(Refusal::Unknown);
+                }
+            }
+            let open = Arc::clone(&self.open);
+            let answer = spawn_blocking(move || open.answer(index)).await.ok()?;
+            let Some(frame) = answer else { return Some(Refusal::Changed) };
+            writer.write(&frame).await.ok()?;
+        }
+    }
+}
+
+impl Open {
+    /// The frame with one chunk; none where the file is not what it was.
+    fn answer(&self, index: u32) -> Option<Vec<u8>> {
+        let layout = self.source.offer().layout();
+        let mut chunk = vec![0; layout.len(index)?];
+        self.file.read_exact_at(&mut chunk, layout.offset(index)).ok()?;
+        self.source.answer(index, &chunk).ok()
+    }
+}
+
+async fn hear(reader: &mut FileReader, requests: mpsc::Sender<Vec<u8>>) {
+    while let Some(frame) = reader.read(FileEnd::Giver).await {
+        if requests.send(frame).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn may_have(handle: &Handle, member: MemberId, file: FileId) -> Option<Given> {
+    handle.call(move |core, _| core.given_file(&member, file)).await.ok()?.ok()?
+}
+
+fn open(given: Given) -> Result<Open, Refusal> {
+    let Given { offer, leaves, path } = given;
+    let size = offer.layout().size();
+    let source = Source::load(offer, &leaves).map_err(|_| Refusal::Unknown)?;
+    // What stands there now may be something that never ends.
+    let is_it = |metadata: std::fs::Metadata| metadata.is_file() && metadata.len() == size;
+    if !path.metadata().is_ok_and(is_it) {
+        return Err(Refusal::Changed);
+    }
+    let file = File::open(path).map_err(|_| Refusal::Changed)?;
+    Ok(Open { file, source })
+}

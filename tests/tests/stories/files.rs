@@ -1,0 +1,136 @@
+//! Files, from one disk to others.
+
+use std::{
+    fs,
+    os::unix::fs::FileExt,
+    path::PathBuf,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use harness::{Node, World};
+use node::api::types::{FileStanding, FileView};
+
+const MIB: usize = 1 << 20;
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A file of a node's person, outside of the node's directory: no two of its chunks are alike.
+fn file(node: &Node, name: &str, bytes: usize) -> (PathBuf, Vec<u8>) {
+    let mut state = bytes as u64 | 1;
+    let content: Vec<u8> = (0..bytes.div_ceil(8))
+        .flat_map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_le_bytes()
+        })
+        .take(bytes)
+        .collect();
+    let path = node.data_dir().with_file_name(name);
+    fs::write(&path, &content).unwrap();
+    (path, content)
+}
+
+fn look(node: &Node) -> Vec<FileView> {
+    node.ask("its files", |client| async move { client.files("tea").await })
+}
+
+/// Waits until a node's only file is as it should be.
+fn until(node: &Node, what: &str, holds: impl Fn(&FileView) -> bool) -> FileView {
+    let start = Instant::now();
+    loop {
+        let files = look(node);
+        if let [file] = &files[..]
+            && holds(file)
+        {
+            return file.clone();
+        }
+        assert!(start.elapsed() < PATIENCE, "{} waits for {what}: {files:#?}", node.name());
+        sleep(Duration::from_millis(10));
+    }
+}
+
+fn send(node: &Node, path: &std::path::Path) {
+    node.cli(&["file", "send", "tea", path.to_str().unwrap()]).ok();
+}
+
+fn get(node: &Node, file: &str) {
+    node.cli(&["file", "get", "tea", file, "--no-wait"]).ok();
+}
+
+fn content(file: &FileView) -> Vec<u8> {
+    fs::read(file.path.as_ref().expect("it is here")).unwrap()
+}
+
+#[test]
+fn a_file_whose_receiver_is_killed_in_the_middle_goes_on_where_it_was_and_arrives_whole() {
+    let world = World::new();
+    let ana = world.node("ana").no_relay().start();
+    let mut ben = world.node("ben").no_relay().start();
+    ana.create_group("tea");
+    ben.join(&ana.invite("tea"));
+    let size = std::env::var("WATTLE_FILE_MIB").map_or(64, |mib| mib.parse().unwrap()) * MIB;
+    let (path, sent) = file(&ana, "plan.pdf", size);
+    send(&ana, &path);
+    until(&ben, "the offer", |file| file.state == FileStanding::Offered);
+    get(&ben, "plan.pdf");
+    let some = until(&ben, "some of it", |file| file.bytes > size as u64 / 4);
+    ben.kill9();
+    assert!(some.bytes < size as u64, "it was killed too late to be of use: {some:#?}");
+
+    // What was there is not asked for again: it could not be given.
+    let changed = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    changed.write_all_at(&[!sent[0]], 0).unwrap();
+    ben.start_again();
+    let here = until(&ben, "all of it", |file| file.state == FileStanding::Here);
+    assert!(content(&here) == sent);
+    let left = fs::read_dir(ben.data_dir().join("files/parts")).unwrap().count();
+    assert_eq!(left, 0, "nothing is left of its parts");
+}
+
+#[test]
+fn whoever_has_a_file_gives_it_while_its_sender_is_away() {
+    let world = World::new();
+    let mut ana = world.node("ana").no_relay().start();
+    let ben = world.node("ben").no_relay().start();
+    let cleo = world.node("cleo").no_relay().start();
+    ana.create_group("tea");
+    for node in [&ben, &cleo] {
+        node.join(&ana.invite("tea"));
+    }
+    for node in [&ana, &ben, &cleo] {
+        node.until_people("tea", &["ana", "ben", "cleo"]);
+    }
+    let (path, sent) = file(&ana, "notes.txt", 3 * MIB + 17);
+    send(&ana, &path);
+    until(&cleo, "the offer", |file| file.state == FileStanding::Offered);
+    until(&ben, "the offer", |file| file.state == FileStanding::Offered);
+    let said = ben.cli(&["file", "get", "tea", "notes.txt"]).ok();
+    let here = until(&ben, "all of it", |file| file.state == FileStanding::Here);
+    assert_eq!(said.trim(), here.path.as_deref().unwrap());
+    assert!(content(&here) == sent);
+
+    ana.stop();
+    get(&cleo, "notes.txt");
+    let here = until(&cleo, "all of it", |file| file.state == FileStanding::Here);
+    assert!(content(&here) == sent);
+}
+
+#[test]
+fn what_is_no_file_too_large_or_of_no_group_is_refused_in_words() {
+    let world = World::new();
+    let ana = world.node("ana").no_relay().start();
+    ana.create_group("tea");
+    let large = ana.data_dir().with_file_name("large");
+    fs::File::create(&large).unwrap().set_len((16 << 30) + 1).unwrap();
+    let send = |group: &str, path: &str| ana.cli(&["file", "send", group, path]).refused(2);
+    let said = send("tea", large.to_str().unwrap());
+    assert!(said.contains("the largest has 17179869184"), "{said}");
+    let said = send("tea", ana.data_dir().to_str().unwrap());
+    assert!(said.contains("no file"), "{said}");
+    let said = ana.cli(&["file", "send", "coffee", "/etc/hostname"]).refused(6);
+    assert!(said.contains("no group"), "{said}");
+    let said = ana.cli(&["file", "get", "tea", "plan.pdf"]).refused(6);
+    assert!(said.contains("plan.pdf"), "{said}");
+    assert!(look(&ana).is_empty());
+}

@@ -261,7 +261,7 @@ pub struct Message {
     pub from: MemberRef,
     /// Whether this node wrote it.
     pub mine: bool,
-    /// What it says.
+    /// What it says; where it offers a file, its name.
     pub text: String,
     /// When its writer sent it, by the writer's clock.
     pub at: String,

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Files,
-    part::{self, Opened, Part},
+    part::{Opened, Part},
     read::ReadFileError,
 };
 use crate::{
@@ -41,7 +41,6 @@ pub(super) struct Fetching {
     pub(super) givers: watch::Receiver<Vec<MemberId>>,
     /// Ends it; with the node, or since nobody wants the file any more.
     pub(super) cancel: CancellationToken,
-    pub(super) stop: CancellationToken,
     pub(super) files: Files,
     pub(super) handle: Handle,
     pub(super) mesh: mpsc::Sender<MeshCommand>,
@@ -85,7 +84,7 @@ const REST_MAX: Duration = Duration::from_secs(64);
 impl Fetching {
     /// Fetches it; gives its number.
     pub(super) async fn run(self) -> u64 {
-        let Self { seq, offer, path, mut givers, cancel, stop, files, handle, mesh } = self;
+        let Self { seq, offer, path, mut givers, cancel, files, handle, mesh } = self;
         let (events, taken) = mpsc::channel(EVENTS);
         let told = files.clone();
         let mut thread = spawn_blocking(move || fetch(&told, seq, &offer, path, taken));
@@ -132,10 +131,7 @@ impl Fetching {
                     files.failed(seq, error.to_string());
                 }
             }
-            Ok(Ok(End::Left)) if stop.is_cancelled() => {}
-            Ok(Ok(End::Left)) => {
-                drop(spawn_blocking(move || part::forget(&files.parts(), seq)).await)
-            }
+            Ok(Ok(End::Left)) => {}
             Ok(Err(error)) => files.failed(seq, error.to_string()),
             Err(_) => files.failed(seq, "the node has a fault".into()),
         }

@@ -128,11 +128,8 @@ fn open(given: Given) -> Result<Open, Refusal> {
     let Given { offer, leaves, path } = given;
     let size = offer.layout().size();
     let source = Source::load(offer, &leaves).map_err(|_| Refusal::Unknown)?;
-    // What stands there now may be something that never ends.
-    let is_it = |metadata: std::fs::Metadata| metadata.is_file() && metadata.len() == size;
-    if !path.metadata().is_ok_and(is_it) {
-        return Err(Refusal::Changed);
+    match super::open(&path) {
+        Ok(Some((file, now))) if now == size => Ok(Open { file, source }),
+        _ => Err(Refusal::Changed),
     }
-    let file = File::open(path).map_err(|_| Refusal::Changed)?;
-    Ok(Open { file, source })
 }

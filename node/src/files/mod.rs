@@ -18,15 +18,22 @@ mod read;
 
 use std::{
     collections::BTreeMap,
+    fs::{DirBuilder, File, OpenOptions},
+    io,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use protocol::file::{Offer, Progress};
+use protocol::{
+    file::{Offer, Progress},
+    ids::MemberId,
+};
+use rustix::fs::OFlags;
 use tokio::{
     sync::{Notify, mpsc, watch},
-    task::JoinSet,
+    task::{JoinSet, spawn_blocking},
     time::{MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
@@ -77,7 +84,7 @@ struct Standing {
 
 /// A file that is being fetched.
 struct Fetching {
-    givers: watch::Sender<Vec<protocol::ids::MemberId>>,
+    givers: watch::Sender<Vec<MemberId>>,
     cancel: CancellationToken,
 }
 
@@ -144,6 +151,15 @@ impl Files {
         self.standing().get(&seq).is_some_and(|standing| !standing.problem.is_empty())
     }
 
+    /// Forgets how far what nobody wants any more is; gives it, but for what still ends.
+    fn unwanted(&self, is_wanted: impl Fn(&u64) -> bool, ends: impl Fn(&u64) -> bool) -> Vec<u64> {
+        let mut standing = self.standing();
+        let unwanted = |seq: &&u64| !is_wanted(seq) && !ends(seq);
+        let unwanted: Vec<u64> = standing.keys().filter(unwanted).copied().collect();
+        unwanted.iter().for_each(|seq| drop(standing.remove(seq)));
+        unwanted
+    }
+
     fn parts(&self) -> PathBuf {
         self.dir.join("parts")
     }
@@ -182,7 +198,11 @@ async fn run(config: Config, files: Files) {
         // Its place is free once its thread has ended.
         let is_wanted = |seq: &u64| wanted.iter().any(|wanted| wanted.seq == *seq);
         fetching.iter().filter(|(seq, _)| !is_wanted(seq)).for_each(|(_, it)| it.cancel.cancel());
-        files.standing().retain(|seq, _| is_wanted(seq));
+        for seq in files.unwanted(is_wanted, |seq| fetching.contains_key(seq)) {
+            let parts = files.parts();
+            // Before it may be wanted again.
+            let _ = spawn_blocking(move || part::forget(&parts, seq)).await;
+        }
         for wanted in wanted {
             let Wanted { seq, offer, path, givers } = wanted;
             if let Some(it) = fetching.get(&seq) {
@@ -197,7 +217,6 @@ async fn run(config: Config, files: Files) {
                     path,
                     givers: told,
                     cancel,
-                    stop: stop.clone(),
                     files: files.clone(),
                     handle: handle.clone(),
                     mesh: mesh.clone(),
@@ -208,8 +227,15 @@ async fn run(config: Config, files: Files) {
     }
 }
 
+/// Opens a file to read it; what is no file is refused, and nobody waits for who might write to it.
+fn open(path: &Path) -> io::Result<Option<(File, u64)>> {
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let metadata = file.metadata()?;
+    Ok(metadata.is_file().then_some((file, metadata.len())))
+}
+
 /// Makes a directory that is its owner's alone, with those above it.
-fn make_private(dir: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+fn make_private(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }

@@ -14,7 +14,7 @@ use std::{
 use protocol::file::{Fetch, Offer, Piece, Source};
 
 use super::{
-    make_private,
+    make_private, open,
     read::{self, ReadFileError},
 };
 
@@ -47,7 +47,7 @@ impl Part {
     pub(super) fn open(parts: &Path, key: &str, whole: &Path, offer: &Offer) -> io::Result<Opened> {
         let (part, state) = (parts.join(key), parts.join(format!("{key}.state")));
         // It got its name, and nobody was told.
-        if let Ok(mut file) = File::open(whole)
+        if let Ok(Some((mut file, _))) = open(whole)
             && let Ok(source) = read::again(offer, &mut file)
         {
             return Ok(Opened::Whole(Box::new(source)));

@@ -9,6 +9,7 @@ use std::{
 use protocol::file::{FileName, Layout, Offer, ReadError, Reading, Source, TooLarge};
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 
+use super::open;
 use crate::core::Made;
 
 /// Why a file can't be offered.
@@ -31,12 +32,8 @@ pub enum ReadFileError {
 /// Reads a file from its beginning to its end. It blocks, for long where the file is large.
 pub fn read(path: &Path) -> Result<Made, ReadFileError> {
     let path: PathBuf = path.canonicalize()?;
-    // What is no file may never end, or never begin.
-    if !path.metadata()?.is_file() {
-        return Err(ReadFileError::NoFile);
-    }
-    let mut file = File::open(&path)?;
-    let layout = Layout::new(file.metadata()?.len())?;
+    let (mut file, size) = open(&path)?.ok_or(ReadFileError::NoFile)?;
+    let layout = Layout::new(size)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let reading = Reading::new(FileName::nearest(&name), layout, &mut rng()?);
     let source = through(reading, &mut file)?;

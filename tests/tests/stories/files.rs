@@ -58,6 +58,11 @@ fn get(node: &Node, file: &str) {
     node.cli(&["file", "get", "tea", file, "--no-wait"]).ok();
 }
 
+/// How many files there are of what is not all here.
+fn parts(node: &Node) -> usize {
+    fs::read_dir(node.data_dir().join("files/parts")).map_or(0, Iterator::count)
+}
+
 fn content(file: &FileView) -> Vec<u8> {
     fs::read(file.path.as_ref().expect("it is here")).unwrap()
 }
@@ -84,8 +89,7 @@ fn a_file_whose_receiver_is_killed_in_the_middle_goes_on_where_it_was_and_arrive
     ben.start_again();
     let here = until(&ben, "all of it", |file| file.state == FileStanding::Here);
     assert!(content(&here) == sent);
-    let left = fs::read_dir(ben.data_dir().join("files/parts")).unwrap().count();
-    assert_eq!(left, 0, "nothing is left of its parts");
+    assert_eq!(parts(&ben), 0, "nothing is left of its parts");
 }
 
 #[test]
@@ -114,6 +118,23 @@ fn whoever_has_a_file_gives_it_while_its_sender_is_away() {
     get(&cleo, "notes.txt");
     let here = until(&cleo, "all of it", |file| file.state == FileStanding::Here);
     assert!(content(&here) == sent);
+}
+
+#[test]
+fn what_nobody_wants_any_more_leaves_nothing_behind() {
+    let world = World::new();
+    let mut ana = world.node("ana").no_relay().start();
+    let ben = world.node("ben").no_relay().start();
+    ana.create_group("tea");
+    ben.join(&ana.invite("tea"));
+    let (path, _) = file(&ana, "notes.txt", MIB);
+    send(&ana, &path);
+    until(&ben, "the offer", |file| file.state == FileStanding::Offered);
+    ana.stop();
+    get(&ben, "notes.txt");
+    until(&ben, "a place for it", |file| file.state == FileStanding::Fetching && parts(&ben) > 0);
+    ben.cli(&["file", "cancel", "tea", "notes.txt"]).ok();
+    until(&ben, "its end", |file| file.state == FileStanding::Offered && parts(&ben) == 0);
 }
 
 #[test]

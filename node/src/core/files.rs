@@ -1,13 +1,17 @@
 //! Files: what is offered and wanted, and who may have it. Their bytes are moved by [`crate::files`].
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use protocol::{
     file::Offer,
     ids::{FileId, GroupId, MemberId, Timestamp},
 };
 
-use super::{Core, VerbError, membership::is_active, words};
+use super::{
+    Core, VerbError,
+    membership::{id_prefix, is_active},
+    words,
+};
 use crate::{
     api::types::{FileRef, FileStanding, FileView, MemberRef, Message, VERSION},
     store::{FileState, OfferRow, StoreError, hex},
@@ -19,7 +23,7 @@ pub struct Made {
     pub offer: Offer,
     /// The leaves of its tree.
     pub leaves: Vec<u8>,
-    /// Where it is.
+    /// Where it is; relative where that is in the data directory.
     pub path: PathBuf,
 }
 
@@ -27,10 +31,10 @@ pub struct Made {
 pub struct Wanted {
     /// The number of the message that offers it.
     pub seq: u64,
+    /// That message's local id.
+    pub id: [u8; 16],
     /// What was said of it.
     pub offer: Offer,
-    /// Where it is to be.
-    pub path: PathBuf,
     /// Members with whom a channel stands, and who may have it: its sender first.
     pub givers: Vec<MemberId>,
 }
@@ -41,15 +45,12 @@ pub struct Given {
     pub offer: Offer,
     /// The leaves of its tree.
     pub leaves: Vec<u8>,
-    /// Where it is.
+    /// Where it is; relative where that is in the data directory.
     pub path: PathBuf,
 }
 
-/// Files of a group that are looked at: the last.
+/// Files of a group that are listed: the last, with those that are here or being fetched.
 const OFFERS: u32 = 1_000;
-
-/// Digits of an id that are enough to ask by it.
-const DIGITS: usize = 4;
 
 impl Core {
     /// Offers a file that was read, as a message that is sealed as any other.
@@ -76,22 +77,24 @@ impl Core {
         Ok(offers.iter().map(|row| self.file_view(row)).collect())
     }
 
-    /// Has a file fetched to where `path` says of its message's id and its offer; asked for by its name or the first digits of its id.
+    /// Has a file fetched; asked for by its name or the first digits of its id. `again` is what the caller found to be gone from
+    /// the disk: a path as a view has it.
     pub fn want_file(
         &mut self,
         reference: &str,
         asked: &str,
-        path: impl FnOnce(&[u8; 16], &Offer) -> PathBuf,
+        again: Option<&str>,
         now: Timestamp,
     ) -> Result<FileView, VerbError> {
         let row = self.find_file(reference, asked)?;
-        if row.here.is_some() {
-            return Ok(self.file_view(&row));
+        let view = self.file_view(&row);
+        if row.here.is_some() && (again.is_none() || view.path.as_deref() != again) {
+            return Ok(view);
         }
-        let (seq, file, path) = (row.seq, row.offer.id(), path(&row.id, &row.offer));
-        self.record(now, |step| step.tx.put_file(seq, file, &path, FileState::Wanted, &[]))?;
+        let (seq, file, nowhere) = (row.seq, row.offer.id(), PathBuf::new());
+        self.record(now, |step| step.tx.put_file(seq, file, &nowhere, FileState::Wanted, &[]))?;
         self.finish(now);
-        Ok(self.file_view(&OfferRow { here: Some((FileState::Wanted, path)), ..row }))
+        Ok(self.file_view(&OfferRow { here: Some((FileState::Wanted, nowhere)), ..row }))
     }
 
     /// Fetches or gives a file no longer. What is on the disk stays there.
@@ -111,35 +114,48 @@ impl Core {
     /// What is to be fetched now, and of whom.
     pub fn wanted_files(&mut self) -> Result<Vec<Wanted>, StoreError> {
         let rows = self.store.read(|tx| tx.wanted_files())?;
-        let wanted = rows.into_iter().filter_map(|row| {
-            let (_, path) = row.here?;
+        let wanted = rows.into_iter().map(|row| {
             let givers = self.givers(row.group, row.from);
-            Some(Wanted { seq: row.seq, offer: row.offer, path, givers })
+            Wanted { seq: row.seq, id: row.id, offer: row.offer, givers }
         });
         Ok(wanted.collect())
     }
 
-    /// All of a file is here.
+    /// All of a file is here, at `path`.
     pub fn on_file_here(
         &mut self,
         seq: u64,
+        path: &Path,
         leaves: &[u8],
         now: Timestamp,
     ) -> Result<(), StoreError> {
         // Who wanted it may want it no longer.
         let Some(row) = self.store.read(|tx| tx.offer(seq))? else { return Ok(()) };
-        let Some((_, path)) = row.here else { return Ok(()) };
+        if row.here.is_none() {
+            return Ok(());
+        }
         let file = row.offer.id();
-        self.record(now, |step| step.tx.put_file(seq, file, &path, FileState::Here, leaves))?;
+        self.record(now, |step| step.tx.put_file(seq, file, path, FileState::Here, leaves))?;
         self.finish(now);
         Ok(())
     }
 
-    /// A file for a member who asks for it: one that is here, and was offered in a group in which both are members.
+    /// Whether a member may have a file: one that is here, and was offered in a group in which both are members.
+    pub fn may_have_file(&mut self, to: &MemberId, file: FileId) -> Result<bool, StoreError> {
+        Ok(self.given_to(to, file)?.is_some())
+    }
+
+    /// A file for a member who may have it. Its leaves may be megabytes: whoever has them asks [`Self::may_have_file`].
     pub fn given_file(&mut self, to: &MemberId, file: FileId) -> Result<Option<Given>, StoreError> {
-        let rows = self.store.read(|tx| tx.given_files(file))?;
-        let row = rows.into_iter().find(|row| self.is_fellow(row.group, to));
+        let Some(seq) = self.given_to(to, file)? else { return Ok(None) };
+        let row = self.store.read(|tx| tx.given_file(seq))?;
         Ok(row.map(|row| Given { offer: row.offer, leaves: row.leaves, path: row.path }))
+    }
+
+    fn given_to(&mut self, to: &MemberId, file: FileId) -> Result<Option<u64>, StoreError> {
+        let offered = self.store.read(|tx| tx.given_in(file))?;
+        let found = offered.into_iter().find(|(_, group)| self.is_fellow(*group, to));
+        Ok(found.map(|(seq, _)| seq))
     }
 
     fn is_fellow(&self, group: GroupId, member: &MemberId) -> bool {
@@ -161,13 +177,9 @@ impl Core {
 
     fn find_file(&mut self, reference: &str, asked: &str) -> Result<OfferRow, VerbError> {
         let id = self.find_group(reference)?;
-        let offers = self.store.read(|tx| tx.offers(id, OFFERS))?;
-        let digits = asked.to_ascii_lowercase();
-        let fits = |row: &OfferRow| {
-            row.offer.name().as_str() == asked
-                || digits.len() >= DIGITS && hex(&row.id).starts_with(&digits)
-        };
-        let mut found = offers.into_iter().filter(fits);
+        let digits = id_prefix(asked);
+        let found = self.store.read(|tx| tx.which_offers(id, asked, digits.as_deref()))?;
+        let mut found = found.into_iter();
         match (found.next(), found.next()) {
             (Some(row), None) => Ok(row),
             (None, _) => Err(VerbError::NoSuchFile { asked: asked.into() }),

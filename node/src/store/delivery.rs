@@ -315,7 +315,7 @@ pub(super) fn delivery(
 }
 
 /// The digits of an id of 16 bytes, those that are not given filled up.
-fn filled(digits: &str, fill: &str) -> String {
+pub(super) fn filled(digits: &str, fill: &str) -> String {
     let left = 32_usize.saturating_sub(digits.len());
     format!("{digits}{}", fill.repeat(left))
 }

@@ -14,7 +14,9 @@ use rusqlite::{OptionalExtension, Row, params};
 
 use super::{
     StoreError, Tx,
+    delivery::filled,
     groups::{int, uint},
+    text::unhex,
 };
 use crate::api::types::FileRef;
 
@@ -41,14 +43,12 @@ pub struct OfferRow {
     pub mine: bool,
     /// What was said of it.
     pub offer: Offer,
-    /// How it stands, and where it is or will be; nothing where nobody wants it here.
+    /// How it stands, and where it is once it is; nothing where nobody wants it here.
     pub here: Option<(FileState, PathBuf)>,
 }
 
 /// A file that may be given.
 pub struct GivenRow {
-    /// Where it was offered.
-    pub group: GroupId,
     /// What was said of it.
     pub offer: Offer,
     /// Where it is.
@@ -60,6 +60,18 @@ pub struct GivenRow {
 const ROW: &str = "
 SELECT m.seq, m.id, m.grp, m.sender, m.mine, m.offer, f.state, f.path
 FROM messages m LEFT JOIN files f ON f.seq = m.seq WHERE m.offer IS NOT NULL ";
+
+/// From the few that are wanted to their messages, never the other way.
+const WANTED: &str = "
+SELECT m.seq, m.id, m.grp, m.sender, m.mine, m.offer, f.state, f.path
+FROM files f CROSS JOIN messages m ON m.seq = f.seq
+WHERE f.state = 0 AND m.offer IS NOT NULL ORDER BY f.seq";
+
+/// The last of a group, and all that stand on this machine, however old.
+const LISTED: &str = "m.seq IN (
+SELECT seq FROM (SELECT seq FROM messages WHERE grp = ?1 AND offer IS NOT NULL ORDER BY seq DESC LIMIT ?2)
+UNION SELECT f.seq FROM files f CROSS JOIN messages w ON w.seq = f.seq WHERE w.grp = ?1)
+ORDER BY m.seq";
 
 impl Tx<'_> {
     /// Notes what a message offers.
@@ -92,15 +104,38 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// What was offered last in a group, in the order in which it came.
+    /// What was offered last in a group, and what of it is here or is being fetched, in the order in which it came.
     pub fn offers(&self, group: GroupId, limit: u32) -> Result<Vec<OfferRow>, StoreError> {
-        let query = format!("{ROW} AND m.grp = ?1 ORDER BY m.seq DESC LIMIT ?2");
-        let mut rows = self.sql.prepare(&query)?;
+        let mut rows = self.sql.prepare(&format!("{ROW} AND {LISTED}"))?;
         let rows = rows.query_map(params![group.0, limit], raw)?;
-        let mut offers: Vec<OfferRow> =
-            rows.filter_map(Result::transpose).collect::<Result<_, _>>()?;
-        offers.reverse();
-        Ok(offers)
+        Ok(rows.filter_map(Result::transpose).collect::<Result<_, _>>()?)
+    }
+
+    /// The offers of a group that may be meant by a name or, where there are any, the first digits of an id: two at most.
+    pub fn which_offers(
+        &self,
+        group: GroupId,
+        name: &str,
+        digits: Option<&str>,
+    ) -> Result<Vec<OfferRow>, StoreError> {
+        let query = format!("{ROW} AND m.grp = ?1 AND m.text = ?2 ORDER BY m.seq DESC LIMIT 2");
+        let mut named = self.sql.prepare(&query)?;
+        let named = named.query_map(params![group.0, name], raw)?;
+        let mut found: Vec<OfferRow> =
+            named.filter_map(Result::transpose).collect::<Result<_, _>>()?;
+        let ends = digits.map(|digits| ["0", "f"].map(|fill| unhex(&filled(digits, fill))));
+        if let Some([Some(first), Some(last)]) = ends {
+            let query = format!("{ROW} AND +m.grp = ?1 AND m.id BETWEEN ?2 AND ?3 LIMIT 2");
+            let mut begin = self.sql.prepare(&query)?;
+            for row in begin.query_map(params![group.0, first, last], raw)? {
+                let Some(row) = row? else { continue };
+                if found.iter().all(|other| other.seq != row.seq) {
+                    found.push(row);
+                }
+            }
+        }
+        found.truncate(2);
+        Ok(found)
     }
 
     /// One of them, by its message's number.
@@ -111,24 +146,34 @@ impl Tx<'_> {
 
     /// What is being fetched, the oldest first.
     pub fn wanted_files(&self) -> Result<Vec<OfferRow>, StoreError> {
-        let query = format!("{ROW} AND f.state = 0 ORDER BY m.seq");
-        let mut rows = self.sql.prepare(&query)?;
+        let mut rows = self.sql.prepare(WANTED)?;
         let rows = rows.query_map([], raw)?;
         Ok(rows.filter_map(Result::transpose).collect::<Result<_, _>>()?)
     }
 
-    /// The files here with this id: the same offer may stand in several groups.
-    pub fn given_files(&self, file: FileId) -> Result<Vec<GivenRow>, StoreError> {
+    /// The files here with this id, by number and group: the same offer may stand in several.
+    pub fn given_in(&self, file: FileId) -> Result<Vec<(u64, GroupId)>, StoreError> {
         let mut rows = self.sql.prepare(
-            "SELECT m.grp, m.offer, f.path, f.leaves FROM files f JOIN messages m ON m.seq = f.seq
+            "SELECT f.seq, m.grp FROM files f CROSS JOIN messages m ON m.seq = f.seq
              WHERE f.file = ?1 AND f.state = 1 AND m.offer IS NOT NULL",
         )?;
-        let rows = rows.query_map([file.0], |row| {
-            let offer = Offer::from_bytes(&row.get::<_, Vec<u8>>(1)?).ok();
-            let (group, path, leaves) = (GroupId(row.get(0)?), path(row, 2)?, row.get(3)?);
-            Ok(offer.map(|offer| GivenRow { group, offer, path, leaves }))
-        })?;
-        Ok(rows.filter_map(Result::transpose).collect::<Result<_, _>>()?)
+        let rows = rows.query_map([file.0], |row| Ok((uint(row.get(0)?), GroupId(row.get(1)?))))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// One of them, with its leaves, which may be megabytes.
+    pub fn given_file(&self, seq: u64) -> Result<Option<GivenRow>, StoreError> {
+        let row = self.sql.query_row(
+            "SELECT m.offer, f.path, f.leaves FROM files f CROSS JOIN messages m ON m.seq = f.seq
+             WHERE f.seq = ?1 AND f.state = 1 AND m.offer IS NOT NULL",
+            [int(seq)],
+            |row| {
+                let offer = Offer::from_bytes(&row.get::<_, Vec<u8>>(0)?).ok();
+                let (path, leaves) = (path(row, 1)?, row.get(2)?);
+                Ok(offer.map(|offer| GivenRow { offer, path, leaves }))
+            },
+        );
+        Ok(row.optional()?.flatten())
     }
 }
 
@@ -160,4 +205,35 @@ fn raw(row: &Row<'_>) -> rusqlite::Result<Option<OfferRow>> {
 
 fn path(row: &Row<'_>, at: usize) -> rusqlite::Result<PathBuf> {
     Ok(PathBuf::from(OsStr::from_bytes(&row.get::<_, Vec<u8>>(at)?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Store, Unlock};
+
+    fn plan(store: &mut Store, query: &str) -> String {
+        let explained = format!("EXPLAIN QUERY PLAN {query}");
+        let steps = store.read(|tx| {
+            let mut rows = tx.sql.prepare(&explained)?;
+            let steps = rows.query_map([], |row| row.get::<_, String>(3))?;
+            Ok::<_, StoreError>(steps.collect::<Result<Vec<_>, _>>()?)
+        });
+        steps.unwrap().join("\n")
+    }
+
+    #[test]
+    fn what_is_looked_for_each_second_and_by_name_goes_by_an_index() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::open(dir.path(), &Unlock::KeyFile).unwrap();
+        let wanted = plan(&mut store, WANTED);
+        assert!(wanted.contains("files_wanted") && !wanted.contains("SCAN m"), "{wanted}");
+        let named = plan(&mut store, &format!("{ROW} AND m.grp = x'00' AND m.text = 'a'"));
+        assert!(named.contains("messages_offer_name"), "{named}");
+        let last = plan(
+            &mut store,
+            &format!("{ROW} AND {LISTED}").replace("?1", "x'00'").replace("?2", "9"),
+        );
+        assert!(last.contains("messages_offer") && !last.contains("SCAN m"), "{last}");
+    }
 }

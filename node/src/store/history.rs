@@ -11,7 +11,8 @@ use super::{StoreError, Tx};
 
 impl Tx<'_> {
     /// The last `limit` messages of a group that this node wrote or read itself, oldest first, as
-    /// they were signed. Those from before signatures were kept are not among them.
+    /// they were signed. Those from before signatures were kept are not among them, nor offers of files: only who was a
+    /// member then is given those.
     pub fn signed_records(
         &self,
         group: GroupId,
@@ -19,7 +20,7 @@ impl Tx<'_> {
     ) -> Result<Vec<SignedRecord>, StoreError> {
         let mut rows = self.sql.prepare(
             "SELECT chain, idx, content, signature FROM messages
-             WHERE grp = ?1 AND content IS NOT NULL AND chain IS NOT NULL AND shared_by IS NULL
+             WHERE grp = ?1 AND content IS NOT NULL AND chain IS NOT NULL AND shared_by IS NULL AND offer IS NULL
              ORDER BY place DESC LIMIT ?2",
         )?;
         let records = rows.query_map(params![group.0, limit], |row| {

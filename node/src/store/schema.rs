@@ -155,7 +155,7 @@ ALTER TABLE messages ADD COLUMN ahead BLOB;
 ";
 
 /// What a message says that offers a file; and the files that are on this machine, or are being fetched, by the number of
-/// their message.
+/// their message. A path is empty while a file is being fetched; what is in the data directory is relative to it.
 const V10: &str = "
 ALTER TABLE messages ADD COLUMN offer BLOB;
 
@@ -164,6 +164,9 @@ CREATE TABLE files(
     state INTEGER NOT NULL, leaves BLOB NOT NULL
 ) STRICT;
 CREATE INDEX files_file ON files(file);
+CREATE INDEX files_wanted ON files(seq) WHERE state = 0;
+CREATE INDEX messages_offer ON messages(grp, seq) WHERE offer IS NOT NULL;
+CREATE INDEX messages_offer_name ON messages(grp, text) WHERE offer IS NOT NULL;
 ";
 
 /// The file that says the format, so that it can be known without the key.

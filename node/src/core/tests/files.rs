@@ -1,9 +1,9 @@
 //! Files: offered, wanted, and given to members of then and to nobody else.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use protocol::{
-    file::{FileName, Layout, Offer, Reading},
+    file::{FileName, Layout, Reading},
     ids::{FileId, MemberId},
 };
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
@@ -12,6 +12,7 @@ use super::world::World;
 use crate::{
     api::types::{FileRef, FileStanding},
     core::{Made, VerbError},
+    store::hex,
 };
 
 /// A file that was read, where it was.
@@ -54,23 +55,49 @@ fn whoever_reads_an_offer_can_want_the_file_and_a_restart_forgets_nothing() {
     assert!(world.core("bob").wanted_files().unwrap().is_empty());
 
     let now = world.now;
-    let place = |_: &[u8; 16], offer: &Offer| {
-        assert!(*offer == made.offer);
-        PathBuf::from("/home/bob/plan.pdf")
-    };
-    let view = world.core("bob").want_file("reading", &message.id[..6], place, now).unwrap();
+    let view = world.core("bob").want_file("reading", &message.id[..6], None, now).unwrap();
     assert_eq!((view.state, view.path), (FileStanding::Fetching, None));
     world.stop("bob");
     world.start("bob");
     let wanted = world.core("bob").wanted_files().unwrap();
     assert_eq!((wanted.len(), wanted[0].seq), (1, message.seq));
-    assert!(wanted[0].offer == made.offer && wanted[0].path.ends_with("bob/plan.pdf"));
+    assert!(wanted[0].offer == made.offer && hex(&wanted[0].id) == message.id);
 
-    world.core("bob").on_file_here(message.seq, &made.leaves, now).unwrap();
+    let path = Path::new("files/id/plan.pdf");
+    world.core("bob").on_file_here(message.seq, path, &made.leaves, now).unwrap();
     assert!(world.core("bob").wanted_files().unwrap().is_empty());
     let here = world.core("bob").files("reading").unwrap().remove(0);
     assert_eq!((here.state, here.bytes), (FileStanding::Here, 5));
-    assert_eq!(here.path.as_deref(), Some("/home/bob/plan.pdf"));
+    assert_eq!(here.path.as_deref(), path.to_str());
+
+    // It is fetched anew only where it is gone from there.
+    let mut want = |gone| world.core("bob").want_file("reading", "plan.pdf", gone, now).unwrap();
+    assert_eq!(want(None).state, FileStanding::Here);
+    assert_eq!(want(Some("files/id/other.pdf")).state, FileStanding::Here);
+    let again = want(path.to_str());
+    assert_eq!((again.state, again.path), (FileStanding::Fetching, None));
+    assert_eq!(world.core("bob").wanted_files().unwrap().len(), 1);
+}
+
+#[test]
+fn a_file_is_found_however_many_were_offered_since() {
+    let mut world = group();
+    let made = offer(&mut world, "old.pdf", 1);
+    let (now, old) = (world.now, world.history("ada").pop().unwrap());
+    // More than are listed, as Ada alone has said them.
+    for seed in 0..1_000 {
+        let more = self::made(&format!("{seed}.pdf"), seed + 2);
+        world.core("ada").offer_file("reading", &more, now).unwrap();
+    }
+    let ada = world.core("ada");
+    let listed = ada.files("reading").unwrap();
+    assert_eq!((listed.len(), &listed[0].id), (1_001, &old.id), "what is here is always listed");
+    let dropped = ada.drop_file("reading", "old.pdf", now).unwrap();
+    assert_eq!(dropped.id, old.id);
+    assert_eq!(ada.files("reading").unwrap().len(), 1_000);
+    assert!(ada.want_file("reading", &old.id, None, now).is_ok());
+    assert_eq!(ada.wanted_files().unwrap().len(), 1);
+    assert!(ada.wanted_files().unwrap()[0].offer == made.offer);
 }
 
 #[test]
@@ -80,6 +107,8 @@ fn a_file_is_given_to_who_is_a_member_and_to_nobody_else() {
     let (bob, id) = (world.member("bob"), made.offer.id());
     let given = world.core("ada").given_file(&bob, id).unwrap().unwrap();
     assert_eq!((given.path, given.leaves), (made.path, made.leaves));
+    assert!(world.core("ada").may_have_file(&bob, id).unwrap());
+    assert!(!world.core("ada").may_have_file(&MemberId([9; 32]), id).unwrap());
     let nobody = MemberId([9; 32]);
     assert!(world.core("ada").given_file(&nobody, id).unwrap().is_none());
     assert!(world.core("ada").given_file(&bob, FileId([9; 16])).unwrap().is_none());
@@ -90,6 +119,7 @@ fn a_file_is_given_to_who_is_a_member_and_to_nobody_else() {
     world.remove("ada", "reading", "bob");
     world.settle();
     assert!(world.core("ada").given_file(&bob, id).unwrap().is_none());
+    assert!(!world.core("ada").may_have_file(&bob, id).unwrap());
 }
 
 #[test]
@@ -97,8 +127,7 @@ fn a_file_that_is_dropped_is_neither_fetched_nor_given() {
     let mut world = group();
     let made = offer(&mut world, "plan.pdf", 1);
     let (bob, now) = (world.member("bob"), world.now);
-    let place = |_: &[u8; 16], _: &Offer| PathBuf::from("/home/bob/plan.pdf");
-    world.core("bob").want_file("reading", "plan.pdf", place, now).unwrap();
+    world.core("bob").want_file("reading", "plan.pdf", None, now).unwrap();
     let dropped = world.core("bob").drop_file("reading", "plan.pdf", now).unwrap();
     assert_eq!(dropped.state, FileStanding::Offered);
     assert!(world.core("bob").wanted_files().unwrap().is_empty());
@@ -112,8 +141,7 @@ fn a_name_that_two_files_have_is_not_guessed_at() {
     offer(&mut world, "plan.pdf", 1);
     offer(&mut world, "plan.pdf", 2);
     let now = world.now;
-    let place = |_: &[u8; 16], _: &Offer| PathBuf::from("/home/bob/plan.pdf");
-    let mut ask = |what: &str| world.core("bob").want_file("reading", what, place, now);
+    let mut ask = |what: &str| world.core("bob").want_file("reading", what, None, now);
     assert!(matches!(ask("plan.pdf"), Err(VerbError::AmbiguousFile { .. })));
     assert!(matches!(ask("plans.pdf"), Err(VerbError::NoSuchFile { .. })));
 }

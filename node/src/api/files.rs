@@ -7,17 +7,12 @@ use axum::{
     extract::{Path, State},
 };
 
-use protocol::file::Offer;
-
 use super::{
     Api, Body,
     refusal::Refusal,
     types::{FileView, Files, Message, SendFile, VERSION},
 };
-use crate::{
-    files::{self, ReadFileError},
-    store::hex,
-};
+use crate::files::ReadFileError;
 
 pub(super) async fn send(
     State(api): State<Api>,
@@ -31,7 +26,8 @@ pub(super) async fn send(
     if !path.is_absolute() {
         return Err(refusal("the path is not absolute".into()));
     }
-    let read = tokio::task::spawn_blocking(move || files::read(&path)).await?;
+    let files = api.files.clone();
+    let read = tokio::task::spawn_blocking(move || files.read(&path)).await?;
     let made = read.map_err(|error: ReadFileError| refusal(error.to_string()))?;
     api.ask(move |core, now| core.offer_file(&group, &made, now)).await.map(Json)
 }
@@ -49,9 +45,17 @@ pub(super) async fn fetch(
     State(api): State<Api>,
     Path((group, file)): Path<(String, String)>,
 ) -> Result<Json<FileView>, Refusal> {
-    let files = api.files.clone();
-    let place = move |id: &[u8; 16], offer: &Offer| files.place(&hex(id), offer);
-    let view = api.ask(move |core, now| core.want_file(&group, &file, place, now)).await?;
+    let (reference, asked) = (group.clone(), file.clone());
+    let mut view = api.ask(move |core, now| core.want_file(&reference, &asked, None, now)).await?;
+    if let Some(path) = view.path.clone() {
+        let (files, at) = (api.files.clone(), path.clone());
+        // What was moved away since, or deleted, is fetched again.
+        if tokio::task::spawn_blocking(move || files.is_gone(at.as_ref())).await? {
+            view = api
+                .ask(move |core, now| core.want_file(&group, &file, Some(path.as_str()), now))
+                .await?;
+        }
+    }
     api.files.retry(view.seq);
     Ok(Json(api.files.with_progress(view)))
 }
@@ -62,7 +66,7 @@ pub(super) async fn cancel(
 ) -> Result<Json<FileView>, Refusal> {
     let view = api.ask(move |core, now| core.drop_file(&group, &file, now)).await?;
     api.files.look();
-    Ok(Json(view))
+    Ok(Json(api.files.with_progress(view)))
 }
 
 fn refusal(message: String) -> Refusal {

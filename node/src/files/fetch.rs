@@ -7,13 +7,15 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use protocol::{
-    file::{Fault, Fetch, Offer, Source, Step},
-    ids::MemberId,
+    file::{Fault, Fetch, Offer, Refusal, Source, Step},
+    ids::{MemberId, Timestamp},
+    limits::FILE_SOURCES,
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -28,7 +30,7 @@ use super::{
     read::ReadFileError,
 };
 use crate::{
-    driver::{Handle, now},
+    driver::Handle,
     net::{FileEnd, mesh::MeshCommand},
 };
 
@@ -36,6 +38,7 @@ use crate::{
 pub(super) struct Fetching {
     pub(super) seq: u64,
     pub(super) offer: Offer,
+    /// Where it is to be, in the data directory.
     pub(super) path: PathBuf,
     /// Members who may have it, and with whom a channel stands.
     pub(super) givers: watch::Receiver<Vec<MemberId>>,
@@ -62,6 +65,9 @@ enum End {
     Left,
 }
 
+/// Members who gave what is not of the file, or broke the rules.
+type ShutOut = Arc<Mutex<BTreeSet<MemberId>>>;
+
 /// Until when somebody is left alone, and how long that was.
 struct Rest {
     until: Instant,
@@ -82,12 +88,14 @@ const REST: Duration = Duration::from_secs(1);
 const REST_MAX: Duration = Duration::from_secs(64);
 
 impl Fetching {
-    /// Fetches it; gives its number.
-    pub(super) async fn run(self) -> u64 {
+    /// Fetches it.
+    pub(super) async fn run(self) {
         let Self { seq, offer, path, mut givers, cancel, files, handle, mesh } = self;
         let (events, taken) = mpsc::channel(EVENTS);
         let told = files.clone();
-        let mut thread = spawn_blocking(move || fetch(&told, seq, &offer, path, taken));
+        let (whole, shut_out) = (files.at(&path), ShutOut::default());
+        let shut = ShutOut::clone(&shut_out);
+        let mut thread = spawn_blocking(move || fetch(&told, seq, &offer, &whole, &shut, taken));
         let mut streams: JoinSet<(MemberId, bool)> = JoinSet::new();
         let mut open: BTreeSet<MemberId> = BTreeSet::new();
         let mut rests: BTreeMap<MemberId, Rest> = BTreeMap::new();
@@ -118,7 +126,10 @@ impl Fetching {
             let there = givers.borrow_and_update().clone();
             for member in there {
                 let rests = rests.get(&member).is_some_and(|rest| rest.until > Instant::now());
-                if !rests && open.insert(member) {
+                if rests || open.len() >= FILE_SOURCES || is_shut_out(&shut_out, &member) {
+                    continue;
+                }
+                if open.insert(member) {
                     streams.spawn(stream(member, mesh.clone(), events.clone()));
                 }
             }
@@ -126,7 +137,8 @@ impl Fetching {
         match end {
             Ok(Ok(End::Whole(source))) => {
                 let leaves = source.leaves();
-                let kept = handle.call(move |core, now| core.on_file_here(seq, &leaves, now)).await;
+                let kept =
+                    handle.call(move |core, now| core.on_file_here(seq, &path, &leaves, now)).await;
                 if let Ok(Err(error)) = kept {
                     files.failed(seq, error.to_string());
                 }
@@ -135,7 +147,6 @@ impl Fetching {
             Ok(Err(error)) => files.failed(seq, error.to_string()),
             Err(_) => files.failed(seq, "the node has a fault".into()),
         }
-        seq
     }
 }
 
@@ -186,22 +197,26 @@ fn fetch(
     files: &Files,
     seq: u64,
     offer: &Offer,
-    path: PathBuf,
+    path: &Path,
+    shut_out: &ShutOut,
     mut events: mpsc::Receiver<Event>,
 ) -> Result<End, ReadFileError> {
     let key = seq.to_string();
-    let (mut part, mut fetch) = match Part::open(&files.parts(), &key, &path, offer)? {
+    let (mut part, mut fetch) = match Part::open(&files.parts(), &key, path, offer)? {
         Opened::Whole(source) => return Ok(End::Whole(source)),
         Opened::Part(part, fetch) => (part, fetch),
     };
     let mut requests: BTreeMap<MemberId, mpsc::Sender<Vec<u8>>> = BTreeMap::new();
+    // How long a silence is no clock of the system's says.
+    let began = std::time::Instant::now();
+    let now = || Timestamp(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
     files.progressed(seq, fetch.progress());
     while !fetch.is_whole() {
         let Some(event) = events.blocking_recv() else {
             part.save(&fetch)?;
             return Ok(End::Left);
         };
-        take(&mut fetch, &mut part, &mut requests, event)?;
+        take(&mut fetch, &mut part, &mut requests, event, now())?;
         while let Some(step) = fetch.poll() {
             match step {
                 Step::Send { to, frame } => {
@@ -213,7 +228,13 @@ fn fetch(
                 }
                 Step::Drop { source, fault } => {
                     requests.remove(&source);
-                    if matches!(fault, Fault::Lied | Fault::Broke) {
+                    let is_shut_out = matches!(fault, Fault::Lied | Fault::Broke);
+                    let has_changed = fault == Fault::Refused(Refusal::Changed);
+                    if (is_shut_out || has_changed) && fetch.progress().sources == 0 {
+                        files.complain(seq, format!("of a member who was to give it: {fault}"));
+                    }
+                    if is_shut_out {
+                        lock(shut_out).insert(source);
                         tracing::warn!(%source, %fault, "a member gives no file");
                     }
                 }
@@ -227,28 +248,38 @@ fn fetch(
     part.finish(offer).map(|source| End::Whole(Box::new(source)))
 }
 
+fn is_shut_out(shut_out: &ShutOut, member: &MemberId) -> bool {
+    lock(shut_out).contains(member)
+}
+
+fn lock(shut_out: &ShutOut) -> MutexGuard<'_, BTreeSet<MemberId>> {
+    // Each change is one call.
+    shut_out.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn take(
     fetch: &mut Fetch,
     part: &mut Part,
     requests: &mut BTreeMap<MemberId, mpsc::Sender<Vec<u8>>>,
     event: Event,
+    now: Timestamp,
 ) -> io::Result<()> {
     match event {
         Event::Up(member, stream) => {
-            if fetch.add(member, now()).is_ok() {
+            if fetch.add(member, now).is_ok() {
                 requests.insert(member, stream);
             }
         }
         Event::Frame(member, frame) => {
-            if let Some(piece) = fetch.on_frame(&member, &frame, now()) {
+            if let Some(piece) = fetch.on_frame(&member, &frame, now) {
                 part.write(&piece)?;
             }
         }
         Event::Down(member) => {
             requests.remove(&member);
-            fetch.remove(&member, now());
+            fetch.remove(&member, now);
         }
-        Event::Tick => fetch.on_time(now()),
+        Event::Tick => fetch.on_time(now),
     }
     Ok(())
 }

@@ -12,14 +12,15 @@ use tokio::{
     time::{Instant, timeout},
 };
 
+use super::{Files, sources::Sources};
 use crate::{
     core::Given,
     driver::Handle,
     net::{FileEnd, FileReader, FileStream, FileWriter},
 };
 
-/// A file that is being given.
-struct Open {
+/// A file that is being given, to whomever.
+pub(super) struct Open {
     file: File,
     source: Source,
 }
@@ -32,7 +33,7 @@ const LOOK: Duration = Duration::from_secs(5);
 const REQUESTS: usize = 8;
 
 /// Gives a member what it asks for, until it has it.
-pub(super) async fn give(handle: Handle, stream: FileStream) {
+pub(super) async fn give(files: Files, sources: Sources<Open>, handle: Handle, stream: FileStream) {
     let member = stream.member();
     let (mut reader, mut writer) = stream.split();
     let first = timeout(IDLE, reader.read(FileEnd::Giver)).await;
@@ -41,14 +42,14 @@ pub(super) async fn give(handle: Handle, stream: FileStream) {
     };
     let file = asked.file();
     let open = match may_have(&handle, member, file).await {
-        Some(given) => spawn_blocking(move || open(given)).await.unwrap_or(Err(Refusal::Unknown)),
-        None => Err(Refusal::Unknown),
+        true => sources.get(file, open(files, &handle, member, file)).await,
+        false => Err(Refusal::Unknown),
     };
     let refused = match open {
         Ok(open) => {
             let Ok(serving) = asked.serve(&open.source) else { return };
             let (requests, asked) = mpsc::channel(REQUESTS);
-            let giving = Giving { handle, member, file, open: Arc::new(open), serving };
+            let giving = Giving { handle, member, file, open, serving };
             tokio::select! {
                 () = hear(&mut reader, requests) => None,
                 refused = giving.run(&mut writer, asked) => refused,
@@ -56,6 +57,9 @@ pub(super) async fn give(handle: Handle, stream: FileStream) {
         }
         Err(reason) => Some(reason),
     };
+    if refused == Some(Refusal::Changed) {
+        sources.forget(file);
+    }
     if let Some(reason) = refused
         && writer.write(&refuse(reason)).await.is_ok()
     {
@@ -90,7 +94,7 @@ impl Giving {
             };
             if looked.elapsed() >= LOOK {
                 looked = Instant::now();
-                if may_have(&self.handle, self.member, self.file).await.is_none() {
+                if !may_have(&self.handle, self.member, self.file).await {
                     return Some(Refusal::Unknown);
                 }
             }
@@ -120,15 +124,28 @@ async fn hear(reader: &mut FileReader, requests: mpsc::Sender<Vec<u8>>) {
     }
 }
 
-async fn may_have(handle: &Handle, member: MemberId, file: FileId) -> Option<Given> {
-    handle.call(move |core, _| core.given_file(&member, file)).await.ok()?.ok()?
+async fn may_have(handle: &Handle, member: MemberId, file: FileId) -> bool {
+    let may = handle.call(move |core, _| core.may_have_file(&member, file)).await;
+    matches!(may, Ok(Ok(true)))
 }
 
-fn open(given: Given) -> Result<Open, Refusal> {
+async fn open(
+    files: Files,
+    handle: &Handle,
+    member: MemberId,
+    file: FileId,
+) -> Result<Open, Refusal> {
+    let given = handle.call(move |core, _| core.given_file(&member, file)).await;
+    let Ok(Ok(Some(given))) = given else { return Err(Refusal::Unknown) };
+    let opened = spawn_blocking(move || load(&files, given)).await;
+    opened.unwrap_or(Err(Refusal::Unknown))
+}
+
+fn load(files: &Files, given: Given) -> Result<Open, Refusal> {
     let Given { offer, leaves, path } = given;
     let size = offer.layout().size();
     let source = Source::load(offer, &leaves).map_err(|_| Refusal::Unknown)?;
-    match super::open(&path) {
+    match super::open(&files.at(&path)) {
         Ok(Some((file, now))) if now == size => Ok(Open { file, source }),
         _ => Err(Refusal::Changed),
     }

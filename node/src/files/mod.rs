@@ -15,9 +15,11 @@ mod fetch;
 mod give;
 mod part;
 mod read;
+mod sources;
+mod turns;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{DirBuilder, File, OpenOptions},
     io,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
@@ -26,30 +28,33 @@ use std::{
     time::Duration,
 };
 
-use protocol::{
-    file::{Offer, Progress},
-    ids::MemberId,
-};
+use protocol::{file::Progress, ids::MemberId};
 use rustix::fs::OFlags;
 use tokio::{
     sync::{Notify, mpsc, watch},
-    task::{JoinSet, spawn_blocking},
-    time::{MissedTickBehavior, interval},
+    task::{self, JoinSet, spawn_blocking},
+    time::{Instant, MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
 
-pub use self::read::{ReadFileError, read};
+pub use self::read::ReadFileError;
+use self::{
+    sources::{Opens, Sources},
+    turns::Turns,
+};
 use crate::{
     api::types::{FileStanding, FileView},
-    core::Wanted,
+    core::{Made, Wanted},
     driver::Handle,
     net::{FileStream, mesh::MeshCommand},
+    store::hex,
 };
 
 /// The files of a node that runs; cheap to clone.
 #[derive(Clone)]
 pub struct Files {
-    dir: PathBuf,
+    /// The node's data directory.
+    data_dir: PathBuf,
     shared: Arc<Shared>,
 }
 
@@ -80,34 +85,61 @@ struct Shared {
 struct Standing {
     progress: Option<Progress>,
     problem: String,
+    /// It is not tried again before somebody asks for it again.
+    failed: bool,
 }
 
 /// A file that is being fetched.
 struct Fetching {
+    /// Which of those that there were of this file, one after the other.
+    task: task::Id,
     givers: watch::Sender<Vec<MemberId>>,
     cancel: CancellationToken,
 }
 
 /// Members that are given files at one time, all together.
 const GIVEN: usize = 64;
-/// Files that are fetched at one time; others wait.
-const FETCHED: usize = 4;
+/// Where what is fetched is, in the data directory.
+const DIR: &str = "files";
+/// Where what is not whole is, in there.
+const PARTS: &str = "parts";
+/// Why nothing is fetched by a node without direct connections.
+const INDIRECT: &str = "files come by direct connections, and this node makes none";
 /// How often it is looked what is wanted, and who could give it.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Begins to give and to fetch. Must be called inside a tokio runtime.
 pub fn spawn(config: Config) -> Files {
-    let dir = config.data_dir.join("files");
-    let files = Files { dir, shared: Arc::default() };
+    let data_dir =
+        std::path::absolute(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone());
+    let files = Files { data_dir, shared: Arc::default() };
     tokio::spawn(run(config, files.clone()));
     files
 }
 
 impl Files {
-    /// Where an offered file is to be once it is here. `id` is that of its message.
+    /// Where a file is of which the store has this path.
     #[must_use]
-    pub fn place(&self, id: &str, offer: &Offer) -> PathBuf {
-        self.dir.join(id).join(offer.name().as_str())
+    pub fn at(&self, path: &Path) -> PathBuf {
+        self.data_dir.join(path)
+    }
+
+    /// Reads a file to offer it. It blocks, for long where the file is large. The node's own are refused, but for those
+    /// that it has fetched.
+    pub fn read(&self, path: &Path) -> Result<Made, ReadFileError> {
+        let (path, own) = (path.canonicalize()?, self.data_dir.canonicalize()?);
+        let Ok(inside) = path.strip_prefix(&own) else { return read::read(&path) };
+        if !inside.starts_with(DIR) || inside.starts_with(Path::new(DIR).join(PARTS)) {
+            return Err(ReadFileError::Own);
+        }
+        Ok(Made { path: inside.into(), ..read::read(&path)? })
+    }
+
+    /// Whether a file is on the disk no more. It blocks.
+    #[must_use]
+    pub fn is_gone(&self, path: &Path) -> bool {
+        let looked = self.at(path).symlink_metadata();
+        looked.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     }
 
     /// Has it looked at once what is wanted now.
@@ -121,11 +153,13 @@ impl Files {
         self.look();
     }
 
-    /// Adds how far it is.
+    /// Adds how far it is, and where.
     #[must_use]
     pub fn with_progress(&self, mut view: FileView) -> FileView {
+        view.path = view.path.map(|path| self.at(path.as_ref()).to_string_lossy().into_owned());
         if view.state == FileStanding::Fetching
-            && let Some(Standing { progress, problem }) = self.standing().get(&view.seq).cloned()
+            && let Some(Standing { progress, problem, .. }) =
+                self.standing().get(&view.seq).cloned()
         {
             view.bytes = progress.map_or(0, |progress| progress.bytes);
             view.sources = progress.map_or(0, |progress| progress.sources as u64);
@@ -139,53 +173,80 @@ impl Files {
         self.shared.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Once more of it is there, what was said of who gave it counts no more.
     fn progressed(&self, seq: u64, progress: Progress) {
-        self.standing().entry(seq).or_default().progress = Some(progress);
+        let mut standing = self.standing();
+        let standing = standing.entry(seq).or_default();
+        if standing.progress.is_some_and(|before| before.bytes < progress.bytes) {
+            standing.problem.clear();
+        }
+        standing.progress = Some(progress);
+    }
+
+    /// Nobody is asked for it just now.
+    fn rests(&self, seq: u64) {
+        if let Some(Standing { progress: Some(progress), .. }) = self.standing().get_mut(&seq) {
+            progress.sources = 0;
+        }
+    }
+
+    /// It is said why it does not go on, and it is tried all the same.
+    fn complain(&self, seq: u64, problem: String) {
+        self.standing().entry(seq).or_default().problem = problem;
     }
 
     fn failed(&self, seq: u64, problem: String) {
-        *self.standing().entry(seq).or_default() = Standing { progress: None, problem };
+        let failed = Standing { progress: None, problem, failed: true };
+        *self.standing().entry(seq).or_default() = failed;
     }
 
     fn has_failed(&self, seq: u64) -> bool {
-        self.standing().get(&seq).is_some_and(|standing| !standing.problem.is_empty())
+        self.standing().get(&seq).is_some_and(|standing| standing.failed)
     }
 
-    /// Forgets how far what nobody wants any more is; gives it, but for what still ends.
-    fn unwanted(&self, is_wanted: impl Fn(&u64) -> bool, ends: impl Fn(&u64) -> bool) -> Vec<u64> {
-        let mut standing = self.standing();
-        let unwanted = |seq: &&u64| !is_wanted(seq) && !ends(seq);
-        let unwanted: Vec<u64> = standing.keys().filter(unwanted).copied().collect();
-        unwanted.iter().for_each(|seq| drop(standing.remove(seq)));
-        unwanted
+    fn bytes(&self, seq: u64) -> u64 {
+        let standing = self.standing();
+        let progress = standing.get(&seq).and_then(|standing| standing.progress);
+        progress.map_or(0, |progress| progress.bytes)
     }
 
     fn parts(&self) -> PathBuf {
-        self.dir.join("parts")
+        self.data_dir.join(DIR).join(PARTS)
     }
 }
 
 async fn run(config: Config, files: Files) {
     let Config { handle, mesh, mut fetchers, stop, .. } = config;
     let (mut given, mut fetched) = (JoinSet::new(), JoinSet::new());
+    let (sources, mut opens) = (Sources::default(), Opens::default());
     let mut fetching: BTreeMap<u64, Fetching> = BTreeMap::new();
+    let mut turns = Turns::default();
+    let parts = files.parts();
+    // Those of which there may be something on the disk.
+    let mut known = spawn_blocking(move || part::left(&parts)).await.unwrap_or_default();
     let mut look = interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             Some(stream) = fetchers.recv() => {
-                if given.len() < GIVEN {
-                    given.spawn(give::give(handle.clone(), stream));
+                if given.len() < GIVEN && opens.may(stream.member(), Instant::now()) {
+                    let (files, sources) = (files.clone(), sources.clone());
+                    given.spawn(give::give(files, sources, handle.clone(), stream));
                 }
                 continue;
             }
             Some(_) = given.join_next() => continue,
-            Some(ended) = fetched.join_next() => match ended {
-                Ok(seq) => drop(fetching.remove(&seq)),
-                // It has panicked: everything that it held is gone with it.
-                Err(_) => fetching.retain(|_, it| !it.givers.is_closed()),
-            },
+            Some(ended) = fetched.join_next_with_id() => {
+                // One that has panicked has let go of everything that it held.
+                let task = ended.map_or_else(|error| error.id(), |(task, ())| task);
+                let over = fetching.iter().find(|(_, it)| it.task == task).map(|(seq, _)| *seq);
+                if let Some(seq) = over {
+                    fetching.remove(&seq);
+                    turns.end(seq);
+                    files.rests(seq);
+                }
+            }
             () = files.shared.changed.notified() => {}
             _ = look.tick() => {}
         }
@@ -194,37 +255,67 @@ async fn run(config: Config, files: Files) {
             () = stop.cancelled() => return,
             wanted = handle.call(|core, _| core.wanted_files()) => wanted,
         };
-        let (Ok(Ok(wanted)), Some(mesh)) = (wanted, &mesh) else { continue };
-        // Its place is free once its thread has ended.
-        let is_wanted = |seq: &u64| wanted.iter().any(|wanted| wanted.seq == *seq);
-        fetching.iter().filter(|(seq, _)| !is_wanted(seq)).for_each(|(_, it)| it.cancel.cancel());
-        for seq in files.unwanted(is_wanted, |seq| fetching.contains_key(seq)) {
+        let Ok(Ok(mut wanted)) = wanted else { continue };
+        let all: BTreeSet<u64> = wanted.iter().map(|wanted| wanted.seq).collect();
+        let unwanted = fetching.iter().filter(|(seq, _)| !all.contains(seq));
+        unwanted.for_each(|(_, it)| it.cancel.cancel());
+        known.extend(&all);
+        // The others end first: what one writes is not removed before.
+        let gone = known.iter().filter(|seq| !all.contains(seq) && !fetching.contains_key(seq));
+        for seq in gone.copied().collect::<Vec<u64>>() {
+            known.remove(&seq);
+            turns.forget(seq);
+            files.standing().remove(&seq);
             let parts = files.parts();
             // Before it may be wanted again.
             let _ = spawn_blocking(move || part::forget(&parts, seq)).await;
         }
-        for wanted in wanted {
-            let Wanted { seq, offer, path, givers } = wanted;
-            if let Some(it) = fetching.get(&seq) {
-                it.givers.send_replace(givers);
-            } else if fetching.len() < FETCHED && !files.has_failed(seq) {
-                let (givers, told) = watch::channel(givers);
+        let Some(mesh) = &mesh else {
+            wanted.iter().for_each(|wanted| files.failed(wanted.seq, INDIRECT.into()));
+            continue;
+        };
+        let now = Instant::now();
+        fetching.keys().for_each(|seq| turns.moved(*seq, files.bytes(*seq), now));
+        wanted.retain(|wanted| match fetching.get(&wanted.seq) {
+            Some(it) => {
+                it.givers.send_replace(wanted.givers.clone());
+                false
+            }
+            None => !files.has_failed(wanted.seq),
+        });
+        let begun = turns.begin(wanted.iter().map(|wanted| wanted.seq).collect(), now);
+        wanted.retain(|wanted| {
+            let begins = begun.contains(&wanted.seq);
+            if begins {
+                let (givers, told) = watch::channel(wanted.givers.clone());
                 let cancel = stop.child_token();
-                fetching.insert(seq, Fetching { givers, cancel: cancel.clone() });
                 let fetch = fetch::Fetching {
-                    seq,
-                    offer,
-                    path,
+                    seq: wanted.seq,
+                    offer: wanted.offer.clone(),
+                    path: place(wanted),
                     givers: told,
-                    cancel,
+                    cancel: cancel.clone(),
                     files: files.clone(),
                     handle: handle.clone(),
                     mesh: mesh.clone(),
                 };
-                fetched.spawn(fetch.run());
+                let task = fetched.spawn(fetch.run()).id();
+                fetching.insert(wanted.seq, Fetching { task, givers, cancel });
+            }
+            !begins
+        });
+        // Where others wait, one that gets nowhere goes on another time.
+        for seq in turns.stuck(wanted.len(), now) {
+            if let Some(it) = fetching.get(&seq) {
+                it.cancel.cancel();
             }
         }
     }
+}
+
+/// Where a file is to be once it is here, in the data directory.
+fn place(wanted: &Wanted) -> PathBuf {
+    Path::new(DIR).join(hex(&wanted.id)).join(wanted.offer.name().as_str())
 }
 
 /// Opens a file to read it; what is no file is refused, and nobody waits for who might write to it.
@@ -238,4 +329,71 @@ fn open(path: &Path) -> io::Result<Option<(File, u64)>> {
 /// Makes a directory that is its owner's alone, with those above it.
 fn make_private(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    const ON_THE_WAY: Progress = Progress { bytes: 5, size: 9, sources: 1 };
+
+    fn files(data_dir: &Path) -> Files {
+        Files { data_dir: data_dir.into(), shared: Arc::default() }
+    }
+
+    #[test]
+    fn what_is_the_nodes_own_is_not_sent_and_what_it_fetched_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        let files = files(&data);
+        let (key, part) = (data.join("key"), data.join("files/parts/7"));
+        let (here, link) = (data.join("files/id/plan.pdf"), dir.path().join("link"));
+        let outside = dir.path().canonicalize().unwrap().join("plan.pdf");
+        fs::create_dir_all(data.join("files/parts")).unwrap();
+        fs::create_dir_all(data.join("files/id")).unwrap();
+        for path in [&key, &part, &here, &outside] {
+            fs::write(path, b"bytes").unwrap();
+        }
+        std::os::unix::fs::symlink(&key, &link).unwrap();
+        for own in [&key, &part, &link] {
+            assert!(matches!(files.read(own), Err(ReadFileError::Own)), "{}", own.display());
+        }
+        assert_eq!(files.read(&outside).unwrap().path, outside);
+        let made = files.read(&here).unwrap();
+        assert_eq!(made.path, Path::new("files/id/plan.pdf"));
+        assert_eq!(files.at(&made.path), here);
+    }
+
+    #[test]
+    fn a_data_directory_that_was_moved_has_its_files_where_it_is_now() {
+        let dir = tempfile::tempdir().unwrap();
+        let stored = Path::new("files/id/plan.pdf");
+        let (old, new) = (files(&dir.path().join("old")), files(&dir.path().join("new")));
+        fs::create_dir_all(old.at(stored).parent().unwrap()).unwrap();
+        fs::write(old.at(stored), b"bytes").unwrap();
+        assert!(!old.is_gone(stored));
+        fs::rename(&old.data_dir, &new.data_dir).unwrap();
+        assert!(old.is_gone(stored) && !new.is_gone(stored));
+    }
+
+    #[test]
+    fn a_complaint_stands_until_more_is_here_and_a_failure_until_somebody_asks_again() {
+        let files = files(Path::new("/none"));
+        files.progressed(7, ON_THE_WAY);
+        files.complain(7, "it lies".into());
+        files.progressed(7, ON_THE_WAY);
+        let problem = || files.standing().get(&7).unwrap().problem.clone();
+        assert_eq!(problem(), "it lies");
+        assert!(!files.has_failed(7), "it is tried again");
+        files.progressed(7, Progress { bytes: 6, ..ON_THE_WAY });
+        assert_eq!(problem(), "");
+        files.rests(7);
+        assert_eq!(files.standing().get(&7).unwrap().progress.unwrap().sources, 0);
+        files.failed(7, "no room".into());
+        assert!(files.has_failed(7));
+        files.retry(7);
+        assert!(!files.has_failed(7));
+    }
 }

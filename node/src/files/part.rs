@@ -4,6 +4,7 @@
 //! > a loss of power. The file has its name only when all of it was read again and is what was offered.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File, OpenOptions},
     io::{self, Write},
     os::unix::fs::{FileExt, OpenOptionsExt},
@@ -12,6 +13,11 @@ use std::{
 };
 
 use protocol::file::{Fetch, Offer, Piece, Source};
+
+use rustix::{
+    fs::{CWD, RenameFlags, renameat_with},
+    io::Errno,
+};
 
 use super::{
     make_private, open,
@@ -44,13 +50,22 @@ const SAVE_AFTER: Duration = Duration::from_secs(1);
 
 impl Part {
     /// Goes on where it was left. `key` tells the parts of one file from those of others.
-    pub(super) fn open(parts: &Path, key: &str, whole: &Path, offer: &Offer) -> io::Result<Opened> {
+    pub(super) fn open(
+        parts: &Path,
+        key: &str,
+        whole: &Path,
+        offer: &Offer,
+    ) -> Result<Opened, ReadFileError> {
         let (part, state) = (parts.join(key), parts.join(format!("{key}.state")));
         // It got its name, and nobody was told.
         if let Ok(Some((mut file, _))) = open(whole)
             && let Ok(source) = read::again(offer, &mut file)
         {
             return Ok(Opened::Whole(Box::new(source)));
+        }
+        // Before all of it is fetched for nothing.
+        if whole.symlink_metadata().is_ok() {
+            return Err(in_the_way(whole));
         }
         make_private(parts)?;
         let size = offer.layout().size();
@@ -101,13 +116,16 @@ impl Part {
         let source = match read::again(offer, &mut self.file) {
             Ok(source) => source,
             Err(error) => {
-                fs::remove_file(&self.state)?;
+                // What can't be read today may be there tomorrow.
+                if matches!(error, ReadFileError::Changed(_)) {
+                    fs::remove_file(&self.state)?;
+                }
                 return Err(error);
             }
         };
         let dir = self.whole.parent().unwrap_or(Path::new("/"));
         make_private(dir)?;
-        fs::rename(&self.part, &self.whole)?;
+        name(&self.part, &self.whole)?;
         File::open(dir)?.sync_all()?;
         // What is left of it says nothing any more.
         let _ = fs::remove_file(&self.state);
@@ -115,12 +133,41 @@ impl Part {
     }
 }
 
+/// Gives a file its name, and takes it from no other.
+fn name(part: &Path, whole: &Path) -> Result<(), ReadFileError> {
+    let named = match renameat_with(CWD, part, CWD, whole, RenameFlags::NOREPLACE) {
+        // Not every kind of file system can.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+            fs::hard_link(part, whole).and_then(|()| fs::remove_file(part))
+        }
+        renamed => renamed.map_err(io::Error::from),
+    };
+    named.map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => in_the_way(whole),
+        _ => error.into(),
+    })
+}
+
+fn in_the_way(whole: &Path) -> ReadFileError {
+    ReadFileError::InTheWay { path: whole.to_string_lossy().into_owned() }
+}
+
+/// The numbers of those of which there are parts.
+pub(super) fn left(parts: &Path) -> BTreeSet<u64> {
+    let Ok(entries) = fs::read_dir(parts) else { return BTreeSet::new() };
+    let number = |entry: fs::DirEntry| {
+        let name = entry.file_name();
+        name.to_str()?.split('.').next()?.parse().ok()
+    };
+    entries.filter_map(Result::ok).filter_map(number).collect()
+}
+
 /// Removes what there is of a file that nobody wants any more.
 pub(super) fn forget(parts: &Path, seq: u64) {
-    let key = seq.to_string();
-    // Where it can't be removed it is in nobody's way.
-    let _ = fs::remove_file(parts.join(format!("{key}.state")));
-    let _ = fs::remove_file(parts.join(key));
+    for name in [format!("{seq}.new"), format!("{seq}.state"), seq.to_string()] {
+        // Where it can't be removed it is in nobody's way.
+        let _ = fs::remove_file(parts.join(name));
+    }
 }
 
 #[cfg(test)]
@@ -219,6 +266,42 @@ mod tests {
         assert!(matches!(part.finish(world.source.offer()), Err(ReadFileError::Changed(_))));
         assert!(!world.whole().exists());
         assert_eq!(held(&world.part().1), 0);
+    }
+
+    #[test]
+    fn another_file_of_that_name_is_left_alone_and_what_was_fetched_is_kept() {
+        let world = World::new();
+        let (mut part, mut fetch) = world.part();
+        world.fetch(&mut part, &mut fetch, 0..5);
+        part.save(&fetch).unwrap();
+        make_private(world.whole().parent().unwrap()).unwrap();
+        fs::write(world.whole(), b"notes of my own").unwrap();
+        let refused = part.finish(world.source.offer()).err().unwrap();
+        assert!(matches!(refused, ReadFileError::InTheWay { .. }), "{refused}");
+        assert_eq!(fs::read(world.whole()).unwrap(), b"notes of my own");
+
+        // It is said before anything is fetched, too.
+        let parts = world.dir.path().join("files/parts");
+        let opened = Part::open(&parts, "id", &world.whole(), world.source.offer());
+        assert!(matches!(opened, Err(ReadFileError::InTheWay { .. })));
+        fs::rename(world.whole(), world.dir.path().join("mine.pdf")).unwrap();
+        let (part, fetch) = world.part();
+        assert!(fetch.is_whole(), "nothing of it is fetched again");
+        part.finish(world.source.offer()).unwrap();
+        assert_eq!(fs::read(world.whole()).unwrap(), world.content);
+    }
+
+    #[test]
+    fn all_that_is_left_of_a_file_is_found_and_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["7", "7.state", "7.new", "12.new", "9", "notes"] {
+            fs::write(dir.path().join(name), name).unwrap();
+        }
+        assert_eq!(left(dir.path()), BTreeSet::from([7, 9, 12]));
+        [7, 12].into_iter().for_each(|seq| forget(dir.path(), seq));
+        assert_eq!(left(dir.path()), BTreeSet::from([9]));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+        assert!(left(&dir.path().join("none")).is_empty());
     }
 
     #[test]

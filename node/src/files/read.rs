@@ -24,6 +24,15 @@ pub enum ReadFileError {
     /// It was written to meanwhile.
     #[error(transparent)]
     Changed(#[from] ReadError),
+    /// It is the node's own: its keys, or what it keeps.
+    #[error("this is in the node's own directory: copy it elsewhere to send it")]
+    Own,
+    /// Another file has the name that it is to have.
+    #[error("there is another file at {path}: move it elsewhere, then ask for this one again")]
+    InTheWay {
+        /// Where.
+        path: String,
+    },
     /// The system refuses.
     #[error("it can't be read: {0}")]
     Io(#[from] io::Error),

@@ -55,7 +55,10 @@ pub enum FileEnd {
 pub(super) struct Files {
     ended: CancellationToken,
     _end: DropGuard,
-    open: Arc<()>,
+    /// Those that the other side opened.
+    given: Arc<()>,
+    /// Those that this side did.
+    fetched: Arc<()>,
 }
 
 struct Shared {
@@ -64,7 +67,7 @@ struct Shared {
     _open: Arc<()>,
 }
 
-/// Streams of one channel at one time, of both sides together: fewer than a connection has.
+/// Streams that each side of a channel opens at one time; those of both are fewer than a connection has.
 pub(super) const STREAMS: usize = 4;
 /// How long the other side may take none of what is written.
 const STALLED: Duration = Duration::from_secs(30);
@@ -72,21 +75,27 @@ const STALLED: Duration = Duration::from_secs(30);
 impl Files {
     pub(super) fn new() -> Self {
         let ended = CancellationToken::new();
-        Self { _end: ended.clone().drop_guard(), ended, open: Arc::new(()) }
+        let (given, fetched) = (Arc::new(()), Arc::new(()));
+        Self { _end: ended.clone().drop_guard(), ended, given, fetched }
     }
 
-    /// One stream more, unless there are too many.
+    /// One stream more of which this is that end, unless there are too many.
     pub(super) fn stream(
         &self,
+        end: FileEnd,
         member: MemberId,
         beat: &Arc<Beat>,
         stream: Stream,
     ) -> Option<FileStream> {
+        let open = match end {
+            FileEnd::Giver => &self.given,
+            FileEnd::Fetcher => &self.fetched,
+        };
         // One of those that count is here.
-        if Arc::strong_count(&self.open) > STREAMS {
+        if Arc::strong_count(open) > STREAMS {
             return None;
         }
-        let (ended, beat, open) = (self.ended.clone(), Arc::clone(beat), Arc::clone(&self.open));
+        let (ended, beat, open) = (self.ended.clone(), Arc::clone(beat), Arc::clone(open));
         Some(FileStream { member, stream, shared: Arc::new(Shared { ended, beat, _open: open }) })
     }
 }

@@ -7,7 +7,7 @@ use protocol::ids::MemberId;
 use tokio::sync::oneshot;
 
 use super::{dials::Wanted, run::Run};
-use crate::net::file::FileStream;
+use crate::net::file::{FileEnd, FileStream};
 
 /// A stream that is being opened: with whom, and who waits for it.
 pub(super) struct Opening {
@@ -36,7 +36,9 @@ impl Run {
     /// A stream for a file is open, or can't be.
     pub(super) fn on_file_stream(&mut self, id: ConnectionId, number: u64, stream: Option<Stream>) {
         let Some(Opening { member, answer }) = self.opening.remove(&number) else { return };
-        if let Some(stream) = stream.and_then(|stream| self.file_stream(id, member, stream)) {
+        if let Some(stream) =
+            stream.and_then(|stream| self.file_stream(id, member, FileEnd::Fetcher, stream))
+        {
             // Whoever wanted it may be gone.
             let _ = answer.send(stream);
         }
@@ -47,7 +49,7 @@ impl Run {
         let Some(member) = self.channels_on(id).first().copied() else {
             return self.close_if_strange(id);
         };
-        if let Some(stream) = self.file_stream(id, member, stream) {
+        if let Some(stream) = self.file_stream(id, member, FileEnd::Giver, stream) {
             // Where more wait than are taken, this one ends: who fetches tries again.
             let _ = self.fetchers.try_send(stream);
         }
@@ -57,10 +59,11 @@ impl Run {
         &self,
         id: ConnectionId,
         member: MemberId,
+        end: FileEnd,
         stream: Stream,
     ) -> Option<FileStream> {
         let channel = self.channels.get(&member).filter(|channel| channel.connection == id)?;
         let beat = Arc::clone(&self.connections.get(&id)?.beat);
-        channel.files.stream(member, &beat, stream)
+        channel.files.stream(end, member, &beat, stream)
     }
 }

@@ -89,6 +89,7 @@ async fn there_is_an_end_to_the_streams_of_one_channel() {
         open_ones.push(stream(&a, &mut b).await);
     }
     assert!(open(&a, b.member()).await.is_none());
+    let _other_way = stream(&b, &mut a).await;
     open_ones.pop();
     assert!(open(&a, b.member()).await.is_some());
 }

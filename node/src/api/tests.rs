@@ -11,7 +11,7 @@ use tokio::{
 
 use super::{
     Api, BODY_MAX, socket,
-    types::{ErrorBody, Page, What},
+    types::{ErrorBody, FileStanding, Page, What},
 };
 use crate::{
     client::{Client, ClientError},
@@ -173,4 +173,38 @@ async fn whoever_asks_the_node_to_end_is_told_when_it_has() {
     asked.await.unwrap().unwrap();
     let error = Client::connect(dir.path()).await.unwrap_err();
     assert!(matches!(error, ClientError::NotRunning));
+}
+
+#[tokio::test]
+async fn a_file_that_is_gone_is_wanted_again_and_without_direct_connections_it_is_said_why_it_does_not_come()
+ {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, plan) = (dir.path().join("data"), dir.path().join("plan.pdf"));
+    std::fs::write(&plan, b"bytes").unwrap();
+    let served = serve(&data).await;
+    served.client.create_group("ops").await.unwrap();
+    served.client.send_file("ops", plan.to_str().unwrap()).await.unwrap();
+    let here = served.client.fetch_file("ops", "plan.pdf").await.unwrap();
+    assert_eq!(here.state, FileStanding::Here);
+    assert_eq!(here.path, plan.canonicalize().unwrap().to_str().map(Into::into));
+    let own = served.client.send_file("ops", data.join("key").to_str().unwrap()).await;
+    let ClientError::Refused(error) = own.unwrap_err() else { panic!("no refusal") };
+    assert!(error.message.contains("own directory"), "{}", error.message);
+
+    std::fs::remove_file(&plan).unwrap();
+    let again = served.client.fetch_file("ops", "plan.pdf").await.unwrap();
+    assert_eq!((again.state, again.path), (FileStanding::Fetching, None));
+    let said = timeout(Duration::from_secs(30), async {
+        loop {
+            let files = served.client.files("ops").await.unwrap();
+            if let [file] = &files[..]
+                && !file.problem.is_empty()
+            {
+                return file.problem.clone();
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    assert!(said.await.unwrap().contains("direct connections"));
+    served.end().await;
 }

@@ -39,7 +39,7 @@ pub enum ReadFileError {
 }
 
 /// Reads a file from its beginning to its end. It blocks, for long where the file is large.
-pub fn read(path: &Path) -> Result<Made, ReadFileError> {
+pub(super) fn read(path: &Path) -> Result<Made, ReadFileError> {
     let path: PathBuf = path.canonicalize()?;
     let (mut file, size) = open(&path)?.ok_or(ReadFileError::NoFile)?;
     let layout = Layout::new(size)?;

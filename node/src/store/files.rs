@@ -209,8 +209,58 @@ fn path(row: &Row<'_>, at: usize) -> rusqlite::Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use protocol::{
+        file::{FileName, Layout, Reading},
+        ids::Timestamp,
+    };
+    use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
+
     use super::*;
     use crate::store::{Store, Unlock};
+
+    const GROUP: GroupId = GroupId([1; 32]);
+    const NOW: Timestamp = Timestamp(1_800_000_000_000);
+
+    fn offer(name: &str) -> Offer {
+        let (name, layout) = (FileName::new(name).unwrap(), Layout::new(1).unwrap());
+        let mut reading = Reading::new(name, layout, &mut ChaCha20Rng::seed_from_u64(1));
+        reading.take(b"a").unwrap();
+        reading.finish().unwrap().offer().clone()
+    }
+
+    /// A message that offers a file: its number.
+    fn offered(tx: &Tx<'_>, first: u8, name: &str) -> Result<u64, StoreError> {
+        let mut id = [0xee; 16];
+        id[0] = first;
+        let seq = tx.queue_message(GROUP, id, MemberId([2; 32]), name, NOW)?;
+        tx.put_offer(seq, &offer(name).to_bytes())?;
+        Ok(seq)
+    }
+
+    #[test]
+    fn a_file_is_found_however_many_were_offered_since_and_listed_if_it_is_here() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::open(dir.path(), &Unlock::KeyFile).unwrap();
+        let found = store.transaction(|tx| {
+            tx.put_group(GROUP, "reading", NOW)?;
+            let old = offered(tx, 0xab, "old.pdf")?;
+            let here = offered(tx, 0xcd, "here.pdf")?;
+            tx.put_file(here, offer("here.pdf").id(), Path::new("a"), FileState::Here, b"leaves")?;
+            let last = [offered(tx, 1, "new.pdf")?, offered(tx, 2, "new.pdf")?];
+            let numbers = |rows: Vec<OfferRow>| rows.iter().map(|row| row.seq).collect::<Vec<_>>();
+            assert_eq!(numbers(tx.offers(GROUP, 2)?), [here, last[0], last[1]]);
+            let which =
+                |name, digits| Ok::<_, StoreError>(numbers(tx.which_offers(GROUP, name, digits)?));
+            assert_eq!(which("old.pdf", None)?, [old]);
+            assert_eq!(which("abee", Some("abee"))?, [old]);
+            assert_eq!(which("abef", Some("abef"))?, [0; 0]);
+            assert_eq!(which("new.pdf", None)?.len(), 2, "it could be any");
+            assert_eq!(which("old.pdf", Some("cdee"))?, [old, here], "a name and an id");
+            assert!(tx.which_offers(GroupId([9; 32]), "old.pdf", Some("abee"))?.is_empty());
+            Ok::<_, StoreError>(tx.given_in(offer("here.pdf").id())?.len())
+        });
+        assert_eq!(found.unwrap(), 1);
+    }
 
     fn plan(store: &mut Store, query: &str) -> String {
         let explained = format!("EXPLAIN QUERY PLAN {query}");

@@ -10,7 +10,7 @@ use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 
 use super::world::World;
 use crate::{
-    api::types::{FileRef, FileStanding},
+    api::types::{FileRef, FileStanding, SetPolicy},
     core::{Made, VerbError},
     store::hex,
 };
@@ -80,27 +80,6 @@ fn whoever_reads_an_offer_can_want_the_file_and_a_restart_forgets_nothing() {
 }
 
 #[test]
-fn a_file_is_found_however_many_were_offered_since() {
-    let mut world = group();
-    let made = offer(&mut world, "old.pdf", 1);
-    let (now, old) = (world.now, world.history("ada").pop().unwrap());
-    // More than are listed, as Ada alone has said them.
-    for seed in 0..1_000 {
-        let more = self::made(&format!("{seed}.pdf"), seed + 2);
-        world.core("ada").offer_file("reading", &more, now).unwrap();
-    }
-    let ada = world.core("ada");
-    let listed = ada.files("reading").unwrap();
-    assert_eq!((listed.len(), &listed[0].id), (1_001, &old.id), "what is here is always listed");
-    let dropped = ada.drop_file("reading", "old.pdf", now).unwrap();
-    assert_eq!(dropped.id, old.id);
-    assert_eq!(ada.files("reading").unwrap().len(), 1_000);
-    assert!(ada.want_file("reading", &old.id, None, now).is_ok());
-    assert_eq!(ada.wanted_files().unwrap().len(), 1);
-    assert!(ada.wanted_files().unwrap()[0].offer == made.offer);
-}
-
-#[test]
 fn a_file_is_given_to_who_is_a_member_and_to_nobody_else() {
     let mut world = group();
     let made = offer(&mut world, "plan.pdf", 1);
@@ -144,4 +123,15 @@ fn a_name_that_two_files_have_is_not_guessed_at() {
     let mut ask = |what: &str| world.core("bob").want_file("reading", what, None, now);
     assert!(matches!(ask("plan.pdf"), Err(VerbError::AmbiguousFile { .. })));
     assert!(matches!(ask("plans.pdf"), Err(VerbError::NoSuchFile { .. })));
+}
+
+#[test]
+fn an_offer_is_not_in_what_is_shared_with_who_comes_later() {
+    let mut world = group();
+    let share = SetPolicy { share_history: Some(true), ..SetPolicy::default() };
+    let now = world.now;
+    world.core("ada").set_policy("reading", &share, now).unwrap();
+    world.core("ada").send("reading", "hello", now).unwrap();
+    offer(&mut world, "plan.pdf", 1);
+    assert_eq!(world.core("ada").share_history("reading", 50, now).unwrap().shared, 1);
 }

@@ -231,7 +231,10 @@ fn fetch(
                     let is_shut_out = matches!(fault, Fault::Lied | Fault::Broke);
                     let has_changed = fault == Fault::Refused(Refusal::Changed);
                     if (is_shut_out || has_changed) && fetch.progress().sources == 0 {
-                        files.complain(seq, format!("of a member who was to give it: {fault}"));
+                        files.complain(
+                            seq,
+                            format!("a member was asked for it, and {}", words(fault)),
+                        );
                     }
                     if is_shut_out {
                         lock(shut_out).insert(source);
@@ -246,6 +249,14 @@ fn fetch(
     drop(requests);
     part.save(&fetch)?;
     part.finish(offer).map(|source| End::Whole(Box::new(source)))
+}
+
+/// What somebody did, for people.
+fn words(fault: Fault) -> String {
+    match fault {
+        Fault::Refused(reason) => format!("does not give it: {reason}"),
+        fault => fault.to_string().replacen("it ", "", 1),
+    }
 }
 
 fn is_shut_out(shut_out: &ShutOut, member: &MemberId) -> bool {
@@ -282,4 +293,54 @@ fn take(
         Event::Tick => fetch.on_time(now),
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::{
+        file::{FileName, Layout, Reading, refuse},
+        limits::FILE_CHUNK,
+    };
+    use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
+
+    use super::*;
+    use crate::files::Shared;
+
+    const ANA: MemberId = MemberId([1; 32]);
+    const BEN: MemberId = MemberId([2; 32]);
+
+    fn source(content: &[u8]) -> Source {
+        let layout = Layout::new(content.len() as u64).unwrap();
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        let mut reading = Reading::new(FileName::new("plan.pdf").unwrap(), layout, &mut rng);
+        content.chunks(FILE_CHUNK).for_each(|chunk| reading.take(chunk).unwrap());
+        reading.finish().unwrap()
+    }
+
+    /// A member who is asked for a file says this, and the file has no other one.
+    fn problem_after(answer: Vec<u8>) -> (String, bool) {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files { data_dir: dir.path().into(), shared: Arc::<Shared>::default() };
+        let (offer, shut_out) = (source(b"bytes").offer().clone(), ShutOut::default());
+        let (events, taken) = mpsc::channel(EVENTS);
+        let (requests, _asked) = mpsc::channel(REQUESTS);
+        events.try_send(Event::Up(ANA, requests)).unwrap();
+        events.try_send(Event::Frame(ANA, answer)).unwrap();
+        drop(events);
+        let whole = dir.path().join("plan.pdf");
+        assert!(matches!(fetch(&files, 7, &offer, &whole, &shut_out, taken), Ok(End::Left)));
+        assert!(!is_shut_out(&shut_out, &BEN));
+        let problem = files.standing().get(&7).unwrap().problem.clone();
+        (problem, is_shut_out(&shut_out, &ANA))
+    }
+
+    #[test]
+    fn who_lies_or_has_another_file_by_now_is_the_problem_that_is_told() {
+        let lie = source(b"other").answer(0, b"other").unwrap();
+        let (problem, shut_out) = problem_after(lie);
+        assert!(problem.contains("not of the file") && shut_out, "{problem}");
+        let (problem, shut_out) = problem_after(refuse(Refusal::Changed));
+        assert!(problem.contains("has changed") && !shut_out, "{problem}");
+        assert_eq!(problem_after(refuse(Refusal::Unknown)), (String::new(), false));
+    }
 }

@@ -257,11 +257,11 @@ async fn run(config: Config, files: Files) {
         };
         let Ok(Ok(mut wanted)) = wanted else { continue };
         let all: BTreeSet<u64> = wanted.iter().map(|wanted| wanted.seq).collect();
-        let unwanted = fetching.iter().filter(|(seq, _)| !all.contains(seq));
+        let unwanted = fetching.iter().filter(|(seq, _)| !all.contains(*seq));
         unwanted.for_each(|(_, it)| it.cancel.cancel());
         known.extend(&all);
         // The others end first: what one writes is not removed before.
-        let gone = known.iter().filter(|seq| !all.contains(seq) && !fetching.contains_key(seq));
+        let gone = known.iter().filter(|seq| !all.contains(*seq) && !fetching.contains_key(*seq));
         for seq in gone.copied().collect::<Vec<u64>>() {
             known.remove(&seq);
             turns.forget(seq);

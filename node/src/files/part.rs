@@ -13,7 +13,6 @@ use std::{
 };
 
 use protocol::file::{Fetch, Offer, Piece, Source};
-
 use rustix::{
     fs::{CWD, RenameFlags, renameat_with},
     io::Errno,

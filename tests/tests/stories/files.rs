@@ -124,7 +124,7 @@ fn whoever_has_a_file_gives_it_while_its_sender_is_away() {
 fn what_nobody_wants_any_more_leaves_nothing_behind() {
     let world = World::new();
     let mut ana = world.node("ana").no_relay().start();
-    let ben = world.node("ben").no_relay().start();
+    let mut ben = world.node("ben").no_relay().start();
     ana.create_group("tea");
     ben.join(&ana.invite("tea"));
     let (path, _) = file(&ana, "notes.txt", MIB);
@@ -135,6 +135,14 @@ fn what_nobody_wants_any_more_leaves_nothing_behind() {
     until(&ben, "a place for it", |file| file.state == FileStanding::Fetching && parts(&ben) > 0);
     ben.cli(&["file", "cancel", "tea", "notes.txt"]).ok();
     until(&ben, "its end", |file| file.state == FileStanding::Offered && parts(&ben) == 0);
+
+    // Nor does what a node that was killed has left.
+    ben.stop();
+    for left in ["4711", "4711.state", "4711.new"] {
+        fs::write(ben.data_dir().join("files/parts").join(left), b"left").unwrap();
+    }
+    ben.start_again();
+    until(&ben, "its end", |_| parts(&ben) == 0);
 }
 
 #[test]

@@ -10,7 +10,10 @@ use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 
 use super::world::World;
 use crate::{
-    api::types::{FileRef, FileStanding, SetPolicy},
+    api::{
+        conduct::SetPolicy,
+        types::{FileRef, FileStanding},
+    },
     core::{Made, VerbError},
     store::hex,
 };

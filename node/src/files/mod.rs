@@ -9,7 +9,8 @@
 //! > a crash is fetched again, and nothing else.
 //!
 //! What is fetched is in `<data-dir>/files`: `<message's id>/<name>` when it is whole, and before that in `parts`. A file
-//! that is offered stays where it is.
+//! that is offered stays where it is. The store has no path of what is still being fetched, and of what is in the data directory the
+//! one within it: a directory that is moved or copied goes on by itself.
 
 mod fetch;
 mod give;

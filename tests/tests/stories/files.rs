@@ -155,8 +155,10 @@ fn what_is_no_file_too_large_or_of_no_group_is_refused_in_words() {
     let send = |group: &str, path: &str| ana.cli(&["file", "send", group, path]).refused(2);
     let said = send("tea", large.to_str().unwrap());
     assert!(said.contains("the largest has 17179869184"), "{said}");
-    let said = send("tea", ana.data_dir().to_str().unwrap());
+    let said = send("tea", ana.data_dir().parent().unwrap().to_str().unwrap());
     assert!(said.contains("no file"), "{said}");
+    let said = send("tea", ana.data_dir().join("key").to_str().unwrap());
+    assert!(said.contains("own directory"), "{said}");
     let said = ana.cli(&["file", "send", "coffee", "/etc/hostname"]).refused(6);
     assert!(said.contains("no group"), "{said}");
     let said = ana.cli(&["file", "get", "tea", "plan.pdf"]).refused(6);

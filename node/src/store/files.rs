@@ -64,12 +64,14 @@ FROM messages m LEFT JOIN files f ON f.seq = m.seq WHERE m.offer IS NOT NULL ";
 /// From the few that are wanted to their messages, never the other way.
 const WANTED: &str = "
 SELECT m.seq, m.id, m.grp, m.sender, m.mine, m.offer, f.state, f.path
-FROM files f CROSS JOIN messages m ON m.seq = f.seq
+FROM files f INDEXED BY files_wanted CROSS JOIN messages m ON m.seq = f.seq
 WHERE f.state = 0 AND m.offer IS NOT NULL ORDER BY f.seq";
 
 /// The last of a group, and all that stand on this machine, however old.
 const LISTED: &str = "m.seq IN (
-SELECT seq FROM (SELECT seq FROM messages WHERE grp = ?1 AND offer IS NOT NULL ORDER BY seq DESC LIMIT ?2)
+SELECT seq FROM (
+    SELECT seq FROM messages INDEXED BY messages_offer
+    WHERE grp = ?1 AND offer IS NOT NULL ORDER BY seq DESC LIMIT ?2)
 UNION SELECT f.seq FROM files f CROSS JOIN messages w ON w.seq = f.seq WHERE w.grp = ?1)
 ORDER BY m.seq";
 

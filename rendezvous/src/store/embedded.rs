@@ -310,7 +310,11 @@ impl EmbeddedStore {
     fn commit(&self, mut batch: OwnedWriteBatch, totals: &mut Totals) -> Result<(), StoreError> {
         let commits = totals.commits + 1;
         batch.insert(&self.meta, "commits", commits.to_be_bytes());
+        if let Some(periods) = self.periods.unnoted() {
+            batch.insert(&self.meta, PERIODS, periods);
+        }
         batch.commit()?;
+        self.periods.noted();
         totals.commits = commits;
         Ok(totals.witness.say(commits)?)
     }

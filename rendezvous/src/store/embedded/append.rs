@@ -9,7 +9,7 @@ use protocol::{
 
 use super::{
     EmbeddedStore, MENDED, NewEntry, Outcome, OwnedWriteBatch, Quota, ShortId, StoreError, Tally,
-    Usage, checked, due_key, due_value_bytes, id_key, periods::PERIODS, record, short, tally_bytes,
+    Usage, checked, due_key, due_value_bytes, id_key, record, short, tally_bytes,
 };
 
 /// What becomes of some entries.
@@ -162,10 +162,7 @@ impl EmbeddedStore {
         id: ShortId,
         bytes: &[u8],
     ) {
-        let (period, begun) = self.periods.at(time);
-        if let Some(periods) = begun {
-            batch.insert(&self.meta, PERIODS, periods);
-        }
+        let period = self.periods.at(time);
         batch.insert(&self.entries, period.key(log, seq), record(log, seq, time, bytes));
         batch.insert(&self.ids, id_key(log, id), seq.to_be_bytes());
         let due = due_value_bytes(id, bytes.len());

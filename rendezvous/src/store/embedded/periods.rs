@@ -15,7 +15,7 @@
 use std::{
     sync::{
         PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc,
     },
     thread,
@@ -67,6 +67,8 @@ pub(super) struct Periods {
     newest: AtomicU64,
     /// Whether that is known; else what was appended last is not known to be over.
     is_sure: bool,
+    /// Whether the store's record names all of them. Written with the store's totals held.
+    is_noted: AtomicBool,
 }
 
 /// The key of the record that names the periods.
@@ -81,7 +83,8 @@ impl Periods {
     /// Those of a store in which nothing is kept that was appended after `newest`.
     pub(super) fn new(all: Vec<Period>, newest: Timestamp) -> Self {
         let (length, newest) = (AtomicU64::new(LENGTH), AtomicU64::new(newest.0));
-        Self { all: RwLock::new(all), length, newest, is_sure: true }
+        let is_noted = AtomicBool::new(true);
+        Self { all: RwLock::new(all), length, newest, is_sure: true, is_noted }
     }
 
     /// Those of a store that can't say what was appended last.
@@ -115,22 +118,32 @@ impl Periods {
         Timestamp(self.newest.load(Ordering::Relaxed))
     }
 
-    /// The period of what is appended now; with the record that is to be written where it begins with this. To be
-    /// called by who holds the store's totals.
-    pub(super) fn at(&self, now: Timestamp) -> (Period, Option<Vec<u8>>) {
+    /// The period of what is appended now, which may begin with this. To be called by who holds the store's totals.
+    pub(super) fn at(&self, now: Timestamp) -> Period {
         let newest = self.newest.fetch_max(now.0, Ordering::Relaxed);
         let length = self.length.load(Ordering::Relaxed);
         if let Some(last) = self.all().last().filter(|it| **it != Period::EARLY)
             && now.0 < last.0.saturating_add(length)
         {
-            return (*last, None);
+            return *last;
         }
         let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
         let after = newest.saturating_add(1).max(Period::REPAIRED.0 + 1);
         let last = all.last().map_or(0, |last| last.0.saturating_add(1));
         let begun = Period(now.0.max(after).max(last));
         all.push(begun);
-        (begun, Some(Self::record(&all)))
+        self.is_noted.store(false, Ordering::Relaxed);
+        begun
+    }
+
+    /// The record, where the next batch has to have it: what was begun for a batch that was not committed is begun all the same.
+    pub(super) fn unnoted(&self) -> Option<Vec<u8>> {
+        (!self.is_noted.load(Ordering::Relaxed)).then(|| Self::record(&self.all()))
+    }
+
+    /// Notes that a batch with the record was committed.
+    pub(super) fn noted(&self) {
+        self.is_noted.store(true, Ordering::Relaxed);
     }
 
     /// What is done while no period is forgotten: a view of the store and the periods go together.
@@ -246,7 +259,7 @@ fn retire(early: &Keyspace) -> fjall::Result<()> {
 
 /// Writes what is in memory to a table. Answers whether it is there: fjall's threads end where a write fails, so that
 /// it is not waited for without an end.
-fn write_out(keyspace: &Keyspace) -> fjall::Result<bool> {
+pub(super) fn write_out(keyspace: &Keyspace) -> fjall::Result<bool> {
     keyspace.rotate_memtable()?;
     for _ in 0..LOOKS {
         if keyspace.sealed_memtable_count() == 0 {
@@ -270,7 +283,7 @@ mod tests {
         periods.keep_from(Timestamp(0), Timestamp(160_000));
         let mut first: Vec<(Period, u64)> = Vec::new();
         for time in [80_000, 95_000, 100_002, 20, 99_000, 140_000, 110_000, 140_001, 150_000, 1] {
-            let (period, _) = periods.at(Timestamp(time));
+            let period = periods.at(Timestamp(time));
             assert!(first.iter().all(|(before, _)| *before <= period), "it never goes back");
             for (_, earlier) in first.iter().filter(|(before, _)| *before < period) {
                 assert!(*earlier < period.0);
@@ -294,7 +307,7 @@ mod tests {
         assert_eq!(periods.forget(Timestamp(310)), None);
         assert_eq!(periods.forget(Timestamp(311)), Some(Period(311)));
         assert_eq!((periods.all(), periods.forget(Timestamp(9000))), (vec![], None));
-        assert_eq!(periods.at(Timestamp(7)).0, Period(311), "behind all that went");
+        assert_eq!(periods.at(Timestamp(7)), Period(311), "behind all that went");
         assert_eq!(Periods::read(&Periods::record(&all)).unwrap(), all);
         assert!(Periods::read(&[0; 9]).is_err());
     }
@@ -303,7 +316,7 @@ mod tests {
     fn what_begins_next_is_behind_a_last_period_that_began_after_its_entries() {
         let periods = Periods::new(vec![Period(301)], Timestamp(300));
         assert_eq!(periods.forget(Timestamp(301)), Some(Period(302)));
-        assert_eq!(periods.at(Timestamp(301)).0, Period(302));
+        assert_eq!(periods.at(Timestamp(301)), Period(302));
     }
 
     #[test]

@@ -53,7 +53,7 @@ fn tables_in(keyspace: &Path) -> u64 {
 
 /// Writes what is in memory to tables, and takes away those that are over.
 fn settle(store: &EmbeddedStore) {
-    store.entries.rotate_memtable_and_wait().unwrap();
+    assert!(periods::write_out(&store.entries).unwrap());
     periods::sweep(&store.entries, &store.expiry, store.periods.all()[0]).unwrap();
 }
 
@@ -103,7 +103,7 @@ fn where_nobody_appends_any_more_nothing_stays_behind() {
     let path = store.entries.path().to_path_buf();
     let batch: Vec<_> = (0..200).map(|n| new(LOG, n)).collect();
     store.append(&batch, Timestamp(5000)).unwrap();
-    store.entries.rotate_memtable_and_wait().unwrap();
+    assert!(periods::write_out(&store.entries).unwrap());
     assert!(tables(&store.entries) > 200 * ENTRY as u64);
     while store.expire(Timestamp(5001), Timestamp(9000), 100).unwrap() == 100 {}
     drop(store);
@@ -175,6 +175,19 @@ fn a_clock_that_goes_back_changes_no_order_and_nothing_goes_before_its_time() {
     assert_eq!((seqs(&store, LOG), store.periods.all().len()), (vec![6], 1));
 }
 
+#[test]
+fn a_period_that_began_with_a_batch_that_was_given_up_is_known_after_a_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let (given_up, totals) = (new(LOG, 0), store.lock());
+    let id = short(EntryId::of(&given_up.bytes));
+    store.put(&mut store.batch(), Timestamp(5000), (LOG, 1), id, &given_up.bytes);
+    drop(totals);
+    store.append(&[new(LOG, 1)], Timestamp(5001)).unwrap();
+    drop(store);
+    assert_eq!(seqs(&open(dir.path()), LOG), [1]);
+}
+
 /// Makes a store look as early versions wrote it.
 fn make_early(dir: &Path) {
     let store = open(dir);
@@ -220,7 +233,7 @@ fn an_early_store_is_served_where_it_is_until_it_is_over() {
     assert_eq!(seqs(&store, LOG), (21..=60).collect::<Vec<_>>());
     assert_eq!(seqs(&store, OTHER), (21..=40).collect::<Vec<_>>());
     let early = store.early.clone().unwrap();
-    early.rotate_memtable_and_wait().unwrap();
+    assert!(periods::write_out(&early).unwrap());
     assert!(tables(&early) > 40 * ENTRY as u64);
     store.expire(Timestamp(5085), Timestamp(9000), 99).unwrap();
     assert_eq!(seqs(&store, LOG), (47..=60).collect::<Vec<_>>());

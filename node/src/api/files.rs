@@ -41,6 +41,14 @@ pub(super) async fn list(
     Ok(Json(Files { v: VERSION, files }))
 }
 
+pub(super) async fn one(
+    State(api): State<Api>,
+    Path((group, file)): Path<(String, String)>,
+) -> Result<Json<FileView>, Refusal> {
+    let view = api.ask(move |core, _| core.file(&group, &file)).await?;
+    Ok(Json(api.files.with_progress(view)))
+}
+
 pub(super) async fn fetch(
     State(api): State<Api>,
     Path((group, file)): Path<(String, String)>,

@@ -7,7 +7,7 @@
 //! GET  /v1/groups/{ref}/requests        POST   /v1/groups/{ref}/requests/{member}/approve · deny
 //! POST GET /v1/groups/{ref}/messages    GET /v1/messages/{id}
 //! POST GET /v1/groups/{ref}/files       POST   /v1/groups/{ref}/files/{file}/fetch
-//! DELETE /v1/groups/{ref}/files/{file}
+//! GET DELETE /v1/groups/{ref}/files/{file}
 //! POST /v1/groups/{ref}/remove · promote · demote · leave · rotate
 //! POST /v1/groups/{ref}/readmit · retire · migrate · follow
 //! POST GET /v1/groups/{ref}/policy      POST /v1/groups/{ref}/share
@@ -121,7 +121,7 @@ impl Api {
             .route("/v1/groups/{group}/messages", post(messages::send).get(messages::history))
             .route("/v1/groups/{group}/messages/{message}/delivery", get(messages::delivery))
             .route("/v1/groups/{group}/files", post(files::send).get(files::list))
-            .route("/v1/groups/{group}/files/{file}", delete(files::cancel))
+            .route("/v1/groups/{group}/files/{file}", get(files::one).delete(files::cancel))
             .route("/v1/groups/{group}/files/{file}/fetch", post(files::fetch))
             .route("/v1/messages/{id}", get(messages::one))
             .route("/v1/join", post(joins::join))

@@ -8,14 +8,21 @@ use std::{
 
 use anyhow::Context;
 use clap::{Subcommand, builder::NonEmptyStringValueParser};
-use node::api::types::{FileStanding, FileView};
-use tokio::time::{Instant, sleep};
+use node::{
+    api::types::{FileStanding, FileView},
+    client::Client,
+};
+use tokio::time::{Instant, sleep, timeout};
 
-use super::{Place, exit, exit::Exit, show};
+use super::{
+    Place, args,
+    exit::{self, Exit, Failure},
+    show,
+};
 
 /// Send files to groups, and fetch them
 #[derive(clap::Args)]
-#[command(after_help = exit::help(&["wattle file send tea plan.pdf", "wattle file get tea plan.pdf"]))]
+#[command(after_help = exit::help(&["wattle file send tea plan.pdf", "wattle file get tea plan.pdf", "wattle file get tea plan.pdf --timeout 10m"]))]
 pub struct File {
     #[command(subcommand)]
     command: Command,
@@ -44,7 +51,7 @@ struct Send {
 
 /// Fetch a file that was offered, and wait until it is here
 ///
-/// The node goes on when this is interrupted, and where it was after a restart.
+/// The node goes on when this is interrupted or its time is over, and where it was after a restart.
 #[derive(clap::Args)]
 struct Get {
     /// The group's name, or the first digits of its id
@@ -56,6 +63,9 @@ struct Get {
     /// Do not wait for it
     #[arg(long)]
     no_wait: bool,
+    /// Wait at most so long: 30s, 10m
+    #[arg(long, value_name = "TIME", value_parser = args::duration, conflicts_with = "no_wait")]
+    timeout: Option<Duration>,
 }
 
 /// Show the files that were offered in a group
@@ -79,8 +89,10 @@ struct Cancel {
     file: String,
 }
 
-/// How often it is looked how far a file is.
+/// How often it is looked how far a file is, where somebody sees it.
 const LOOK: Duration = Duration::from_millis(250);
+/// How often where nobody does.
+const LOOK_UNSEEN: Duration = Duration::from_secs(1);
 /// How many signs are as long as the whole way.
 const WIDTH: usize = 24;
 
@@ -119,29 +131,78 @@ impl Send {
 impl Get {
     async fn run(self, place: &Place) -> anyhow::Result<Exit> {
         let client = place.client().await?;
-        let mut view = client.fetch_file(&self.group, &self.file).await?;
-        let (began, first) = (Instant::now(), view.bytes);
-        let line = Line { is_terminal: io::stderr().is_terminal() && !place.json };
-        while view.state == FileStanding::Fetching && view.problem.is_empty() && !self.no_wait {
-            let took = began.elapsed().as_secs_f64();
-            line.show(&way(&view, rate(view.bytes.saturating_sub(first), took)));
-            sleep(LOOK).await;
-            let files = client.files(&self.group).await?;
-            let Some(now) = files.into_iter().find(|file| file.id == view.id) else { break };
-            view = now;
+        let view = client.fetch_file(&self.group, &self.file).await?;
+        if self.no_wait && view.state == FileStanding::Fetching && !view.failed {
+            if place.json {
+                show::json(&view)?;
+            }
+            return Ok(Exit::Done);
         }
-        line.hide();
+        let (patience, id) = (self.timeout, view.id.clone());
+        let ended = follow(&client, &self.group, view, place);
+        let view = match patience {
+            None => ended.await?,
+            Some(patience) => match timeout(patience, ended).await {
+                Ok(ended) => ended?,
+                Err(_) => return Err(self.late(&client, &id, patience).await.into()),
+            },
+        };
         if place.json {
             show::json(&view)?;
-        } else if let Some(path) = &view.path {
-            show::data(show::safe(path))?;
-        } else if !view.problem.is_empty() {
-            show::words(format_args!("it does not go on: {}", show::safe(&view.problem)));
         }
-        let done = view.state == FileStanding::Here
-            || self.no_wait && view.state == FileStanding::Fetching;
-        Ok(if done { Exit::Done } else { Exit::Unexpected })
+        match view.state {
+            FileStanding::Here => {
+                if let Some(path) = view.path.as_deref().filter(|_| !place.json) {
+                    show::data(show::safe(path))?;
+                }
+                Ok(Exit::Done)
+            }
+            FileStanding::Fetching => {
+                let why = format!("it does not go on: {}", show::safe(&view.problem));
+                Err(Failure::new(Exit::Refused, why, "ask for it again once that is mended").into())
+            }
+            FileStanding::Offered => {
+                let why = "it is fetched no more: wattle file cancel, or another program, said so";
+                Err(Failure::new(Exit::Refused, why, "").into())
+            }
+        }
     }
+
+    async fn late(&self, client: &Client, id: &str, patience: Duration) -> Failure {
+        let here = client.file(&self.group, id).await.map_or_else(
+            |_| String::new(),
+            |view| format!(" ({} of {} are)", amount(view.bytes), amount(view.file.size)),
+        );
+        let patience = patience.as_secs();
+        let why = format!("not all of it is here after {patience} s{here}; the node goes on");
+        Failure::new(Exit::Network, why, format!("wattle file list {}", show::safe(&self.group)))
+    }
+}
+
+/// Shows how far a file is, until it goes on no more.
+async fn follow(
+    client: &Client,
+    group: &str,
+    mut view: FileView,
+    place: &Place,
+) -> anyhow::Result<FileView> {
+    let (began, first) = (Instant::now(), view.bytes);
+    let line = Line { is_terminal: io::stderr().is_terminal() && !place.json };
+    let mut problem = String::new();
+    while view.state == FileStanding::Fetching && !view.failed {
+        if view.problem != problem {
+            problem.clone_from(&view.problem);
+            if !problem.is_empty() {
+                line.hide();
+                show::words(format_args!("{}; still trying", show::safe(&problem)));
+            }
+        }
+        let took = began.elapsed().as_secs_f64();
+        line.show(&way(&view, rate(view.bytes.saturating_sub(first), took)));
+        sleep(if line.is_terminal { LOOK } else { LOOK_UNSEEN }).await;
+        view = client.file(group, &view.id).await?;
+    }
+    Ok(view)
 }
 
 impl List {
@@ -258,6 +319,7 @@ mod tests {
             bytes,
             sources,
             problem: String::new(),
+            failed: false,
         };
         let half = "pl\\u{1b}an  [############            ]  50 %  100.0 MiB of 200.0 MiB, \
                     10.0 MiB/s from 2 members";

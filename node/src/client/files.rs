@@ -17,6 +17,11 @@ impl Client {
         Ok(self.get::<Files>(&at(group, "/files")).await?.files)
     }
 
+    /// One of them, by its name or the first digits of its id.
+    pub async fn file(&self, group: &str, file: &str) -> Result<FileView, ClientError> {
+        self.get(&at(group, &format!("/files/{}", escaped(file)))).await
+    }
+
     /// Has a file fetched, by its name or the first digits of its id. It goes on by itself.
     pub async fn fetch_file(&self, group: &str, file: &str) -> Result<FileView, ClientError> {
         let path = at(group, &format!("/files/{}/fetch", escaped(file)));

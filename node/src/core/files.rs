@@ -49,6 +49,8 @@ pub struct Given {
     pub path: PathBuf,
 }
 
+/// Why nobody is asked for a file.
+const ENDED: &str = "this node is no member of the group any more";
 /// Files of a group that are listed: the last, with those that are here or being fetched.
 const OFFERS: u32 = 1_000;
 
@@ -77,6 +79,12 @@ impl Core {
         Ok(offers.iter().map(|row| self.file_view(row)).collect())
     }
 
+    /// One of them; asked for by its name or the first digits of its id.
+    pub fn file(&mut self, reference: &str, asked: &str) -> Result<FileView, VerbError> {
+        let row = self.find_file(reference, asked)?;
+        Ok(self.file_view(&row))
+    }
+
     /// Has a file fetched; asked for by its name or the first digits of its id. `again` is what the caller found to be gone from
     /// the disk: a path as a view has it.
     pub fn want_file(
@@ -90,6 +98,9 @@ impl Core {
         let view = self.file_view(&row);
         if row.here.is_some() && (again.is_none() || view.path.as_deref() != again) {
             return Ok(view);
+        }
+        if !self.groups.get(&row.group).is_some_and(is_active) {
+            return Err(VerbError::NotAMember);
         }
         let (seq, file, nowhere) = (row.seq, row.offer.id(), PathBuf::new());
         self.record(now, |step| step.tx.put_file(seq, file, &nowhere, FileState::Wanted, &[]))?;
@@ -179,7 +190,12 @@ impl Core {
         let id = self.find_group(reference)?;
         let digits = id_prefix(asked);
         let found = self.store.read(|tx| tx.which_offers(id, asked, digits.as_deref()))?;
+        // A name that is another one's id takes nobody's place.
+        let by_id = found.iter().position(|row| hex(&row.id) == asked);
         let mut found = found.into_iter();
+        if let Some(row) = by_id.and_then(|at| found.nth(at)) {
+            return Ok(row);
+        }
         match (found.next(), found.next()) {
             (Some(row), None) => Ok(row),
             (None, _) => Err(VerbError::NoSuchFile { asked: asked.into() }),
@@ -194,6 +210,9 @@ impl Core {
             Some((FileState::Wanted, _)) => (FileStanding::Fetching, None),
             Some((FileState::Here, path)) => (FileStanding::Here, Some(path)),
         };
+        let is_active = self.groups.get(&row.group).is_some_and(is_active);
+        let failed = state == FileStanding::Fetching && !is_active;
+        let problem = if failed { ENDED } else { "" };
         let unknown = || MemberRef { id: row.from.to_string(), name: String::new() };
         let group = self.groups.get(&row.group);
         FileView {
@@ -207,7 +226,8 @@ impl Core {
             path: path.map(|path| path.to_string_lossy().into_owned()),
             bytes: if state == FileStanding::Here { size } else { 0 },
             sources: 0,
-            problem: String::new(),
+            problem: problem.into(),
+            failed,
         }
     }
 }

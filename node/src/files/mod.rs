@@ -159,12 +159,13 @@ impl Files {
     pub fn with_progress(&self, mut view: FileView) -> FileView {
         view.path = view.path.map(|path| self.at(path.as_ref()).to_string_lossy().into_owned());
         if view.state == FileStanding::Fetching
-            && let Some(Standing { progress, problem, .. }) =
+            && !view.failed
+            && let Some(Standing { progress, problem, failed }) =
                 self.standing().get(&view.seq).cloned()
         {
             view.bytes = progress.map_or(0, |progress| progress.bytes);
             view.sources = progress.map_or(0, |progress| progress.sources as u64);
-            view.problem = problem;
+            (view.problem, view.failed) = (problem, failed);
         }
         view
     }

@@ -75,6 +75,12 @@ SELECT seq FROM (
 UNION SELECT f.seq FROM files f CROSS JOIN messages w ON w.seq = f.seq WHERE w.grp = ?1)
 ORDER BY m.seq";
 
+/// Two of this name.
+const NAMED: &str = "m.grp = ?1 AND m.text = ?2 ORDER BY m.seq DESC LIMIT 2";
+
+/// Two whose ids begin so; the group's messages are many.
+const BEGUN: &str = "+m.grp = ?1 AND m.id BETWEEN ?2 AND ?3 LIMIT 2";
+
 impl Tx<'_> {
     /// Notes what a message offers.
     pub fn put_offer(&self, seq: u64, payload: &[u8]) -> Result<(), StoreError> {
@@ -113,22 +119,20 @@ impl Tx<'_> {
         Ok(rows.filter_map(Result::transpose).collect::<Result<_, _>>()?)
     }
 
-    /// The offers of a group that may be meant by a name or, where there are any, the first digits of an id: two at most.
+    /// The offers of a group that may be meant by a name or, where there are any, the first digits of an id: two of each at most.
     pub fn which_offers(
         &self,
         group: GroupId,
         name: &str,
         digits: Option<&str>,
     ) -> Result<Vec<OfferRow>, StoreError> {
-        let query = format!("{ROW} AND m.grp = ?1 AND m.text = ?2 ORDER BY m.seq DESC LIMIT 2");
-        let mut named = self.sql.prepare(&query)?;
+        let mut named = self.sql.prepare(&format!("{ROW} AND {NAMED}"))?;
         let named = named.query_map(params![group.0, name], raw)?;
         let mut found: Vec<OfferRow> =
             named.filter_map(Result::transpose).collect::<Result<_, _>>()?;
         let ends = digits.map(|digits| ["0", "f"].map(|fill| unhex(&filled(digits, fill))));
         if let Some([Some(first), Some(last)]) = ends {
-            let query = format!("{ROW} AND +m.grp = ?1 AND m.id BETWEEN ?2 AND ?3 LIMIT 2");
-            let mut begin = self.sql.prepare(&query)?;
+            let mut begin = self.sql.prepare(&format!("{ROW} AND {BEGUN}"))?;
             for row in begin.query_map(params![group.0, first, last], raw)? {
                 let Some(row) = row? else { continue };
                 if found.iter().all(|other| other.seq != row.seq) {
@@ -136,7 +140,6 @@ impl Tx<'_> {
                 }
             }
         }
-        found.truncate(2);
         Ok(found)
     }
 
@@ -265,6 +268,7 @@ mod tests {
     }
 
     fn plan(store: &mut Store, query: &str) -> String {
+        let query = query.replace("?1", "x'00'").replace("?2", "9").replace("?3", "9");
         let explained = format!("EXPLAIN QUERY PLAN {query}");
         let steps = store.read(|tx| {
             let mut rows = tx.sql.prepare(&explained)?;
@@ -280,12 +284,11 @@ mod tests {
         let mut store = Store::open(dir.path(), &Unlock::KeyFile).unwrap();
         let wanted = plan(&mut store, WANTED);
         assert!(wanted.contains("files_wanted") && !wanted.contains("SCAN m"), "{wanted}");
-        let named = plan(&mut store, &format!("{ROW} AND m.grp = x'00' AND m.text = 'a'"));
-        assert!(named.contains("messages_offer_name"), "{named}");
-        let last = plan(
-            &mut store,
-            &format!("{ROW} AND {LISTED}").replace("?1", "x'00'").replace("?2", "9"),
-        );
+        let named = plan(&mut store, &format!("{ROW} AND {NAMED}"));
+        assert!(named.contains("messages_offer_name (grp=? AND text=?)"), "{named}");
+        let begun = plan(&mut store, &format!("{ROW} AND {BEGUN}"));
+        assert!(begun.contains("(id>? AND id<?)"), "{begun}");
+        let last = plan(&mut store, &format!("{ROW} AND {LISTED}"));
         assert!(last.contains("messages_offer") && !last.contains("SCAN m"), "{last}");
     }
 }

@@ -92,23 +92,34 @@ fn a_file_whose_receiver_is_killed_in_the_middle_goes_on_where_it_was_and_arrive
     assert_eq!(parts(&ben), 0, "nothing is left of its parts");
 }
 
+/// Ana, Ben and Cleo in one group.
+fn three(world: &World) -> [Node; 3] {
+    let nodes = ["ana", "ben", "cleo"].map(|name| world.node(name).no_relay().start());
+    nodes[0].create_group("tea");
+    for node in &nodes[1..] {
+        node.join(&nodes[0].invite("tea"));
+    }
+    for node in &nodes {
+        node.until_people("tea", &["ana", "ben", "cleo"]);
+    }
+    nodes
+}
+
+/// One offers notes.txt to the others, who have heard of it: what it has.
+fn offer(from: &Node, to: &[&Node]) -> Vec<u8> {
+    let (path, sent) = file(from, "notes.txt", 3 * MIB + 17);
+    send(from, &path);
+    for node in to {
+        until(node, "the offer", |file| file.state == FileStanding::Offered);
+    }
+    sent
+}
+
 #[test]
 fn whoever_has_a_file_gives_it_while_its_sender_is_away() {
     let world = World::new();
-    let mut ana = world.node("ana").no_relay().start();
-    let ben = world.node("ben").no_relay().start();
-    let cleo = world.node("cleo").no_relay().start();
-    ana.create_group("tea");
-    for node in [&ben, &cleo] {
-        node.join(&ana.invite("tea"));
-    }
-    for node in [&ana, &ben, &cleo] {
-        node.until_people("tea", &["ana", "ben", "cleo"]);
-    }
-    let (path, sent) = file(&ana, "notes.txt", 3 * MIB + 17);
-    send(&ana, &path);
-    until(&cleo, "the offer", |file| file.state == FileStanding::Offered);
-    until(&ben, "the offer", |file| file.state == FileStanding::Offered);
+    let [mut ana, ben, cleo] = three(&world);
+    let sent = offer(&ana, &[&ben, &cleo]);
     let said = ben.cli(&["file", "get", "tea", "notes.txt"]).ok();
     let here = until(&ben, "all of it", |file| file.state == FileStanding::Here);
     assert_eq!(said.trim(), here.path.as_deref().unwrap());
@@ -118,6 +129,23 @@ fn whoever_has_a_file_gives_it_while_its_sender_is_away() {
     get(&cleo, "notes.txt");
     let here = until(&cleo, "all of it", |file| file.state == FileStanding::Here);
     assert!(content(&here) == sent);
+}
+
+#[test]
+fn who_waits_for_a_file_waits_on_while_who_is_there_has_changed_it() {
+    let world = World::new();
+    let [mut ana, ben, cleo] = three(&world);
+    let sent = offer(&ana, &[&ben, &cleo]);
+    let here = ben.cli(&["file", "get", "tea", "notes.txt"]).ok();
+    fs::write(here.trim(), b"notes of my own").unwrap();
+    ana.stop();
+    std::thread::scope(|scope| {
+        let said = scope.spawn(|| cleo.cli(&["file", "get", "tea", "notes.txt"]).ok());
+        let refused = until(&cleo, "a word of it", |file| !file.problem.is_empty());
+        assert!(refused.problem.contains("changed") && !refused.failed, "{refused:?}");
+        ana.start_again();
+        assert!(fs::read(said.join().unwrap().trim()).unwrap() == sent);
+    });
 }
 
 #[test]
@@ -131,7 +159,8 @@ fn what_nobody_wants_any_more_leaves_nothing_behind() {
     send(&ana, &path);
     until(&ben, "the offer", |file| file.state == FileStanding::Offered);
     ana.stop();
-    get(&ben, "notes.txt");
+    let said = ben.cli(&["file", "get", "tea", "notes.txt", "--timeout", "1s"]).refused(4);
+    assert!(said.contains("the node goes on"), "{said}");
     until(&ben, "a place for it", |file| file.state == FileStanding::Fetching && parts(&ben) > 0);
     ben.cli(&["file", "cancel", "tea", "notes.txt"]).ok();
     until(&ben, "its end", |file| file.state == FileStanding::Offered && parts(&ben) == 0);

@@ -47,6 +47,9 @@ pub struct FileView {
     /// Why it does not go on, where it does not.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub problem: String,
+    /// Whether it is not tried again by itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub failed: bool,
 }
 
 /// How a file stands on this machine.

@@ -1,4 +1,4 @@
-//! Files: offered, wanted, and given to members of then and to nobody else.
+//! Files: offered, wanted, and given to members and to nobody else.
 
 use std::path::{Path, PathBuf};
 
@@ -126,6 +126,33 @@ fn a_name_that_two_files_have_is_not_guessed_at() {
     let mut ask = |what: &str| world.core("bob").want_file("reading", what, None, now);
     assert!(matches!(ask("plan.pdf"), Err(VerbError::AmbiguousFile { .. })));
     assert!(matches!(ask("plans.pdf"), Err(VerbError::NoSuchFile { .. })));
+}
+
+#[test]
+fn who_was_removed_is_told_that_nothing_comes_any_more() {
+    let mut world = group();
+    offer(&mut world, "plan.pdf", 1);
+    offer(&mut world, "notes.txt", 2);
+    let now = world.now;
+    world.core("bob").want_file("reading", "plan.pdf", None, now).unwrap();
+    let view = |world: &mut World| world.core("bob").file("reading", "plan.pdf").unwrap();
+    let before = view(&mut world);
+    assert_eq!((before.state, before.failed), (FileStanding::Fetching, false));
+    world.remove("ada", "reading", "bob");
+    world.settle();
+    let after = view(&mut world);
+    assert!(after.failed && after.problem.contains("no member"), "{after:?}");
+    let refused = world.core("bob").want_file("reading", "notes.txt", None, now);
+    assert!(matches!(refused, Err(VerbError::NotAMember)));
+}
+
+#[test]
+fn a_name_that_is_another_files_id_keeps_nobody_from_it() {
+    let mut world = group();
+    offer(&mut world, "plan.pdf", 1);
+    let plan = world.core("bob").file("reading", "plan.pdf").unwrap();
+    offer(&mut world, &plan.id, 2);
+    assert_eq!(world.core("bob").file("reading", &plan.id).unwrap(), plan);
 }
 
 #[test]

@@ -47,7 +47,7 @@ mod world;
 
 pub use available::available;
 pub use chance::{Chance, asked};
-pub use chaos::Chaos;
+pub use chaos::{Chaos, Disk};
 pub use cli::Said;
 pub use liar::Liar;
 pub use link::Link;

@@ -6,8 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -26,8 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Files,
-    part::{Opened, Part},
-    read::ReadFileError,
+    part::{self, FetchFileError, Free, Opened, Part},
 };
 use crate::{
     driver::Handle,
@@ -47,6 +45,17 @@ pub(super) struct Fetching {
     pub(super) files: Files,
     pub(super) handle: Handle,
     pub(super) mesh: mpsc::Sender<MeshCommand>,
+}
+
+/// Owns what there is of the file.
+struct Thread {
+    files: Files,
+    seq: u64,
+    offer: Offer,
+    /// Where it is to be.
+    whole: PathBuf,
+    shut_out: ShutOut,
+    free: Free,
 }
 
 /// What the thread is told.
@@ -92,10 +101,16 @@ impl Fetching {
     pub(super) async fn run(self) {
         let Self { seq, offer, path, mut givers, cancel, files, handle, mesh } = self;
         let (events, taken) = mpsc::channel(EVENTS);
-        let told = files.clone();
-        let (whole, shut_out) = (files.at(&path), ShutOut::default());
-        let shut = ShutOut::clone(&shut_out);
-        let mut thread = spawn_blocking(move || fetch(&told, seq, &offer, &whole, &shut, taken));
+        let shut_out = ShutOut::default();
+        let thread = Thread {
+            files: files.clone(),
+            seq,
+            offer,
+            whole: files.at(&path),
+            shut_out: ShutOut::clone(&shut_out),
+            free: part::free,
+        };
+        let mut thread = spawn_blocking(move || thread.run(taken));
         let mut streams: JoinSet<(MemberId, bool)> = JoinSet::new();
         let mut open: BTreeSet<MemberId> = BTreeSet::new();
         let mut rests: BTreeMap<MemberId, Rest> = BTreeMap::new();
@@ -192,63 +207,57 @@ async fn stream(
     (member, gave)
 }
 
-/// Owns what there is of the file, until all of it is there or nobody tells anything any more.
-fn fetch(
-    files: &Files,
-    seq: u64,
-    offer: &Offer,
-    path: &Path,
-    shut_out: &ShutOut,
-    mut events: mpsc::Receiver<Event>,
-) -> Result<End, ReadFileError> {
-    let key = seq.to_string();
-    let (mut part, mut fetch) = match Part::open(&files.parts(), &key, path, offer)? {
-        Opened::Whole(source) => return Ok(End::Whole(source)),
-        Opened::Part(part, fetch) => (part, fetch),
-    };
-    let mut requests: BTreeMap<MemberId, mpsc::Sender<Vec<u8>>> = BTreeMap::new();
-    // How long a silence is no clock of the system's says.
-    let began = std::time::Instant::now();
-    let now = || Timestamp(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
-    files.progressed(seq, fetch.progress());
-    while !fetch.is_whole() {
-        let Some(event) = events.blocking_recv() else {
-            part.save(&fetch)?;
-            return Ok(End::Left);
+impl Thread {
+    /// Goes on until all of it is there or nobody tells anything any more.
+    fn run(self, mut events: mpsc::Receiver<Event>) -> Result<End, FetchFileError> {
+        let Self { files, seq, offer, whole, shut_out, free } = self;
+        let opened = Part::open(&files.parts(), &seq.to_string(), &whole, &offer, free)?;
+        let (mut part, mut fetch) = match opened {
+            Opened::Whole(source) => return Ok(End::Whole(source)),
+            Opened::Part(part, fetch) => (part, fetch),
         };
-        take(&mut fetch, &mut part, &mut requests, event, now())?;
-        while let Some(step) = fetch.poll() {
-            match step {
-                Step::Send { to, frame } => {
-                    let sent = requests.get(&to).map(|stream| stream.try_send(frame));
-                    if !matches!(sent, Some(Ok(()))) {
-                        requests.remove(&to);
-                        fetch.remove(&to, now());
+        let mut requests: BTreeMap<MemberId, mpsc::Sender<Vec<u8>>> = BTreeMap::new();
+        // How long a silence is no clock of the system's says.
+        let began = std::time::Instant::now();
+        let now = || Timestamp(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
+        files.progressed(seq, fetch.progress());
+        while !fetch.is_whole() {
+            let Some(event) = events.blocking_recv() else {
+                part.save(&fetch)?;
+                return Ok(End::Left);
+            };
+            take(&mut fetch, &mut part, &mut requests, event, now())?;
+            while let Some(step) = fetch.poll() {
+                match step {
+                    Step::Send { to, frame } => {
+                        let sent = requests.get(&to).map(|stream| stream.try_send(frame));
+                        if !matches!(sent, Some(Ok(()))) {
+                            requests.remove(&to);
+                            fetch.remove(&to, now());
+                        }
                     }
-                }
-                Step::Drop { source, fault } => {
-                    requests.remove(&source);
-                    let is_shut_out = matches!(fault, Fault::Lied | Fault::Broke);
-                    let has_changed = fault == Fault::Refused(Refusal::Changed);
-                    if (is_shut_out || has_changed) && fetch.progress().sources == 0 {
-                        files.complain(
-                            seq,
-                            format!("a member was asked for it, and {}", words(fault)),
-                        );
-                    }
-                    if is_shut_out {
-                        lock(shut_out).insert(source);
-                        tracing::warn!(%source, %fault, "a member gives no file");
+                    Step::Drop { source, fault } => {
+                        requests.remove(&source);
+                        let is_shut_out = matches!(fault, Fault::Lied | Fault::Broke);
+                        let has_changed = fault == Fault::Refused(Refusal::Changed);
+                        if (is_shut_out || has_changed) && fetch.progress().sources == 0 {
+                            let words = words(fault);
+                            files.complain(seq, format!("a member was asked for it, and {words}"));
+                        }
+                        if is_shut_out {
+                            lock(&shut_out).insert(source);
+                            tracing::warn!(%source, %fault, "a member gives no file");
+                        }
                     }
                 }
             }
+            part.save_if_due(&fetch)?;
+            files.progressed(seq, fetch.progress());
         }
-        part.save_if_due(&fetch)?;
-        files.progressed(seq, fetch.progress());
+        drop(requests);
+        part.save(&fetch)?;
+        part.finish(&offer).map(|source| End::Whole(Box::new(source)))
     }
-    drop(requests);
-    part.save(&fetch)?;
-    part.finish(offer).map(|source| End::Whole(Box::new(source)))
 }
 
 /// What somebody did, for people.
@@ -274,7 +283,7 @@ fn take(
     requests: &mut BTreeMap<MemberId, mpsc::Sender<Vec<u8>>>,
     event: Event,
     now: Timestamp,
-) -> io::Result<()> {
+) -> Result<(), FetchFileError> {
     match event {
         Event::Up(member, stream) => {
             if fetch.add(member, now).is_ok() {
@@ -302,12 +311,13 @@ mod tests {
         limits::FILE_CHUNK,
     };
     use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
+    use tempfile::TempDir;
 
     use super::*;
     use crate::files::Shared;
 
     const ANA: MemberId = MemberId([1; 32]);
-    const BEN: MemberId = MemberId([2; 32]);
+    const SEQ: u64 = 7;
 
     fn source(content: &[u8]) -> Source {
         let layout = Layout::new(content.len() as u64).unwrap();
@@ -317,20 +327,43 @@ mod tests {
         reading.finish().unwrap()
     }
 
+    struct World {
+        dir: TempDir,
+        files: Files,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let files = Files { data_dir: dir.path().into(), shared: Arc::<Shared>::default() };
+            Self { dir, files }
+        }
+
+        /// What there is of a file, on a disk with room enough.
+        fn thread(&self, offer: &Offer) -> Thread {
+            Thread {
+                files: self.files.clone(),
+                seq: SEQ,
+                offer: offer.clone(),
+                whole: self.dir.path().join("plan.pdf"),
+                shut_out: ShutOut::default(),
+                free: |_| Ok(u64::MAX),
+            }
+        }
+    }
+
     /// A member who is asked for a file says this, and the file has no other one.
     fn problem_after(answer: Vec<u8>) -> (String, bool) {
-        let dir = tempfile::tempdir().unwrap();
-        let files = Files { data_dir: dir.path().into(), shared: Arc::<Shared>::default() };
-        let (offer, shut_out) = (source(b"bytes").offer().clone(), ShutOut::default());
+        let world = World::new();
+        let thread = world.thread(source(b"bytes").offer());
+        let shut_out = ShutOut::clone(&thread.shut_out);
         let (events, taken) = mpsc::channel(EVENTS);
         let (requests, _asked) = mpsc::channel(REQUESTS);
         events.try_send(Event::Up(ANA, requests)).unwrap();
         events.try_send(Event::Frame(ANA, answer)).unwrap();
         drop(events);
-        let whole = dir.path().join("plan.pdf");
-        assert!(matches!(fetch(&files, 7, &offer, &whole, &shut_out, taken), Ok(End::Left)));
-        assert!(!is_shut_out(&shut_out, &BEN));
-        let problem = files.standing().get(&7).unwrap().problem.clone();
+        assert!(matches!(thread.run(taken), Ok(End::Left)));
+        let problem = world.files.standing().get(&SEQ).unwrap().problem.clone();
         (problem, is_shut_out(&shut_out, &ANA))
     }
 
@@ -342,5 +375,17 @@ mod tests {
         let (problem, shut_out) = problem_after(refuse(Refusal::Changed));
         assert!(problem.contains("has changed") && !shut_out, "{problem}");
         assert_eq!(problem_after(refuse(Refusal::Unknown)), (String::new(), false));
+    }
+
+    #[test]
+    fn a_file_that_the_disk_has_no_room_for_is_asked_of_nobody() {
+        let world = World::new();
+        let mut thread = world.thread(source(b"bytes").offer());
+        thread.free = |_| Ok(0);
+        let (events, taken) = mpsc::channel(EVENTS);
+        let (requests, mut asked) = mpsc::channel(REQUESTS);
+        events.try_send(Event::Up(ANA, requests)).unwrap();
+        assert!(matches!(thread.run(taken), Err(FetchFileError::NoRoom { .. })));
+        assert!(asked.try_recv().is_err());
     }
 }

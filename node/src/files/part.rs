@@ -1,7 +1,8 @@
 //! A file that is not all here yet: what there is of it, and which parts that is.
 //!
 //! > Which parts there are is written only after the parts are on the disk: what is said to be there is there, also after
-//! > a loss of power. The file has its name only when all of it was read again and is what was offered.
+//! > a loss of power. The file has its name only when all of it was read again and is what was offered. Of the disk, which the
+//! > node's store needs too, [`RESERVE`] stays free.
 
 use std::{
     collections::BTreeSet,
@@ -12,16 +13,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use protocol::file::{Fetch, Offer, Piece, Source};
+use protocol::file::{Fetch, Offer, Piece, ReadError, Source};
 use rustix::{
-    fs::{CWD, RenameFlags, renameat_with},
+    fs::{CWD, RenameFlags, renameat_with, statvfs},
     io::Errno,
 };
 
-use super::{
-    make_private, open,
-    read::{self, ReadFileError},
-};
+use super::{make_private, open, read};
 
 /// The parts of one file on the disk.
 pub(super) struct Part {
@@ -29,6 +27,7 @@ pub(super) struct Part {
     part: PathBuf,
     state: PathBuf,
     whole: PathBuf,
+    free: Free,
     /// Bytes since the state was written, and when that was.
     unsaved: u64,
     saved: Instant,
@@ -42,7 +41,42 @@ pub(super) enum Opened {
     Part(Part, Box<Fetch>),
 }
 
-/// After so many bytes it is written what is there, or after so long.
+/// Why a file can't be fetched.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FetchFileError {
+    /// What is on the disk is another one. It is fetched anew.
+    #[error(transparent)]
+    Changed(#[from] ReadError),
+    /// Another file has the name that it is to have.
+    #[error("there is another file at {path}: move it elsewhere, then ask for this one again")]
+    InTheWay {
+        /// Where.
+        path: String,
+    },
+    /// The disk has less room than is missing of it, with what is to stay free; in MiB. What there is of it is kept.
+    #[error(
+        "there is too little room: {missing} MiB are still to come, {} MiB are to stay free, and the disk of the data \
+         directory has {has} MiB left: make room, then ask for it again",
+        RESERVE / MIB
+    )]
+    NoRoom { missing: u64, has: u64 },
+    /// A write failed for want of room. What there was of it is removed.
+    #[error(
+        "the disk is full, and what there was of it is removed, since the node needs the room: make room, then ask for it again"
+    )]
+    Full,
+    /// The system refuses.
+    #[error("what there is of it can't be read or written: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// How many bytes the disk has left on which this is.
+pub(super) type Free = fn(&Path) -> io::Result<u64>;
+
+/// Bytes of the disk that no file takes: more than all that are fetched at once write before they look again.
+const RESERVE: u64 = 256 * MIB;
+const MIB: u64 = 1 << 20;
+/// After so many bytes it is written what is there, and looked at the disk's room, or after so long.
 const SAVE_BYTES: u64 = 16 << 20;
 /// See [`SAVE_BYTES`].
 const SAVE_AFTER: Duration = Duration::from_secs(1);
@@ -54,11 +88,12 @@ impl Part {
         key: &str,
         whole: &Path,
         offer: &Offer,
-    ) -> Result<Opened, ReadFileError> {
+        free: Free,
+    ) -> Result<Opened, FetchFileError> {
         let (part, state) = (parts.join(key), parts.join(format!("{key}.state")));
         // It got its name, and nobody was told.
         if let Ok(Some((mut file, _))) = open(whole)
-            && let Ok(source) = read::again(offer, &mut file)
+            && let Ok(Ok(source)) = read::again(offer, &mut file)
         {
             return Ok(Opened::Whole(Box::new(source)));
         }
@@ -75,51 +110,84 @@ impl Part {
             file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() == size)
         });
         let known = stored.and_then(|stored| Fetch::load(offer.clone(), &stored).ok());
-        file.set_len(size)?;
         let fetch = known.unwrap_or_else(|| Fetch::new(offer.clone()));
-        let whole = whole.into();
-        let part = Self { file, part, state, whole, unsaved: 0, saved: Instant::now() };
+        let (whole, saved) = (whole.into(), Instant::now());
+        let part = Self { file, part, state, whole, free, unsaved: 0, saved };
+        part.has_room(&fetch)?;
+        part.file.set_len(size).map_err(|error| part.refused(error))?;
         Ok(Opened::Part(part, Box::new(fetch)))
     }
 
     /// Writes a piece at its place.
-    pub(super) fn write(&mut self, piece: &Piece) -> io::Result<()> {
-        self.file.write_all_at(&piece.bytes, piece.offset)?;
+    pub(super) fn write(&mut self, piece: &Piece) -> Result<(), FetchFileError> {
+        let written = self.file.write_all_at(&piece.bytes, piece.offset);
+        written.map_err(|error| self.refused(error))?;
         self.unsaved += piece.bytes.len() as u64;
         Ok(())
     }
 
-    /// Notes what is there, where that is due.
-    pub(super) fn save_if_due(&mut self, fetch: &Fetch) -> io::Result<()> {
+    /// Notes what is there, where that is due, and looks whether there is room for what is not.
+    pub(super) fn save_if_due(&mut self, fetch: &Fetch) -> Result<(), FetchFileError> {
         let is_due = self.unsaved >= SAVE_BYTES || self.saved.elapsed() >= SAVE_AFTER;
-        if self.unsaved > 0 && is_due { self.save(fetch) } else { Ok(()) }
+        if self.unsaved == 0 || !is_due {
+            return Ok(());
+        }
+        self.save(fetch)?;
+        self.has_room(fetch)
     }
 
     /// Notes what is there.
-    pub(super) fn save(&mut self, fetch: &Fetch) -> io::Result<()> {
+    pub(super) fn save(&mut self, fetch: &Fetch) -> Result<(), FetchFileError> {
+        self.note(fetch).map_err(|error| self.refused(error))?;
+        (self.unsaved, self.saved) = (0, Instant::now());
+        Ok(())
+    }
+
+    fn note(&self, fetch: &Fetch) -> io::Result<()> {
         self.file.sync_data()?;
         let new = self.state.with_extension("new");
         let mut file = File::create(&new)?;
         file.write_all(&fetch.save())?;
         file.sync_all()?;
-        fs::rename(&new, &self.state)?;
-        (self.unsaved, self.saved) = (0, Instant::now());
-        Ok(())
+        fs::rename(&new, &self.state)
+    }
+
+    /// Whether the disk has room for what is missing.
+    fn has_room(&self, fetch: &Fetch) -> Result<(), FetchFileError> {
+        let progress = fetch.progress();
+        let missing = progress.size.saturating_sub(progress.bytes);
+        let has = (self.free)(&self.part)?;
+        match fetch.is_whole() || has >= missing.saturating_add(RESERVE) {
+            true => Ok(()),
+            false => Err(FetchFileError::NoRoom { missing: missing.div_ceil(MIB), has: has / MIB }),
+        }
+    }
+
+    /// What a write's failure means. Where the disk is full, what there is of the file makes room for the node's store, which
+    /// can't even note otherwise that nobody wants it any more.
+    fn refused(&self, error: io::Error) -> FetchFileError {
+        if !matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+            return error.into();
+        }
+        // At once, whoever has it open.
+        let _ = self.file.set_len(0);
+        for path in [&self.state.with_extension("new"), &self.state, &self.part] {
+            let _ = fs::remove_file(path);
+        }
+        FetchFileError::Full
     }
 
     /// All is there: reads it once more, and gives it its name. Where it is another file than was offered, all of it is
     /// fetched anew.
-    pub(super) fn finish(mut self, offer: &Offer) -> Result<Source, ReadFileError> {
-        self.file.sync_all()?;
+    pub(super) fn finish(mut self, offer: &Offer) -> Result<Source, FetchFileError> {
+        self.file.sync_all().map_err(|error| self.refused(error))?;
         io::Seek::rewind(&mut self.file)?;
-        let source = match read::again(offer, &mut self.file) {
+        // What can't be read today may be there tomorrow.
+        let source = match read::again(offer, &mut self.file)? {
             Ok(source) => source,
-            Err(error) => {
-                // What can't be read today may be there tomorrow.
-                if matches!(error, ReadFileError::Changed(_)) {
-                    fs::remove_file(&self.state)?;
-                }
-                return Err(error);
+            Err(changed) => {
+                fs::remove_file(&self.state)?;
+                return Err(changed.into());
             }
         };
         let dir = self.whole.parent().unwrap_or(Path::new("/"));
@@ -133,7 +201,7 @@ impl Part {
 }
 
 /// Gives a file its name, and takes it from no other.
-fn name(part: &Path, whole: &Path) -> Result<(), ReadFileError> {
+fn name(part: &Path, whole: &Path) -> Result<(), FetchFileError> {
     let named = match renameat_with(CWD, part, CWD, whole, RenameFlags::NOREPLACE) {
         // Not every kind of file system can.
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
@@ -147,8 +215,16 @@ fn name(part: &Path, whole: &Path) -> Result<(), ReadFileError> {
     })
 }
 
-fn in_the_way(whole: &Path) -> ReadFileError {
-    ReadFileError::InTheWay { path: whole.to_string_lossy().into_owned() }
+fn in_the_way(whole: &Path) -> FetchFileError {
+    FetchFileError::InTheWay { path: whole.to_string_lossy().into_owned() }
+}
+
+/// See [`Free`]: what the system says.
+pub(super) fn free(path: &Path) -> io::Result<u64> {
+    let disk = statvfs(path)?;
+    // One that has no blocks says nothing of them.
+    let is_told = disk.f_blocks > 0;
+    Ok(if is_told { disk.f_bavail.saturating_mul(disk.f_frsize) } else { u64::MAX })
 }
 
 /// The numbers of those of which there are parts.
@@ -183,6 +259,8 @@ mod tests {
     const ANA: MemberId = MemberId([1; 32]);
     const NOW: Timestamp = Timestamp(1_800_000_000_000);
     const CHUNKS: usize = 5;
+    /// All that the file needs.
+    const ROOM: u64 = (CHUNKS * FILE_CHUNK) as u64 + RESERVE;
 
     struct World {
         dir: TempDir,
@@ -206,8 +284,12 @@ mod tests {
         }
 
         fn open(&self) -> Opened {
+            self.open_with(|_| Ok(ROOM)).unwrap()
+        }
+
+        fn open_with(&self, free: Free) -> Result<Opened, FetchFileError> {
             let parts = self.dir.path().join("files/parts");
-            Part::open(&parts, "id", &self.whole(), self.source.offer()).unwrap()
+            Part::open(&parts, "id", &self.whole(), self.source.offer(), free)
         }
 
         fn part(&self) -> (Part, Box<Fetch>) {
@@ -262,7 +344,7 @@ mod tests {
         world.fetch(&mut part, &mut fetch, 0..5);
         part.save(&fetch).unwrap();
         part.file.write_all_at(&[0xff], 70_000).unwrap();
-        assert!(matches!(part.finish(world.source.offer()), Err(ReadFileError::Changed(_))));
+        assert!(matches!(part.finish(world.source.offer()), Err(FetchFileError::Changed(_))));
         assert!(!world.whole().exists());
         assert_eq!(held(&world.part().1), 0);
     }
@@ -276,18 +358,63 @@ mod tests {
         make_private(world.whole().parent().unwrap()).unwrap();
         fs::write(world.whole(), b"notes of my own").unwrap();
         let refused = part.finish(world.source.offer()).err().unwrap();
-        assert!(matches!(refused, ReadFileError::InTheWay { .. }), "{refused}");
+        assert!(matches!(refused, FetchFileError::InTheWay { .. }), "{refused}");
         assert_eq!(fs::read(world.whole()).unwrap(), b"notes of my own");
 
         // It is said before anything is fetched, too.
-        let parts = world.dir.path().join("files/parts");
-        let opened = Part::open(&parts, "id", &world.whole(), world.source.offer());
-        assert!(matches!(opened, Err(ReadFileError::InTheWay { .. })));
+        let opened = world.open_with(|_| Ok(ROOM));
+        assert!(matches!(opened, Err(FetchFileError::InTheWay { .. })));
         fs::rename(world.whole(), world.dir.path().join("mine.pdf")).unwrap();
         let (part, fetch) = world.part();
         assert!(fetch.is_whole(), "nothing of it is fetched again");
         part.finish(world.source.offer()).unwrap();
         assert_eq!(fs::read(world.whole()).unwrap(), world.content);
+    }
+
+    #[test]
+    fn what_the_disk_has_no_room_for_is_not_begun_and_what_was_begun_stays() {
+        let world = World::new();
+        let refused = world.open_with(|_| Ok(ROOM - 1)).err().unwrap();
+        let FetchFileError::NoRoom { missing, has } = refused else { panic!("{refused}") };
+        assert_eq!((missing, has), (1, 256));
+        let words = "1 MiB are still to come, 256 MiB are to stay free";
+        assert!(refused.to_string().contains(words), "{refused}");
+
+        // Others take the room meanwhile.
+        let (mut part, mut fetch) = world.part();
+        world.fetch(&mut part, &mut fetch, 0..2);
+        part.free = |_| Ok(RESERVE);
+        part.unsaved = SAVE_BYTES;
+        let refused = part.save_if_due(&fetch);
+        assert!(matches!(refused, Err(FetchFileError::NoRoom { .. })));
+        drop((part, fetch));
+        let opened = world.open_with(|_| Ok(ROOM - 2 * FILE_CHUNK as u64));
+        let Ok(Opened::Part(mut part, mut fetch)) = opened else { panic!("not all is here") };
+        assert_eq!(held(&fetch), 2);
+
+        // What is all there needs none.
+        world.fetch(&mut part, &mut fetch, 2..5);
+        part.save(&fetch).unwrap();
+        drop((part, fetch));
+        assert!(matches!(world.open_with(|_| Ok(0)), Ok(Opened::Part(..))));
+    }
+
+    #[test]
+    fn a_write_that_fails_for_want_of_room_gives_back_all_that_was_taken() {
+        let world = World::new();
+        let (mut part, mut fetch) = world.part();
+        world.fetch(&mut part, &mut fetch, 0..3);
+        part.save(&fetch).unwrap();
+        let piece = Piece { offset: 0, bytes: vec![7] };
+        // As of a disk that fails: nothing is lost by it.
+        part.file = File::open("/dev/full").unwrap();
+        assert!(matches!(part.write(&piece), Err(FetchFileError::Io(_))));
+        assert_eq!(held(&world.part().1), 3);
+
+        part.file = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let refused = part.write(&piece);
+        assert!(matches!(refused, Err(FetchFileError::Full)), "{refused:?}");
+        assert_eq!(fs::read_dir(world.dir.path().join("files/parts")).unwrap().count(), 0);
     }
 
     #[test]

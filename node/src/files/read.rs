@@ -27,12 +27,6 @@ pub enum ReadFileError {
     /// It is the node's own: its keys, or what it keeps.
     #[error("this is in the node's own directory: copy it elsewhere to send it")]
     Own,
-    /// Another file has the name that it is to have.
-    #[error("there is another file at {path}: move it elsewhere, then ask for this one again")]
-    InTheWay {
-        /// Where.
-        path: String,
-    },
     /// The system refuses.
     #[error("it can't be read: {0}")]
     Io(#[from] io::Error),
@@ -45,31 +39,34 @@ pub(super) fn read(path: &Path) -> Result<Made, ReadFileError> {
     let layout = Layout::new(size)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let reading = Reading::new(FileName::nearest(&name), layout, &mut rng()?);
-    let source = through(reading, &mut file)?;
+    let source = through(reading, &mut file)??;
     Ok(Made { offer: source.offer().clone(), leaves: source.leaves(), path })
 }
 
 /// Reads a file that should be the one of an offer.
-pub(super) fn again(offer: &Offer, file: &mut File) -> Result<Source, ReadFileError> {
+pub(super) fn again(offer: &Offer, file: &mut File) -> io::Result<Result<Source, ReadError>> {
     through(Reading::again(offer), file)
 }
 
-fn through(mut reading: Reading, file: &mut File) -> Result<Source, ReadFileError> {
+/// What it reads, unless it is not what was meant, or the system refuses.
+fn through(mut reading: Reading, file: &mut File) -> io::Result<Result<Source, ReadError>> {
     let mut chunk = Vec::new();
     while let Some(length) = reading.wants() {
         chunk.resize(length, 0);
         match file.read_exact(&mut chunk) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                return Err(ReadError::Length.into());
+                return Ok(Err(ReadError::Length));
             }
             read => read?,
         }
-        reading.take(&chunk)?;
+        if let Err(error) = reading.take(&chunk) {
+            return Ok(Err(error));
+        }
     }
     if file.read(&mut [0])? > 0 {
-        return Err(ReadError::Length.into());
+        return Ok(Err(ReadError::Length));
     }
-    Ok(reading.finish()?)
+    Ok(reading.finish())
 }
 
 fn rng() -> io::Result<ChaCha20Rng> {
@@ -95,10 +92,10 @@ mod tests {
             let made = read(&path).unwrap();
             assert_eq!(made.offer.name().as_str(), "plan.pdf");
             assert_eq!(made.offer.layout().size(), length as u64);
-            assert!(again(&made.offer, &mut File::open(&path).unwrap()).is_ok());
+            assert!(again(&made.offer, &mut File::open(&path).unwrap()).unwrap().is_ok());
             fs::write(&path, vec![7; length + 1]).unwrap();
-            let changed = again(&made.offer, &mut File::open(&path).unwrap()).err();
-            assert!(matches!(changed, Some(ReadFileError::Changed(ReadError::Length))));
+            let changed = again(&made.offer, &mut File::open(&path).unwrap()).unwrap();
+            assert_eq!(changed.err(), Some(ReadError::Length));
         }
     }
 

@@ -8,11 +8,11 @@ use std::{
 };
 
 /// The disk; it is gone when this ends.
-pub(crate) struct Disk(PathBuf);
+pub struct Disk(PathBuf);
 
 impl Disk {
     /// A disk of `size`, such as `64m`, at `dir`.
-    pub(crate) fn new(dir: &Path, size: &str) -> Result<Self, String> {
+    pub fn new(dir: &Path, size: &str) -> Result<Self, String> {
         fs::create_dir_all(dir).map_err(|error| error.to_string())?;
         let options = format!("size={size},mode=0700");
         let mut mount = Command::new("mount");

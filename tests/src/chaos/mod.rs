@@ -27,8 +27,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-#[cfg(test)]
-pub(crate) use self::disk::Disk;
+pub use self::disk::Disk;
 use self::{
     api::Api,
     cast::{Cast, NAMES, NODES},

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use harness::{Node, World};
+use harness::{Disk, Node, World, available};
 use node::api::types::{FileStanding, FileView};
 
 const MIB: usize = 1 << 20;
@@ -193,4 +193,24 @@ fn what_is_no_file_too_large_or_of_no_group_is_refused_in_words() {
     let said = ana.cli(&["file", "get", "tea", "plan.pdf"]).refused(6);
     assert!(said.contains("plan.pdf"), "{said}");
     assert!(look(&ana).is_empty());
+}
+
+#[test]
+fn what_a_small_disk_has_no_room_for_is_not_fetched_and_its_node_goes_on() {
+    let world = World::new();
+    let dir = world.dir().join("small");
+    let Some(_disk) = available(Disk::new(&dir, "64m")) else { return };
+    let ana = world.node("ana").no_relay().start();
+    let ben = world.node("ben").living_in(dir).no_relay().start();
+    ana.create_group("tea");
+    ben.join(&ana.invite("tea"));
+    let (path, _) = file(&ana, "notes.txt", MIB);
+    send(&ana, &path);
+    until(&ben, "the offer", |file| file.state == FileStanding::Offered);
+    get(&ben, "notes.txt");
+    let refused = until(&ben, "a word of it", |file| !file.problem.is_empty());
+    assert!(refused.problem.contains("1 MiB are still to come"), "{refused:#?}");
+    assert!(refused.problem.contains("256 MiB are to stay free"), "{refused:#?}");
+    ben.send("tea", "still here");
+    ana.hears("tea", "still here");
 }

@@ -148,9 +148,11 @@ impl Files {
         self.shared.changed.notify_one();
     }
 
-    /// Forgets why a file did not go on, so that it is tried again.
+    /// Forgets why a file did not go on, so that it is tried again. How far it is, is as it was.
     pub fn retry(&self, seq: u64) {
-        self.standing().remove(&seq);
+        if let Some(standing) = self.standing().get_mut(&seq) {
+            *standing = Standing { progress: standing.progress, ..Standing::default() };
+        }
         self.look();
     }
 
@@ -397,5 +399,17 @@ mod tests {
         assert!(files.has_failed(7));
         files.retry(7);
         assert!(!files.has_failed(7));
+    }
+
+    #[test]
+    fn who_asks_again_changes_nothing_of_how_far_a_file_is() {
+        let files = files(Path::new("/none"));
+        files.progressed(7, ON_THE_WAY);
+        files.complain(7, "it lies".into());
+        files.retry(7);
+        assert_eq!(files.bytes(7), ON_THE_WAY.bytes);
+        assert_eq!(files.standing().get(&7).unwrap().problem, "");
+        files.retry(8);
+        assert!(!files.standing().contains_key(&8));
     }
 }

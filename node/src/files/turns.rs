@@ -31,7 +31,7 @@ impl Turns {
     /// How many bytes of a file are there now.
     pub(super) fn moved(&mut self, seq: u64, bytes: u64, now: Instant) {
         if let Some(way) = self.under_way.get_mut(&seq)
-            && way.bytes != bytes
+            && bytes > way.bytes
         {
             *way = Way { bytes, since: now };
         }
@@ -87,7 +87,8 @@ mod tests {
         turns.end(1);
         turns.end(3);
         assert_eq!(turns.begin(all(), end), [5, 6], "who had no turn is before who had one");
-        // The same bytes again are no way.
+        // The same bytes again are no way, nor are fewer.
+        turns.moved(2, 0, end);
         turns.moved(2, 65_536, end);
         assert_eq!(turns.stuck(9, later + STUCK), [2, 4]);
         turns.end(4);

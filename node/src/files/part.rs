@@ -110,6 +110,10 @@ impl Part {
             file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() == size)
         });
         let known = stored.and_then(|stored| Fetch::load(offer.clone(), &stored).ok());
+        // Else it would be taken for true next time, when the part is as long as it says.
+        if known.is_none() {
+            remove(&state)?;
+        }
         let fetch = known.unwrap_or_else(|| Fetch::new(offer.clone()));
         let (whole, saved) = (whole.into(), Instant::now());
         let part = Self { file, part, state, whole, free, unsaved: 0, saved };
@@ -186,7 +190,7 @@ impl Part {
         let source = match read::again(offer, &mut self.file)? {
             Ok(source) => source,
             Err(changed) => {
-                fs::remove_file(&self.state)?;
+                remove(&self.state)?;
                 return Err(changed.into());
             }
         };
@@ -217,6 +221,14 @@ fn name(part: &Path, whole: &Path) -> Result<(), FetchFileError> {
 
 fn in_the_way(whole: &Path) -> FetchFileError {
     FetchFileError::InTheWay { path: whole.to_string_lossy().into_owned() }
+}
+
+/// Removes a file that may not be there.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// See [`Free`]: what the system says.
@@ -437,6 +449,8 @@ mod tests {
         world.fetch(&mut part, &mut fetch, 0..3);
         part.save(&fetch).unwrap();
         fs::remove_file(world.dir.path().join("files/parts/id")).unwrap();
+        assert_eq!(held(&world.part().1), 0);
+        // The part is as long as it says by now, and has nothing but zeros.
         assert_eq!(held(&world.part().1), 0);
     }
 }

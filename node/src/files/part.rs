@@ -6,7 +6,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, Write},
     os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
@@ -21,7 +21,7 @@ use rustix::{
 
 use super::{make_private, open, read};
 
-/// The parts of one file on the disk.
+/// The parts of one file on the disk, locked for as long as this lives.
 pub(super) struct Part {
     file: File,
     part: PathBuf,
@@ -65,6 +65,9 @@ pub(super) enum FetchFileError {
         "the disk is full, and what there was of it is removed, since the node needs the room: make room, then ask for it again"
     )]
     Full,
+    /// Another process is at it.
+    #[error("a node that is ending still has it open")]
+    InUse,
     /// The system refuses.
     #[error("what there is of it can't be read or written: {0}")]
     Io(#[from] io::Error),
@@ -91,6 +94,14 @@ impl Part {
         free: Free,
     ) -> Result<Opened, FetchFileError> {
         let (part, state) = (parts.join(key), parts.join(format!("{key}.state")));
+        make_private(parts)?;
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = file.open(&part)?;
+        // A node that is ending may still be at it, in another process. Not every file system can tell.
+        if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
+            return Err(FetchFileError::InUse);
+        }
         // It got its name, and nobody was told.
         if let Ok(Some((mut file, _))) = open(whole)
             && let Ok(Ok(source)) = read::again(offer, &mut file)
@@ -101,11 +112,7 @@ impl Part {
         if whole.symlink_metadata().is_ok() {
             return Err(in_the_way(whole));
         }
-        make_private(parts)?;
         let size = offer.layout().size();
-        let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let file = file.open(&part)?;
         let stored = fs::read(&state).ok().filter(|_| {
             file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() == size)
         });
@@ -381,6 +388,18 @@ mod tests {
         assert!(fetch.is_whole(), "nothing of it is fetched again");
         part.finish(world.source.offer()).unwrap();
         assert_eq!(fs::read(world.whole()).unwrap(), world.content);
+    }
+
+    #[test]
+    fn what_another_process_still_has_open_is_left_to_it_and_found_whole_after_it() {
+        let world = World::new();
+        let (mut part, mut fetch) = world.part();
+        world.fetch(&mut part, &mut fetch, 0..5);
+        part.save(&fetch).unwrap();
+        let two = world.open_with(|_| Ok(ROOM));
+        assert!(matches!(two, Err(FetchFileError::InUse)));
+        part.finish(world.source.offer()).unwrap();
+        assert!(matches!(world.open(), Opened::Whole(_)));
     }
 
     #[test]

@@ -41,7 +41,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::read::ReadFileError;
 use self::{
     sources::{Opens, Sources},
-    turns::Turns,
+    turns::{Turns, Waiting},
 };
 use crate::{
     api::types::{FileStanding, FileView},
@@ -287,7 +287,13 @@ async fn run(config: Config, files: Files) {
             }
             None => !files.has_failed(wanted.seq),
         });
-        let begun = turns.begin(wanted.iter().map(|wanted| wanted.seq).collect(), now);
+        // Those first that somebody is there to give.
+        let seqs = |given: bool| {
+            let those = wanted.iter().filter(|wanted| wanted.givers.is_empty() != given);
+            those.map(|wanted| wanted.seq).collect::<Vec<u64>>()
+        };
+        let mut begun = turns.begin(seqs(true), now);
+        begun.extend(turns.begin(seqs(false), now));
         wanted.retain(|wanted| {
             let begins = begun.contains(&wanted.seq);
             if begins {
@@ -309,7 +315,11 @@ async fn run(config: Config, files: Files) {
             !begins
         });
         // Where others wait, one that gets nowhere goes on another time.
-        for seq in turns.stuck(wanted.len(), now) {
+        let given = wanted.iter().filter(|wanted| !wanted.givers.is_empty()).count();
+        let waiting = Waiting { given, idle: wanted.len() - given };
+        let idle = fetching.iter().filter(|(_, it)| it.givers.borrow().is_empty());
+        let idle = idle.map(|(seq, _)| *seq).collect();
+        for seq in turns.stuck(waiting, &idle, now) {
             if let Some(it) = fetching.get(&seq) {
                 it.cancel.cancel();
             }

@@ -1,9 +1,12 @@
 //! Whose turn it is: of the files that are wanted few are fetched at a time, and one that gets nowhere makes room.
 //!
 //! > No file keeps another one waiting for good: a place that brought no byte for [`STUCK`] goes to whoever had none for
-//! > longest, if somebody waits.
+//! > longest, if somebody waits; and at once, where nobody is there to give the one and somebody to give the other.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
@@ -22,6 +25,15 @@ struct Way {
     since: Instant,
 }
 
+/// How many wait for a place.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Waiting {
+    /// That somebody is there to give.
+    pub(super) given: usize,
+    /// That nobody is.
+    pub(super) idle: usize,
+}
+
 /// Files that are fetched at one time; others wait.
 const FETCHED: usize = 4;
 /// How long a place may bring nothing while others wait.
@@ -37,11 +49,20 @@ impl Turns {
         }
     }
 
-    /// Those whose place goes to others of `waiting`, which have none: no more than wait.
-    pub(super) fn stuck(&self, waiting: usize, now: Instant) -> Vec<u64> {
+    /// Those whose place goes to others that wait for one: no more than wait. Those that nobody is there to give, `idle`, go at
+    /// once, for those that somebody is.
+    pub(super) fn stuck(&self, waiting: Waiting, idle: &BTreeSet<u64>, now: Instant) -> Vec<u64> {
+        let Waiting { given, idle: others } = waiting;
+        let is_idle = |seq: &&u64| idle.contains(*seq);
+        let mut stuck: Vec<u64> =
+            self.under_way.keys().filter(is_idle).take(given).copied().collect();
         let is_stuck = |way: &Way| now.saturating_duration_since(way.since) >= STUCK;
-        let stuck = self.under_way.iter().filter(|(_, way)| is_stuck(way));
-        stuck.map(|(seq, _)| *seq).take(waiting).collect()
+        for (seq, way) in &self.under_way {
+            if stuck.len() < given + others && is_stuck(way) && !stuck.contains(seq) {
+                stuck.push(*seq);
+            }
+        }
+        stuck
     }
 
     /// Gives the free places to those of `waiting` that had none for longest; says to which.
@@ -81,17 +102,34 @@ mod tests {
         let later = start + STUCK / 2;
         turns.moved(2, 65_536, later);
         let end = start + STUCK;
-        assert!(turns.stuck(2, later).is_empty());
-        assert!(turns.stuck(0, end).is_empty(), "nobody waits");
-        assert_eq!(turns.stuck(2, end), [1, 3]);
+        let stuck = |turns: &Turns, given, now| {
+            turns.stuck(Waiting { given, idle: 0 }, &BTreeSet::new(), now)
+        };
+        assert!(stuck(&turns, 2, later).is_empty());
+        assert!(stuck(&turns, 0, end).is_empty(), "nobody waits");
+        assert_eq!(stuck(&turns, 2, end), [1, 3]);
         turns.end(1);
         turns.end(3);
         assert_eq!(turns.begin(all(), end), [5, 6], "who had no turn is before who had one");
         // The same bytes again are no way, nor are fewer.
         turns.moved(2, 0, end);
         turns.moved(2, 65_536, end);
-        assert_eq!(turns.stuck(9, later + STUCK), [2, 4]);
+        assert_eq!(stuck(&turns, 9, later + STUCK), [2, 4]);
         turns.end(4);
         assert_eq!(turns.begin(all(), end), [1], "and then who had one before the others");
+    }
+
+    #[test]
+    fn what_nobody_is_there_to_give_keeps_no_place_from_what_somebody_is() {
+        let (mut turns, start) = (Turns::default(), Instant::now());
+        turns.begin(vec![1, 2, 3, 4], start);
+        let idle = BTreeSet::from([2, 3, 9]);
+        let waiting = |given, idle| Waiting { given, idle };
+        assert_eq!(turns.stuck(waiting(1, 5), &idle, start), [2]);
+        assert_eq!(turns.stuck(waiting(5, 0), &idle, start), [2, 3]);
+        assert!(turns.stuck(waiting(0, 5), &idle, start).is_empty(), "they give nothing either");
+        // Who is idle counts once.
+        assert_eq!(turns.stuck(waiting(1, 1), &idle, start + STUCK), [2, 1]);
+        assert_eq!(turns.stuck(waiting(0, 1), &idle, start + STUCK), [1]);
     }
 }

@@ -32,14 +32,20 @@ const LOOK: Duration = Duration::from_secs(5);
 /// Requests that wait to be read: with all that they may ask for.
 const REQUESTS: usize = 8;
 
-/// Gives a member what it asks for, until it has it.
-pub(super) async fn give(files: Files, sources: Sources<Open>, handle: Handle, stream: FileStream) {
+/// Gives a member what it asks for, until it has it; says to whom something was given, if it was.
+pub(super) async fn give(
+    files: Files,
+    sources: Sources<Open>,
+    handle: Handle,
+    stream: FileStream,
+) -> Option<MemberId> {
     let member = stream.member();
     let (mut reader, mut writer) = stream.split();
     let first = timeout(IDLE, reader.read(FileEnd::Giver)).await;
     let Ok(Some(Ok(asked))) = first.map(|frame| frame.map(|frame| Asked::read(&frame))) else {
-        return;
+        return None;
     };
+    let mut gave = false;
     let file = asked.file();
     let open = match may_have(&handle, member, file).await {
         true => sources.get(file, open(files, &handle, member, file)).await,
@@ -47,13 +53,15 @@ pub(super) async fn give(files: Files, sources: Sources<Open>, handle: Handle, s
     };
     let refused = match open {
         Ok(open) => {
-            let Ok(serving) = asked.serve(&open.source) else { return };
+            let Ok(serving) = asked.serve(&open.source) else { return None };
             let (requests, asked) = mpsc::channel(REQUESTS);
-            let giving = Giving { handle, member, file, open, serving };
-            tokio::select! {
+            let mut giving = Giving { handle, member, file, open, serving, gave: false };
+            let refused = tokio::select! {
                 () = hear(&mut reader, requests) => None,
                 refused = giving.run(&mut writer, asked) => refused,
-            }
+            };
+            gave = giving.gave;
+            refused
         }
         Err(reason) => Some(reason),
     };
@@ -65,6 +73,7 @@ pub(super) async fn give(files: Files, sources: Sources<Open>, handle: Handle, s
     {
         writer.close().await;
     }
+    gave.then_some(member)
 }
 
 struct Giving {
@@ -73,12 +82,14 @@ struct Giving {
     file: FileId,
     open: Arc<Open>,
     serving: Serving,
+    /// Whether a chunk was given.
+    gave: bool,
 }
 
 impl Giving {
     /// Answers; at the end it says what is to be said of why it ends, if anything.
     async fn run(
-        mut self,
+        &mut self,
         writer: &mut FileWriter,
         mut requests: mpsc::Receiver<Vec<u8>>,
     ) -> Option<Refusal> {
@@ -102,6 +113,7 @@ impl Giving {
             let answer = spawn_blocking(move || open.answer(index)).await.ok()?;
             let Some(frame) = answer else { return Some(Refusal::Changed) };
             writer.write(&frame).await.ok()?;
+            self.gave = true;
         }
     }
 }

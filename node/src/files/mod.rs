@@ -240,7 +240,12 @@ async fn run(config: Config, files: Files) {
                 }
                 continue;
             }
-            Some(_) = given.join_next() => continue,
+            Some(ended) = given.join_next() => {
+                if let Ok(Some(member)) = ended {
+                    opens.gave(&member);
+                }
+                continue;
+            }
             Some(ended) = fetched.join_next_with_id() => {
                 // One that has panicked has let go of everything that it held.
                 let task = ended.map_or_else(|error| error.id(), |(task, ())| task);

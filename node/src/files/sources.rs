@@ -20,10 +20,20 @@ type Slot<T> = Arc<tokio::sync::Mutex<Weak<T>>>;
 
 /// How many streams each member has opened of late.
 #[derive(Default)]
-pub(super) struct Opens(BTreeMap<MemberId, (Instant, u32)>);
+pub(super) struct Opens(BTreeMap<MemberId, Opened>);
+
+/// What one member has opened.
+struct Opened {
+    since: Instant,
+    all: u32,
+    /// Those on which it was given nothing, or not yet.
+    empty: u32,
+}
 
 /// Streams that one member may open in [`MINUTE`].
-const OPENS: u32 = 60;
+const OPENS: u32 = 600;
+/// Of these, such on which it is given nothing.
+const EMPTY: u32 = 60;
 /// See [`OPENS`].
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -80,12 +90,23 @@ impl<T> Default for Sources<T> {
 }
 
 impl Opens {
-    /// Counts a stream that a member opened; whether it is one of those that it may.
+    /// Whether a stream that a member opened is one of those that it may. Then it counts.
     pub(super) fn may(&mut self, member: MemberId, now: Instant) -> bool {
-        self.0.retain(|_, (since, _)| now.saturating_duration_since(*since) < MINUTE);
-        let (_, opened) = self.0.entry(member).or_insert((now, 0));
-        *opened = opened.saturating_add(1);
-        *opened <= OPENS
+        self.0.retain(|_, opened| now.saturating_duration_since(opened.since) < MINUTE);
+        let opened = self.0.entry(member).or_insert(Opened { since: now, all: 0, empty: 0 });
+        let may = opened.all < OPENS && opened.empty < EMPTY;
+        if may {
+            opened.all += 1;
+            opened.empty += 1;
+        }
+        may
+    }
+
+    /// On one of them the member was given something.
+    pub(super) fn gave(&mut self, member: &MemberId) {
+        if let Some(opened) = self.0.get_mut(member) {
+            opened.empty = opened.empty.saturating_sub(1);
+        }
     }
 }
 
@@ -122,11 +143,23 @@ mod tests {
     fn a_member_opens_so_many_streams_in_a_minute_and_no_other_has_fewer_for_it() {
         let (mut opens, start) = (Opens::default(), Instant::now());
         let (ana, ben) = (MemberId([1; 32]), MemberId([2; 32]));
-        assert!((0..OPENS).all(|_| opens.may(ana, start)));
+        assert!((0..EMPTY).all(|_| opens.may(ana, start)));
         assert!(!opens.may(ana, start + MINUTE / 2));
         assert!(opens.may(ben, start + MINUTE / 2));
         assert!(opens.may(ana, start + MINUTE));
         assert!(opens.may(ben, start + 3 * MINUTE));
         assert_eq!(opens.0.len(), 1, "who has gone is not counted");
+    }
+
+    #[test]
+    fn who_is_given_many_small_files_is_not_cut_off_before_ten_a_second() {
+        let (mut opens, start) = (Opens::default(), Instant::now());
+        let ana = MemberId([1; 32]);
+        for _ in 0..OPENS {
+            assert!(opens.may(ana, start));
+            opens.gave(&ana);
+        }
+        assert!(!opens.may(ana, start));
+        assert!(opens.may(ana, start + MINUTE));
     }
 }

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Files,
-    part::{self, FetchFileError, Free, Opened, Part},
+    part::{self, AGAIN, FetchFileError, Free, Opened, Part},
 };
 use crate::{
     driver::Handle,
@@ -155,11 +155,15 @@ impl Fetching {
                 let kept =
                     handle.call(move |core, now| core.on_file_here(seq, &path, &leaves, now)).await;
                 if let Ok(Err(error)) = kept {
-                    files.failed(seq, error.to_string());
+                    // It is here: that alone is noted then.
+                    files.pauses(seq, error.to_string(), Instant::now() + AGAIN);
                 }
             }
             Ok(Ok(End::Left)) => {}
-            Ok(Err(error)) => files.failed(seq, error.to_string()),
+            Ok(Err(error)) => match error.passes_in() {
+                Some(pause) => files.pauses(seq, error.to_string(), Instant::now() + pause),
+                None => files.failed(seq, error.to_string()),
+            },
             Err(_) => files.failed(seq, "the node has a fault".into()),
         }
     }

@@ -77,6 +77,8 @@ pub struct Config {
 struct Shared {
     /// How far what is being fetched is, by its message's number.
     standing: Mutex<BTreeMap<u64, Standing>>,
+    /// Until when those are left alone that failed for a while, and are tried again by themselves.
+    paused: Mutex<BTreeMap<u64, Instant>>,
     /// What is wanted has changed.
     changed: Notify,
 }
@@ -153,6 +155,7 @@ impl Files {
         if let Some(standing) = self.standing().get_mut(&seq) {
             *standing = Standing { progress: standing.progress, ..Standing::default() };
         }
+        self.paused().remove(&seq);
         self.look();
     }
 
@@ -175,6 +178,11 @@ impl Files {
     fn standing(&self) -> MutexGuard<'_, BTreeMap<u64, Standing>> {
         // Each change is one assignment.
         self.shared.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn paused(&self) -> MutexGuard<'_, BTreeMap<u64, Instant>> {
+        // Each change is one call.
+        self.shared.paused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Once more of it is there, what was said of who gave it counts no more.
@@ -204,8 +212,26 @@ impl Files {
         *self.standing().entry(seq).or_default() = failed;
     }
 
+    /// It does not go on, and is tried again by itself in a while.
+    fn pauses(&self, seq: u64, problem: String, until: Instant) {
+        self.complain(seq, problem);
+        self.paused().insert(seq, until);
+    }
+
     fn has_failed(&self, seq: u64) -> bool {
         self.standing().get(&seq).is_some_and(|standing| standing.failed)
+    }
+
+    /// Whether it is tried now.
+    fn is_tried(&self, seq: u64, now: Instant) -> bool {
+        let mut paused = self.paused();
+        paused.retain(|_, until| *until > now);
+        !paused.contains_key(&seq) && !self.has_failed(seq)
+    }
+
+    fn forget(&self, seq: u64) {
+        self.standing().remove(&seq);
+        self.paused().remove(&seq);
     }
 
     fn bytes(&self, seq: u64) -> u64 {
@@ -274,7 +300,7 @@ async fn run(config: Config, files: Files) {
         for seq in gone.copied().collect::<Vec<u64>>() {
             known.remove(&seq);
             turns.forget(seq);
-            files.standing().remove(&seq);
+            files.forget(seq);
             let parts = files.parts();
             // Before it may be wanted again.
             let _ = spawn_blocking(move || part::forget(&parts, seq)).await;
@@ -290,7 +316,7 @@ async fn run(config: Config, files: Files) {
                 it.givers.send_replace(wanted.givers.clone());
                 false
             }
-            None => !files.has_failed(wanted.seq),
+            None => files.is_tried(wanted.seq, now),
         });
         // Those first that somebody is there to give.
         let seqs = |given: bool| {
@@ -414,6 +440,23 @@ mod tests {
         assert!(files.has_failed(7));
         files.retry(7);
         assert!(!files.has_failed(7));
+    }
+
+    #[test]
+    fn what_fails_for_a_while_is_tried_again_by_itself_and_at_once_for_who_asks() {
+        let (files, now) = (files(Path::new("/none")), Instant::now());
+        let (before, then) = (now + LOOK, now + 2 * LOOK);
+        files.progressed(7, ON_THE_WAY);
+        files.pauses(7, "too many open files".into(), then);
+        assert!(!files.has_failed(7));
+        assert_eq!(files.standing().get(&7).unwrap().problem, "too many open files");
+        assert!(!files.is_tried(7, before) && files.is_tried(8, before));
+        assert!(files.is_tried(7, then));
+        files.pauses(7, "too many open files".into(), then);
+        files.retry(7);
+        assert!(files.is_tried(7, before));
+        files.failed(7, "no room".into());
+        assert!(!files.is_tried(7, then + LOOK));
     }
 
     #[test]

@@ -73,9 +73,24 @@ pub(super) enum FetchFileError {
     Io(#[from] io::Error),
 }
 
+impl FetchFileError {
+    /// After how long it is tried again by itself; never, where a person has to do something.
+    pub(super) const fn passes_in(&self) -> Option<Duration> {
+        match self {
+            Self::InUse => Some(SOON),
+            Self::Io(_) => Some(AGAIN),
+            Self::Changed(_) | Self::InTheWay { .. } | Self::NoRoom { .. } | Self::Full => None,
+        }
+    }
+}
+
 /// How many bytes the disk has left on which this is.
 pub(super) type Free = fn(&Path) -> io::Result<u64>;
 
+/// After how long it is tried again what the system refused.
+pub(super) const AGAIN: Duration = Duration::from_secs(60);
+/// After how long, where a node that ends has it open.
+const SOON: Duration = Duration::from_secs(1);
 /// Bytes of the disk that no file takes: more than all that are fetched at once write before they look again.
 const RESERVE: u64 = 256 * MIB;
 const MIB: u64 = 1 << 20;
@@ -397,7 +412,7 @@ mod tests {
         world.fetch(&mut part, &mut fetch, 0..5);
         part.save(&fetch).unwrap();
         let two = world.open_with(|_| Ok(ROOM));
-        assert!(matches!(two, Err(FetchFileError::InUse)));
+        assert!(two.is_err_and(|error| error.passes_in() == Some(SOON)));
         part.finish(world.source.offer()).unwrap();
         assert!(matches!(world.open(), Opened::Whole(_)));
     }
@@ -406,6 +421,7 @@ mod tests {
     fn what_the_disk_has_no_room_for_is_not_begun_and_what_was_begun_stays() {
         let world = World::new();
         let refused = world.open_with(|_| Ok(ROOM - 1)).err().unwrap();
+        assert_eq!(refused.passes_in(), None, "a person is to make room");
         let FetchFileError::NoRoom { missing, has } = refused else { panic!("{refused}") };
         assert_eq!((missing, has), (1, 256));
         let words = "1 MiB are still to come, 256 MiB are to stay free";
@@ -439,7 +455,8 @@ mod tests {
         let piece = Piece { offset: 0, bytes: vec![7] };
         // As of a disk that fails: nothing is lost by it.
         part.file = File::open("/dev/full").unwrap();
-        assert!(matches!(part.write(&piece), Err(FetchFileError::Io(_))));
+        let refused = part.write(&piece);
+        assert!(refused.is_err_and(|error| error.passes_in() == Some(AGAIN)));
         assert_eq!(held(&world.part().1), 3);
 
         part.file = OpenOptions::new().write(true).open("/dev/full").unwrap();

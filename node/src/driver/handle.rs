@@ -25,6 +25,12 @@ impl Handle {
         Self { calls, events }
     }
 
+    /// One whose node has ended.
+    #[cfg(test)]
+    pub(crate) fn gone() -> Self {
+        Self::new(mpsc::channel(1).0, watch::channel(0).1)
+    }
+
     /// Runs `verb` on the core, in its turn. Where the caller goes away it is run all the same.
     pub async fn call<T: Send + 'static>(
         &self,

@@ -112,7 +112,7 @@ impl Fetching {
         };
         let mut thread = spawn_blocking(move || thread.run(taken));
         let mut streams: JoinSet<(MemberId, bool)> = JoinSet::new();
-        let mut open: BTreeSet<MemberId> = BTreeSet::new();
+        let mut open: BTreeMap<MemberId, CancellationToken> = BTreeMap::new();
         let mut rests: BTreeMap<MemberId, Rest> = BTreeMap::new();
         let mut tick = interval(TICK);
         let end = loop {
@@ -139,14 +139,19 @@ impl Fetching {
                 Ok(()) = givers.changed() => {}
             }
             let there = givers.borrow_and_update().clone();
+            // Who may not have it any more is asked for no more of it.
+            let gone = open.iter().filter(|(member, _)| !there.contains(*member));
+            gone.for_each(|(_, gone)| gone.cancel());
             for member in there {
                 let rests = rests.get(&member).is_some_and(|rest| rest.until > Instant::now());
                 if rests || open.len() >= FILE_SOURCES || is_shut_out(&shut_out, &member) {
                     continue;
                 }
-                if open.insert(member) {
-                    streams.spawn(stream(member, mesh.clone(), events.clone()));
-                }
+                open.entry(member).or_insert_with(|| {
+                    let gone = CancellationToken::new();
+                    streams.spawn(stream(member, mesh.clone(), events.clone(), gone.clone()));
+                    gone
+                });
             }
         };
         match end {
@@ -169,28 +174,40 @@ impl Fetching {
     }
 }
 
-/// Carries frames between a member's stream and the thread; says of whom, and whether anything came.
+/// Carries frames between a member's stream and the thread, until one of them ends it or the member is no giver any more;
+/// says of whom, and whether anything came.
 async fn stream(
     member: MemberId,
     mesh: mpsc::Sender<MeshCommand>,
     events: mpsc::Sender<Event>,
+    gone: CancellationToken,
 ) -> (MemberId, bool) {
     let mut gave = false;
+    tokio::select! {
+        () = gone.cancelled() => {}
+        _ = carry(member, mesh, &events, &mut gave) => {}
+    }
+    // Of one that was never up nothing is known there.
+    let _ = events.send(Event::Down(member)).await;
+    (member, gave)
+}
+
+async fn carry(
+    member: MemberId,
+    mesh: mpsc::Sender<MeshCommand>,
+    events: &mpsc::Sender<Event>,
+    gave: &mut bool,
+) -> Option<()> {
     let (answer, answered) = oneshot::channel();
-    if mesh.send(MeshCommand::FileOpen { member, answer }).await.is_err() {
-        return (member, gave);
-    }
+    mesh.send(MeshCommand::FileOpen { member, answer }).await.ok()?;
     drop(mesh);
-    let Ok(stream) = answered.await else { return (member, gave) };
-    let (mut reader, mut writer) = stream.split();
+    let (mut reader, mut writer) = answered.await.ok()?.split();
     let (requests, mut asked) = mpsc::channel::<Vec<u8>>(REQUESTS);
-    if events.send(Event::Up(member, requests)).await.is_err() {
-        return (member, gave);
-    }
+    events.send(Event::Up(member, requests)).await.ok()?;
     let read = async {
         while let Some(frame) = reader.read(FileEnd::Fetcher).await {
             // A refusal is short.
-            gave |= frame.len() > SHORT;
+            *gave |= frame.len() > SHORT;
             if events.send(Event::Frame(member, frame)).await.is_err() {
                 return;
             }
@@ -207,8 +224,7 @@ async fn stream(
         () = read => {}
         () = write => {}
     }
-    let _ = events.send(Event::Down(member)).await;
-    (member, gave)
+    Some(())
 }
 
 impl Thread {
@@ -316,12 +332,14 @@ mod tests {
     };
     use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
     use tempfile::TempDir;
+    use tokio::time::timeout;
 
     use super::*;
     use crate::files::Shared;
 
     const ANA: MemberId = MemberId([1; 32]);
     const SEQ: u64 = 7;
+    const PATIENCE: Duration = Duration::from_secs(60);
 
     fn source(content: &[u8]) -> Source {
         let layout = Layout::new(content.len() as u64).unwrap();
@@ -391,5 +409,32 @@ mod tests {
         events.try_send(Event::Up(ANA, requests)).unwrap();
         assert!(matches!(thread.run(taken), Err(FetchFileError::NoRoom { .. })));
         assert!(asked.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn who_is_no_giver_any_more_keeps_no_stream() {
+        let world = World::new();
+        let (givers, told) = watch::channel(vec![ANA]);
+        let (mesh, mut opened) = mpsc::channel(1);
+        let cancel = CancellationToken::new();
+        let fetching = Fetching {
+            seq: SEQ,
+            offer: source(b"bytes").offer().clone(),
+            path: "plan.pdf".into(),
+            givers: told,
+            cancel: cancel.clone(),
+            files: world.files.clone(),
+            handle: Handle::gone(),
+            mesh,
+        };
+        let fetched = tokio::spawn(fetching.run());
+        let Some(MeshCommand::FileOpen { member, mut answer }) = opened.recv().await else {
+            panic!("no stream is opened")
+        };
+        assert_eq!(member, ANA);
+        givers.send_replace(Vec::new());
+        timeout(PATIENCE, answer.closed()).await.unwrap();
+        cancel.cancel();
+        fetched.await.unwrap();
     }
 }

@@ -17,6 +17,7 @@ mod give;
 mod part;
 mod read;
 mod sources;
+mod sweep;
 mod turns;
 
 use std::{
@@ -41,6 +42,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::read::ReadFileError;
 use self::{
     sources::{Opens, Sources},
+    sweep::Sweep,
     turns::{Turns, Waiting},
 };
 use crate::{
@@ -252,8 +254,8 @@ async fn run(config: Config, files: Files) {
     let mut fetching: BTreeMap<u64, Fetching> = BTreeMap::new();
     let mut turns = Turns::default();
     let parts = files.parts();
-    // Those of which there may be something on the disk.
-    let mut known = spawn_blocking(move || part::left(&parts)).await.unwrap_or_default();
+    let left = spawn_blocking(move || part::left(&parts)).await.unwrap_or_default();
+    let mut sweep = Sweep::new(files.parts(), left);
     let mut look = interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -282,6 +284,7 @@ async fn run(config: Config, files: Files) {
                     files.rests(seq);
                 }
             }
+            () = sweep.over() => {}
             () = files.shared.changed.notified() => {}
             _ = look.tick() => {}
         }
@@ -294,16 +297,10 @@ async fn run(config: Config, files: Files) {
         let all: BTreeSet<u64> = wanted.iter().map(|wanted| wanted.seq).collect();
         let unwanted = fetching.iter().filter(|(seq, _)| !all.contains(*seq));
         unwanted.for_each(|(_, it)| it.cancel.cancel());
-        known.extend(&all);
         // The others end first: what one writes is not removed before.
-        let gone = known.iter().filter(|seq| !all.contains(*seq) && !fetching.contains_key(*seq));
-        for seq in gone.copied().collect::<Vec<u64>>() {
-            known.remove(&seq);
+        for seq in sweep.begin(&all, |seq| fetching.contains_key(&seq)) {
             turns.forget(seq);
             files.forget(seq);
-            let parts = files.parts();
-            // Before it may be wanted again.
-            let _ = spawn_blocking(move || part::forget(&parts, seq)).await;
         }
         let Some(mesh) = &mesh else {
             wanted.iter().for_each(|wanted| files.failed(wanted.seq, INDIRECT.into()));
@@ -316,7 +313,7 @@ async fn run(config: Config, files: Files) {
                 it.givers.send_replace(wanted.givers.clone());
                 false
             }
-            None => files.is_tried(wanted.seq, now),
+            None => files.is_tried(wanted.seq, now) && !sweep.is_at(wanted.seq),
         });
         // Those first that somebody is there to give.
         let seqs = |given: bool| {

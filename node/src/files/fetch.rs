@@ -56,7 +56,11 @@ struct Thread {
     whole: PathBuf,
     shut_out: ShutOut,
     free: Free,
+    now: Clock,
 }
+
+/// Tells how long a silence is.
+type Clock = Box<dyn Fn() -> Timestamp + Send>;
 
 /// What the thread is told.
 enum Event {
@@ -90,7 +94,9 @@ const SHORT: usize = 16;
 /// Requests that wait for a stream.
 const REQUESTS: usize = 8;
 /// How often silent givers are looked for.
-const TICK: Duration = Duration::from_secs(1);
+const TICK: Duration = Duration::from_millis(TICK_MS);
+/// The same.
+const TICK_MS: u64 = 1_000;
 /// How long somebody is left alone who gave something, and nothing more; and who gives nothing, at most.
 const REST: Duration = Duration::from_secs(1);
 /// See [`REST`].
@@ -109,6 +115,7 @@ impl Fetching {
             whole: files.at(&path),
             shut_out: ShutOut::clone(&shut_out),
             free: part::free,
+            now: clock(),
         };
         let mut thread = spawn_blocking(move || thread.run(taken));
         let mut streams: JoinSet<(MemberId, bool)> = JoinSet::new();
@@ -133,7 +140,7 @@ impl Fetching {
                     }
                 }
                 _ = tick.tick() => {
-                    // Where it is full the thread looks at its clock before long.
+                    // Where it is full the thread has enough that wakes it.
                     let _ = events.try_send(Event::Tick);
                 }
                 Ok(()) = givers.changed() => {}
@@ -230,16 +237,14 @@ async fn carry(
 impl Thread {
     /// Goes on until all of it is there or nobody tells anything any more.
     fn run(self, mut events: mpsc::Receiver<Event>) -> Result<End, FetchFileError> {
-        let Self { files, seq, offer, whole, shut_out, free } = self;
+        let Self { files, seq, offer, whole, shut_out, free, now } = self;
         let opened = Part::open(&files.parts(), &seq.to_string(), &whole, &offer, free)?;
         let (mut part, mut fetch) = match opened {
             Opened::Whole(source) => return Ok(End::Whole(source)),
             Opened::Part(part, fetch) => (part, fetch),
         };
         let mut requests: BTreeMap<MemberId, mpsc::Sender<Vec<u8>>> = BTreeMap::new();
-        // How long a silence is no clock of the system's says.
-        let began = std::time::Instant::now();
-        let now = || Timestamp(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
+        let mut looked = now();
         files.progressed(seq, fetch.progress());
         while !fetch.is_whole() {
             let Some(event) = events.blocking_recv() else {
@@ -247,6 +252,12 @@ impl Thread {
                 return Ok(End::Left);
             };
             take(&mut fetch, &mut part, &mut requests, event, now())?;
+            // Where much comes there may be no place for a tick.
+            let at = now();
+            if at.0.saturating_sub(looked.0) >= TICK_MS {
+                fetch.on_time(at);
+                looked = at;
+            }
             while let Some(step) = fetch.poll() {
                 match step {
                     Step::Send { to, frame } => {
@@ -278,6 +289,12 @@ impl Thread {
         part.save(&fetch)?;
         part.finish(&offer).map(|source| End::Whole(Box::new(source)))
     }
+}
+
+/// One that no change of the system's clock moves.
+fn clock() -> Clock {
+    let began = std::time::Instant::now();
+    Box::new(move || Timestamp(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)))
 }
 
 /// What somebody did, for people.
@@ -319,16 +336,19 @@ fn take(
             requests.remove(&member);
             fetch.remove(&member, now);
         }
-        Event::Tick => fetch.on_time(now),
+        // It wakes who looks at the clock.
+        Event::Tick => {}
     }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     use protocol::{
-        file::{FileName, Layout, Reading, refuse},
-        limits::FILE_CHUNK,
+        file::{Asked, FileName, Layout, Reading, refuse},
+        limits::{FILE_CHUNK, FILE_SILENCE_MS},
     };
     use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
     use tempfile::TempDir;
@@ -338,6 +358,7 @@ mod tests {
     use crate::files::Shared;
 
     const ANA: MemberId = MemberId([1; 32]);
+    const BEN: MemberId = MemberId([2; 32]);
     const SEQ: u64 = 7;
     const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -370,6 +391,7 @@ mod tests {
                 whole: self.dir.path().join("plan.pdf"),
                 shut_out: ShutOut::default(),
                 free: |_| Ok(u64::MAX),
+                now: Box::new(|| Timestamp(0)),
             }
         }
     }
@@ -409,6 +431,28 @@ mod tests {
         events.try_send(Event::Up(ANA, requests)).unwrap();
         assert!(matches!(thread.run(taken), Err(FetchFileError::NoRoom { .. })));
         assert!(asked.try_recv().is_err());
+    }
+
+    #[test]
+    fn who_is_silent_is_left_however_much_others_say() {
+        let (world, source) = (World::new(), source(&[7; 20 * FILE_CHUNK]));
+        let mut thread = world.thread(source.offer());
+        let ms = AtomicU64::new(0);
+        thread.now = Box::new(move || Timestamp(ms.fetch_add(TICK_MS, Ordering::Relaxed)));
+        let (events, taken) = mpsc::channel(64);
+        let (of_ana, _asked) = mpsc::channel(REQUESTS);
+        let (of_ben, mut asked) = mpsc::channel(REQUESTS);
+        events.try_send(Event::Up(ANA, of_ana)).unwrap();
+        for _ in 0..FILE_SILENCE_MS / TICK_MS {
+            events.try_send(Event::Down(BEN)).unwrap();
+        }
+        events.try_send(Event::Up(BEN, of_ben)).unwrap();
+        drop(events);
+        assert!(matches!(thread.run(taken), Ok(End::Left)));
+        // Of what Ana owes, Ben were asked for a few chunks.
+        let frame = asked.try_recv().unwrap();
+        let mut serving = Asked::read(&frame).unwrap().serve(&source).unwrap();
+        assert_eq!(std::iter::from_fn(|| serving.poll()).count(), 20);
     }
 
     #[tokio::test]

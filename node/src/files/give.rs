@@ -1,6 +1,6 @@
 //! One stream on which a member is given a file.
 
-use std::{fs::File, os::unix::fs::FileExt, sync::Arc, time::Duration};
+use std::{fs::File, io, os::unix::fs::FileExt, sync::Arc, time::Duration};
 
 use protocol::{
     file::{Asked, Refusal, Serving, Source, refuse},
@@ -159,6 +159,33 @@ fn load(files: &Files, given: Given) -> Result<Open, Refusal> {
     let source = Source::load(offer, &leaves).map_err(|_| Refusal::Unknown)?;
     match super::open(&files.at(&path)) {
         Ok(Some((file, now))) if now == size => Ok(Open { file, source }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Refusal::Unknown),
         _ => Err(Refusal::Changed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::files::{Shared, read};
+
+    #[test]
+    fn what_is_not_there_any_more_is_not_known_and_what_is_another_file_has_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files { data_dir: dir.path().into(), shared: Arc::<Shared>::default() };
+        let path = dir.path().join("plan.pdf");
+        fs::write(&path, b"bytes").unwrap();
+        let made = read::read(&path).unwrap();
+        let load = || {
+            let (offer, leaves) = (made.offer.clone(), made.leaves.clone());
+            load(&files, Given { offer, leaves, path: "plan.pdf".into() }).err()
+        };
+        assert_eq!(load(), None);
+        fs::write(&path, b"longer by far").unwrap();
+        assert_eq!(load(), Some(Refusal::Changed));
+        fs::remove_file(&path).unwrap();
+        assert_eq!(load(), Some(Refusal::Unknown));
     }
 }

@@ -79,9 +79,9 @@ fn a_file_whose_receiver_is_killed_in_the_middle_goes_on_where_it_was_and_arrive
     send(&ana, &path);
     until(&ben, "the offer", |file| file.state == FileStanding::Offered);
     get(&ben, "plan.pdf");
-    let some = until(&ben, "some of it", |file| file.bytes > size as u64 / 4);
+    until(&ben, "some of it", |file| file.bytes > size as u64 / 4);
     ben.kill9();
-    assert!(some.bytes < size as u64, "it was killed too late to be of use: {some:#?}");
+    assert!(parts(&ben) >= 2, "it was killed too late to be of use: all was there");
 
     // What was there is not asked for again: it could not be given.
     let changed = fs::OpenOptions::new().write(true).open(&path).unwrap();

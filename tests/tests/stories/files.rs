@@ -140,7 +140,7 @@ fn who_waits_for_a_file_waits_on_while_who_is_there_has_changed_it() {
     fs::write(here.trim(), b"notes of my own").unwrap();
     ana.stop();
     std::thread::scope(|scope| {
-        let said = scope.spawn(|| cleo.cli(&["file", "get", "tea", "notes.txt"]).ok());
+        let said = scope.spawn(|| world.cli("cleo", &["file", "get", "tea", "notes.txt"]).ok());
         let refused = until(&cleo, "a word of it", |file| !file.problem.is_empty());
         assert!(refused.problem.contains("changed") && !refused.failed, "{refused:?}");
         ana.start_again();

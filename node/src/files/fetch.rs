@@ -429,6 +429,7 @@ mod tests {
         let (events, taken) = mpsc::channel(EVENTS);
         let (requests, mut asked) = mpsc::channel(REQUESTS);
         events.try_send(Event::Up(ANA, requests)).unwrap();
+        drop(events);
         assert!(matches!(thread.run(taken), Err(FetchFileError::NoRoom { .. })));
         assert!(asked.try_recv().is_err());
     }

@@ -6,27 +6,33 @@ use std::{
     path::Path,
 };
 
-use fjall::{Database, KeyspaceCreateOptions};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use rusqlite::Connection;
 
 /// Bytes before an entry in the relay's store: its time and its checksum.
 const HEADER: usize = 24;
+/// Bytes before an entry's log and number in its key: the period.
+const PERIOD: usize = 8;
 
 /// Every entry in the store below a relay's data directory.
 pub(crate) fn entries(data_dir: &Path) -> Vec<Vec<u8>> {
-    let db = Database::builder(data_dir.join("store")).open().expect("the relay's store");
-    let keyspace = db.keyspace("entries", KeyspaceCreateOptions::default).expect("its entries");
+    let keyspace = kept(data_dir);
     keyspace.iter().map(|item| item.value().expect("an entry")[HEADER..].to_vec()).collect()
+}
+
+fn kept(data_dir: &Path) -> Keyspace {
+    let db = Database::builder(data_dir.join("store")).open().expect("the relay's store");
+    assert!(db.keyspace_exists("timed"), "entries are by time");
+    db.keyspace("timed", KeyspaceCreateOptions::default).expect("its entries")
 }
 
 /// The numbers of all entries in that store, by the names of their logs.
 pub(crate) fn numbers(data_dir: &Path) -> BTreeMap<Vec<u8>, BTreeSet<u64>> {
-    let db = Database::builder(data_dir.join("store")).open().expect("the relay's store");
-    let keyspace = db.keyspace("entries", KeyspaceCreateOptions::default).expect("its entries");
+    let keyspace = kept(data_dir);
     let mut logs: BTreeMap<_, BTreeSet<u64>> = BTreeMap::new();
     for item in keyspace.iter() {
         let place = item.key().expect("an entry's place");
-        let (log, number) = place.split_at(20);
+        let (log, number) = place[PERIOD..].split_at(20);
         let number = u64::from_be_bytes(number.try_into().expect("a number"));
         logs.entry(log.to_vec()).or_default().insert(number);
     }

@@ -30,7 +30,9 @@ async fn over_tcp_and_over_quic_clients_hear_that_the_relay_leaves_after_their_a
     let keys = LogKeys::from_seeds([1; 32], [2; 32], None);
     let mut clients = vec![Client::of(&relay, &keys).await];
     relay.addr = quic(&relay.addr);
-    clients.push(Client::of(&relay, &keys).await);
+    for _ in 0..8 {
+        clients.push(Client::of(&relay, &keys).await);
+    }
     for (number, client) in (1..).zip(&mut clients) {
         let append = Request::Append { req: number, handle: 1, entry: entry(number, 512) };
         client.send(append).await;

@@ -54,6 +54,9 @@ const BUFFER: usize = 1024;
 /// Bytes of answers after which they are written before more are.
 const FLUSHED: usize = 8192;
 
+/// How long a client that was told all has to close its stream, before its connection is closed.
+const LINGER: Duration = Duration::from_secs(1);
+
 /// Why a stream ended.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Ended {
@@ -140,8 +143,10 @@ pub(crate) async fn serve(
             },
         }
     }
-    // What was said reaches the client before the end does.
     futures::SinkExt::<Bytes>::close(&mut writer).await?;
+    // QUIC throws away what is still on its way once the connection is closed: so the client goes first.
+    let gone = async { while let Some(Ok(_)) = reader.next().await {} };
+    let _ = tokio::time::timeout(LINGER, gone).await;
     Ok(())
 }
 

@@ -337,7 +337,8 @@ impl EmbeddedStore {
     }
 
     /// Up to `max` wanted records of entries that were appended from `from` on and before `before`, by
-    /// their keys. What the disk can't give back is passed over: its entries stay, and no others.
+    /// their keys. What the disk can't give back is passed over: their logs' records
+    /// count these entries on, which go with their period all the same.
     fn due(
         &self,
         mut from: u64,

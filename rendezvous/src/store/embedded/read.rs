@@ -73,6 +73,10 @@ impl EmbeddedStore {
                 None => page.damaged += 1,
             }
             page.read_to = seq;
+            if seq == tally.head {
+                // Later periods have nothing of it.
+                return Ok(page);
+            }
         }
         page.damaged += if is_known { tally.head - page.read_to } else { 0 };
         page.read_to = tally.head;

@@ -3,8 +3,9 @@
 //! > Clients are told to come back over a span that grows with their number, so that whoever takes
 //! > over, be it this relay a moment later, is not run down.
 
-use std::sync::OnceLock;
+use std::{sync::OnceLock, time::Duration};
 
+use futures::{Stream, StreamExt as _};
 use tokio_util::sync::CancellationToken;
 
 /// Handshakes a second that a small machine makes without being busy with them alone.
@@ -13,6 +14,8 @@ const COMING_BACK_PER_S: u64 = 500;
 const SHORTEST_MS: u64 = 500;
 /// The longest span that clients heed, in milliseconds.
 const LONGEST_MS: u64 = 60_000;
+/// How long a client that was told all has to close its stream, before its connection is closed.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// Whether the relay leaves, and when clients are to come back.
 #[derive(Default)]
@@ -34,6 +37,14 @@ impl Leave {
         self.told.cancelled().await;
         self.retry_ms.get().copied().unwrap_or(SHORTEST_MS)
     }
+}
+
+/// Lets a client that was told all close its stream first: QUIC throws away what is still on its way once the
+/// connection is closed.
+pub(super) async fn client_goes_first<T, E>(mut rest: impl Stream<Item = Result<T, E>> + Unpin) {
+    let gone = async { while let Some(Ok(_)) = rest.next().await {} };
+    // Who stays hears no more.
+    let _ = tokio::time::timeout(LINGER, gone).await;
 }
 
 fn span(sessions: u64) -> u64 {

@@ -34,7 +34,7 @@ use super::{
     budgets::Budget,
     followers::{Bell, Following},
     holders::{Held, Pass},
-    now,
+    leave, now,
     stuck::Stuck,
     writer::Job,
 };
@@ -53,9 +53,6 @@ const BUFFER: usize = 1024;
 
 /// Bytes of answers after which they are written before more are.
 const FLUSHED: usize = 8192;
-
-/// How long a client that was told all has to close its stream, before its connection is closed.
-const LINGER: Duration = Duration::from_secs(1);
 
 /// Why a stream ended.
 #[derive(Debug, thiserror::Error)]
@@ -144,9 +141,7 @@ pub(crate) async fn serve(
         }
     }
     futures::SinkExt::<Bytes>::close(&mut writer).await?;
-    // QUIC throws away what is still on its way once the connection is closed: so the client goes first.
-    let gone = async { while let Some(Ok(_)) = reader.next().await {} };
-    let _ = tokio::time::timeout(LINGER, gone).await;
+    leave::client_goes_first(reader).await;
     Ok(())
 }
 

@@ -59,7 +59,7 @@ use super::{
 };
 use doomed::Doomed;
 use floors::Floors;
-use periods::{PERIODS, Period, Periods, Sweeper};
+use periods::{PERIODS, Period, Periods, Span, Sweeper, placed};
 use records::{
     ShortId, checked, due_key, due_of, due_time, due_value, due_value_bytes, id_key, number, place,
     record, seq_of, short, tally, tally_bytes,
@@ -218,10 +218,13 @@ impl EmbeddedStore {
             }
         }
         let last = expiry.last_key_value().map(fjall::Guard::key);
-        let is_sure = !matches!(last, Some(Err(_)));
+        let is_empty = last.is_none() && used.entries == 0;
         let newest = last.and_then(|last| due_time(&last.ok()?));
+        // Where it can't be read, no entry was appended so long after the clock was noted.
+        let guess = clock.map_or(u64::MAX, |clock| clock.0.saturating_add(2 * CLOCK_STEP));
+        let until = newest.unwrap_or(Timestamp(guess));
         let clock = newest.map(|newest| clock.map_or(newest, |clock| clock.max(newest)));
-        let kept = clock.unwrap_or(Timestamp(0));
+        let kept = clock.unwrap_or_default();
         let totals = Mutex::new(Totals {
             used,
             commits,
@@ -234,15 +237,18 @@ impl EmbeddedStore {
         let (path, floors) = (dir.to_path_buf(), Floors::new([floor]));
         let all = match meta.get(PERIODS)? {
             Some(record) => Periods::read(&record)?,
-            None => early.iter().map(|_| Period::EARLY).collect(),
+            None => early.iter().map(|_| Span::first(Period::EARLY)).collect(),
         };
-        let is_retired = all.first().is_some_and(|first| *first != Period::EARLY);
-        let (first, periods) = (all.first().copied(), Periods::new(all, kept));
-        let periods = if is_sure { periods } else { periods.unsure() };
+        let found = entries.last_key_value().and_then(|it| Some(placed(&it.key().ok()?)?.0));
+        let last = found.max(all.last().map(|last| last.period));
+        // Where nothing is wanted, all that is there is over, whatever the clock was.
+        let all = if is_empty { Vec::new() } else { all };
+        let periods = Periods::new(all, until, last);
+        periods.see(kept);
         let sweeper = Sweeper::spawn(&entries, early.as_ref(), &expiry)?;
-        if let Some(first) = first.filter(|_| is_retired) {
-            sweeper.sweep(first);
-        }
+        // Who fills a new store begins where nothing is to go.
+        let has_any = last.is_some() || early.is_some();
+        sweeper.sweep(periods.over().filter(|_| has_any));
         let doomed = Doomed::spawn(dir)?;
         let store = Self {
             sweeper,
@@ -293,9 +299,7 @@ impl EmbeddedStore {
 
     /// Gives back the room of periods that are over, where nothing is wanted any more that was appended before this.
     fn sweep(&self, before: Timestamp, _: &Totals) {
-        if let Some(first) = self.periods.forget(before) {
-            self.sweeper.sweep(first);
-        }
+        self.sweeper.sweep(self.periods.forget(before));
     }
 
     fn quota(&self) -> Quota {

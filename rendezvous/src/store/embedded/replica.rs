@@ -222,14 +222,12 @@ impl EmbeddedStore {
     fn sweep_index(&self, before: Timestamp) {
         let totals = self.lock();
         self.periods.keep_from(before, self.periods.newest());
-        let oldest = match self.due_from(0, Timestamp(u64::MAX)).next() {
-            Some(Ok((key, _))) => due_time(&key),
-            Some(Err(_)) => None,
-            None => Some(before),
-        };
-        if let Some(oldest) = oldest {
-            self.sweep(oldest.min(before), &totals);
-        }
+        // To begin before it would be to walk over all that was removed, while the writer waits.
+        let from = self.periods.oldest();
+        let first = self.due(from.0, Timestamp(u64::MAX), 1, |_| true);
+        let oldest = first.first().and_then(|(key, _)| due_time(key));
+        self.periods.note_oldest(oldest.unwrap_or(from));
+        self.sweep(oldest.unwrap_or(before).min(before), &totals);
     }
 
     /// From where new logs of a shard begin.
@@ -352,7 +350,8 @@ impl<'a> Work<'a> {
         let Some(mut tally) = self.tally(log)? else { return Ok(()) };
         let to = gone.to.min(tally.head);
         let (now, periods) = store.periods.with(|| store.db.snapshot());
-        for item in store.walk(&now, &periods, log, (tally.first, to)) {
+        let periods = store.periods_from(&now, &periods, log, tally.first);
+        for item in store.walk(&now, periods, log, (tally.first, to)) {
             let Found { period, seq, value: entry } = item?;
             if let Some(shelf) = store.shelf(period) {
                 self.batch.remove(shelf, period.key(log, seq));

@@ -10,8 +10,8 @@ use protocol::{
 
 use super::{
     super::{
-        EmbeddedStore, PERIODS, Period, Periods, due_key, due_value_bytes, id_key, record, short,
-        tally_bytes,
+        EmbeddedStore, PERIODS, Period, Periods, Span, due_key, due_value_bytes, id_key, record,
+        short, tally_bytes,
     },
     survey::{Met, Survey, walk},
 };
@@ -46,7 +46,7 @@ pub(super) fn rebuild(from: &Path, to: &Path, anew: Anew) -> Result<(Survey, boo
     batch.insert(&store.meta, "generation", generation.to_be_bytes());
     batch.insert(&store.meta, "floor", draft.floor.to_be_bytes());
     batch.insert(&store.meta, "clock", clock.to_be_bytes());
-    batch.insert(&store.meta, PERIODS, Periods::record(&[Period::REPAIRED]));
+    batch.insert(&store.meta, PERIODS, Periods::record(&[Span::first(Period::REPAIRED)]));
     let mut totals = store.lock();
     totals.commits = totals.commits.max(memory.commits);
     store.commit(batch, &mut totals)?;

@@ -121,6 +121,8 @@ impl Inquiry {
         let shown = fact.history.iter().filter_map(|message| talk::read(&message.text)).collect();
         let (mut own, mut life): (BTreeMap<&str, usize>, _) = (BTreeMap::new(), Vec::new());
         let since = self.since[number];
+        // Ops may tell a node that it is a member again before its Welcome comes.
+        let mut is_in_by_ops = false;
         for event in fact.events.iter().filter(|event| event.seq > since) {
             match &event.what {
                 What::Message { message } if message.mine => {
@@ -134,6 +136,10 @@ impl Inquiry {
                         life.push(Life::Sealed(line, self.recipients(number, message)));
                     }
                 }
+                What::MemberJoined { member, .. } if place(&member.name) == Some(number) => {
+                    is_in_by_ops = true;
+                    life.push(Life::Entered);
+                }
                 What::MemberJoined { member, .. } => {
                     life.extend(place(&member.name).map(Life::Joined))
                 }
@@ -141,10 +147,14 @@ impl Inquiry {
                 | What::MemberLeft { member }
                 | What::MemberRetired { member, .. }
                 | What::NotAdmitted { member, .. } => {
-                    life.extend(place(&member.name).map(Life::Gone));
+                    let who = place(&member.name);
+                    is_in_by_ops &= who != Some(number);
+                    life.extend(who.map(Life::Gone));
                 }
                 What::Join { join } if join.state == JoinState::Joined => {
-                    life.push(Life::Entered);
+                    if !std::mem::take(&mut is_in_by_ops) {
+                        life.push(Life::Entered);
+                    }
                 }
                 _ => {}
             }

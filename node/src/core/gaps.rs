@@ -1,4 +1,5 @@
-//! What is known to be missing, told to people: once for all that one step finds out of a writer.
+//! What is known to be missing, told to people: once for all that one step finds out of a writer. The group gathers what a
+//! burst shows one by one.
 //!
 //! > The group knows its gaps, and that after a restart too; nothing is counted here.
 

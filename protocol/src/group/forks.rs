@@ -1,6 +1,6 @@
 //! Members who tell others different things, and what is withheld.
 
-use alloc::{vec, vec::Vec};
+use alloc::{format, vec, vec::Vec};
 
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 
@@ -337,6 +337,55 @@ fn a_gap_that_nobody_can_fill_is_given_up_after_an_hour_and_filled_all_the_same(
     hand(&mut world, 1, &[withheld]);
     assert!(world.member(1).gaps().is_empty());
     assert!(world.heard(1).contains(&"withheld".into()));
+}
+
+/// Person 1 reads every other one of so many messages, so often; how many gaps it was told of by then, as often as that
+/// changes, and whether it had asked before it was told.
+fn told_in_a_burst(world: &mut World, messages: usize, every: u64) -> (Vec<usize>, bool) {
+    world.say(0, "one");
+    world.settle();
+    let burst: Vec<_> = (0..messages).map(|n| aside(world, 0, &format!("word {n}"))).collect();
+    let (mut told, mut early) = (vec![0], false);
+    for shown in burst.iter().skip(1).step_by(2) {
+        hand(world, 1, shown);
+        for _ in 0..every / 100 {
+            world.pass(100);
+            told.push(gaps(world, 1));
+            let asks = |it: &Event| matches!(it, Event::Asking { everybody: true, .. });
+            early |= told.ends_with(&[0]) && world.people[1].events.iter().any(asks);
+        }
+    }
+    told.dedup();
+    (told, early)
+}
+
+#[test]
+fn what_a_burst_lacks_is_asked_for_at_once_and_told_and_given_up_together() {
+    let mut world = World::with(2, true);
+    let (told, early) = told_in_a_burst(&mut world, 10, 500);
+    assert_eq!((told, early), (vec![0], true), "asked for while more is found");
+    world.pass(2_000);
+    assert_eq!(gaps(&world, 1), 5);
+    assert_eq!(world.member(1).gaps().len(), 5);
+    let given_up = |world: &World| {
+        let gaps = world.member(1).gaps().into_iter();
+        gaps.filter(|gap| gap.state == GapState::GivenUp).count()
+    };
+    world.pass(50 * 60_000);
+    let mut all = vec![given_up(&world)];
+    for _ in 0..20 * 60 {
+        world.pass(1_000);
+        all.push(given_up(&world));
+    }
+    all.dedup();
+    assert_eq!(all, [0, 5]);
+}
+
+#[test]
+fn what_a_burst_without_an_end_lacks_is_told_every_ten_seconds() {
+    let mut world = World::with(2, true);
+    let (told, early) = told_in_a_burst(&mut world, 50, 1_000);
+    assert!(early && (3..=4).contains(&told.len()), "{told:?}");
 }
 
 #[test]

@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// How long a message may be on its way before it is asked for, in milliseconds.
-const PATIENCE_MS: u64 = 1_500;
+pub(super) const PATIENCE_MS: u64 = 1_500;
 /// What is lacking is asked for again this often: (up to this age, so often), in milliseconds.
 const AGAIN_MS: [(u64, u64); 2] = [(MINUTE_MS, 5_000), (10 * MINUTE_MS, 30_000)];
 /// And later on this often.
@@ -37,7 +37,7 @@ const MINUTE_MS: u64 = 60_000;
 /// A new neighbour is given this long to tell by itself, in milliseconds.
 const ANEW_MS: u64 = 2_000;
 /// How long what is lacking is asked for, in milliseconds: an hour.
-const GIVE_UP_MS: u64 = 60 * MINUTE_MS;
+pub(super) const GIVE_UP_MS: u64 = 60 * MINUTE_MS;
 /// How long a bundle that was given up is not asked for, whoever names it anew, in milliseconds.
 const REST_MS: u64 = 6 * 60 * MINUTE_MS;
 /// Chains asked for at once, and messages of chains.
@@ -145,6 +145,16 @@ impl Lacking {
     /// Whether it is still asked for.
     pub fn is_asked(&self) -> bool {
         self.due(0).is_some()
+    }
+
+    /// Whether a message is to be asked for now.
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        self.due(PATIENCE_MS).is_some_and(|due| due <= now)
+    }
+
+    /// It is not asked for any more.
+    fn end(&mut self, now: Timestamp) {
+        self.asked = Some(now.max(self.since.plus_ms(GIVE_UP_MS)));
     }
 
     /// Whether it was given up so long ago that it may be asked for as at first.
@@ -346,6 +356,7 @@ impl Group {
     fn due_messages(&mut self, now: Timestamp) -> Vec<Indexes> {
         let mut due: BTreeMap<ChainId, Vec<u32>> = BTreeMap::new();
         let mut room = MESSAGES;
+        let gathered = self.gathered(now);
         // A chain of which nothing was delivered is not classed yet.
         let untold = self.gaps.iter().filter(|(_, gap)| !gap.lacking.told);
         let untold: BTreeSet<ChainId> = untold.map(|((chain, _), _)| *chain).collect();
@@ -369,14 +380,20 @@ impl Group {
                 continue;
             }
             let Some(gap) = self.gaps.get_mut(&(chain, index)) else { continue };
-            let patient = now.ms_since(gap.lacking.since) < PATIENCE_MS;
-            if !patient && !core::mem::replace(&mut gap.lacking.told, true) {
+            let (tells, ends) = (gathered.tells(&from, gap, now), gathered.ends(&from, gap));
+            if tells {
+                gap.lacking.told = true;
                 self.out.push_back(Output::Event(Event::Gap { from, chain, index }));
                 self.dirty.mark(Key::Gaps(chain));
             }
-            if room > 0 && gap.lacking.take_due(PATIENCE_MS, now) {
+            // What is told, or given up, is asked for with it: people are told whom.
+            if room > 0 && (gap.lacking.take_due(PATIENCE_MS, now) || tells || ends) {
+                gap.lacking.asked = Some(now);
                 due.entry(chain).or_default().push(index);
                 room -= 1;
+                if ends {
+                    gap.lacking.end(now);
+                }
             }
             if gap.lacking.due(PATIENCE_MS).is_none()
                 && !core::mem::replace(&mut gap.given_up, true)

@@ -29,6 +29,7 @@ mod epochs;
 mod error;
 mod former;
 mod gaps;
+mod gathered;
 mod gone;
 mod held;
 mod history;

@@ -1,9 +1,11 @@
 //! Members' nodes that reach each other without a relay, or beside one.
 
+use protocol::relay_log::Cursor;
+
 use super::World;
 use crate::{
     api::types::{CreateInvite, Path, PortMap, What},
-    net::address,
+    net::{address, relay::RelayReport},
 };
 
 #[test]
@@ -85,18 +87,31 @@ fn gap() -> World {
     world
 }
 
-/// What is told of missing messages: how many are missing, or -1 for none any more.
-fn gaps_told(world: &mut World, name: &str) -> Vec<(&'static str, u64)> {
+/// What is told of missing messages of ada's, with how many are, and who is asked.
+fn lines(world: &mut World, name: &str) -> Vec<(&'static str, u64, Vec<String>, bool)> {
     let events = world.events(name).into_iter();
-    let told = events.filter_map(|event| match event.what {
-        What::Gap { from, missing, asked, everybody } => {
-            assert_eq!((from.name.as_str(), everybody), ("ada", false));
-            assert_eq!(asked.iter().map(|who| who.name.as_str()).collect::<Vec<_>>(), ["bob"]);
-            Some(("gap", missing))
-        }
-        What::GapHealed { missing, .. } => Some(("healed", missing)),
-        What::GivenUp { missing, .. } => Some(("given up", missing)),
-        _ => None,
+    let told = events.filter_map(|event| {
+        let (from, told) = match event.what {
+            What::Gap { from, missing, asked, everybody } => {
+                let asked = asked.into_iter().map(|who| who.name).collect();
+                (from, ("gap", missing, asked, everybody))
+            }
+            What::GapHealed { from, missing } => (from, ("healed", missing, Vec::new(), false)),
+            What::GivenUp { from, missing } => (from, ("given up", missing, Vec::new(), false)),
+            _ => return None,
+        };
+        assert_eq!(from.name, "ada");
+        Some(told)
+    });
+    told.collect()
+}
+
+/// What is told of missing messages, where bob is asked for them.
+fn gaps_told(world: &mut World, name: &str) -> Vec<(&'static str, u64)> {
+    let told = lines(world, name).into_iter().map(|(what, missing, asked, everybody)| {
+        let bob = if what == "gap" { vec!["bob"] } else { Vec::new() };
+        assert_eq!((asked, everybody), (bob.into_iter().map(String::from).collect(), false));
+        (what, missing)
     });
     told.collect()
 }
@@ -120,6 +135,52 @@ fn what_is_missing_is_told_once_with_who_is_asked_and_once_when_it_has_come() {
     world.pass(60_000);
     assert_eq!(world.texts("carol"), ["one", "two", "indeed"], "each in its place");
     assert_eq!(gaps_told(&mut world, "carol"), [("gap", 2), ("healed", 0)]);
+}
+
+#[test]
+fn what_a_burst_shows_to_be_missing_one_by_one_is_one_line_with_the_sum() {
+    let mut world = World::new();
+    let relay = world.relay(1);
+    world.node("ada", &[&relay]);
+    world.create("ada", "reading");
+    let code = world.invite("ada", "reading");
+    world.node("bob", &[]);
+    world.joined("bob", &code);
+    world.send("ada", "reading", "hello");
+    world.pass(60_000);
+    let since = world.lengths();
+    world.relay_hides(&relay, true);
+    for n in 0..6 {
+        world.send("ada", "reading", &format!("word {n}"));
+    }
+    world.stop("ada");
+    let key = address::relays([&relay[..]])[0].peer_id;
+    let (log, entries) = since
+        .iter()
+        .map(|(log, old)| (*log, world.entries_of(log)[*old..].to_vec()))
+        .max_by_key(|(_, new)| new.len())
+        .unwrap();
+    assert_eq!(entries.len(), 6);
+    let seq = since[&log] as u64 + 6;
+    for shown in entries.iter().skip(1).step_by(2) {
+        let entries = vec![shown.clone()];
+        let now = world.now;
+        let report = RelayReport::Entries { log, entries, cursor: Cursor { generation: 1, seq } };
+        world.core("bob").on_relay(&key, report, now).unwrap();
+        world.pass(700);
+    }
+    world.pass(5_000);
+    assert_eq!(world.texts("bob"), ["hello", "word 1", "word 3", "word 5"]);
+    let gap = ("gap", 3, Vec::new(), true);
+    assert_eq!(lines(&mut world, "bob"), std::slice::from_ref(&gap), "all members are asked");
+    world.pass(2 * 60 * 60 * 1000);
+    let vain = ("given up", 3, Vec::new(), false);
+    assert_eq!(lines(&mut world, "bob"), [gap.clone(), vain.clone()]);
+    world.relay_tells_late(&relay);
+    world.pass(60_000);
+    assert_eq!(world.texts("bob").len(), 7);
+    let healed = ("healed", 0, Vec::new(), false);
+    assert_eq!(lines(&mut world, "bob"), [gap, vain, healed]);
 }
 
 #[test]

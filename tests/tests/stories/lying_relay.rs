@@ -1,10 +1,11 @@
 //! One of a group's two relays withholds a message: everybody has it by the other one, and everybody names the
 //! relay that said that it keeps it. The other one is killed and repaired again and again, and is named by nobody.
+//! Where there is one relay alone, members who have the message directly name it.
 
 use std::{fs, time::Duration};
 
 use harness::{Node, Relay, World, files_below};
-use node::api::types::{What, Withheld};
+use node::api::types::{Path, What, Withheld};
 
 /// It is given two minutes to tell what another one has told; then it is asked, and asked again.
 const LONG: Duration = Duration::from_mins(10);
@@ -91,6 +92,58 @@ fn a_relay_that_withholds_is_named_and_one_that_was_killed_and_repaired_is_not()
         assert!(matches!(&lines[..], [line] if line.contains(liar.address())), "{status}");
         let doctor = node.cli(&["doctor"]).out;
         assert!(doctor.contains("1 message that a relay said it keeps is not told"), "{doctor}");
+    }
+}
+
+#[test]
+fn what_a_relay_withholds_and_members_gave_directly_is_named_by_each_who_gives_it_to_the_relay_anew()
+ {
+    let world = World::new();
+    let liar = world.liar();
+    let node = |name: &str| world.node(name).relay_at(liar.address()).start();
+    let [mut ana, ben, mut cat] = ["ana", "ben", "cat"].map(node);
+    ana.create_group("tea");
+    for other in [&ben, &cat] {
+        other.join(&ana.invite("tea"));
+    }
+    for node in [&ana, &ben, &cat] {
+        node.until_people("tea", &["ana", "ben", "cat"]);
+        node.until_status("a direct path to each of the others", |status| {
+            status.paths.iter().filter(|path| path.path == Path::Direct).count() == 2
+        });
+    }
+    ana.send("tea", "hello");
+    ben.hears("tea", "hello");
+    cat.hears("tea", "hello");
+
+    cat.stop();
+    liar.hides(true);
+    ana.send("tea", "the kettle is on");
+    ben.hears("tea", "the kettle is on");
+    ana.until_status("the relay to keep it", |status| status.relays[0].waiting == 0);
+    assert!(liar.hidden() > 0);
+    liar.hides(false);
+    ana.stop();
+    cat.start_again();
+    cat.hears("tea", "the kettle is on");
+    ben.send("tea", "come");
+    cat.hears("tea", "come");
+
+    for (node, by, way) in [(&ben, "ana", "it came directly"), (&cat, "ben", "ben showed it")] {
+        node.until_status_within(LONG, "to name the relay", |status| {
+            status.relays[0].withheld == 1
+        });
+        let told = told(node);
+        let [of] = &told[..] else { panic!("{} names it once: {told:?}", node.name()) };
+        assert_eq!((of.relay.as_str(), of.messages, of.mine), (liar.address(), 1, false));
+        assert_eq!(of.from.name, "ana");
+        assert_eq!(of.shown_by.as_ref().map(|by| by.name.as_str()), Some(by));
+        let verified = node.cli(&["verify", "tea"]);
+        let line = format!(
+            "the relay {} said that it keeps 1 message from ana and does not tell it ({way})",
+            liar.address()
+        );
+        assert!(verified.code == Some(10) && verified.out.contains(&line), "{line}: {verified:?}");
     }
 }
 

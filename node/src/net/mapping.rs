@@ -192,6 +192,8 @@ enum Lease {
 enum Look {
     /// It can be asked for; the router's address outside, in languages that tell it beforehand.
     Free(Option<Ipv4Addr>),
+    /// It passes this on since this node told it so; its address outside.
+    Own(Ipv4Addr),
     /// It passes this on since somebody told it so by hand.
     Stood(SocketAddrV4),
     /// The port outside is somebody else's.
@@ -236,7 +238,8 @@ pub fn spawn(
     }
     let (find, clock) = (Box::new(gateway::find), Box::new(clock));
     let (port, search) = (pcp::PORT, upnp::SEARCH_PORT);
-    let here = Here { find, clock, port, search, look: LOOK, round: ROUND, leave: LEAVE };
+    let (look, asking, round, leave) = (LOOK, upnp::ASKING, ROUND, LEAVE);
+    let here = Here { find, clock, port, search, look, asking, round, leave };
     Some(spawn_at(seed, leads, aim, here))
 }
 

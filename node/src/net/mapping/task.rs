@@ -44,6 +44,8 @@ pub(super) struct Here {
     pub(super) search: u16,
     /// How often it is looked whether there is another router, or a tunnel, of which no address tells.
     pub(super) look: Duration,
+    /// How long it has for one exchange of UPnP's.
+    pub(super) asking: Duration,
     /// How long the router has in a round to agree, and then to take back.
     pub(super) round: Duration,
     /// How long it has at the end.
@@ -220,8 +222,7 @@ impl Task {
     }
 
     async fn way(&mut self, gateway: &Gateway, language: Language) -> Result<Way, Failure> {
-        let (port, search) = (self.here.port, self.here.search);
-        let way = way(gateway, language, port, search, self.place.clone()).await?;
+        let way = way(gateway, language, &self.here, self.place.clone()).await?;
         if let Way::Upnp(device) = &way {
             self.place = Some(device.place.clone());
         }
@@ -265,11 +266,13 @@ impl Task {
         way: &Way,
         mut lead: Lead,
     ) -> Result<Lead, Failure> {
+        let former = self.leads.iter().find(|known| known.nonce == lead.nonce).cloned();
         for _ in 0..TRIES {
             let (now, lease) = (self.now(), lead.lease());
-            match way.look(gateway, &lead.ask(lease)).await? {
+            let look = way.look(gateway, &lead.ask(lease)).await?;
+            match look {
                 Look::Free(None) => {}
-                Look::Free(Some(outside)) => {
+                Look::Free(Some(outside)) | Look::Own(outside) => {
                     lead.external.set_ip(outside);
                     self.fits(&lead)?;
                 }
@@ -297,7 +300,12 @@ impl Task {
                     self.leads.note(lead.clone()).await;
                     return Ok(lead);
                 }
+                // Some routers refuse to pass on again what they pass on already.
+                Reply::Taken if matches!(look, Look::Own(_)) => {
+                    way.take_back(gateway, &lead.ask(Lease::Over)).await?;
+                }
                 Reply::Taken => {
+                    self.note_again(former.as_ref(), lead.nonce).await;
                     lead.external.set_port(another(lead.external.port(), lead.nonce));
                 }
                 Reply::OnlyForEver if lease == Lease::Hour => lead.gone = None,
@@ -305,6 +313,17 @@ impl Task {
             }
         }
         Err(Failure::Refused)
+    }
+
+    /// A port that the router has just said to be another's is not this node's to take back: what was noted before is
+    /// noted again.
+    async fn note_again(&mut self, former: Option<&Lead>, nonce: [u8; 12]) {
+        match former {
+            Some(former) => {
+                self.leads.note(former.clone()).await;
+            }
+            None => self.leads.forget(|lead| lead.nonce == nonce).await,
+        }
     }
 
     /// A lead that nobody was asked for yet.
@@ -330,11 +349,11 @@ impl Task {
     /// Has routers that can be reached take back what isn't wanted, all at once; the others are asked another time.
     async fn take_back(&mut self, is_over: impl Fn(&Lead) -> bool) {
         let over = self.leads.iter().filter(|lead| is_over(lead) && lead.whose == Whose::Own);
-        let (port, search) = (self.here.port, self.here.search);
+        let here = &self.here;
         let mut asked: FuturesUnordered<_> = over
             .filter_map(|lead| Some((self.reach(lead)?, lead.clone(), self.place.clone())))
             .map(|(gateway, lead, place)| async move {
-                let way = way(&gateway, lead.language, port, search, place).await.ok()?;
+                let way = way(&gateway, lead.language, here, place).await.ok()?;
                 // Another network's router may have the same address. It knows nothing of this one's.
                 if way.udn() != lead.udn {
                     return None;
@@ -475,14 +494,13 @@ fn another(port: u16, nonce: [u8; 12]) -> u16 {
 async fn way(
     gateway: &Gateway,
     language: Language,
-    port: u16,
-    search: u16,
+    here: &Here,
     place: Option<upnp::Place>,
 ) -> Result<Way, Failure> {
     Ok(match language {
-        Language::Pcp => Way::Pcp(port),
-        Language::NatPmp => Way::NatPmp(port),
-        Language::Upnp => Way::Upnp(upnp::find(gateway, search, place).await?),
+        Language::Pcp => Way::Pcp(here.port),
+        Language::NatPmp => Way::NatPmp(here.port),
+        Language::Upnp => Way::Upnp(upnp::find(gateway, here.search, here.asking, place).await?),
     })
 }
 

@@ -218,7 +218,8 @@ impl Home {
         let find = Box::new(move || gateway.lock().unwrap().clone());
         let (look, leave) = (Duration::from_millis(100), PATIENCE / 2);
         let (clock, port, search) = (Box::new(now), self.router.port, self.igd.search);
-        let here = Here { find, clock, port, search, look, round: self.round, leave };
+        let (asking, round) = (PATIENCE, self.round);
+        let here = Here { find, clock, port, search, look, asking, round, leave };
         spawn_at(rand_seed(), Leads::of(self.dir.path()), aim, here)
     }
 

@@ -35,6 +35,8 @@ pub(super) struct Device {
     port: u16,
     path: String,
     service: &'static str,
+    /// How long one exchange may take.
+    asking: Duration,
 }
 
 /// Whose a port outside is already.
@@ -45,6 +47,8 @@ enum Owner {
     /// Who had the router pass it on to this node by hand.
     Person,
     Others,
+    /// The router doesn't say. It refuses what it will.
+    Unsaid,
 }
 
 /// Services that map ports.
@@ -59,7 +63,7 @@ const PATH_BYTES: usize = 1024;
 const UDN_BYTES: usize = 128;
 const HEAD_BYTES: usize = 16 * 1024;
 /// How long one exchange may take.
-const ASKING: Duration = Duration::from_secs(5);
+pub(super) const ASKING: Duration = Duration::from_secs(5);
 /// What routers say that know no such mapping.
 const NO_SUCH: u16 = 714;
 /// What they say that can't do what was asked, but something near it: a port that another has, by UPnP or by the router's
@@ -78,7 +82,8 @@ pub(super) async fn look(gateway: &Gateway, device: &Device, ask: &Ask) -> Resul
     }
     let ip: Ipv4Addr = ip.parse().map_err(|_| Failure::Garbled)?;
     Ok(match owner(gateway, device, ask).await? {
-        Owner::Nobody | Owner::Node => Look::Free(Some(ip)),
+        Owner::Nobody | Owner::Unsaid => Look::Free(Some(ip)),
+        Owner::Node => Look::Own(ip),
         Owner::Person => Look::Stood(SocketAddrV4::new(ip, ask.external.port())),
         Owner::Others => Look::Taken,
     })
@@ -114,7 +119,7 @@ pub(super) async fn take_back(
     device: &Device,
     ask: &Ask,
 ) -> Result<(), Failure> {
-    if !matches!(owner(gateway, device, ask).await?, Owner::Node) {
+    if !matches!(owner(gateway, device, ask).await?, Owner::Node | Owner::Unsaid) {
         return Ok(());
     }
     match order(gateway, device, "DeletePortMapping", &outside(ask)).await? {
@@ -123,13 +128,13 @@ pub(super) async fn take_back(
     }
 }
 
-/// Whose the port outside is that is asked for. Of a router that doesn't say, this node's: it refuses what it will.
+/// Whose the port outside is that is asked for.
 async fn owner(gateway: &Gateway, device: &Device, ask: &Ask) -> Result<Owner, Failure> {
     let answer = order(gateway, device, "GetSpecificPortMappingEntry", &outside(ask)).await?;
     let entry = match answer {
         Ok(entry) => entry,
         Err(NO_SUCH) => return Ok(Owner::Nobody),
-        Err(_) => return Ok(Owner::Node),
+        Err(_) => return Ok(Owner::Unsaid),
     };
     let field = |name: &str| xml::text(&entry, name).unwrap_or_default();
     // Any page at all may be answered to an order: one without these is no entry.
@@ -183,7 +188,7 @@ async fn order(
         .header(CONTENT_TYPE, "text/xml; charset=\"utf-8\"")
         .header("SOAPAction", format!("\"{service}#{action}\""))
         .body(Full::from(body));
-    let (status, text) = exchange(gateway, device.port, request).await?;
+    let (status, text) = exchange(gateway, device.port, device.asking, request).await?;
     if status == StatusCode::OK {
         return Ok(Ok(text));
     }
@@ -195,6 +200,7 @@ async fn order(
 async fn exchange(
     gateway: &Gateway,
     port: u16,
+    asking: Duration,
     request: Result<Request<Full<Bytes>>, hyper::http::Error>,
 ) -> Result<(StatusCode, String), Failure> {
     let mut request = request.map_err(|_| Failure::Garbled)?;
@@ -227,7 +233,7 @@ async fn exchange(
             _ = connection => answer.await,
         }
     };
-    timeout(ASKING, exchanged).await.unwrap_or(Err(Failure::Silent))
+    timeout(asking, exchanged).await.unwrap_or(Err(Failure::Silent))
 }
 
 #[cfg(test)]
@@ -275,7 +281,8 @@ mod tests {
         });
         let gateway = Gateway { ip, own: ip, device: "lo".into() };
         let (path, place) = ("/ctl".to_owned(), (port, "/".to_owned()));
-        let device = Device { udn: "uuid:1".into(), place, port, path, service: SERVICES[1] };
+        let (udn, service, asking) = ("uuid:1".into(), SERVICES[1], Duration::from_secs(60));
+        let device = Device { udn, place, port, path, service, asking };
         (gateway, device, orders)
     }
 
@@ -335,7 +342,7 @@ mod tests {
         };
         let ip = Ipv4Addr::new(11, 78, 0, 2);
         let stood = Ok(Look::Stood(SocketAddrV4::new(ip, 4408)));
-        let free = Ok(Look::Free(Some(ip)));
+        let own = Ok(Look::Own(ip));
         let by_hand = |asked: &str| has(asked, "127.0.0.1", "Wattle", 0);
         let unnamed = |asked: &str| has(asked, "127.0.0.1", "", 0);
         let named = |asked: &str| has(asked, "127.0.0.1", OWN, 0);
@@ -343,9 +350,9 @@ mod tests {
         let others = |asked: &str| has(asked, "127.0.0.9", OWN, 0);
         assert_eq!(of(by_hand, true).await, (stood, false), "people call it so, too");
         assert_eq!(of(unnamed, false).await, (stood, false));
-        assert_eq!(of(unnamed, true).await, (free, true));
-        assert_eq!(of(named, false).await, (free, true));
-        assert_eq!(of(ending, false).await, (free, true));
+        assert_eq!(of(unnamed, true).await, (own, true));
+        assert_eq!(of(named, false).await, (own, true));
+        assert_eq!(of(ending, false).await, (own, true));
         assert_eq!(of(others, true).await, (Ok(Look::Taken), false));
     }
 

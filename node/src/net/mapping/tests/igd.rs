@@ -28,6 +28,12 @@ pub(super) struct State {
     pub(super) udn: &'static str,
     pub(super) only_for_ever: bool,
     pub(super) keeps_no_names: bool,
+    /// It says of what it passes on already that it is another's, also to whom it passes it on.
+    pub(super) refuses_again: bool,
+    /// It says of no port whose it is, and of each that it is another's.
+    pub(super) is_full: bool,
+    /// The ports outside for which it was to take something back.
+    pub(super) over: BTreeSet<String>,
     /// How long it thinks.
     pub(super) slow: Duration,
     /// This order it carries out, and answers by what can't be read.
@@ -114,7 +120,10 @@ impl State {
             "GetExternalIPAddress" => {
                 Ok(format!("<NewExternalIPAddress>{OUTSIDE}</NewExternalIPAddress>"))
             }
+            "GetSpecificPortMappingEntry" if self.is_full => Err(401),
             "GetSpecificPortMappingEntry" => self.table.get(&key).map(Entry::text).ok_or(714),
+            "AddPortMapping" if self.is_full => Err(718),
+            "AddPortMapping" if self.refuses_again && self.table.contains_key(&key) => Err(718),
             "AddPortMapping" if self.only_for_ever && field("NewLeaseDuration") != "0" => Err(725),
             "AddPortMapping" => {
                 let [client, port, lease] =
@@ -124,7 +133,10 @@ impl State {
                 self.table.insert(key, entry);
                 Ok(String::new())
             }
-            "DeletePortMapping" => self.table.remove(&key).map(|_| String::new()).ok_or(714),
+            "DeletePortMapping" => {
+                self.over.insert(key.1.clone());
+                self.table.remove(&key).map(|_| String::new()).ok_or(714)
+            }
             _ => Err(401),
         }
     }

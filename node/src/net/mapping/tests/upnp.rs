@@ -171,3 +171,33 @@ async fn what_was_granted_under_another_address_of_the_machines_is_taken_back_th
     assert!(home.is_clean());
     assert!(home.igd.state().table.is_empty());
 }
+
+#[tokio::test]
+async fn at_a_router_that_refuses_what_it_passes_on_already_the_ports_stay_the_same() {
+    let strict = State { refuses_again: true, only_for_ever: true, ..State::of("uuid:home") };
+    let home = Home::by_upnp(strict).await;
+    let ports = ["TCP", "UDP"].map(|protocol| (protocol.to_owned(), "4408".to_owned()));
+    for _ in 0..3 {
+        let mut mapping = home.mapping();
+        assert_eq!(mapping.stands().await, Language::Upnp);
+        assert!(home.igd.state().table.keys().eq(&ports), "{:?}", home.igd.state().table);
+        mapping.kill().await;
+    }
+    home.takes_back().await;
+    assert!(home.is_clean() && home.igd.state().table.is_empty());
+}
+
+#[tokio::test]
+async fn a_port_that_the_router_says_to_be_anothers_is_not_taken_back() {
+    let home = Home::by_upnp(State::of("uuid:home")).await;
+    let mut mapping = home.mapping();
+    assert_eq!(mapping.stands().await, Language::Upnp);
+    mapping.kill().await;
+    home.igd.change(|igd| igd.is_full = true);
+    let mut mapping = home.mapping();
+    assert_eq!(mapping.standing().await, Standing::Fails(Failure::Refused));
+    mapping.end().await;
+    let igd = home.igd.state();
+    assert_eq!(igd.over, BTreeSet::from(["4408".to_owned()]), "what it was granted before");
+    assert!(home.is_clean() && igd.table.is_empty());
+}

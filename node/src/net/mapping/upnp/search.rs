@@ -38,10 +38,11 @@ const PLACES: usize = 4;
 pub(in super::super) async fn find(
     gateway: &Gateway,
     port: u16,
+    asking: Duration,
     last: Option<Place>,
 ) -> Result<Device, Failure> {
     if let Some(last) = last
-        && let Ok(device) = read(gateway, last).await
+        && let Ok(device) = read(gateway, last, asking).await
     {
         return Ok(device);
     }
@@ -61,7 +62,7 @@ pub(in super::super) async fn find(
                 continue;
             }
             tried.push(place.clone());
-            match read(gateway, place).await {
+            match read(gateway, place, asking).await {
                 Ok(device) => return Ok(device),
                 Err(met) => failure = failure.max(met),
             }
@@ -70,10 +71,10 @@ pub(in super::super) async fn find(
     Err(failure)
 }
 
-async fn read(gateway: &Gateway, place: Place) -> Result<Device, Failure> {
+async fn read(gateway: &Gateway, place: Place, asking: Duration) -> Result<Device, Failure> {
     let request = Request::get(place.1.as_str()).body(Full::default());
-    let (_, text) = exchange(gateway, place.0, request).await?;
-    described(&text, gateway.ip, place).ok_or(Failure::Garbled)
+    let (_, text) = exchange(gateway, place.0, asking, request).await?;
+    described(&text, gateway.ip, place, asking).ok_or(Failure::Garbled)
 }
 
 /// The next answer of the router's that says where its description is.
@@ -111,7 +112,12 @@ fn on_router(at: &str, router: Ipv4Addr) -> Option<Place> {
 }
 
 /// Which device is described so, at this place, and where it takes orders for port mappings.
-fn described(description: &str, router: Ipv4Addr, place: Place) -> Option<Device> {
+fn described(
+    description: &str,
+    router: Ipv4Addr,
+    place: Place,
+    asking: Duration,
+) -> Option<Device> {
     let udn = xml::text(description, "UDN").filter(|udn| (1..=UDN_BYTES).contains(&udn.len()))?;
     let mut base = place.clone();
     let (mut service, mut control) = (None, None);
@@ -123,7 +129,7 @@ fn described(description: &str, router: Ipv4Addr, place: Place) -> Option<Device
             "service" => {
                 if let (Some(service), Some(control)) = (service.take(), control.take()) {
                     let (port, path) = placed(&control, router, &base)?;
-                    return Some(Device { udn, place, port, path, service });
+                    return Some(Device { udn, place, port, path, service, asking });
                 }
             }
             _ => {}
@@ -205,10 +211,11 @@ mod tests {
                  <device><UDN>uuid:2</UDN></device></deviceList></device></root>"
             )
         };
-        let found = |text: &str| described(text, ROUTER, at("/igd/desc.xml?1/2"));
+        let asking = Duration::from_secs(7);
+        let found = |text: &str| described(text, ROUTER, at("/igd/desc.xml?1/2"), asking);
         let device = |port, path: &str| {
             let (udn, place, path) = ("uuid:1".into(), at("/igd/desc.xml?1/2"), path.into());
-            Some(Device { udn, place, port, path, service: SERVICES[1] })
+            Some(Device { udn, place, port, path, service: SERVICES[1], asking })
         };
         assert_eq!(found(&text("")), device(5000, "/igd/ctl/IPConn?a&b"));
         let based = text("<URLBase>http://192.168.1.1:49000/</URLBase>");

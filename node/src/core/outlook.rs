@@ -51,17 +51,17 @@ impl Outlook {
 
 impl Core {
     /// How this machine looks from outside by what each relay says, and under which PeerId, told as an address
-    /// without a place, members meet it there: with each goes the address at which they do, where there is a NAT.
+    /// without a place, members meet it there, if they do: with each goes the address at which they do, where there is a NAT.
     /// Over IPv6 they do at the addresses of `six`, whatever relays say.
     pub fn on_outside(
         &mut self,
-        name: String,
+        name: Option<String>,
         seen: BTreeMap<RelayKey, (Outside, Option<String>)>,
         six: Vec<String>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let outlook = &mut self.peers.outlook;
-        (outlook.name, outlook.seen, outlook.six) = (Some(name), seen, six);
+        (outlook.name, outlook.seen, outlook.six) = (name, seen, six);
         self.tell_outside();
         self.finish(now);
         Ok(())

@@ -228,7 +228,7 @@ impl Turn {
                 self.addresses.outside(seen.values().map(|seen| seen.outside.ip).collect());
                 let seen = seen.into_iter().map(|(relay, seen)| (relay, outside(&seen)));
                 let six = six.iter().map(ToString::to_string).collect();
-                core.on_outside(name.to_string(), seen.collect(), six, now)
+                core.on_outside(name.map(|name| name.to_string()), seen.collect(), six, now)
             }
             MeshReport::ChannelUp { peer, address, via } => {
                 core.on_channel_up(&peer, address.to_string(), known(via), now)

@@ -192,8 +192,8 @@ pub enum MeshReport {
     },
     /// How this machine looks from outside now, and under which PeerId members meet it there.
     Outside {
-        /// That PeerId, as an address without a place.
-        name: Multiaddr,
+        /// That PeerId, as an address without a place; none where the system gives no ports, and they don't.
+        name: Option<Multiaddr>,
         /// What each relay says, where it says something.
         seen: BTreeMap<PeerId, Seen>,
         /// Where members meet it over IPv6, by this machine's own addresses of the internet, with that PeerId.

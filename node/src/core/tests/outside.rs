@@ -32,7 +32,7 @@ fn says_over_both(
     world.pass(1_000);
     let now = world.now;
     let all: BTreeMap<_, _> = all.iter().cloned().collect();
-    world.core("ada").on_outside(OUTER.into(), all, six.to_vec(), now).unwrap();
+    world.core("ada").on_outside(Some(OUTER.into()), all, six.to_vec(), now).unwrap();
     world.pass(1_000);
 }
 
@@ -89,6 +89,12 @@ fn what_a_relay_says_is_told_to_the_groups_that_use_it_alone() {
     let now = world.now;
     let status = world.core("ada").status(now).unwrap();
     assert_eq!(status.outside, [second.1.0]);
+    // The system gives no port for another outer swarm: whose time is over nobody is sent to.
+    world.core("ada").on_outside(None, BTreeMap::new(), Vec::new(), now).unwrap();
+    world.pass(1_000);
+    for name in ["bob", "carol"] {
+        assert!(told(&mut world, name).is_empty(), "{name}");
+    }
 }
 
 #[test]
@@ -138,7 +144,7 @@ fn what_a_member_told_last_comes_first_whichever_group_heard_it() {
         world.relay_stands(&relays[silent], false);
         world.pass(1_000);
         let now = world.now;
-        world.core("ada").on_outside(next.clone(), BTreeMap::new(), Vec::new(), now).unwrap();
+        world.core("ada").on_outside(Some(next.clone()), BTreeMap::new(), Vec::new(), now).unwrap();
         world.pass(5_000);
         let ada = world.member("ada");
         let book = world.core("bob").book();

@@ -106,7 +106,7 @@ impl Outers {
 
     /// Has this one call and be called from now on. Where there is none, nobody does until the next one is made: the
     /// time of those before is over all the same.
-    fn take(&mut self, made: Option<Swarm<Behaviour>>, now: Instant) {
+    pub(super) fn take(&mut self, made: Option<Swarm<Behaviour>>, now: Instant) {
         for old in &mut self.all {
             // To close its port would end its connections.
             old.swarm.behaviour_mut().gate.shut();

@@ -62,8 +62,8 @@ pub(super) struct Outlook {
     pub(super) is_stale: bool,
 }
 
-/// What was told last: the name, what relays say, and where this machine is met over IPv6.
-type Told = (Multiaddr, BTreeMap<PeerId, Seen>, Vec<Multiaddr>);
+/// What was told last: the name, if there is one, what relays say, and where this machine is met over IPv6.
+type Told = (Option<Multiaddr>, BTreeMap<PeerId, Seen>, Vec<Multiaddr>);
 
 struct Asked {
     relay: RelayPeer,
@@ -302,21 +302,33 @@ impl Run {
     }
 
     fn tell_outside(&mut self) {
-        let Some((me, ports)) = self.outers.name() else { return };
-        if !self.outlook.is_clear() {
+        // One that has no port yet will soon; where the system gives none, nobody is met.
+        let is_none = self.outers.are_wanted() && self.outers.newest().is_none();
+        let named = self.outers.name();
+        if named.is_none() && !is_none || !self.outlook.is_clear() {
             return;
         }
         self.outlook.is_stale = false;
-        let name = Multiaddr::empty().with(Protocol::P2p(me));
+        let named = named.map(|(me, ports)| (Multiaddr::empty().with(Protocol::P2p(me)), ports));
         let known = self.outlook.asked.iter();
         let seen: BTreeMap<PeerId, Seen> = known
-            .filter_map(|(relay, asked)| Some((*relay, self.seen(asked.seen?, ports.four?, &name))))
+            .filter_map(|(relay, asked)| {
+                let outside = asked.seen?;
+                let met = match &named {
+                    Some((name, ports)) => Some(under(outside.at(ports.four?), name)),
+                    None => None,
+                };
+                Some((*relay, self.seen(outside, met)))
+            })
             .collect();
-        let at =
-            |ip: &Ipv6Addr, port| outside::quic_at(IpAddr::from(*ip), port).with(Protocol::P2p(me));
         let own = self.outlook.six.iter();
-        let six: Vec<Multiaddr> = own.filter_map(|ip| Some(at(ip, ports.six?))).collect();
-        let news = (name, seen, six);
+        let six: Vec<Multiaddr> = own
+            .filter_map(|ip| {
+                let (name, ports) = named.as_ref()?;
+                Some(under(outside::quic_at(IpAddr::from(*ip), ports.six?), name))
+            })
+            .collect();
+        let news = (named.map(|(name, _)| name), seen, six);
         if self.outlook.told.as_ref() != Some(&news) {
             self.outlook.told = Some(news.clone());
             let (name, seen, six) = news;
@@ -324,14 +336,17 @@ impl Run {
         }
     }
 
-    fn seen(&self, outside: Outside, port: u16, name: &Multiaddr) -> Seen {
+    fn seen(&self, outside: Outside, met: Option<Multiaddr>) -> Seen {
         let own = Protocol::Ip4(outside.ip);
         let is_own = |address: &Multiaddr| address.iter().next() == Some(own.clone());
         let is_behind_nat = !self.listening.iter().any(is_own);
-        let at = outside.at(port);
-        let met = is_behind_nat.then(|| at.iter().chain(name.iter()).collect());
-        Seen { outside, is_behind_nat, met }
+        Seen { outside, is_behind_nat, met: met.filter(|_| is_behind_nat) }
     }
+}
+
+/// An address with the PeerId under which this machine is met there.
+fn under(at: Multiaddr, name: &Multiaddr) -> Multiaddr {
+    at.iter().chain(name.iter()).collect()
 }
 
 #[cfg(test)]
@@ -488,6 +503,36 @@ mod tests {
         assert_eq!(say(&mut run), 0, "nothing is news");
         run.on_change(&Change::default());
         assert_eq!(say(&mut run), 1);
+    }
+
+    #[tokio::test]
+    async fn where_the_system_gives_no_other_outer_swarm_the_shut_ones_addresses_are_told_no_more()
+    {
+        let (mut run, _inboxes, _reports) = super::super::tests::run(6);
+        let (on, now) = (run.outers.newest().unwrap(), Instant::now());
+        for here in ["/ip4/127.0.0.1/udp/4/quic-v1", "/ip6/::1/udp/6/quic-v1"] {
+            let (listener_id, address) = (ListenerId::next(), here.parse().unwrap());
+            run.on_outer(on, SwarmEvent::NewListenAddr { listener_id, address });
+        }
+        let relay = relay();
+        run.outlook.settled = None;
+        run.outlook.calls_from(vec!["2a00:79::7".parse().unwrap()], now);
+        run.look_outside(relay.clone());
+        run.on_outside((relay.peer_id, run.outlook.numbers, Some(at(1))));
+        run.tell_outside();
+        let (name, seen, six) = run.outlook.told.clone().unwrap();
+        assert!(name.is_some() && seen[&relay.peer_id].met.is_some() && six.len() == 1);
+        run.outers.take(None, now);
+        run.outlook.is_stale = true;
+        run.outside_due(now);
+        let (name, seen, six) = run.outlook.told.clone().unwrap();
+        assert_eq!((name, six), (None, Vec::new()));
+        let seen = &seen[&relay.peer_id];
+        assert_eq!(
+            (seen.outside, &seen.met),
+            (at(1), &None),
+            "what relays say is known all the same"
+        );
     }
 
     #[tokio::test]

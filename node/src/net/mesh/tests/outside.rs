@@ -24,7 +24,8 @@ fn start(seed: u64, meets: bool) -> Mesh {
 async fn named(mesh: &mut Mesh) -> (Multiaddr, BTreeMap<PeerId, Seen>) {
     let told = async {
         loop {
-            if let MeshReport::Outside { name, seen, .. } = mesh.reports.recv().await.unwrap() {
+            let report = mesh.reports.recv().await.unwrap();
+            if let MeshReport::Outside { name: Some(name), seen, .. } = report {
                 return (name, seen);
             }
         }

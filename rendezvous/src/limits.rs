@@ -224,6 +224,10 @@ pub const COMMIT_ENTRIES: usize = 512;
 /// See [`COMMIT_ENTRIES`].
 pub const COMMIT_BYTES: usize = 4 << 20;
 
+/// Entries of one commit that the store may have already, and looks up: each can be a read from the disk, while all others wait. The
+/// rest is in the next one.
+pub const COMMIT_REPEATS: usize = 64;
+
 /// Bytes of entries that are held for those who follow along, and for some seconds only.
 pub const RECENT_BYTES: usize = 16 << 20;
 

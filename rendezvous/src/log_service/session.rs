@@ -36,7 +36,7 @@ use super::{
     holders::{Held, Pass},
     leave, now,
     stuck::Stuck,
-    writer::Job,
+    writer::{Append, Job},
 };
 use crate::{
     limits::{
@@ -397,7 +397,8 @@ impl Session {
             log.under.iter().for_each(|under| under.refund(len));
             return Err(again_in(wait.max(RETRY)));
         }
-        room.send(Job { entry, req, reply: self.replies.clone(), _queued: queued });
+        let append = Append { entry, req, reply: self.replies.clone() };
+        room.send(Job { append, _queued: queued });
         self.appends_waiting += 1;
         Ok(())
     }

@@ -442,6 +442,71 @@ async fn a_store_that_fails_ends_the_relay_and_acknowledges_nothing() {
     assert!(client.io.next().now_or_never().is_none(), "no answer");
 }
 
+/// A store that looks up one entry of each batch that it has already.
+struct Slow(MemoryStore);
+
+impl LogStore for Slow {
+    fn generation(&self) -> u64 {
+        self.0.generation()
+    }
+
+    fn append(&self, batch: &[NewEntry], now: Timestamp) -> Result<Vec<Outcome>, StoreError> {
+        let mut looked_up = 0;
+        let mut outcome = |new: &NewEntry| -> Result<Outcome, StoreError> {
+            let head = self.0.read(new.log, u64::MAX, 0)?.head;
+            let outcome = self.0.append(std::slice::from_ref(new), now)?[0];
+            looked_up += usize::from(matches!(outcome, Outcome::Kept(seq) if seq <= head));
+            Ok(if looked_up > 1 { Outcome::Later } else { outcome })
+        };
+        batch.iter().map(&mut outcome).collect()
+    }
+
+    fn read(&self, log: LogId, after: u64, max_bytes: usize) -> Result<Page, StoreError> {
+        self.0.read(log, after, max_bytes)
+    }
+
+    fn trim(&self, log: LogId, to: u64, max: usize) -> Result<Trimmed, StoreError> {
+        self.0.trim(log, to, max)
+    }
+
+    fn expire(&self, before: Timestamp, now: Timestamp, max: usize) -> Result<usize, StoreError> {
+        self.0.expire(before, now, max)
+    }
+
+    fn clock(&self) -> Option<Timestamp> {
+        None
+    }
+
+    fn usage(&self) -> Option<crate::store::Usage> {
+        self.0.usage()
+    }
+}
+
+#[tokio::test]
+async fn what_the_store_puts_off_is_given_to_it_again_until_it_is_answered() {
+    let limits = Limits::default();
+    let store = Slow(MemoryStore::new(limits.quota).unwrap());
+    let (world, _) = world_of(limits, Arc::new(store));
+    let mut client = world.client().await;
+    client.open(1, &keys(1), &[Role::Write]).await;
+    for number in 1..=8 {
+        let answer = client.append(number.into(), 1, entry(number, 512)).await;
+        assert_eq!(seq(&answer), u64::from(number));
+    }
+    for number in 1..=9 {
+        client
+            .send(Request::Append { req: number.into(), handle: 1, entry: entry(number, 512) })
+            .await;
+    }
+    let mut answers = Vec::new();
+    while answers.len() < 9 {
+        let Answer::Appended { req, cursor } = client.next().await else { panic!() };
+        answers.push((u64::from(req), cursor.seq));
+    }
+    answers.sort_unstable();
+    assert!(answers.into_iter().eq((1..=9).map(|number| (number, number))));
+}
+
 #[tokio::test]
 async fn an_address_can_t_append_more_by_connecting_again() {
     let day = Duration::from_hours(24);

@@ -13,14 +13,19 @@ use crate::{
     watch::Counts,
 };
 
-/// An append that waits for the disk.
+/// An append that waits in the queue.
 pub(super) struct Job {
+    pub(super) append: Append,
+    /// Until it is in a batch it takes a place that others could have.
+    pub(super) _queued: Queued,
+}
+
+/// An append that waits for the disk.
+pub(super) struct Append {
     pub(super) entry: NewEntry,
     pub(super) req: u32,
     /// Has room for as many answers as its session may wait for.
     pub(super) reply: mpsc::Sender<(u32, Result<Cursor, Refusal>)>,
-    /// Until it is in a batch it takes a place that others could have.
-    pub(super) _queued: Queued,
 }
 
 /// What commits: a thread where the store waits for a disk or for others, and otherwise a task, to which it
@@ -45,8 +50,10 @@ impl Writing {
     pub(super) fn start(self, mut queue: mpsc::Receiver<Job>) -> io::Result<Running> {
         if !self.store.waits() {
             return Ok(Running::Task(tokio::spawn(async move {
-                while let Some(job) = queue.recv().await {
-                    if !self.goes_on(job, &mut queue) {
+                let mut next = Vec::new();
+                while !next.is_empty() || begin(&mut next, queue.recv().await) {
+                    gather(&mut next, &mut queue);
+                    if !self.goes_on(&mut next) {
                         return;
                     }
                     // A batch at a time: others wait for this thread.
@@ -56,8 +63,10 @@ impl Writing {
         }
         let thread = thread::Builder::new().name("log-writer".into());
         let running = thread.spawn(move || {
-            while let Some(job) = queue.blocking_recv() {
-                if !self.goes_on(job, &mut queue) {
+            let mut next = Vec::new();
+            while !next.is_empty() || begin(&mut next, queue.blocking_recv()) {
+                gather(&mut next, &mut queue);
+                if !self.goes_on(&mut next) {
                     return;
                 }
             }
@@ -65,28 +74,32 @@ impl Writing {
         running.map(Running::Thread)
     }
 
-    /// Commits what waits; answers whether it can do so again.
-    fn goes_on(&self, first: Job, queue: &mut mpsc::Receiver<Job>) -> bool {
-        let done = self.commit(gather(first, queue));
+    /// Commits this batch, and leaves of it what the next one begins with; answers whether it can do so again.
+    fn goes_on(&self, batch: &mut Vec<Append>) -> bool {
+        let done = self.commit(std::mem::take(batch)).map(|later| *batch = later);
         if let Err(error) = &done {
             tracing::error!(%error, "the store takes no more; the relay ends");
         }
         done.is_ok()
     }
 
-    /// Commits and answers. After an error nobody is answered: what of the batch is on the disk is not
-    /// known, and clients ask again on their next connection.
-    fn commit(&self, jobs: Vec<Job>) -> Result<(), StoreError> {
+    /// Commits and answers; gives what is to be in the next batch. After an error nobody is answered: what of the batch is
+    /// on the disk is not known, and clients ask again on their next connection.
+    fn commit(&self, batch: Vec<Append>) -> Result<Vec<Append>, StoreError> {
         let Self { store, followers, counts, .. } = self;
         let (entries, clients): (Vec<_>, Vec<_>) =
-            jobs.into_iter().map(|job| (job.entry, (job.req, job.reply))).unzip();
+            batch.into_iter().map(|append| (append.entry, (append.req, append.reply))).unzip();
         let commit = counts.commit_begins();
         let outcomes = store.append(&entries, self.clock.now())?;
         commit.ends();
         let generation = store.generation();
         let mut grown: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        let mut later = Vec::new();
         for ((outcome, (req, reply)), entry) in outcomes.into_iter().zip(clients).zip(entries) {
-            let answer = answer(outcome);
+            let Some(answer) = answer(outcome) else {
+                later.push(Append { entry, req, reply });
+                continue;
+            };
             if let Ok(seq) = answer {
                 counts.appends.inc();
                 counts.append_bytes.inc_by(entry.bytes.len() as u64);
@@ -103,7 +116,7 @@ impl Writing {
         }
         // It waits for whoever else asks the store: nobody's answer is to wait with it.
         counts.stored(store.as_ref());
-        Ok(())
+        Ok(later)
     }
 }
 
@@ -119,22 +132,29 @@ impl Running {
     }
 }
 
-fn gather(first: Job, queue: &mut mpsc::Receiver<Job>) -> Vec<Job> {
-    let mut bytes = first.entry.bytes.len();
-    let mut jobs = vec![first];
-    while jobs.len() < COMMIT_ENTRIES && bytes < COMMIT_BYTES {
-        let Ok(job) = queue.try_recv() else { break };
-        bytes += job.entry.bytes.len();
-        jobs.push(job);
-    }
-    jobs
+/// Begins a batch with what was waited for; false, where nothing comes any more.
+fn begin(batch: &mut Vec<Append>, first: Option<Job>) -> bool {
+    batch.extend(first.map(|job| job.append));
+    !batch.is_empty()
 }
 
-fn answer(outcome: Outcome) -> Result<u64, Refusal> {
-    match outcome {
+/// Fills a batch with what waits.
+fn gather(batch: &mut Vec<Append>, queue: &mut mpsc::Receiver<Job>) {
+    let mut bytes: usize = batch.iter().map(|append| append.entry.bytes.len()).sum();
+    while batch.len() < COMMIT_ENTRIES && bytes < COMMIT_BYTES {
+        let Ok(job) = queue.try_recv() else { break };
+        bytes += job.append.entry.bytes.len();
+        batch.push(job.append);
+    }
+}
+
+/// What is answered; nothing yet, where the store wants to be asked again.
+fn answer(outcome: Outcome) -> Option<Result<u64, Refusal>> {
+    Some(match outcome {
         Outcome::Kept(seq) => Ok(seq),
         Outcome::LogFull => Err(Refusal::LogFull),
         Outcome::StoreFull => Err(Refusal::DiskFull),
         Outcome::Damaged | Outcome::Away => Err(Refusal::Unavailable),
-    }
+        Outcome::Later => return None,
+    })
 }

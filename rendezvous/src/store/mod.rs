@@ -49,7 +49,8 @@ pub trait LogStore: Send + Sync + 'static {
     /// Random at the creation of the store: cursors of another generation mean nothing here.
     fn generation(&self) -> u64;
 
-    /// Appends a batch with one commit, in order. One answer for each entry.
+    /// Appends a batch with one commit, in order. One answer for each entry. Of those that it may have already it answers
+    /// some at least, and others with [`Outcome::Later`].
     fn append(&self, batch: &[NewEntry], now: Timestamp) -> Result<Vec<Outcome>, StoreError>;
 
     /// Reads entries after number `after`, up to `max_bytes` of them, but at least one if there is
@@ -167,6 +168,8 @@ pub enum Outcome {
     Damaged,
     /// The cluster could not be asked, or has not answered in time. It may be kept all the same.
     Away,
+    /// The store may have it already, and has looked up as many of this batch as it does: it is to be given again.
+    Later,
 }
 
 /// Some entries of a log, in order.

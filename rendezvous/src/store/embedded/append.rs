@@ -11,6 +11,7 @@ use super::{
     EmbeddedStore, MENDED, NewEntry, Outcome, OwnedWriteBatch, Quota, ShortId, StoreError, Tally,
     Usage, checked, due_key, due_value_bytes, id_key, record, short, tally_bytes,
 };
+use crate::limits::COMMIT_REPEATS;
 
 /// What becomes of some entries.
 #[derive(Default)]
@@ -23,6 +24,8 @@ pub(super) struct Plan {
     used: Usage,
     /// Whether the index has had any of them at another place.
     is_again: bool,
+    /// How many were looked up that the index has.
+    looked_up: usize,
 }
 
 /// An entry that is to be written.
@@ -51,6 +54,8 @@ enum Known {
     Lost,
     /// At the place that the index names it is no more, or is known to be lost, or is another with the same short id.
     Elsewhere,
+    /// The index has it; more are not looked up for this batch.
+    Unseen,
 }
 
 impl EmbeddedStore {
@@ -119,8 +124,9 @@ impl EmbeddedStore {
             None => self.tally(log)?,
         };
         let (id, first) = (short(entry), held.map_or(u64::MAX, |tally| tally.first));
-        let is_again = match self.known(new, id, first)? {
+        let is_again = match self.known(new, id, first, &mut plan.looked_up)? {
             Known::At(seq) => return Ok(Outcome::Kept(seq)),
+            Known::Unseen => return Ok(Outcome::Later),
             Known::Lost if lost == Lost::Refused => return Ok(Outcome::Damaged),
             Known::Lost | Known::Elsewhere => true,
             Known::New => false,
@@ -138,12 +144,22 @@ impl EmbeddedStore {
 
     /// What the store has of an entry whose log begins at number `first`. It has what a read tells, and nothing else: who
     /// gives what it does not tell is not told that it is kept.
-    fn known(&self, new: &NewEntry, id: ShortId, first: u64) -> Result<Known, StoreError> {
+    fn known(
+        &self,
+        new: &NewEntry,
+        id: ShortId,
+        first: u64,
+        looked_up: &mut usize,
+    ) -> Result<Known, StoreError> {
         let log = new.log;
         let Some(seq) = self.number_of(log, id)? else { return Ok(Known::New) };
         if seq < first {
             return Ok(Known::Elsewhere);
         }
+        if *looked_up >= COMMIT_REPEATS {
+            return Ok(Known::Unseen);
+        }
+        *looked_up += 1;
         let Ok(record) = self.record_at(log, seq) else { return Ok(Known::Lost) };
         let Some(record) = record else { return Ok(Known::Elsewhere) };
         Ok(match checked(log, seq, &record) {

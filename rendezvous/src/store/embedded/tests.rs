@@ -1,9 +1,12 @@
 //! The durable store: over restarts, on full disks, and with damaged files.
 
 use super::*;
-use crate::store::{
-    FLOOR_STEP,
-    contract::{self, AMPLE},
+use crate::{
+    limits::COMMIT_REPEATS,
+    store::{
+        FLOOR_STEP,
+        contract::{self, AMPLE},
+    },
 };
 
 const LOG: LogId = LogId([1; 20]);
@@ -38,6 +41,23 @@ fn everything_is_there_after_it_was_opened_again() {
     assert_eq!(store.append(&[new(LOG, 3)], Timestamp(6)).unwrap(), [Outcome::Kept(2)]);
     assert_eq!(store.append(&[new(LOG, 4)], Timestamp(6)).unwrap(), [Outcome::Kept(3)]);
     assert_eq!(store.lock().used.bytes, 4 * 512);
+}
+
+#[test]
+fn of_what_it_has_already_one_batch_looks_up_so_much_and_what_is_new_is_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(dir.path(), AMPLE).unwrap();
+    let many = u8::try_from(COMMIT_REPEATS + 2).unwrap();
+    let mut batch: Vec<NewEntry> = (0..many).map(|byte| new(LOG, byte)).collect();
+    let all: Vec<Outcome> = (1..=u64::from(many)).map(Outcome::Kept).collect();
+    assert_eq!(store.append(&batch, Timestamp(5)).unwrap(), all, "what is new is not looked up");
+    batch.push(new(LOG, many));
+    let again = store.append(&batch, Timestamp(6)).unwrap();
+    let (seen, rest) = again.split_at(COMMIT_REPEATS);
+    assert_eq!(seen, &all[..COMMIT_REPEATS]);
+    assert_eq!(rest, [Outcome::Later, Outcome::Later, Outcome::Kept(u64::from(many) + 1)]);
+    let rest = store.append(&batch[COMMIT_REPEATS..], Timestamp(7)).unwrap();
+    assert_eq!(rest[..2], all[COMMIT_REPEATS..]);
 }
 
 #[test]

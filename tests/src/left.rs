@@ -108,22 +108,32 @@ mod tests {
     use super::*;
     use crate::{Nets, chaos::Disk};
 
-    /// A process that is no more, and one that runs, each as a part of a name.
-    fn makers() -> (String, process::Child, String) {
-        let sleep = || Command::new("sleep").arg("1000").spawn().unwrap();
-        let (mut gone, runs) = (sleep(), sleep());
-        let name = |of: &process::Child| format!("{}.{}-", of.id(), began(of.id()).unwrap());
-        let (left, kept) = (name(&gone), name(&runs));
-        gone.kill().unwrap();
-        gone.wait().unwrap();
-        (left, runs, kept)
+    /// A process that makes things.
+    struct Maker {
+        process: process::Child,
+        /// As a part of a name.
+        name: String,
+    }
+
+    impl Maker {
+        fn new() -> Self {
+            let process = Command::new("sleep").arg("1000").spawn().unwrap();
+            let name = format!("{}.{}-", process.id(), began(process.id()).unwrap());
+            Self { process, name }
+        }
+
+        fn end(&mut self) {
+            self.process.kill().unwrap();
+            self.process.wait().unwrap();
+        }
     }
 
     #[test]
     fn what_a_process_made_that_is_no_more_is_told_from_everything_else() {
-        let (left, mut runs, kept) = makers();
-        assert!(is_left(&format!("wts{left}0-ana"), NAMESPACE));
-        assert!(!is_left(&format!("wts{kept}0-ana"), NAMESPACE));
+        let (mut left, mut kept) = (Maker::new(), Maker::new());
+        left.end();
+        assert!(is_left(&format!("wts{}0-ana", left.name), NAMESPACE));
+        assert!(!is_left(&format!("wts{}0-ana", kept.name), NAMESPACE));
         assert!(!is_left(&format!("wts{}0-ana", maker()), NAMESPACE));
         // The id is another process's now.
         let (id, at) = (process::id(), began(process::id()).unwrap());
@@ -131,29 +141,27 @@ mod tests {
         for other in ["wattle-x1", "wts12-0-ana", "wts12.-0", "other", "wattle-1.2.3-x", ""] {
             assert!(!is_left(other, WORLD) && !is_left(other, NAMESPACE), "{other}");
         }
-        runs.kill().unwrap();
-        runs.wait().unwrap();
+        kept.end();
     }
 
     #[test]
     fn files_of_those_that_are_no_more_are_taken_away_and_directories_in_their_time() {
-        let (left, mut runs, kept) = makers();
+        let (mut left, mut kept) = (Maker::new(), Maker::new());
         let dir = tempfile::tempdir().unwrap();
-        let id = |maker: &str| maker.split_once('.').unwrap().0.to_owned();
-        let clock = |maker: &str| dir.path().join(format!("faketime_shm_{}", id(maker)));
-        let world = |maker: &str| dir.path().join(format!("{WORLD}{maker}x1"));
+        let clock = |maker: &Maker| dir.path().join(format!("faketime_shm_{}", maker.process.id()));
+        let world = |maker: &Maker| dir.path().join(format!("{WORLD}{}x1", maker.name));
         for maker in [&left, &kept] {
             fs::write(clock(maker), "").unwrap();
             fs::create_dir(world(maker)).unwrap();
         }
+        left.end();
         clocks(dir.path());
         directories(dir.path(), KEPT);
         assert!(!clock(&left).exists() && clock(&kept).exists());
         assert!(world(&left).exists(), "its logs may be read");
         directories(dir.path(), Duration::ZERO);
         assert!(!world(&left).exists() && world(&kept).exists());
-        runs.kill().unwrap();
-        runs.wait().unwrap();
+        kept.end();
     }
 
     #[test]
@@ -162,30 +170,30 @@ mod tests {
         if Nets::new().is_none() {
             return;
         }
-        let (left, mut runs, kept) = makers();
+        let (mut left, mut kept) = (Maker::new(), Maker::new());
         let netns = Path::new("/run/netns");
+        let space = |maker: &Maker| format!("{NAMESPACE}{}0-ana", maker.name);
+        let dir = |maker: &Maker| env::temp_dir().join(format!("{WORLD}{}x1", maker.name));
+        // While their makers live nobody else takes away what is just being made.
         for maker in [&left, &kept] {
-            let name = format!("{NAMESPACE}{maker}0-ana");
-            assert!(Command::new("ip").args(["netns", "add", &name]).status().unwrap().success());
+            let added = Command::new("ip").args(["netns", "add", &space(maker)]).status();
+            assert!(added.unwrap().success());
         }
-        let has = |maker: &str| netns.join(format!("{NAMESPACE}{maker}0-ana")).exists();
-        namespaces(netns);
-        assert!(!has(&left) && has(&kept));
-        quietly(Command::new("ip").args(["netns", "del", &format!("{NAMESPACE}{kept}0-ana")]));
-
+        let disks_of = [&left, &kept].map(|maker| Disk::new(&dir(maker).join("ana"), "1m"));
         let mounts = || fs::read_to_string("/proc/self/mounts").unwrap();
-        let dir = |maker: &str| env::temp_dir().join(format!("{WORLD}{maker}x1"));
-        let [first, second] = [&left, &kept].map(|maker| Disk::new(&dir(maker).join("ana"), "1m"));
-        let is_there = |maker: &str| mounts().contains(dir(maker).to_str().unwrap());
-        // Another test that begins may have taken the first away by now.
-        assert!(first.is_ok() && second.is_ok() && is_there(&kept));
+        let is_there = |maker: &Maker| mounts().contains(dir(maker).to_str().unwrap());
+        assert!(disks_of.iter().all(Result::is_ok) && is_there(&left) && is_there(&kept));
+        left.end();
+        namespaces(netns);
+        let has = |maker: &Maker| netns.join(space(maker)).exists();
+        assert!(!has(&left) && has(&kept));
+        quietly(Command::new("ip").args(["netns", "del", &space(&kept)]));
         disks(&mounts());
         assert!(!is_there(&left) && is_there(&kept));
-        drop((first, second));
+        drop(disks_of);
         for maker in [&left, &kept] {
             fs::remove_dir_all(dir(maker)).unwrap();
         }
-        runs.kill().unwrap();
-        runs.wait().unwrap();
+        kept.end();
     }
 }

@@ -66,12 +66,9 @@ mod tests {
     }
 
     #[test]
-    fn the_system_is_asked_as_it_is() {
-        // Whatever network this is.
-        assert!(own().into_iter().all(is_global));
-        assert_eq!(
-            towards(Ipv6Addr::LOCALHOST).unwrap_or(Ipv6Addr::LOCALHOST),
-            Ipv6Addr::LOCALHOST
-        );
+    fn the_system_is_asked_from_where_it_would_call() {
+        // A machine may have no IPv6 at all.
+        let has_six = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
+        assert_eq!(towards(Ipv6Addr::LOCALHOST), has_six.then_some(Ipv6Addr::LOCALHOST));
     }
 }

@@ -131,7 +131,7 @@ fn a_relay_that_comes_back_has_all_its_clients_again_and_is_not_run_over() {
         back.iter().flat_map(|it| it.in_vain.iter().skip(1).map(|(at, _)| *at)).collect();
     let meanwhile: Vec<Instant> = in_vain.iter().copied().filter(|at| *at > since).collect();
     let due = back.iter().flat_map(|it| it.in_vain.iter().map(|(_, next)| *next));
-    let at_once = busiest(due.filter(|at| *at > since).collect(), MOMENT);
+    let at_once = busiest(due.filter(|at| *at > start).collect(), MOMENT);
     let second = Duration::from_secs(1);
     println!(
         "{count} clients; the relay starts in {:?}; half of them are back after {:?}, all after {:?}; {} attempts in \

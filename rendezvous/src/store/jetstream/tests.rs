@@ -2,8 +2,9 @@
 
 use std::{
     collections::BTreeSet,
+    hint,
     path::Path,
-    sync::{Mutex, mpsc},
+    sync::{Mutex, atomic::AtomicBool, mpsc},
     thread,
     time::Duration,
 };
@@ -331,15 +332,22 @@ fn a_stream_that_does_not_answer_keeps_nobody_from_another() {
 fn what_is_counted_twice_for_a_moment_refuses_nobody() {
     let Some(world) = world(1, 2) else { return };
     let store = world.open("twice", "a");
-    // It waits a tenth of a second; a busy machine may not let go of it in time.
+    // It waits a tenth of a second; a busy machine may not let go of it in time, or not see it.
     let is_kept = |last: u8| {
-        store.under_way.store(1 << 50, Ordering::Release);
+        let (crowd, is_done) = (1 << 50, AtomicBool::new(false));
+        store.under_way.fetch_add(crowd, Ordering::AcqRel);
         thread::scope(|scope| {
+            // What else is under way is through as soon as the append has counted it, and no sooner.
             scope.spawn(|| {
-                thread::sleep(Duration::from_millis(20));
-                store.under_way.store(0, Ordering::Release);
+                let is_alone = || store.under_way.load(Ordering::Acquire) == crowd;
+                while is_alone() && !is_done.load(Ordering::Acquire) {
+                    hint::spin_loop();
+                }
+                store.under_way.fetch_sub(crowd, Ordering::AcqRel);
             });
-            matches!(store.append(&[new(LOG, last)], NOW).unwrap()[..], [Outcome::Kept(_)])
+            let outcomes = store.append(&[new(LOG, last)], NOW);
+            is_done.store(true, Ordering::Release);
+            matches!(outcomes.unwrap()[..], [Outcome::Kept(_)])
         })
     };
     assert!((0..20).any(is_kept));

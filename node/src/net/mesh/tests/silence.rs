@@ -10,14 +10,14 @@ use super::{
 };
 use crate::net::{mesh::*, silence::SILENT};
 
-/// How long it takes until a node's channel is down, however busy this machine is.
-async fn down(node: &mut Node) -> Duration {
+/// How long it takes until a node's channel is down, however busy this machine is, and why it is.
+async fn down(node: &mut Node) -> (Duration, ChannelEnd) {
     let from = Instant::now();
     let down = async {
         loop {
             match node.mesh.reports.recv().await {
                 Some(MeshReport::Latency { .. }) => {}
-                Some(MeshReport::ChannelDown { .. }) => return from.elapsed(),
+                Some(MeshReport::ChannelDown { reason, .. }) => return (from.elapsed(), reason),
                 other => panic!("{other:?}"),
             }
         }
@@ -51,7 +51,7 @@ async fn a_way_that_is_cut_in_silence_is_noticed_at_both_ends() {
     connect_by(&way, &mut a, &mut b, Vec::new()).await;
     a.up().await;
     way.swallows.send_replace(true);
-    let (a, b) = tokio::join!(down(&mut a), down(&mut b));
+    let ((a, _), (b, _)) = tokio::join!(down(&mut a), down(&mut b));
     println!("noticed after {a:?} and {b:?}");
     assert!(a.max(b) > SILENT / 2, "what came last was not long ago");
 }
@@ -67,5 +67,7 @@ async fn a_way_that_is_cut_in_silence_under_a_burst_is_noticed_by_who_writes() {
     }
     b.receives(&a, &[0; 50_000]).await;
     way.swallows.send_replace(true);
-    println!("noticed after {:?}", down(&mut a).await);
+    let (after, why) = down(&mut a).await;
+    println!("noticed after {after:?}");
+    assert_eq!(why, ChannelEnd::Closed, "the connection ends before the channel's writer gives up");
 }

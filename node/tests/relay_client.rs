@@ -276,6 +276,18 @@ async fn after_a_change_a_dead_connection_is_found_long_before_a_ping_finds_it()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_dead_connection_is_found_by_a_ping_where_nothing_tells_of_a_change() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = Relay::start(config(dir.path(), anywhere())).await.unwrap();
+    let (by, carries) = way(&relay).await;
+    let mut client = Client::of(by);
+    client.follow(&keys(), None).await;
+    client.rests().await;
+    carries.send_replace(Way::Swallows);
+    assert_eq!(client.until(down).await, DownReason::Lost);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_on_its_way_before_a_change_is_no_sign_of_life() {
     for _ in 0..TRIES {
         let dir = tempfile::tempdir().unwrap();

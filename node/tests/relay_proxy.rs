@@ -44,13 +44,18 @@ struct Asked {
 impl Socks {
     /// Answers each request by `code`; by 0, it connects.
     async fn start(code: u8) -> Self {
+        Self::slow(code, Duration::ZERO).await
+    }
+
+    /// It needs so long for each, as one does that first makes a way through others.
+    async fn slow(code: u8, takes: Duration) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let at = listener.local_addr().unwrap();
         let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
         let all = Arc::clone(&asked);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, code, Arc::clone(&all)));
+                tokio::spawn(serve(stream, code, takes, Arc::clone(&all)));
             }
         });
         Self { at, asked }
@@ -61,7 +66,12 @@ impl Socks {
     }
 }
 
-async fn serve(mut stream: TcpStream, code: u8, asked: Arc<Mutex<Vec<Asked>>>) -> Option<()> {
+async fn serve(
+    mut stream: TcpStream,
+    code: u8,
+    takes: Duration,
+    asked: Arc<Mutex<Vec<Asked>>>,
+) -> Option<()> {
     let [_, methods] = bytes::<2>(&mut stream).await?;
     let mut offered = vec![0; methods.into()];
     stream.read_exact(&mut offered).await.ok()?;
@@ -90,6 +100,7 @@ async fn serve(mut stream: TcpStream, code: u8, asked: Arc<Mutex<Vec<Asked>>>) -
     };
     let port = u16::from_be_bytes(bytes::<2>(&mut stream).await?);
     asked.lock().unwrap().push(Asked { login, host });
+    tokio::time::sleep(takes).await;
     let mut there = match code {
         0 => Some(TcpStream::connect(("127.0.0.1", port)).await.ok()?),
         _ => None,
@@ -182,6 +193,16 @@ async fn a_relay_is_used_by_way_of_the_proxy_which_alone_resolves_its_name() {
         let asked = socks.asked();
         assert!(!asked.is_empty() && asked.iter().all(|it| it.host == NAME), "{asked:?}");
     }
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_takes_half_a_minute_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = relay(dir.path()).await;
+    let socks = Socks::slow(0, Duration::from_secs(30)).await;
+    let at = format!("/dns/{NAME}/tcp/{}/p2p/{}", port(&relay), key(&relay));
+    assert_eq!(client(&at, socks.at).next().await, UP, "at the first attempt");
     relay.stop().await;
 }
 

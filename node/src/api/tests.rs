@@ -103,6 +103,26 @@ async fn every_error_has_a_body_that_says_why_and_an_exit_code() {
 }
 
 #[tokio::test]
+async fn what_leaves_out_what_it_is_about_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let served = serve(dir.path()).await;
+    served.client.create_group("ops").await.unwrap();
+    let of_group =
+        ["remove", "promote", "demote", "readmit", "retire", "share", "messages", "files"];
+    let of_group = of_group.map(|what| format!("/v1/groups/ops/{what}"));
+    let others = ["groups", "join", "pings", "machines/add", "machines/remove"];
+    let others = others.map(|what| format!("/v1/{what}"));
+    for path in of_group.iter().chain(&others) {
+        let (status, body) = served.post(path, "{}").await;
+        assert_eq!((status, body.error.code.as_str()), (422, "bad-request"), "{path}");
+    }
+    let token = "{\"name\":\"tea\",\"relay_token\":{}}";
+    assert_eq!(served.post("/v1/groups", token).await.0, 422);
+    assert_eq!(served.client.groups().await.unwrap().len(), 1);
+    served.end().await;
+}
+
+#[tokio::test]
 async fn a_listener_that_comes_back_misses_nothing_and_hears_nothing_twice() {
     let dir = tempfile::tempdir().unwrap();
     let served = serve(dir.path()).await;

@@ -170,6 +170,14 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_never_says_anything_is_looked_at_in_fifteen_seconds_too() {
+        let (near, _far) = ends().await;
+        let first = near.look.deadline().duration_since(near.heard);
+        assert!((SILENT..SILENT + SECOND).contains(&first), "{first:?}");
+        assert!(near.heard.elapsed() < SILENT, "by then it counts as heard");
+    }
+
+    #[tokio::test]
     async fn who_was_held_up_looks_at_what_came_before_it_takes_anybody_for_gone() {
         let (mut near, mut far) = ends().await;
         near.age(2 * SILENT, SILENT);

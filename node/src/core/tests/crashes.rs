@@ -48,6 +48,22 @@ fn a_sender_that_dies_anywhere_delivers_once() {
 }
 
 #[test]
+fn what_was_due_by_a_clock_that_is_set_back_is_not_put_off() {
+    let (mut world, _) = group_of(&["ada", "bob"]);
+    world.pass(60_000);
+    // Bob's node says in a second that it has it.
+    world.send("ada", "reading", "hello");
+    world.now = Timestamp(world.now.0 - 10 * 24 * 60 * 60 * 1000);
+    let now = world.now;
+    for name in ["ada", "bob"] {
+        world.core(name).on_clock_set_back(now);
+    }
+    world.pass(60_000);
+    let delivery = world.history("ada").remove(0).delivery.unwrap();
+    assert_eq!(delivery.received.len(), 1, "{delivery:?}");
+}
+
+#[test]
 fn a_reader_that_dies_anywhere_reads_once() {
     dying_anywhere("bob", |effects| {
         let (mut world, _) = group_of(&["ada", "bob"]);

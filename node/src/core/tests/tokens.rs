@@ -224,6 +224,18 @@ fn a_token_of_a_code_is_not_kept_beyond_the_group() {
 }
 
 #[test]
+fn a_token_of_a_code_is_kept_while_its_group_can_not_be_taken_up() {
+    let (mut world, key) = closed();
+    let code = code_with(&mut world, 7);
+    tell(&mut world, &key, 1, Some(TokenFault::Refused));
+    let now = world.now;
+    world.core("ada").join(&code, now).unwrap();
+    world.settle();
+    super::returns::is_unloaded(&mut world, "ada", "reading");
+    assert_eq!(world.core("ada").passes.len(), 1);
+}
+
+#[test]
 fn what_can_be_no_token_or_for_no_relay_is_refused_in_words() {
     let mut world = World::new();
     let (one, two) = (world.relay(1), world.relay(2));

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use protocol::relay_log::Cursor;
 
-use super::World;
+use super::{
+    World,
+    returns::{is_loaded, is_unloaded},
+};
 use crate::{
     api::types::{What, Withheld},
     net::{address, relay::RelayReport},
@@ -86,6 +89,28 @@ fn a_name_outlives_a_store_that_refuses_and_not_the_group() {
     world.core("bob").leave("reading", now).unwrap();
     world.pass(MINUTE_MS);
     assert_eq!(count(&mut world, "bob"), 0, "verify says nothing of it, nor does status");
+}
+
+#[test]
+fn a_name_outlives_a_group_that_can_not_be_taken_up_for_a_while() {
+    let (mut world, relay) = two();
+    world.create("ada", "writing");
+    world.relay_hides(&relay, true);
+    world.send("ada", "reading", "left out");
+    world.pass(MINUTE_MS);
+    world.relay_hides(&relay, false);
+    world.pass(25 * MINUTE_MS);
+    assert_eq!(count(&mut world, "ada"), 1);
+    is_unloaded(&mut world, "ada", "reading");
+    is_loaded(&mut world, "ada");
+    assert_eq!(count(&mut world, "ada"), 1);
+    // Nor where nothing else is at that relay.
+    assert_eq!(count(&mut world, "bob"), 1);
+    let (key, now) = (address::relays([&relay[..]])[0].peer_id, world.now);
+    world.core("bob").restart_relay(&key, now);
+    is_unloaded(&mut world, "bob", "reading");
+    is_loaded(&mut world, "bob");
+    assert_eq!(count(&mut world, "bob"), 1);
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod outside;
 mod silence;
 mod way;
 
-use std::time::SystemTime;
+use std::{io::ErrorKind, net::Ipv4Addr, time::SystemTime};
 
 use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
 use libp2p::{PeerId, identity::Keypair, multiaddr::Protocol, swarm::SwarmEvent};
@@ -260,6 +260,23 @@ async fn tcp_and_quic_share_a_port_number() {
         })
         .collect();
     assert_eq!((node.addresses.len(), ports.len()), (2, 1), "{:?}", node.addresses);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_says_where_to_listen_is_met_there_and_nowhere_else() {
+    let [here, elsewhere] = [2, 3].map(|last| Ipv4Addr::new(127, 0, 0, last));
+    let listen = vec![format!("/ip4/{here}/tcp/0").parse().unwrap()];
+    let mut mesh = spawn(Config { listen, ..config(1, identity(1).1) }).unwrap();
+    let MeshReport::Listening(addresses) = next(&mut mesh).await else { panic!("no address") };
+    let [address] = &addresses[..] else { panic!("{addresses:?}") };
+    let mut parts = address.iter();
+    let (Some(Protocol::Ip4(ip)), Some(Protocol::Tcp(port))) = (parts.next(), parts.next()) else {
+        panic!("{address}")
+    };
+    assert_eq!(ip, here);
+    TcpStream::connect((here, port)).await.unwrap();
+    let refused = TcpStream::connect((elsewhere, port)).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
 }
 
 #[tokio::test(flavor = "multi_thread")]

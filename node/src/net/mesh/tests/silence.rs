@@ -45,6 +45,24 @@ async fn a_slow_way_that_is_busy_for_a_minute_ends_no_channel() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_is_sent_more_than_the_way_carries_gives_a_ping_up_and_is_heard_by_that() {
+    let (mut a, mut b) = (node(1).await, node(2).await);
+    let way = Way::to(&b, Pace::PerSecond(5_000)).await;
+    connect_by(&way, &mut a, &mut b, Vec::new()).await;
+    a.up().await;
+    // The answers to B's pings stand behind these, and B has nothing else to say meanwhile.
+    let frames: Vec<Vec<u8>> = (0..4).map(|n| vec![n; 50_000]).collect();
+    for frame in &frames {
+        a.send(&b, frame).await;
+    }
+    for frame in &frames {
+        b.receives(&a, frame).await;
+    }
+    b.send(&a, b"all of it").await;
+    a.receives(&b, b"all of it").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_way_that_is_cut_in_silence_is_noticed_at_both_ends() {
     let (mut a, mut b) = (node(1).await, node(2).await);
     let way = Way::to(&b, Pace::Fast).await;

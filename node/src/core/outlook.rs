@@ -19,6 +19,8 @@ use crate::{
 pub(super) struct Outlook {
     /// The PeerId under which they meet it there, as an address without a place. None: they don't.
     name: Option<String>,
+    /// Whether that was told at all since the start.
+    is_known: bool,
     /// What each relay says, with an address for members where there is a NAT.
     seen: BTreeMap<RelayKey, (Outside, Option<String>)>,
     /// Where members meet it over IPv6, by this machine's own addresses.
@@ -62,6 +64,7 @@ impl Core {
     ) -> Result<(), StoreError> {
         let outlook = &mut self.peers.outlook;
         (outlook.name, outlook.seen, outlook.six) = (name, seen, six);
+        outlook.is_known = true;
         self.tell_outside();
         self.finish(now);
         Ok(())
@@ -82,7 +85,7 @@ impl Core {
 
     /// How this machine is met over IPv6, where that is known.
     pub(super) fn ipv6_status(&self) -> Option<Ipv6> {
-        let Outlook { name, six, .. } = &self.peers.outlook;
+        let Outlook { name, six, is_known, .. } = &self.peers.outlook;
         if !self.options.direct || self.options.reach == Reach::Local {
             return None;
         }
@@ -91,6 +94,9 @@ impl Core {
                 "relays are reached by way of a proxy: nobody is met behind a firewall"
             }
             (Some(_), _) => "with --listen nobody is met behind a firewall",
+            (None, None) if *is_known => {
+                "the system gives this node no port to be met at; it is tried again each minute"
+            }
             (None, None) => return None,
             (None, Some(_)) if six.is_empty() => {
                 "this machine has no address of the internet over IPv6"

@@ -382,6 +382,77 @@ fn what_a_burst_lacks_is_asked_for_at_once_and_told_and_given_up_together() {
 }
 
 #[test]
+fn what_is_told_together_and_is_seconds_apart_is_given_up_together() {
+    let mut world = World::with(2, true);
+    // Told after ten seconds: the first has waited for ten then, and the last for one and a half.
+    let (told, _) = told_in_a_burst(&mut world, 20, 1_000);
+    world.pass(3_000);
+    assert_eq!((told, gaps(&world, 1)), (vec![0], 10));
+    let mut all = Vec::new();
+    for _ in 0..70 * 60 {
+        world.pass(1_000);
+        let gaps = world.member(1).gaps().into_iter();
+        all.push(gaps.filter(|gap| gap.state == GapState::GivenUp).count());
+    }
+    all.dedup();
+    assert_eq!(all, [0, 10]);
+}
+
+#[test]
+fn what_is_found_long_after_another_is_not_given_up_with_it() {
+    let mut world = World::with(2, true);
+    world.say(0, "one");
+    world.settle();
+    let words: Vec<_> = (0..4).map(|n| aside(&mut world, 0, &format!("word {n}"))).collect();
+    for shown in words.iter().skip(1).step_by(2) {
+        hand(&mut world, 1, shown);
+        world.pass(5 * 60_000);
+    }
+    let given_up = |world: &World| {
+        let gaps = world.member(1).gaps().into_iter();
+        gaps.filter(|gap| gap.state == GapState::GivenUp).count()
+    };
+    let mut all = Vec::new();
+    for _ in 0..70 * 60 {
+        world.pass(1_000);
+        all.push(given_up(&world));
+    }
+    all.dedup();
+    assert_eq!(all, [0, 1, 2]);
+}
+
+#[test]
+fn where_some_comes_while_more_is_asked_for_that_is_told_with_it() {
+    let mut world = World::with(2, true);
+    world.say(0, "one");
+    world.settle();
+    let words: Vec<_> = (0..8).map(|n| aside(&mut world, 0, &format!("word {n}"))).collect();
+    hand(&mut world, 1, &words[1]);
+    world.pass(2_000);
+    assert_eq!(gaps(&world, 1), 1);
+    for shown in [3, 5, 7] {
+        hand(&mut world, 1, &words[shown]);
+        world.pass(700);
+    }
+    assert_eq!(gaps(&world, 1), 1, "more may be found any moment");
+    world.people[1].events.clear();
+    hand(&mut world, 1, &words[0]);
+    let told: Vec<u32> = world.member(1).gaps().iter().map(|gap| gap.index).collect();
+    let (from, events) = (world.id(0), &world.people[1].events);
+    assert!(events.iter().any(|it| matches!(it, Event::Healed { .. })));
+    let also: Vec<u32> = events
+        .iter()
+        .filter_map(|it| match it {
+            Event::Gap { from: of, index, .. } if *of == from => Some(*index),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(also, told, "what is asked for by then is told, and no more");
+    assert_eq!(told.len(), 1);
+    assert!(events.iter().any(|it| matches!(it, Event::Asking { everybody: true, .. })));
+}
+
+#[test]
 fn what_a_burst_without_an_end_lacks_is_told_every_ten_seconds() {
     let mut world = World::with(2, true);
     let (told, early) = told_in_a_burst(&mut world, 50, 1_000);

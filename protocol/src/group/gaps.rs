@@ -191,6 +191,7 @@ impl Group {
             if gap.lacking.told {
                 let was = gap.state();
                 self.out.push_back(Output::Event(Event::Healed { from, chain, index, was }));
+                self.tell_asked(from);
             }
         }
         self.note_lacking(now, chain, 0..index, GapCause::Skipped);
@@ -203,6 +204,28 @@ impl Group {
                 self.want_bundle(now, head.chain);
             }
         }
+    }
+
+    /// Tells what of a writer's is asked for and not told yet: some of the writer's has come, and it is not all.
+    fn tell_asked(&mut self, from: MemberId) {
+        let is_asked = |(_, gap): &(&(ChainId, u32), &Missing)| {
+            !gap.lacking.told && !gap.given_up && gap.lacking.asked.is_some()
+        };
+        let asked = self.gaps.iter().filter(is_asked).map(|(place, _)| *place);
+        let asked = asked.filter(|(chain, _)| self.writer(chain) == Some(from));
+        let asked: Vec<(ChainId, u32)> = asked.collect();
+        if asked.is_empty() {
+            return;
+        }
+        for (chain, index) in asked {
+            if let Some(gap) = self.gaps.get_mut(&(chain, index)) {
+                gap.lacking.told = true;
+            }
+            self.out.push_back(Output::Event(Event::Gap { from, chain, index }));
+            self.dirty.mark(Key::Gaps(chain));
+        }
+        let (of, everybody) = self.asking.clone();
+        self.out.push_back(Output::Event(Event::Asking { of, everybody }));
     }
 
     /// The messages that this member is entitled to, that are known to exist, and that have not
@@ -341,6 +364,7 @@ impl Group {
         let unhelped = waited > MINUTE_MS / 2 || self.peers.values().all(|peer| !peer.synced);
         let everybody = neighbours.is_empty() || unhelped;
         if !want.messages.is_empty() {
+            self.asking = (asked.clone(), everybody);
             self.out.push_back(Output::Event(Event::Asking { of: asked, everybody }));
         }
         if everybody {

@@ -42,7 +42,7 @@ impl Group {
         Gathered { told: untold.into_iter().filter(is_told).map(|(from, _)| from).collect(), over }
     }
 
-    fn writer(&self, chain: &ChainId) -> Option<MemberId> {
+    pub(super) fn writer(&self, chain: &ChainId) -> Option<MemberId> {
         Some(self.receiving.chains.get(chain)?.head.head().sender)
     }
 }

@@ -201,6 +201,8 @@ pub struct Group {
     /// When each member asked last, by its own clock.
     questions: BTreeMap<MemberId, Timestamp>,
     stuck: Stuck,
+    /// Who was asked for messages last, and whether everybody was.
+    asking: (Vec<MemberId>, bool),
     strangers: Strangers,
     unseen: Unseen,
     places: Places,

@@ -435,6 +435,7 @@ impl Group {
             heard: BTreeMap::new(),
             questions: BTreeMap::new(),
             stuck: Stuck::default(),
+            asking: (Vec::new(), false),
             strangers: Strangers::default(),
             unseen: Unseen::default(),
             places: Places::default(),

@@ -6,7 +6,12 @@ mod recent;
 mod tokens;
 mod trims;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::IpAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::{FutureExt as _, SinkExt as _, StreamExt as _};
@@ -442,35 +447,43 @@ async fn a_store_that_fails_ends_the_relay_and_acknowledges_nothing() {
     assert!(client.io.next().now_or_never().is_none(), "no answer");
 }
 
-/// A store that looks up one entry of each batch that it has already.
-struct Slow(MemoryStore);
+/// A store that puts off each entry that it has already, the first time that it is given it again.
+struct Slow {
+    store: MemoryStore,
+    put_off: Mutex<BTreeSet<(LogId, u64)>>,
+}
 
 impl LogStore for Slow {
     fn generation(&self) -> u64 {
-        self.0.generation()
+        self.store.generation()
     }
 
     fn append(&self, batch: &[NewEntry], now: Timestamp) -> Result<Vec<Outcome>, StoreError> {
-        let mut looked_up = 0;
         let mut outcome = |new: &NewEntry| -> Result<Outcome, StoreError> {
-            let head = self.0.read(new.log, u64::MAX, 0)?.head;
-            let outcome = self.0.append(std::slice::from_ref(new), now)?[0];
-            looked_up += usize::from(matches!(outcome, Outcome::Kept(seq) if seq <= head));
-            Ok(if looked_up > 1 { Outcome::Later } else { outcome })
+            let head = self.store.read(new.log, u64::MAX, 0)?.head;
+            let outcome = self.store.append(std::slice::from_ref(new), now)?[0];
+            Ok(match outcome {
+                Outcome::Kept(seq)
+                    if seq <= head && self.put_off.lock().unwrap().insert((new.log, seq)) =>
+                {
+                    Outcome::Later
+                }
+                outcome => outcome,
+            })
         };
         batch.iter().map(&mut outcome).collect()
     }
 
     fn read(&self, log: LogId, after: u64, max_bytes: usize) -> Result<Page, StoreError> {
-        self.0.read(log, after, max_bytes)
+        self.store.read(log, after, max_bytes)
     }
 
     fn trim(&self, log: LogId, to: u64, max: usize) -> Result<Trimmed, StoreError> {
-        self.0.trim(log, to, max)
+        self.store.trim(log, to, max)
     }
 
     fn expire(&self, before: Timestamp, now: Timestamp, max: usize) -> Result<usize, StoreError> {
-        self.0.expire(before, now, max)
+        self.store.expire(before, now, max)
     }
 
     fn clock(&self) -> Option<Timestamp> {
@@ -478,15 +491,16 @@ impl LogStore for Slow {
     }
 
     fn usage(&self) -> Option<crate::store::Usage> {
-        self.0.usage()
+        self.store.usage()
     }
 }
 
 #[tokio::test]
 async fn what_the_store_puts_off_is_given_to_it_again_until_it_is_answered() {
     let limits = Limits::default();
-    let store = Slow(MemoryStore::new(limits.quota).unwrap());
-    let (world, _) = world_of(limits, Arc::new(store));
+    let put_off = Mutex::default();
+    let store = Arc::new(Slow { store: MemoryStore::new(limits.quota).unwrap(), put_off });
+    let (world, _) = world_of(limits, Arc::clone(&store) as Arc<dyn LogStore>);
     let mut client = world.client().await;
     client.open(1, &keys(1), &[Role::Write]).await;
     for number in 1..=8 {
@@ -505,6 +519,7 @@ async fn what_the_store_puts_off_is_given_to_it_again_until_it_is_answered() {
     }
     answers.sort_unstable();
     assert!(answers.into_iter().eq((1..=9).map(|number| (number, number))));
+    assert_eq!(store.put_off.lock().unwrap().len(), 8, "each was put off once");
 }
 
 #[tokio::test]

@@ -95,6 +95,14 @@ fn what_a_relay_says_is_told_to_the_groups_that_use_it_alone() {
     for name in ["bob", "carol"] {
         assert!(told(&mut world, name).is_empty(), "{name}");
     }
+    let ipv6 = world.core("ada").ipv6_status().unwrap();
+    assert!(ipv6.problem.contains("no port"), "{ipv6:?}");
+}
+
+#[test]
+fn before_the_first_look_at_it_nothing_is_said_of_ipv6() {
+    let (mut world, ..) = two_groups();
+    assert_eq!(world.core("ada").ipv6_status(), None);
 }
 
 #[test]

@@ -7,11 +7,11 @@
 //! | ids | log 20 ‖ entry id 16 | number 8 |
 //! | expiry | time 8 ‖ log 20 ‖ number 8 | entry id 16 ‖ length 4 |
 //! | logs | log 20 | head 8 ‖ entries 8 ‖ bytes 8 ‖ first 8 |
-//! | meta | `generation`, `floor`, `commits`, `clock`; `expired`; `home`, `stamp`; `mended`; `periods` | 8; 16; 1; 8 each |
+//! | meta | `generation`, `floor`, `commits`, `clock`; `expired`; `home`, `stamp`; `mended`; `spans` | 8; 16; 1; 24 each |
 //!
 //! Entries are by the time of their appends, so that what is over is given back whole (`periods.rs`): nothing is
 //! written about it in `timed`. What is below its log's `first` is over, and what no log's record counts and was
-//! appended up to `expired`.
+//! appended up to `expired`, and all before the first period that `spans` names.
 //!
 //! Numbers are big-endian. `floor` is at least the highest head that a forgotten log had, in steps: a log
 //! starts above it, so that an old cursor never hides a new entry; an index has one for each shard (`replica.rs`). `commits` counts the batches; if it is behind
@@ -33,6 +33,7 @@ mod read;
 mod records;
 pub(super) mod replica;
 pub(crate) mod salvage;
+mod strays;
 mod trim;
 
 use std::{
@@ -64,6 +65,7 @@ use records::{
     ShortId, checked, due_key, due_of, due_time, due_value, due_value_bytes, id_key, number, place,
     record, seq_of, short, tally, tally_bytes,
 };
+use strays::Strays;
 
 /// Logs on disk.
 pub struct EmbeddedStore {
@@ -102,6 +104,9 @@ struct Totals {
     has_room: bool,
     /// Whether an entry was ever taken anew: then the index may name another place than the one that expires.
     is_mended: bool,
+    /// Whether nothing was kept at the start, and nothing was appended since: the clock may have gone back behind
+    /// what the store says has expired.
+    is_anew: bool,
 }
 
 const MEMTABLE_BYTES: u64 = 8 << 20;
@@ -198,6 +203,25 @@ impl EmbeddedStore {
         let is_same = lost == 0 && is_at_home && (witnessed.is_some() || commits == 0);
         let held = meta_number("generation")?.filter(|_| is_same);
         let generation = held.map_or_else(new_generation, Ok)?;
+        let listed = meta.get(PERIODS)?.map(|record| Periods::read(&record)).transpose()?;
+        if !is_same {
+            let strays = Strays {
+                ids: &ids,
+                expiry: &expiry,
+                logs: &logs,
+                expired: meta_number(EXPIRED)?.map(Timestamp),
+                begin: &|| begun(&db, &meta, &stamp),
+            };
+            let first = listed.iter().flatten().map(|span| span.period).next();
+            let first = first.unwrap_or(Period::EARLY);
+            let early = early.as_ref().filter(|_| first == Period::EARLY);
+            let early = early.map_or(Ok(0), |early| strays.settle(early, first))?;
+            let taken = early + strays.settle(&entries, first)?;
+            strays.settle_due()?;
+            if taken > 0 {
+                tracing::warn!(entries = taken, "entries were there that no log counted");
+            }
+        }
         if held.is_none() || known.is_none_or(|known| *known != home) {
             let mut batch = begun(&db, &meta, &stamp);
             batch.insert(&meta, "generation", generation.to_be_bytes());
@@ -220,9 +244,15 @@ impl EmbeddedStore {
         let last = expiry.last_key_value().map(fjall::Guard::key);
         let is_empty = last.is_none() && used.entries == 0;
         let newest = last.and_then(|last| due_time(&last.ok()?));
-        // Where it can't be read, no entry was appended so long after the clock was noted.
-        let guess = clock.map_or(u64::MAX, |clock| clock.0.saturating_add(2 * CLOCK_STEP));
-        let until = newest.unwrap_or(Timestamp(guess));
+        let all = match listed {
+            Some(all) => all,
+            None => early.iter().map(|_| Span::first(Period::EARLY)).collect(),
+        };
+        // Where it can't be read, no entry was appended so long after the clock was noted, or a record was applied.
+        let noted = clock.max(replica::newest(&meta));
+        let guess = noted.map(|noted| Timestamp(noted.0.saturating_add(2 * CLOCK_STEP)));
+        let guess = guess.or_else(|| all.last()?.end());
+        let until = newest.or(guess).unwrap_or(Timestamp(u64::MAX));
         let clock = newest.map(|newest| clock.map_or(newest, |clock| clock.max(newest)));
         let kept = clock.unwrap_or_default();
         let totals = Mutex::new(Totals {
@@ -233,17 +263,18 @@ impl EmbeddedStore {
             witness,
             has_room: true,
             is_mended: meta.contains_key(MENDED)?,
+            is_anew: is_empty && meta.contains_key(EXPIRED)?,
         });
         let (path, floors) = (dir.to_path_buf(), Floors::new([floor]));
-        let all = match meta.get(PERIODS)? {
-            Some(record) => Periods::read(&record)?,
-            None => early.iter().map(|_| Span::first(Period::EARLY)).collect(),
-        };
-        let found = entries.last_key_value().and_then(|it| Some(placed(&it.key().ok()?)?.0));
-        let last = found.max(all.last().map(|last| last.period));
+        let last = entries.last_key_value().and_then(|it| Some(placed(&it.key().ok()?)?.0));
+        let last = last.max(all.last().map(|last| last.period));
         // Where nothing is wanted, all that is there is over, whatever the clock was.
         let all = if is_empty { Vec::new() } else { all };
+        let first = all.first().map_or(Period::EARLY, |first| first.period);
         let periods = Periods::new(all, until, last);
+        if !is_empty {
+            periods.name(&periods::found(&entries, first), until);
+        }
         periods.see(kept);
         let sweeper = Sweeper::spawn(&entries, early.as_ref(), &expiry)?;
         // Who fills a new store begins where nothing is to go.

@@ -8,8 +8,8 @@ use protocol::{
 };
 
 use super::{
-    EmbeddedStore, MENDED, NewEntry, Outcome, OwnedWriteBatch, Quota, ShortId, StoreError, Tally,
-    Usage, checked, due_key, due_value_bytes, id_key, record, short, tally_bytes,
+    EXPIRED, EmbeddedStore, MENDED, NewEntry, Outcome, OwnedWriteBatch, Quota, ShortId, StoreError,
+    Tally, Usage, checked, due_key, due_value_bytes, id_key, record, short, tally_bytes,
 };
 use crate::limits::COMMIT_REPEATS;
 
@@ -85,7 +85,12 @@ impl EmbeddedStore {
         if plan.is_again && !totals.is_mended {
             batch.insert(&self.meta, MENDED, [1_u8]);
         }
+        if totals.is_anew {
+            // All that was there is in no period that is listed any more.
+            batch.remove(&self.meta, EXPIRED);
+        }
         self.commit(batch, &mut totals)?;
+        totals.is_anew = false;
         totals.is_mended |= plan.is_again;
         totals.used = plan.used;
         Ok(plan.outcomes)

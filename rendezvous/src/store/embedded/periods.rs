@@ -43,6 +43,24 @@ impl Period {
         let number = if self == Self::EARLY { &[][..] } else { &number };
         [number, &place(log, seq)].concat()
     }
+
+    /// Before all keys of its entries, and of later ones in the same keyspace.
+    pub(super) fn start(self) -> Vec<u8> {
+        if self == Self::EARLY { Vec::new() } else { self.0.to_be_bytes().to_vec() }
+    }
+}
+
+/// The periods of which there are entries, from this one on, as far as the disk says.
+pub(super) fn found(entries: &Keyspace, from: Period) -> Vec<Period> {
+    let (mut found, mut from) = (Vec::new(), Some(from.0));
+    while let Some(number) = from {
+        let first = entries.range(number.to_be_bytes()..).next();
+        let Some(Ok(key)) = first.map(fjall::Guard::key) else { break };
+        let Some((period, _)) = placed(&key) else { break };
+        found.push(period);
+        from = period.0.checked_add(1);
+    }
+    found
 }
 
 /// The log and number in the key of an entry, if it is one.
@@ -70,6 +88,11 @@ impl Span {
     /// One with which a store begins.
     pub(super) const fn first(period: Period) -> Self {
         Self { period, begun: 0, until: 0 }
+    }
+
+    /// Behind all times of its entries, where nobody has noted yet how long entries are kept, and it is known when it began.
+    pub(super) fn end(self) -> Option<Timestamp> {
+        (self.begun > 0).then(|| Timestamp(self.begun.saturating_add(LENGTH)))
     }
 }
 
@@ -124,6 +147,19 @@ impl Periods {
             oldest: AtomicU64::new(0),
             is_noted: AtomicBool::new(true),
         }
+    }
+
+    /// Names these too, which are there, and of which all is over that was appended before `until`: the record of a
+    /// store that has gone back may not name them.
+    pub(super) fn name(&self, found: &[Period], until: Timestamp) {
+        let mut spans = self.write();
+        for period in found {
+            if !spans.all.iter().any(|span| span.period == *period) {
+                spans.all.push(Span { period: *period, begun: period.0, until: until.0 });
+                self.is_noted.store(false, Ordering::Relaxed);
+            }
+        }
+        spans.all.sort_unstable_by_key(|span| span.period);
     }
 
     /// Reads the record of a store.
@@ -333,21 +369,21 @@ pub(super) fn sweep(entries: &Keyspace, expiry: &Keyspace, over: Over) -> fjall:
 
 /// Behind every key of an early store's entries.
 const LAST: [u8; 29] = [0xff; 29];
+/// More than a table takes that has nothing else.
+const LAST_BYTES: u64 = 4096;
 
 /// Takes away all entries of an early store. One record stays in a table: by it fjall knows that nothing of the keyspace
-/// is in its journals alone.
-fn retire(early: &Keyspace) -> fjall::Result<()> {
-    if early.table_count() == 1 && early.contains_key(LAST)? {
+/// is in its journals alone. It is written when all else is gone, so that no merge brings it into a table with entries.
+pub(super) fn retire(early: &Keyspace) -> fjall::Result<()> {
+    if early.table_count() == 1 && early.disk_space() < LAST_BYTES && early.contains_key(LAST)? {
         return Ok(());
     }
     if !write_out(early)? {
         return Ok(());
     }
+    early.tree.drop_range::<&[u8], _>(..)?;
     early.insert(LAST, [])?;
-    if write_out(early)? {
-        early.tree.drop_range(..LAST)?;
-    }
-    Ok(())
+    write_out(early).map(drop)
 }
 
 /// Writes what is in memory to a table. Answers whether it is there: fjall's threads end where a write fails, so that

@@ -8,6 +8,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use fjall::Keyspace;
+
 pub(in crate::store) use super::floors::shard_of;
 use super::{
     EmbeddedStore, EntryId, Floors, LogId, NewEntry, Outcome, OwnedWriteBatch, StoreError, Tally,
@@ -67,6 +69,16 @@ pub(in crate::store) struct Expiry {
 
 /// Time between the records whose places are noted, in milliseconds.
 const NOTE_STEP: u64 = 60 * 1000;
+
+/// The newest time of the records that were applied last, by what an index says of itself.
+pub(super) fn newest(meta: &Keyspace) -> Option<Timestamp> {
+    let places = meta.range([b'p', 0]..=[b'p', u8::MAX]).filter_map(|item| {
+        let (key, place) = item.into_inner().ok()?;
+        let time = place.get(8..16).filter(|_| key.len() == 2 && place.len() == 32)?;
+        number(time).ok().map(Timestamp)
+    });
+    places.max()
+}
 
 impl EmbeddedStore {
     /// How far each shard was applied, if this is the index of that cluster or of none yet. `None`: it is
@@ -226,7 +238,8 @@ impl EmbeddedStore {
         let from = self.periods.oldest();
         let first = self.due(from.0, Timestamp(u64::MAX), 1, |_| true);
         let oldest = first.first().and_then(|(key, _)| due_time(key));
-        self.periods.note_oldest(oldest.unwrap_or(from));
+        // Where nothing is left, it is what comes next.
+        self.periods.note_oldest(oldest.unwrap_or(Timestamp(u64::MAX)));
         self.sweep(oldest.unwrap_or(before).min(before), &totals);
     }
 

@@ -103,7 +103,9 @@ fn where_nobody_appends_any_more_nothing_stays_behind() {
     let path = store.entries.path().to_path_buf();
     let batch: Vec<_> = (0..200).map(|n| new(LOG, n)).collect();
     store.append(&batch, Timestamp(5000)).unwrap();
-    assert!(!store.entries.tree.active_memtable().is_empty(), "some are in memory yet");
+    assert!(periods::write_out(&store.entries).unwrap());
+    store.append(&[new(LOG, 200)], Timestamp(5000)).unwrap();
+    assert!(!store.entries.tree.active_memtable().is_empty(), "one is in memory yet");
     while store.expire(Timestamp(5001), Timestamp(9000), 100).unwrap() == 100 {}
     drop(store);
     assert_eq!(tables_in(&path), 0);
@@ -278,4 +280,151 @@ fn an_early_store_is_served_where_it_is_until_it_is_over() {
     assert_eq!(seqs(&store, LOG), (47..=61).collect::<Vec<_>>());
     drop(store);
     assert!(survey(dir.path()).unwrap().is_sound());
+}
+
+#[test]
+fn entries_that_the_record_of_periods_does_not_name_are_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.expire(Timestamp(0), Timestamp(16_000), 9).unwrap();
+    for n in 0..3 {
+        store.append(&[new(LOG, n)], Timestamp(20_000 + n * 5000)).unwrap();
+    }
+    store.meta.remove(PERIODS).unwrap();
+    drop(store);
+    let store = open(dir.path());
+    assert_eq!((seqs(&store, LOG), store.periods.all().len()), (vec![1, 2, 3], 3));
+    store.append(&[new(LOG, 9)], Timestamp(31_000)).unwrap();
+    drop(store);
+    let store = open(dir.path());
+    assert_eq!(seqs(&store, LOG), [1, 2, 3, 4]);
+    store.expire(Timestamp(30_001), Timestamp(40_000), 9).unwrap();
+    assert_eq!((seqs(&store, LOG), store.periods.all().len()), (vec![4], 1));
+}
+
+/// A store whose log's record and list of periods are as they were after five of eight entries; of these the 7th is
+/// there, too, or is not.
+fn gone_back(dir: &Path, has_seventh: bool) -> u64 {
+    let store = open(dir);
+    store.expire(Timestamp(0), Timestamp(16_000), 9).unwrap();
+    for n in 1..=5 {
+        store.append(&[new(LOG, n)], Timestamp(20_000)).unwrap();
+    }
+    let before = |keyspace: &Keyspace, key: &[u8]| keyspace.get(key).unwrap().unwrap();
+    let (log, spans) =
+        (before(&store.logs, LOG.as_bytes()), before(&store.meta, PERIODS.as_bytes()));
+    for n in 6..=8 {
+        store.append(&[new(LOG, n)], Timestamp(15_000 + n * 1000)).unwrap();
+    }
+    let found = store.find(&store.periods.all(), LOG, 7).unwrap().unwrap();
+    if !has_seventh {
+        store.entries.remove(found.period.key(LOG, 7)).unwrap();
+    }
+    store.logs.insert(LOG.as_bytes(), log).unwrap();
+    store.meta.insert(PERIODS, spans).unwrap();
+    let commits = store.lock().commits;
+    store.meta.insert("commits", (commits - 3).to_be_bytes()).unwrap();
+    store.expiry.remove(due_key(Timestamp(21_000), LOG, 6)).unwrap();
+    store.ids.remove(id_key(LOG, short(EntryId::of(&new(LOG, 6).bytes)))).unwrap();
+    store.generation()
+}
+
+#[test]
+fn a_store_that_has_gone_back_takes_in_what_it_has_and_gives_no_number_twice() {
+    for has_seventh in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let generation = gone_back(dir.path(), has_seventh);
+        let store = open(dir.path());
+        assert_ne!(store.generation(), generation);
+        let head = if has_seventh { 8 } else { 6 };
+        assert_eq!(seqs(&store, LOG), (1..=head).collect::<Vec<_>>());
+        assert_eq!(store.usage().unwrap().entries, head);
+        let again = store.append(&[new(LOG, 6), new(LOG, 90)], Timestamp(40_000)).unwrap();
+        assert_eq!(again, [Outcome::Kept(6), Outcome::Kept(head + 1)]);
+        let more = store.append(&[new(LOG, 91)], Timestamp(45_000)).unwrap();
+        assert_eq!(more, [Outcome::Kept(head + 2)]);
+        for after in 0..head + 2 {
+            let page = store.read(LOG, after, ENTRY).unwrap();
+            assert_eq!((page.entries[0].seq, page.damaged), (after + 1, 0));
+            let given = if after == head {
+                90
+            } else if after == head + 1 {
+                91
+            } else {
+                after + 1
+            };
+            assert_eq!(page.entries[0].bytes, new(LOG, given).bytes, "after {after}");
+        }
+        drop(store);
+        let found = survey(dir.path()).unwrap();
+        assert!(found.entries == head + 2 && found.damage.missing == 0, "{found:?}");
+        assert_eq!((found.damage.tallies, found.damage.entries), (0, 0), "{found:?}");
+        let store = open(dir.path());
+        store.expire(Timestamp(40_000), Timestamp(50_000), 99).unwrap();
+        assert_eq!(seqs(&store, LOG), [head + 1, head + 2], "nothing expires before its time");
+        store.expire(Timestamp(45_001), Timestamp(50_000), 99).unwrap();
+        assert_eq!((store.usage().unwrap().entries, store.periods.all()), (0, vec![]));
+    }
+}
+
+#[test]
+fn what_expired_by_a_clock_that_was_ahead_keeps_nothing_from_being_saved() {
+    let (dir, fresh) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = open(dir.path());
+    store.append(&[new(LOG, 1)], Timestamp(900)).unwrap();
+    let found = store.find(&store.periods.all(), LOG, 1).unwrap().unwrap();
+    assert_eq!(store.expire(Timestamp(901), Timestamp(901), 9).unwrap(), 1);
+    drop(store);
+    let store = open(dir.path());
+    store.append(&[new(OTHER, 1)], Timestamp(500)).unwrap();
+    let seq = seqs(&store, OTHER)[0];
+    // As a journal brings it back.
+    store.entries.insert(found.period.key(LOG, 1), found.value).unwrap();
+    drop(store);
+    let looked = survey(dir.path()).unwrap();
+    assert!(looked.is_sound() && looked.entries == 1, "{looked:?}");
+    let store = open(dir.path());
+    store.logs.remove(OTHER.as_bytes()).unwrap();
+    drop(store);
+    assert_eq!(survey(dir.path()).unwrap().damage.tallies, 1);
+    rebuild(dir.path(), fresh.path(), Anew::IfNeeded).unwrap();
+    let store = open(fresh.path());
+    assert_eq!((seqs(&store, LOG), seqs(&store, OTHER)), (vec![], vec![seq]));
+}
+
+#[test]
+fn what_rots_while_it_waits_to_be_taken_away_costs_no_generation() {
+    let (dir, fresh) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = open(dir.path());
+    store.append(&[new(LOG, 1), new(LOG, 2)], Timestamp(5000)).unwrap();
+    store.append(&[new(OTHER, 1)], Timestamp(5001)).unwrap();
+    let found = store.find(&store.periods.all(), LOG, 1).unwrap().unwrap();
+    assert_eq!(store.expire(Timestamp(5001), Timestamp(6000), 9).unwrap(), 2);
+    store.entries.insert(found.period.key(LOG, 1), [7; 64]).unwrap();
+    let generation = store.generation();
+    drop(store);
+    let looked = survey(dir.path()).unwrap().damage;
+    assert_eq!((looked.entries, looked.tallies, looked.logs), (1, 0, 0));
+    let (_, is_new) = rebuild(dir.path(), fresh.path(), Anew::IfNeeded).unwrap();
+    let store = open(fresh.path());
+    assert!(!is_new && store.generation() == generation);
+    assert_eq!((seqs(&store, LOG), seqs(&store, OTHER)), (vec![], vec![1]));
+}
+
+#[test]
+fn an_early_store_is_emptied_also_where_a_merge_has_brought_all_of_it_into_one_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let early = store.db.keyspace("entries", fjall::KeyspaceCreateOptions::default).unwrap();
+    periods::retire(&early).unwrap();
+    assert_eq!(early.table_count(), 1);
+    for n in 0..40 {
+        early.insert(place(LOG, n), new(LOG, n).bytes).unwrap();
+    }
+    assert!(periods::write_out(&early).unwrap());
+    early.major_compact().unwrap();
+    assert_eq!(early.table_count(), 1, "with what stays, and all that goes");
+    periods::retire(&early).unwrap();
+    assert_eq!((early.table_count(), early.iter().count()), (1, 1));
+    assert!(tables(&early) < ENTRY as u64);
 }

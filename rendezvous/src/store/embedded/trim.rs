@@ -4,7 +4,7 @@ use protocol::ids::LogId;
 
 use super::{
     EmbeddedStore, EntryId, StoreError, Tally, Trimmed, checked, due_key, due_time, id_key,
-    read::Found, short, tally_bytes,
+    periods::Period, read::Found, short, tally_bytes,
 };
 
 impl EmbeddedStore {
@@ -21,15 +21,17 @@ impl EmbeddedStore {
         let mut used = totals.used;
         let mut batch = self.batch();
         let periods = self.periods.all();
+        let mut near: Option<Period> = None;
         for seq in first..=to {
             if trimmed.gone == max {
                 break;
             }
             trimmed.begins = seq;
             // What the disk can't give back goes when it expires.
-            let Ok(Some(Found { period, value, .. })) = self.find(&periods, log, seq) else {
-                continue;
-            };
+            let found = near.and_then(|near| self.find(&[near], log, seq).ok().flatten());
+            let found = found.map_or_else(|| self.find(&periods, log, seq), |it| Ok(Some(it)));
+            let Ok(Some(Found { period, value, .. })) = found else { continue };
+            near = Some(period);
             if let Some(shelf) = self.shelf(period) {
                 batch.remove(shelf, period.key(log, seq));
             }

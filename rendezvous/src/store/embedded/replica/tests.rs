@@ -136,3 +136,23 @@ fn what_one_process_can_not_read_it_does_not_give_to_all_once_more() {
     let (outcomes, puts) = sound.store.plan_append(&[&one], 0);
     assert!(outcomes == [Outcome::Kept(2)] && puts.is_empty(), "{outcomes:?}");
 }
+
+#[test]
+fn a_period_of_which_the_newest_can_not_be_read_is_over_in_time_all_the_same() {
+    const DAY: u64 = 24 * 60 * 60 * 1000;
+    let mut index = Index::new();
+    let put = |seq| Change::Put(vec![Put { log: HERE, seq, bytes: vec![1; 512] }]);
+    index.apply(0, 1000, 0, &put(1));
+    index.store.expiry.insert([0xff; 3], []).unwrap();
+    let Index { store, at, _dir: dir } = index;
+    drop(store);
+    let mut store = EmbeddedStore::open(dir.path(), AMPLE).unwrap();
+    store.follow(ORIGIN).unwrap().unwrap();
+    let mut index = Index { store, at, _dir: dir };
+    index.apply(0, 1000 + 2 * DAY, 0, &put(2));
+    assert_eq!(index.store.periods.all().len(), 2);
+    index.apply(0, 1001 + 2 * DAY, 0, &Change::Drop(vec![Gone { log: HERE, to: 1 }]));
+    index.store.plan_expiry(0, 2, Timestamp(0), Timestamp(1000 + DAY), 9);
+    assert_eq!(index.store.periods.all().len(), 1);
+    assert_eq!(index.read(HERE, 1).entries.len(), 1);
+}

@@ -8,10 +8,14 @@ use std::{
 };
 
 use super::{
-    super::{checked, periods::placed, seq_of, tally},
+    super::{
+        checked,
+        periods::{PERIODS, Period, Periods, placed},
+        seq_of, tally,
+    },
     journal::{self, Found},
     manifest::{self, numbered, read},
-    merged::{Journaled, Merged},
+    merged::{Journaled, Merged, Record},
     table::{self, Table},
 };
 use crate::store::witness::{self, Said};
@@ -70,6 +74,7 @@ impl Files {
                 found.push((*id, dir.join("keyspaces").join(id.to_string())));
             }
         }
+        let mut keyspaces = Vec::new();
         for (id, path) in found {
             let there = manifest::tables(&path)?;
             damaged_files += there.damaged;
@@ -82,16 +87,37 @@ impl Files {
             }
             let journaled = journals.keyspaces.remove(&id).unwrap_or_default();
             let role = (id > 0).then(|| role(&tables, &journaled)).flatten();
+            keyspaces.push((role, tables, journaled));
+        }
+        // By it is known which entries are over.
+        keyspaces.sort_by_key(|(role, ..)| *role != Some(Role::Meta));
+        let mut meta: Option<BTreeMap<Vec<u8>, Vec<u8>>> = None;
+        let mut first = Period::EARLY;
+        for (role, tables, journaled) in keyspaces {
             match role {
+                Some(Role::Meta) if meta.is_none() => {
+                    let mut records = Merged::new(tables, journaled);
+                    let live = |record: Record| Some((record.key.clone(), record.live()?.to_vec()));
+                    let live: BTreeMap<_, _> = records.by_ref().filter_map(live).collect();
+                    first = first_of(&live);
+                    meta = Some(live);
+                    let (read, damaged) = records.blocks();
+                    other_blocks = (other_blocks.0 + read, other_blocks.1 + damaged);
+                }
                 // An early store's, and those by period.
                 Some(Role::Entries) => {
                     let (all_tables, all_journaled) = roles.entry(Role::Entries).or_default();
                     for table in tables {
-                        all_tables.extend(table.by_period()?);
+                        all_tables.extend(table.by_period(first)?);
                     }
-                    all_journaled.extend(journaled.into_iter().filter_map(|(key, version)| {
-                        placed(&key).map(|(_, place)| (place.to_vec(), version))
-                    }));
+                    for (key, version) in journaled {
+                        let Some((period, place)) = placed(&key) else { continue };
+                        let held = all_journaled.get(&place[..]);
+                        // Of two periods the newer version, whichever period that is.
+                        if period >= first && held.is_none_or(|held| held.0 <= version.0) {
+                            all_journaled.insert(place.to_vec(), version);
+                        }
+                    }
                 }
                 Some(role) if !roles.contains_key(&role) => {
                     roles.insert(role, (tables, journaled));
@@ -108,15 +134,7 @@ impl Files {
             let (tables, journaled) = roles.remove(&role).unwrap_or_default();
             Merged::new(tables, journaled)
         };
-        let mut meta = BTreeMap::new();
-        let mut records = role(Role::Meta);
-        for record in records.by_ref() {
-            if let Some(value) = record.live() {
-                meta.insert(record.key.clone(), value.to_vec());
-            }
-        }
-        let (read_blocks, damaged) = records.blocks();
-        other_blocks = (other_blocks.0 + read_blocks, other_blocks.1 + damaged);
+        let meta = meta.unwrap_or_default();
         let kept = meta.get(&b"commits"[..]).and_then(|it| journal::array(it, 0));
         let lost_commits =
             journals.lost(kept.map_or(0, u64::from_be_bytes), witness_of(dir)?.commits);
@@ -134,6 +152,12 @@ impl Files {
             other_blocks,
         })
     }
+}
+
+/// The first period that a store lists: what is before it is over.
+fn first_of(meta: &BTreeMap<Vec<u8>, Vec<u8>>) -> Period {
+    let listed = meta.get(PERIODS.as_bytes()).and_then(|record| Periods::read(record).ok());
+    listed.and_then(|all| Some(all.first()?.period)).unwrap_or(Period::EARLY)
 }
 
 impl Journals {

@@ -198,7 +198,12 @@ impl<'a, E> Walk<'a, E> {
                 versions.find_map(|it| Some((checked(log, seq, it)?, due_time(it)?)))
             else {
                 self.survey.damage.entries += 1;
-                wrong += 1;
+                if own.is_none() {
+                    // Without damage elsewhere its log is gone.
+                    there -= 1;
+                } else {
+                    wrong += 1;
+                }
                 continue;
             };
             debug_assert!(!value.is_empty(), "an entry has a checksum");

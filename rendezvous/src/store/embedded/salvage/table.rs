@@ -95,11 +95,12 @@ impl Table {
     }
 
     /// A table of entries by period as one for each, in each of which they are in the order of logs, without periods.
-    /// What is damaged is counted once.
-    pub(super) fn by_period(mut self) -> io::Result<Vec<Self>> {
+    /// What is damaged is counted once. Those before `first` are left out.
+    pub(super) fn by_period(mut self, first: Period) -> io::Result<Vec<Self>> {
         let mut begins: BTreeMap<Period, u64> = BTreeMap::new();
         while let Some((at, rows)) = self.read_block() {
-            for (period, _) in rows.iter().filter_map(|row| placed(&row.key)) {
+            let periods = rows.iter().filter_map(|row| Some(placed(&row.key)?.0));
+            for period in periods.filter(|period| *period >= first) {
                 begins.entry(period).or_insert(at);
             }
         }

@@ -270,10 +270,10 @@ impl EmbeddedStore {
         let last = last.max(all.last().map(|last| last.period));
         // Where nothing is wanted, all that is there is over, whatever the clock was.
         let all = if is_empty { Vec::new() } else { all };
-        let first = all.first().map_or(Period::EARLY, |first| first.period);
+        let listed = all.last().map(|last| last.period);
         let periods = Periods::new(all, until, last);
         if !is_empty {
-            periods.name(&periods::found(&entries, first), until);
+            periods.name(&periods::found(&entries, listed), until);
         }
         periods.see(kept);
         let sweeper = Sweeper::spawn(&entries, early.as_ref(), &expiry)?;

@@ -50,9 +50,10 @@ impl Period {
     }
 }
 
-/// The periods of which there are entries, from this one on, as far as the disk says.
-pub(super) fn found(entries: &Keyspace, from: Period) -> Vec<Period> {
-    let (mut found, mut from) = (Vec::new(), Some(from.0));
+/// The periods of which there are entries, after this one, as far as the disk says. (What an older record lacks is behind
+/// what it names: to look there, too, would be to walk over what was trimmed.)
+pub(super) fn found(entries: &Keyspace, after: Option<Period>) -> Vec<Period> {
+    let (mut found, mut from) = (Vec::new(), after.map_or(Some(0), |it| it.0.checked_add(1)));
     while let Some(number) = from {
         let first = entries.range(number.to_be_bytes()..).next();
         let Some(Ok(key)) = first.map(fjall::Guard::key) else { break };

@@ -55,7 +55,7 @@ pub use netns::{INSIDE, Machine, Nat, Nets, Network, Weather};
 pub use node::{Node, NodeSetup};
 pub use relay::{Relay, Token, port_of};
 pub use scan::{Forms, absent, files_below};
-pub use stored::{Place, copy_dir};
+pub use stored::{Place, copy_dir, seal, unseal};
 pub use world::{World, on_day};
 
 /// The longest that any step waits before it fails: long enough for a machine that is busy, and whose host takes most of

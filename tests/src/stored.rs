@@ -13,6 +13,8 @@ use rusqlite::Connection;
 const HEADER: usize = 24;
 /// Bytes before an entry's log and number in its key: the period.
 const PERIOD: usize = 8;
+/// The database in a node's directory.
+const DATABASE: &str = "wattle.db";
 
 /// Every entry in the store below a relay's data directory.
 pub(crate) fn entries(data_dir: &Path) -> Vec<Vec<u8>> {
@@ -82,12 +84,42 @@ pub(crate) fn database_format(data_dir: &Path, change: impl FnOnce(i64) -> i64) 
     format
 }
 
+/// Replaces the database in a stopped node's directory by one with the same rows that is not sealed: a
+/// seal can't be packed.
+pub fn unseal(data_dir: &Path) {
+    export(data_dir, database(data_dir), "");
+}
+
+/// Seals what [`unseal`] made by the key in its directory.
+pub fn seal(data_dir: &Path) {
+    let sql = Connection::open(data_dir.join(DATABASE)).expect("an open database");
+    export(data_dir, sql, &key(data_dir));
+}
+
+fn export(data_dir: &Path, from: Connection, key: &str) {
+    let new = data_dir.join("new.db");
+    let format: i64 = from
+        .query_row("PRAGMA user_version", [], |row| row.get(0))
+        .expect("the number of the format");
+    let path = new.to_str().expect("a path in UTF-8");
+    from.execute("ATTACH DATABASE ?1 AS new KEY ?2", [path, key]).expect("another database");
+    from.query_row("SELECT sqlcipher_export('new')", [], |_| Ok(())).expect("a copy");
+    from.pragma_update(Some("new"), "user_version", format).expect("its format");
+    from.execute("DETACH DATABASE new", []).expect("a whole copy");
+    drop(from);
+    fs::rename(new, data_dir.join(DATABASE)).expect("the copy in its place");
+}
+
 fn database(data_dir: &Path) -> Connection {
-    let key = fs::read(data_dir.join("key")).expect("the key file");
-    let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
-    let sql = Connection::open(data_dir.join("wattle.db")).expect("the node's database");
-    sql.pragma_update(None, "key", format!("x'{key}'")).expect("the key");
+    let sql = Connection::open(data_dir.join(DATABASE)).expect("the node's database");
+    sql.pragma_update(None, "key", key(data_dir)).expect("the key");
     sql
+}
+
+/// The key in a node's directory, as SQLCipher takes it.
+fn key(data_dir: &Path) -> String {
+    let key = fs::read(data_dir.join("key")).expect("the key file");
+    format!("x'{}'", key.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
 }
 
 /// Copies a directory and all that is in it, with its rights, as a backup does.

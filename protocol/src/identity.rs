@@ -9,6 +9,7 @@ use minicbor::{Decode, Decoder, Encode, Encoder};
 
 use crate::{
     codec,
+    hidden::is_hidden,
     ids::{MemberId, PrekeyId},
     kem::KemPublic,
     limits,
@@ -184,17 +185,6 @@ pub fn is_name(name: &str) -> bool {
         && name.len() <= limits::NAME_BYTES
         && name.trim() == name
         && !name.chars().any(|c| c.is_control() || is_hidden(c))
-}
-
-/// Characters that change how a line looks without being seen (Unicode Standard Annex 9, and the
-/// format characters of width zero).
-fn is_hidden(c: char) -> bool {
-    matches!(
-        c,
-        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}'
-            | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
-            | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
-    )
 }
 
 #[cfg(test)]

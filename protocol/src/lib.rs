@@ -53,6 +53,8 @@ pub mod gossip;
 #[cfg(feature = "endpoint")]
 pub mod group;
 #[cfg(feature = "endpoint")]
+pub mod hidden;
+#[cfg(feature = "endpoint")]
 pub mod identity;
 #[cfg(feature = "endpoint")]
 pub mod invite;

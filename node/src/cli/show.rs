@@ -9,6 +9,7 @@ use std::{
 };
 
 use node::api::types::{Class, Event, MemberRef, Message};
+use protocol::hidden::is_hidden;
 use serde::Serialize;
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 
@@ -73,12 +74,9 @@ fn safe_lines(text: &str) -> String {
     lines.join("\n      ")
 }
 
-/// Control characters, and what changes the direction of writing or breaks lines.
+/// Control characters, and what is not seen or turns the direction of writing.
 fn is_unsafe(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{061c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
+    c.is_control() || is_hidden(c)
 }
 
 /// A member's name.
@@ -249,6 +247,8 @@ mod tests {
         let nasty = "a\x1b[2Jb\u{9b}c\rd\u{202e}e\u{2066}f\u{200b}g\x07\u{feff}";
         let shown = safe(nasty);
         assert_eq!(shown, "a\\u{1b}[2Jb\\u{9b}c\\rd\\u{202e}e\\u{2066}f\\u{200b}g\\u{7}\\u{feff}");
+        assert_eq!(safe("so\u{ad}ft\u{180e}\u{e0041}"), "so\\u{ad}ft\\u{180e}\\u{e0041}");
+        assert_eq!(safe("❤\u{fe0f} می\u{200c}نا"), "❤\u{fe0f} می\u{200c}نا");
         assert_eq!(safe("grün 👩‍👩‍👧 עברית\t=)"), "grün 👩‍👩‍👧 עברית\t=)");
     }
 

@@ -357,7 +357,7 @@ async fn run(config: Config, files: Files) {
 
 /// Where a file is to be once it is here, in the data directory.
 fn place(wanted: &Wanted) -> PathBuf {
-    Path::new(DIR).join(hex(&wanted.id)).join(wanted.offer.name().as_str())
+    Path::new(DIR).join(hex(&wanted.id)).join(wanted.offer.name().to_save().as_str())
 }
 
 /// Opens a file to read it; what is no file is refused, and nobody waits for who might write to it.

@@ -5,7 +5,7 @@ use core::fmt;
 
 use minicbor::{Decoder, Encoder, decode, encode};
 
-use crate::limits::FILE_NAME_BYTES;
+use crate::{hidden::is_hidden, limits::FILE_NAME_BYTES};
 
 /// A file's name: 1 to 255 bytes without separators of paths, control characters and such as change the
 /// direction of what is shown; no `.` or `..`.
@@ -29,11 +29,11 @@ impl FileName {
         good.then(|| Self(name.into())).ok_or(BadName)
     }
 
-    /// The nearest name to any text: what may not be in it is `_`, and what is too much is left out, before
-    /// the ending if there is a short one.
+    /// The nearest name to any text: what may not be in it, and what is not seen, is `_`, and what is too much is
+    /// left out, before the ending if there is a short one.
     #[must_use]
     pub fn nearest(text: &str) -> Self {
-        let shown = |c| if is_shown(c) { c } else { '_' };
+        let shown = |c| if is_shown(c) && !is_hidden(c) { c } else { '_' };
         let name: String = text.chars().take(4 * FILE_NAME_BYTES).map(shown).collect();
         let ending = name.rfind('.').map_or("", |at| &name[at..]);
         let ending = if ending.len() <= ENDING { ending } else { "" };
@@ -48,6 +48,14 @@ impl FileName {
         Self::new(&stem).unwrap_or_else(|_| Self("_".into()))
     }
 
+    /// The name to save it under: one that a shell's command takes for no option, that a list of files
+    /// leaves out by no rule, and in which all is seen.
+    #[must_use]
+    pub fn to_save(&self) -> Self {
+        let before = if self.0.starts_with(['-', '.']) { "_" } else { "" };
+        Self::nearest(&[before, &self.0].concat())
+    }
+
     /// The name.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -58,8 +66,8 @@ impl FileName {
 /// The longest ending that is kept when a name is cut, in bytes, with its dot.
 const ENDING: usize = 16;
 
-/// Whether a character may be in a name. Those of direction, of no width and the ends of lines of Unicode
-/// show another name than there is.
+/// Whether a character may be in a name that is offered. Those of direction, of no width and the ends of lines
+/// of Unicode show another name than there is; those of [`is_hidden`] that are missing here may be in old offers.
 const fn is_shown(c: char) -> bool {
     let hides = matches!(
         c,
@@ -134,13 +142,37 @@ mod tests {
         assert_eq!(FileName::nearest("").as_str(), "_");
     }
 
+    #[test]
+    fn a_name_to_save_under_is_no_option_and_hides_nothing() {
+        let saved = |name| FileName::new(name).unwrap().to_save().0;
+        for (name, expected) in [
+            ("plan.pdf", "plan.pdf"),
+            ("-rf", "_-rf"),
+            ("--help", "_--help"),
+            (".bashrc", "_.bashrc"),
+            ("...", "_..."),
+            ("pl\u{ad}an\u{e0041}.pdf", "pl_an_.pdf"),
+            ("\u{ad}", "_"),
+        ] {
+            assert_eq!(saved(name), expected);
+        }
+        let longest = ["-", &"x".repeat(250), ".txt"].concat();
+        let saved = saved(&longest);
+        assert!(saved.len() == 255 && saved.starts_with("_-x") && saved.ends_with("x.txt"));
+    }
+
     proptest! {
         #[test]
         fn the_nearest_name_is_one(text in collection::vec(any::<char>(), 0..400)) {
             let text: String = text.into_iter().collect();
             let name = FileName::nearest(&text);
             prop_assert_eq!(FileName::new(name.as_str()), Ok(name.clone()));
-            if let Ok(same) = FileName::new(&text) {
+            let saved = name.to_save();
+            prop_assert!(!saved.as_str().starts_with(['-', '.']));
+            prop_assert_eq!(FileName::new(saved.as_str()), Ok(saved.clone()));
+            if let Ok(same) = FileName::new(&text)
+                && !text.chars().any(is_hidden)
+            {
                 prop_assert_eq!(same, name);
             }
         }

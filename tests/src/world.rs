@@ -113,6 +113,12 @@ impl World {
         cli::run(&self.shared.data_dir(name), args, "")
     }
 
+    /// Runs a line of shell in which `wattle` works on the data directory `name`.
+    #[must_use]
+    pub fn shell(&self, name: &str, line: &str) -> Said {
+        cli::shell(&self.shared.data_dir(name), line)
+    }
+
     /// A proxy in front of `relay`.
     #[must_use]
     pub fn link(&self, relay: &Relay) -> Link {

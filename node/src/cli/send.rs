@@ -1,8 +1,9 @@
 //! `wattle send`.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{self, IsTerminal},
+    mem,
     time::Duration,
 };
 
@@ -11,7 +12,9 @@ use clap::ValueEnum;
 use node::{
     api::types::{Delivery, DeliveryState, DeliveryView, MemberDelivery, Message, NAMED_MAX, What},
     client::{Client, ClientError, EventStream},
+    core::TEXT_MAX,
 };
+use tokio::sync::mpsc;
 
 use super::{
     Place, args, exit,
@@ -21,16 +24,25 @@ use super::{
 
 /// Send messages to a group
 ///
-/// Without TEXT each line of standard input is a message. The node keeps what it can't deliver yet.
-///
+/// Without TEXT, or where it is -, each line of standard input is a message; with --block all that comes
+/// until a pause is one. The node keeps what it can't deliver yet.
 #[derive(clap::Args)]
-#[command(after_help = exit::help(&["wattle send ops deployed", "wattle send ops deployed --wait all --timeout 5m", "make 2>&1 | wattle send ops"]))]
+#[command(after_help = exit::help(&[
+    "wattle send ops deployed",
+    "wattle send ops deployed --wait all --timeout 5m",
+    "make 2>&1 | wattle send ops --block",
+    "journalctl -f -u web | wattle send ops -",
+]))]
 pub struct Send {
     /// The group's name, or the first digits of its id
     #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
     group: String,
-    /// The message
+    /// The message; - is standard input
     text: Vec<String>,
+    /// Send standard input as one message: in several where it goes on after a pause of a second, or is
+    /// longer than 31,744 bytes, cut at the ends of lines
+    #[arg(long)]
+    block: bool,
     /// Wait until a relay has it, until any member's node has it, or until all members' nodes have it
     #[arg(long, value_name = "FOR")]
     wait: Option<Wait>,
@@ -52,88 +64,113 @@ enum Wait {
 
 /// Messages that are looked at when the time is over.
 const LOOKED_AT: usize = 64;
+/// Messages that are waited for at once: where there are more, it is waited for half of them before more is read.
+const OPEN_MAX: usize = 4_096;
+/// How long nothing comes at the end of a block.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Own messages that are not yet where they are waited for, by local id.
 type Open = BTreeMap<String, Delivery>;
 
+/// What was sent, of which no more is kept than what is waited for: standard input may never end.
+struct Sent {
+    count: u64,
+    waiting: Option<(Waiting, EventStream)>,
+}
+
+/// Messages on their way.
+struct Waiting {
+    wait: Wait,
+    open: Open,
+    /// Somebody was removed, or left: from then on a message may be for nobody more.
+    gone: bool,
+    /// Those that may not get there.
+    doubtful: BTreeSet<String>,
+}
+
+/// Standard input, message by message.
+enum Input {
+    Lines(mpsc::Receiver<io::Result<String>>),
+    Blocks(input::Blocks),
+}
+
 impl Send {
     pub async fn run(self, place: &Place) -> anyhow::Result<Exit> {
+        if self.block && !self.is_input() {
+            let hint = format!("wattle send {} --block < FILE", show::word(&self.group));
+            let message = "--block is for standard input, and a text is given";
+            return Err(Failure::new(Exit::Usage, message, hint).into());
+        }
         let client = place.client().await?;
-        let mut events = client.events_from_now().await?;
-        let sent = if self.text.is_empty() {
-            self.send_lines(&client, place).await?
-        } else {
-            vec![self.send(&client, &self.text.join(" "), place).await?]
+        let waiting = match self.wait {
+            Some(wait) => Some((Waiting::new(wait), client.events_from_now().await?)),
+            None => None,
         };
-        let messages = show::count(sent.len() as u64, "message");
-        match self.wait {
+        let mut sent = Sent { count: 0, waiting };
+        if self.is_input() {
+            self.send_input(&client, &mut sent, place).await?;
+        } else {
+            self.send(&client, &self.text.join(" "), &mut sent, place).await?;
+        }
+        let messages = show::count(sent.count, "message");
+        match &mut sent.waiting {
             None => show::words(format_args!("{messages} sent")),
-            Some(wait) => {
-                let mut open =
-                    sent.into_iter().filter_map(|one| Some((one.id, one.delivery?))).collect();
-                let settled = self.settle(wait, &mut open, &client, &mut events);
-                let vain = match tokio::time::timeout(self.timeout, settled).await {
-                    Ok(settled) => settled?.map(|delivery| vain(&open, &delivery)),
-                    Err(_) => {
-                        // What is gathered is not told yet.
-                        self.look(&mut open, &client).await?;
-                        open.retain(|_, delivery| !wait.holds(delivery));
-                        (!open.is_empty()).then(|| wait.missed(&open))
-                    }
-                };
-                if let Some(message) = vain {
-                    let first = open.keys().next().map_or("", |id| show::short(id));
-                    let hint = format!("wattle delivery {} {first}", show::word(&self.group));
-                    return Err(Failure::new(Exit::NotDelivered, message, hint).into());
-                }
-                show::words(format_args!("{messages} {}", wait.done()));
+            Some((waiting, events)) => {
+                self.settle(waiting, 0, &client, events).await?;
+                show::words(format_args!("{messages} {}", waiting.wait.done()));
             }
         }
         show::next(format_args!("wattle tail {}", show::word(&self.group)));
         Ok(Exit::Done)
     }
 
-    /// Waits until nothing is open. Where nothing more can come of it: how far one of them is.
+    /// Whether standard input is what is sent.
+    fn is_input(&self) -> bool {
+        self.text.is_empty() || self.text == ["-"]
+    }
+
+    /// Waits until no more than so many are open. Where that does not come: says of which, and why.
     async fn settle(
         &self,
-        wait: Wait,
-        open: &mut Open,
+        waiting: &mut Waiting,
+        most: usize,
+        client: &Client,
+        events: &mut EventStream,
+    ) -> anyhow::Result<()> {
+        let settled = self.until(waiting, most, client, events);
+        let vain = match tokio::time::timeout(self.timeout, settled).await {
+            Ok(settled) => settled?.map(|delivery| vain(&waiting.open, &delivery)),
+            Err(_) => {
+                // What is gathered is not told yet.
+                self.look(&mut waiting.open, client).await?;
+                waiting.open.retain(|_, delivery| !waiting.wait.holds(delivery));
+                (waiting.open.len() > most).then(|| waiting.wait.missed(&waiting.open))
+            }
+        };
+        let Some(message) = vain else { return Ok(()) };
+        let first = waiting.open.keys().next().map_or("", |id| show::short(id));
+        let hint = format!("wattle delivery {} {first}", show::word(&self.group));
+        Err(Failure::new(Exit::NotDelivered, message, hint).into())
+    }
+
+    /// The same for ever. Where nothing more can come of it: how far one of them is.
+    async fn until(
+        &self,
+        waiting: &mut Waiting,
+        most: usize,
         client: &Client,
         events: &mut EventStream,
     ) -> Result<Option<DeliveryView>, ClientError> {
-        // Somebody was removed, or left: from then on a message may be for nobody more.
-        let mut gone = false;
-        // Those that may not get there.
-        let mut doubtful: Vec<String> = Vec::new();
-        loop {
-            open.retain(|_, delivery| !wait.holds(delivery));
-            if open.is_empty() {
-                return Ok(None);
-            }
-            for message in doubtful.drain(..).filter(|message| open.contains_key(message)) {
+        while waiting.open.len() > most {
+            for message in mem::take(&mut waiting.doubtful) {
                 let delivery = client.delivery(&self.group, &message).await?;
-                if wait.is_vain(&delivery) {
+                if waiting.wait.is_vain(&delivery) {
                     return Ok(Some(delivery));
                 }
             }
-            match events.next().await?.what {
-                What::Delivery { message, delivery } => {
-                    let Some(known) = open.get_mut(&message) else { continue };
-                    if gone || delivery.unopened > 0 {
-                        doubtful.push(message);
-                    }
-                    *known = delivery;
-                }
-                What::MemberRemoved { .. }
-                | What::MemberLeft { .. }
-                | What::MemberRetired { .. }
-                | What::NotAdmitted { .. } => {
-                    gone = true;
-                    doubtful = open.keys().cloned().collect();
-                }
-                _ => {}
-            }
+            waiting.take(events.next().await?.what);
         }
+        Ok(None)
     }
 
     /// How far those that are open are by now; of very many, the first.
@@ -144,30 +181,109 @@ impl Send {
         Ok(())
     }
 
-    async fn send(&self, client: &Client, text: &str, place: &Place) -> anyhow::Result<Message> {
-        let sent = client.send(&self.group, text).await?;
+    async fn send(
+        &self,
+        client: &Client,
+        text: &str,
+        sent: &mut Sent,
+        place: &Place,
+    ) -> anyhow::Result<()> {
+        let message = client.send(&self.group, text).await?;
         if place.json {
-            show::json(&sent)?;
+            show::json(&message)?;
         }
-        Ok(sent)
-    }
-
-    async fn send_lines(&self, client: &Client, place: &Place) -> anyhow::Result<Vec<Message>> {
-        // An unknown group is told before anything is typed.
-        let group = client.group(&self.group).await?.summary.name;
-        if io::stdin().is_terminal() {
-            let group = show::safe(&group);
-            show::words(format_args!("to {group}: each line is a message; Ctrl-D ends"));
-        }
-        let (mut lines, mut sent) = (input::lines(), Vec::new());
-        for number in 1.. {
-            let Some(line) = lines.recv().await.transpose()? else { break };
-            if !line.trim().is_empty() {
-                let message = self.send(client, &line, place).await;
-                sent.push(message.with_context(|| format!("line {number}"))?);
+        sent.count += 1;
+        if let Some((waiting, events)) = &mut sent.waiting {
+            waiting.add(message);
+            if waiting.open.len() >= OPEN_MAX {
+                self.settle(waiting, OPEN_MAX / 2, client, events).await?;
             }
         }
-        Ok(sent)
+        Ok(())
+    }
+
+    async fn send_input(
+        &self,
+        client: &Client,
+        sent: &mut Sent,
+        place: &Place,
+    ) -> anyhow::Result<()> {
+        // An unknown group is told before anything is typed.
+        let group = client.group(&self.group).await?.summary.name;
+        let what = if self.block { "block" } else { "line" };
+        if io::stdin().is_terminal() {
+            let group = show::safe(&group);
+            show::words(format_args!("to {group}: each {what} is a message; Ctrl-D ends"));
+        }
+        let mut input = match self.block {
+            true => Input::Blocks(input::Blocks::new(TEXT_MAX, PAUSE)),
+            false => Input::Lines(input::lines()),
+        };
+        let mut number = 0;
+        loop {
+            let text = match &mut sent.waiting {
+                None => input.next().await?,
+                Some((waiting, events)) => tokio::select! {
+                    text = input.next() => text?,
+                    event = events.next() => {
+                        waiting.take(event?.what);
+                        continue;
+                    }
+                },
+            };
+            let Some(text) = text else { return Ok(()) };
+            number += 1;
+            if !text.trim().is_empty() {
+                let ended = self.send(client, &text, sent, place).await;
+                ended.with_context(|| format!("{what} {number}"))?;
+            }
+        }
+    }
+}
+
+impl Input {
+    /// The next one. Where this is called off nothing is lost.
+    async fn next(&mut self) -> io::Result<Option<String>> {
+        match self {
+            Self::Lines(lines) => lines.recv().await.transpose(),
+            Self::Blocks(blocks) => blocks.next().await,
+        }
+    }
+}
+
+impl Waiting {
+    fn new(wait: Wait) -> Self {
+        Self { wait, open: Open::new(), gone: false, doubtful: BTreeSet::new() }
+    }
+
+    fn add(&mut self, message: Message) {
+        if let Some(delivery) = message.delivery.filter(|delivery| !self.wait.holds(delivery)) {
+            self.open.insert(message.id, delivery);
+        }
+    }
+
+    fn take(&mut self, what: What) {
+        match what {
+            What::Delivery { message, delivery } if self.wait.holds(&delivery) => {
+                self.open.remove(&message);
+                self.doubtful.remove(&message);
+            }
+            What::Delivery { message, delivery } => {
+                let Some(known) = self.open.get_mut(&message) else { return };
+                if self.gone || delivery.unopened > 0 {
+                    self.doubtful.insert(message);
+                }
+                *known = delivery;
+            }
+            What::MemberRemoved { .. }
+            | What::MemberLeft { .. }
+            | What::MemberRetired { .. }
+            | What::NotAdmitted { .. } => {
+                self.gone = true;
+                self.doubtful = self.open.keys().cloned().collect();
+            }
+            _ => {}
+        }
     }
 }
 
@@ -307,6 +423,23 @@ mod tests {
             [&queued, &stored, &all].map(|one| Wait::Stored.holds(one)),
             [false, true, true]
         );
+    }
+
+    #[test]
+    fn what_is_where_it_is_waited_for_is_kept_no_longer() {
+        let message = |id: &str| What::Delivery {
+            message: id.into(),
+            delivery: delivery(true, true, &["ben"]),
+        };
+        let mut waiting = Waiting::new(Wait::Stored);
+        let on_its_way = delivery(true, false, &["ben"]);
+        waiting.open = ["1", "2"].map(|id| (id.into(), on_its_way.clone())).into();
+        waiting.gone = true;
+        waiting.take(What::Delivery { message: "1".into(), delivery: on_its_way });
+        assert_eq!((waiting.open.len(), waiting.doubtful.len()), (2, 1));
+        waiting.take(message("1"));
+        waiting.take(message("another program's"));
+        assert_eq!((waiting.open.len(), waiting.doubtful.len()), (1, 0));
     }
 
     #[test]

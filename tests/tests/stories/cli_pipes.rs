@@ -1,6 +1,9 @@
 //! The command line in a shell's pipes.
 
+use std::fs;
+
 use harness::World;
+use node::core::TEXT_MAX;
 use serde_json::Value;
 
 #[test]
@@ -32,6 +35,61 @@ fn lines_go_in_and_come_out() {
     let tail = ben.cli(&["--json", "tail", "tea", "--from-start", "--no-follow"]).ok();
     assert!(tail.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{tail}");
     assert!(tail.contains("four words in one"));
+}
+
+#[test]
+fn a_dash_is_standard_input_and_a_block_of_it_is_one_message() {
+    let world = World::new();
+    let ana = world.node("ana").no_relay().start();
+    ana.create_group("tea");
+    ana.cli_with(&["send", "tea", "-"], "one\ntwo\n").ok();
+    assert_eq!(ana.texts("tea"), ["one", "two"]);
+    ana.cli_with(&["send", "tea", "--block", "-"], "three\n\n  four\n").ok();
+    assert_eq!(ana.texts("tea")[2..], ["three\n\n  four"]);
+    let said = ana.cli(&["send", "tea", "--block", "five"]).refused(2);
+    assert!(said.contains("--block"), "{said}");
+
+    let long: Vec<String> = (0..10_000).map(|n| format!("line {n}")).collect();
+    ana.cli_with(&["send", "tea", "--block"], &long.join("\n")).ok();
+    let texts = &ana.texts("tea")[3..];
+    assert!(texts.len() > 2 && texts.iter().all(|text| text.len() <= TEXT_MAX));
+    let lines: Vec<&str> = texts.iter().flat_map(|text| text.lines()).collect();
+    assert!(lines == long, "no line is lost, cut or out of its place");
+}
+
+#[test]
+fn what_comes_after_a_pause_is_another_message() {
+    let world = World::new();
+    let ana = world.node("ana").no_relay().start();
+    ana.create_group("tea");
+    let go = world.dir().join("go");
+    let line = format!(
+        "(printf 'one\\ntwo\\n'; until [ -e {} ]; do sleep 0.1; done; echo three) | \
+         wattle send tea --block",
+        go.display()
+    );
+    std::thread::scope(|scope| {
+        let said = scope.spawn(|| world.shell("ana", &line));
+        // The message is there before its writer has ended.
+        ana.until_group("tea", "a message", |_| !ana.texts("tea").is_empty());
+        fs::write(&go, "").unwrap();
+        said.join().unwrap().ok();
+    });
+    assert_eq!(ana.texts("tea"), ["one\ntwo", "three"]);
+}
+
+#[test]
+fn lines_that_go_on_are_waited_for_while_they_come() {
+    let world = World::new();
+    let relay = world.relay();
+    let ana = world.node("ana").relay(&relay).start();
+    ana.create_group("tea");
+    let lines: Vec<String> = (0..200).map(|n| format!("line {n}")).collect();
+    let args = ["send", "tea", "--wait", "stored", "--timeout", "2m"];
+    let said = ana.cli_with(&args, &lines.join("\n"));
+    assert!(said.err.contains("200 messages sent, and kept"), "{said:?}");
+    said.ok();
+    assert_eq!(ana.texts("tea"), lines);
 }
 
 #[test]

@@ -79,6 +79,21 @@ fn the_help_of_every_command_says_what_exit_codes_mean() {
 }
 
 #[test]
+fn the_manual_and_the_completions_are_printed_without_a_node() {
+    let manual = nowhere(&["man"], "");
+    assert_eq!(manual.code, Some(0), "{}", manual.err);
+    assert!(manual.out.contains(".TH wattle 1") && manual.err.is_empty(), "{}", manual.err);
+    assert!(manual.out.contains("wattle\\-group\\-create"), "those below groups too");
+    assert!(!manual.out.contains("wattle\\-relay"), "what is hidden stays so");
+    for shell in ["bash", "zsh", "fish"] {
+        let said = nowhere(&["completions", shell], "");
+        assert_eq!(said.code, Some(0), "{}", said.err);
+        assert!(said.out.contains("share-history") && said.err.is_empty(), "{shell}");
+    }
+    assert_eq!(nowhere(&["completions", "csh"], "").code, Some(2));
+}
+
+#[test]
 fn the_version_is_printed() {
     let said = nowhere(&["--version"], "");
     assert_eq!((said.code, said.out.as_str()), (Some(0), concat!("wattle ", "0.1.0", "\n")));

@@ -34,11 +34,13 @@ pub struct Audit {
 #[derive(Subcommand)]
 enum Command {
     /// Check the logs against themselves and against what bundles tell of them
+    #[command(after_help = exit::help(&["wattle audit verify", "wattle audit verify ops"]))]
     Verify {
         /// The group's name, or the first digits of its id [default: every group]
         group: Option<String>,
     },
     /// Print all entries that are kept, one JSON object on each line
+    #[command(after_help = exit::help(&["wattle audit export ops > ops.ndjson"]))]
     Export {
         /// The group's name, or the first digits of its id [default: every group]
         group: Option<String>,

@@ -39,6 +39,7 @@ pub struct Backup {
 #[derive(clap::Subcommand)]
 enum What {
     /// Write a backup to a file that does not exist yet; the node may run meanwhile
+    #[command(after_help = exit::help(&["wattle backup create tea.backup"]))]
     Create {
         /// Where
         file: PathBuf,
@@ -48,6 +49,7 @@ enum What {
         lock: Lock,
     },
     /// Make the data directory from a backup, where there is none or an empty one
+    #[command(after_help = exit::help(&["wattle backup restore tea.backup"]))]
     Restore {
         /// The backup
         file: PathBuf,

@@ -25,6 +25,7 @@ pub struct Bench {
 #[derive(Subcommand)]
 enum Command {
     /// From sending a message to reading it on the other side, direct and through a relay
+    #[command(after_help = exit::help(&["wattle bench latency -n 200"]))]
     Latency {
         /// How many messages, one after the other
         #[arg(short, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]

@@ -6,7 +6,7 @@ use super::{Place, exit, exit::Exit, show};
 ///
 /// Returns when the node's database is closed.
 #[derive(clap::Args)]
-#[command(after_help = exit::help(&[]))]
+#[command(after_help = exit::help(&["wattle down"]))]
 pub struct Down {}
 
 impl Down {

@@ -37,12 +37,11 @@ pub enum Exit {
 /// What stands below the help of every command.
 pub fn help(examples: &[&str]) -> String {
     let lines: Vec<String> = examples.iter().map(|example| format!("  {example}\n")).collect();
-    let title = if lines.is_empty() { "" } else { "Examples:\n" };
-    let gap = if lines.is_empty() { "" } else { "\n" };
-    format!("{title}{}{gap}{CODES}", lines.concat())
+    format!("Examples:\n{}\n{CODES}", lines.concat())
 }
 
-const CODES: &str = "\
+/// What they say of the codes.
+pub const CODES: &str = "\
 Exit codes:
   0 done · 1 unexpected · 2 usage, or a damaged code · 3 node not running · 4 network, relay or
   time-out · 5 refused · 6 no such or ambiguous name · 7 key changed · 8 sent but not delivered

@@ -41,6 +41,7 @@ enum Command {
 /// It is read once and stays where it is: members fetch it from this node, or from each other, while they are
 /// connected. Whoever has it keeps giving it when yours is off.
 #[derive(clap::Args)]
+#[command(after_help = exit::help(&["wattle file send tea plan.pdf"]))]
 struct Send {
     /// The group's name, or the first digits of its id
     #[arg(value_parser = NonEmptyStringValueParser::new())]
@@ -53,6 +54,7 @@ struct Send {
 ///
 /// The node goes on when this is interrupted or its time is over, and where it was after a restart.
 #[derive(clap::Args)]
+#[command(after_help = exit::help(&["wattle file get tea plan.pdf", "wattle file get tea plan.pdf --timeout 10m"]))]
 struct Get {
     /// The group's name, or the first digits of its id
     #[arg(value_parser = NonEmptyStringValueParser::new())]
@@ -70,6 +72,7 @@ struct Get {
 
 /// Show the files that were offered in a group
 #[derive(clap::Args)]
+#[command(after_help = exit::help(&["wattle file list tea"]))]
 struct List {
     /// The group's name, or the first digits of its id
     #[arg(value_parser = NonEmptyStringValueParser::new())]
@@ -80,6 +83,7 @@ struct List {
 ///
 /// What was fetched whole stays on the disk.
 #[derive(clap::Args)]
+#[command(after_help = exit::help(&["wattle file cancel tea plan.pdf"]))]
 struct Cancel {
     /// The group's name, or the first digits of its id
     #[arg(value_parser = NonEmptyStringValueParser::new())]

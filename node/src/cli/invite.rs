@@ -41,6 +41,7 @@ enum Verb {
 /// privately. It works once unless --uses says otherwise; then you are asked about everybody who
 /// shows it, unless --no-ask.
 #[derive(clap::Args)]
+#[command(after_help = exit::help(&["wattle invite create ops > code.txt", "wattle invite create ops --uses 3 --expires 7d"]))]
 pub struct Create {
     /// The group's name, or the first digits of its id
     #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
@@ -64,6 +65,7 @@ pub struct Create {
 
 /// List a group's invites, and who waits to be let in
 #[derive(clap::Args)]
+#[command(after_help = exit::help(&["wattle invite list ops"]))]
 pub struct List {
     /// The group's name, or the first digits of its id
     group: String,
@@ -71,6 +73,7 @@ pub struct List {
 
 /// Let somebody in who waits
 #[derive(clap::Args)]
+#[command(after_help = exit::help(&["wattle invite approve ops ben"]))]
 pub struct Approve {
     /// The group's name, or the first digits of its id
     group: String,
@@ -80,6 +83,7 @@ pub struct Approve {
 
 /// Send somebody away who waits
 #[derive(clap::Args)]
+#[command(after_help = exit::help(&["wattle invite deny ops ben"]))]
 pub struct Deny {
     /// The group's name, or the first digits of its id
     group: String,
@@ -89,6 +93,7 @@ pub struct Deny {
 
 /// End an invite: its code opens nothing any more
 #[derive(clap::Args)]
+#[command(after_help = exit::help(&["wattle invite revoke ops 1a2b3c4d"]))]
 pub struct Revoke {
     /// The group's name, or the first digits of its id
     group: String,

@@ -20,13 +20,16 @@ pub struct Arguments {
 #[derive(clap::Subcommand)]
 enum What {
     /// Show this machine's identity and those that it names
+    #[command(after_help = exit::help(&["wattle machine list"]))]
     List,
     /// Name another machine as yours
+    #[command(after_help = exit::help(&["wattle machine add 5f0c…"]))]
     Add {
         /// Its identity, 64 digits: `wattle machine` shows it there
         machine: String,
     },
     /// Name a machine no more
+    #[command(after_help = exit::help(&["wattle machine remove 5f0c…"]))]
     Remove {
         /// Its identity, 64 digits
         machine: String,

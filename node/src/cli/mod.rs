@@ -7,6 +7,7 @@ mod args;
 mod audit;
 mod backup;
 mod bench;
+mod completions;
 mod delivery;
 mod demo;
 mod doctor;
@@ -20,6 +21,7 @@ mod input;
 mod invite;
 mod join;
 mod machine;
+mod man;
 mod ping;
 mod progress;
 mod recovery;
@@ -87,6 +89,8 @@ enum Command {
     Machine(machine::Arguments),
     Bench(bench::Bench),
     Relay(relay::Relay),
+    Man(man::Man),
+    Completions(completions::Completions),
 }
 
 /// What every command is told.
@@ -126,6 +130,8 @@ impl Command {
     async fn run(self, place: &Place) -> anyhow::Result<Exit> {
         match self {
             Self::Init(init) => init.run(place),
+            Self::Man(man) => man.run(),
+            Self::Completions(completions) => completions.run(),
             // These end what they began when they are interrupted.
             Self::Up(up) => up.run(place).await,
             Self::Relay(relay) => relay.run(place).await,
@@ -163,5 +169,43 @@ impl Place {
     /// Finds the running node.
     pub async fn client(&self) -> anyhow::Result<Client> {
         Ok(Client::connect(&self.data_dir).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, error::ErrorKind};
+
+    use super::*;
+
+    /// The words of each command, `wattle` first, with what it is.
+    fn all(words: &[&str], command: &clap::Command) -> Vec<(Vec<String>, clap::Command)> {
+        let words = [words, &[command.get_name()]].concat();
+        let own = (words.iter().map(ToString::to_string).collect(), command.clone());
+        let below = command.get_subcommands().flat_map(|below| all(&words, below));
+        std::iter::once(own).chain(below).collect()
+    }
+
+    #[test]
+    fn every_command_says_in_one_line_what_it_does_and_shows_how() {
+        let commands = all(&[], &Cli::command());
+        assert!(commands.len() > 50, "{}", commands.len());
+        for (words, command) in commands {
+            let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+            assert!(!about.is_empty() && !about.contains('\n'), "{words:?}: {about:?}");
+            let below = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let (examples, codes) = below.split_once("\n\n").expect("examples, then exit codes");
+            assert!(examples.starts_with("Examples:\n  ") && codes == exit::CODES, "{words:?}");
+            let last = words.last().expect("its name");
+            assert!(examples.contains(last.as_str()), "{words:?}: {examples}");
+            let asked = Cli::try_parse_from(words.iter().map(String::as_str).chain(["--help"]));
+            let Err(help) = asked else { panic!("{words:?} --help runs it") };
+            assert_eq!((help.kind(), help.exit_code()), (ErrorKind::DisplayHelp, 0), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_holds_together() {
+        Cli::command().debug_assert();
     }
 }

@@ -14,7 +14,7 @@ use super::{Place, exit, exit::Exit, show, stage::Stage};
 /// Everything is real and in a temporary directory: the processes, the network, the keys. Ends with
 /// 0 only if every step held.
 #[derive(clap::Args)]
-#[command(after_help = exit::help(&[]))]
+#[command(after_help = exit::help(&["wattle demo"]))]
 pub struct Demo {}
 
 impl Demo {

@@ -6,7 +6,7 @@ use crate::cli::{Place, exit, exit::Exit, show};
 ///
 /// What was written in it so far stays readable here. To come back, one needs a new invite.
 #[derive(clap::Args)]
-#[command(after_help = exit::help(&[]))]
+#[command(after_help = exit::help(&["wattle group leave ops"]))]
 pub struct Leave {
     /// The group's name, or the first digits of its id
     #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]

@@ -7,7 +7,7 @@ use crate::cli::{Place, exit, exit::Exit, show};
 
 /// List the groups of this node
 #[derive(clap::Args)]
-#[command(after_help = exit::help(&[]))]
+#[command(after_help = exit::help(&["wattle group list", "wattle --json group list"]))]
 pub struct List {}
 
 impl List {

@@ -26,7 +26,7 @@ use super::{Place, exit, exit::Exit};
 
 /// Make and look after groups
 #[derive(clap::Args)]
-#[command(after_help = exit::help(&[]))]
+#[command(after_help = exit::help(&["wattle group create ops", "wattle group list", "wattle group show ops"]))]
 pub struct Group {
     #[command(subcommand)]
     command: Command,

@@ -7,7 +7,7 @@ use crate::cli::{Place, exit, exit::Exit, show};
 /// Nobody who learnt the old ones can read what follows. Nodes do it by themselves when members
 /// change, and every day.
 #[derive(clap::Args)]
-#[command(after_help = exit::help(&[]))]
+#[command(after_help = exit::help(&["wattle group rotate ops"]))]
 pub struct Rotate {
     /// The group's name, or the first digits of its id
     #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]

@@ -10,7 +10,7 @@ use crate::cli::{Place, exit, exit::Exit, show};
 /// The fingerprint is the same for all members that hold the same view: read it to one another to
 /// be sure of it.
 #[derive(clap::Args)]
-#[command(after_help = exit::help(&[]))]
+#[command(after_help = exit::help(&["wattle group show ops"]))]
 pub struct Show {
     /// The group's name, or the first digits of its id
     #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]

@@ -397,8 +397,7 @@ impl Session {
             log.under.iter().for_each(|under| under.refund(len));
             return Err(again_in(wait.max(RETRY)));
         }
-        let append = Append { entry, req, reply: self.replies.clone() };
-        room.send(Job { append, _queued: queued });
+        room.send(Job::new(Append { entry, req, reply: self.replies.clone() }, queued));
         self.appends_waiting += 1;
         Ok(())
     }

@@ -17,7 +17,13 @@ use crate::{
 pub(super) struct Job {
     pub(super) append: Append,
     /// Until it is in a batch it takes a place that others could have.
-    pub(super) _queued: Queued,
+    _queued: Queued,
+}
+
+impl Job {
+    pub(super) const fn new(append: Append, queued: Queued) -> Self {
+        Self { append, _queued: queued }
+    }
 }
 
 /// An append that waits for the disk.

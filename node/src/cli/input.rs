@@ -97,9 +97,9 @@ impl Blocks {
     fn full(&mut self) -> Option<String> {
         while without_end(&self.gathered).len() > self.most {
             // The end of a line may stand behind the last byte.
-            let fits = self.gathered.as_bytes().iter().take(self.most + 1);
-            let cut = match fits.enumerate().filter(|(_, byte)| **byte == b'\n').last() {
-                Some((end, _)) => end + 1,
+            let fits = &self.gathered.as_bytes()[..self.most + 1];
+            let cut = match fits.iter().rposition(|byte| *byte == b'\n') {
+                Some(end) => end + 1,
                 None => self.gathered.floor_char_boundary(self.most),
             };
             let rest = self.gathered.split_off(cut);

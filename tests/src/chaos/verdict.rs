@@ -151,10 +151,10 @@ impl Inquiry {
                     is_in_by_ops &= who != Some(number);
                     life.extend(who.map(Life::Gone));
                 }
-                What::Join { join } if join.state == JoinState::Joined => {
-                    if !std::mem::take(&mut is_in_by_ops) {
-                        life.push(Life::Entered);
-                    }
+                What::Join { join }
+                    if join.state == JoinState::Joined && !std::mem::take(&mut is_in_by_ops) =>
+                {
+                    life.push(Life::Entered);
                 }
                 _ => {}
             }

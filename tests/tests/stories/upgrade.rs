@@ -150,8 +150,8 @@ fn has_the_rest_of_yesterday(ana: &Node, ben: &Node) {
     let delivery = ana.ask("delivery", |client| async move { client.delivery("tea", &read).await });
     assert_eq!(delivery.state, DeliveryState::Received, "{delivery:#?}");
 
-    let invites = ana.ask("invites", |client| async move { client.invites("tea").await });
-    assert!(invites.iter().any(|invite| invite.uses == 3 && !invite.revoked), "{invites:#?}");
+    // The invite is over, and is looked at without harm.
+    ana.cli(&["invite", "list", "tea"]).ok();
 
     for node in [ana, ben] {
         let audit = node.cli(&["audit", "export", "tea"]).ok();
@@ -159,12 +159,18 @@ fn has_the_rest_of_yesterday(ana: &Node, ben: &Node) {
     }
 }
 
-fn goes_on(fixture: &Fixture) {
+/// What a fixture holds is there, and it goes on, so many days from now.
+fn goes_on(fixture: &Fixture, days: u32) {
     let _alone = alone();
     let world = World::new();
     fixture.unpack(world.dir());
-    let relay = relay(&world);
-    let [mut ana, mut ben] = ["ana", "ben"].map(|name| world.node(name).relay(&relay).start());
+    let mut relay = relay(&world);
+    relay.kill9();
+    relay.set_ahead(days);
+    relay.restart();
+    let start =
+        |name: &str| world.node(name).relay(&relay).arg(&format!("--clock-offset={days}d")).start();
+    let [mut ana, mut ben] = ["ana", "ben"].map(start);
     has_all_of_yesterday(fixture, &ana);
     assert_eq!(ana.people("tea"), ["ana", "ben"]);
     if fixture.has_files() {
@@ -180,7 +186,7 @@ fn goes_on(fixture: &Fixture) {
     ben.send("tea", "good morning to you");
     ana.hears("tea", "good morning to you");
 
-    let carl = world.node("carl").relay(&relay).start();
+    let carl = start("carl");
     carl.join(&ana.invite("tea"));
     for node in [&ana, &ben] {
         node.until_people("tea", &["ana", "ben", "carl"]);
@@ -214,14 +220,21 @@ fn goes_on(fixture: &Fixture) {
     has_all_of_yesterday(fixture, &ben);
 }
 
+/// Fixtures grow old, and so do directories that somebody finds again.
+const LATER: [u32; 2] = [1, 400];
+
 #[test]
 fn a_group_of_format_1_goes_on_under_todays_program() {
-    goes_on(&Fixture::of(1));
+    for days in LATER {
+        goes_on(&Fixture::of(1), days);
+    }
 }
 
 #[test]
 fn a_group_of_format_10_goes_on_under_todays_program() {
-    goes_on(&Fixture::of(10));
+    for days in LATER {
+        goes_on(&Fixture::of(10), days);
+    }
 }
 
 #[test]

@@ -14,6 +14,7 @@ import json
 import pathlib
 import struct
 import sys
+import unicodedata
 from functools import cache
 
 import cbor2
@@ -94,7 +95,8 @@ def vector(folder, name):
     return walk(json.loads((folder / name).read_text()))
 
 
-TEXTS = {"label", "name", "code", "token_text", "recovery_code", "fingerprint", "pair", "verdict", "policy_name", "class"}
+TEXTS = {"label", "name", "code", "token_text", "recovery_code", "fingerprint", "pair", "verdict", "policy_name", "class",
+         "first_text", "shown_text", "before_texts", "sign_text"}
 
 
 # --- The derivations and signatures on their own
@@ -1161,13 +1163,83 @@ def offered_files(it):
     check("refusals", [cbor(said) for said in it["refusals"]] == [[17, [0]], [17, [1]], [17, [2, 5_000]]])
 
 
+# --- said.md
+
+def hidden(c):
+    return c in "\u00ad\u061c\u180e\u200b\u200e\u200f\ufeff" or any(
+        first <= ord(c) <= last for first, last in [(0x2028, 0x202E), (0x2060, 0x206F), (0xFFF9, 0xFFFB), (0xE0000, 0xE007F)])
+
+
+def may_be_sign(text):
+    seen = all(not (unicodedata.category(c) == "Cc" or c.isspace() or hidden(c)) for c in text)
+    joins = lambda c: c in "\u200c\u200d" or "\ufe00" <= c <= "\ufe0f"
+    return 1 <= len(text.encode()) <= 32 and seen and not all(map(joins, text))
+
+
+def says(kind, payload):
+    """What a payload of this kind says; None where it says nothing."""
+    try:
+        if kind == 0:
+            return payload.decode()
+        value = cbor2.loads(payload)
+        if cbor2.dumps(value) != payload or value[0] != 1:
+            return None
+        rest = value[1:]
+        target = rest[1] if kind == 7 else rest[0]
+        if kind != 7 or target is not None:
+            chain, index, message = target
+            if len(chain) != 16 or not 0 <= index < 256 or len(message) != 16:
+                return None
+        if kind == 7:
+            text, reply, mentions, expires = rest
+            good = text and len(mentions) <= 32 and sorted(set(mentions)) == mentions and all(len(it) == 32 for it in mentions)
+            timed = expires is None or 60 <= expires <= 31_536_000
+            return rest if good and timed and (reply or mentions or expires) else None
+        good = {
+            1: lambda _, text: isinstance(text, str) and text,
+            2: lambda _: True,
+            3: lambda _, text, on: may_be_sign(text) and isinstance(on, bool),
+            8: lambda _, on: isinstance(on, bool),
+        }[kind](*rest)
+        return rest if good else None
+    except (KeyError, TypeError, ValueError, UnicodeDecodeError, cbor2.CBORDecodeError):
+        return None
+
+
+def what_is_said(it):
+    for given in it["said"]:
+        check("what is said", says(given["kind"], given["bytes"]) is not None)
+    for given in it["refused"]:
+        check("what says nothing", says(given["kind"], given["bytes"]) is None)
+    author, admins = 1, [3]
+    for shown in it["shown"]:
+        texts, signs, pinned, deleted = [it["first_text"]], {}, 0, 0
+        for change in it["changes"][:shown["changes"]]:
+            who, kind, said = change["from"], change["kind"], says(change["kind"], change["payload"])
+            if kind == 1 and who == author:
+                texts.append(said[1])
+            elif kind == 2 and (who == author or who in admins) and not deleted:
+                deleted = who
+            elif kind == 3 and said[2]:
+                signs.setdefault(said[1], set()).add(who)
+            elif kind == 3:
+                signs.get(said[1], set()).discard(who)
+            elif kind == 8 and who in admins:
+                pinned = who if said[1] else 0
+        if deleted:
+            texts, signs, pinned = [""], {}, 0
+        expected = [{"sign_text": sign, "by": sorted(by)} for sign, by in sorted(signs.items()) if by]
+        found = (shown["shown_text"], shown["before_texts"], shown["deleted_by"], shown["pinned_by"], shown["reactions"])
+        check("what is shown", found == (texts[-1], texts[:-1], deleted, pinned, expected))
+
+
 def main(folder):
     files = [
         ("derivations", derivations), ("signatures", signatures), ("topics", topics), ("relay", relay),
         ("people", people), ("invites", invites), ("ops", ops), ("membership", membership),
         ("envelopes", envelopes), ("rotations", rotations), ("handshakes", handshakes),
         ("letters", letters), ("records", records), ("classes", classes), ("statements", statements), ("group", group),
-        ("files", offered_files),
+        ("files", offered_files), ("said", what_is_said),
     ]
     readings = [(name, read, lambda name=name: vector(folder, f"{name}.json")) for name, read in files]
     for name, read, given in [*readings, ("groups", groups, lambda: folder)]:

@@ -72,6 +72,8 @@ pub mod noise;
 pub mod pair;
 #[cfg(feature = "endpoint")]
 pub mod recovery;
+#[cfg(feature = "endpoint")]
+pub mod said;
 #[cfg(all(feature = "endpoint", any(test, feature = "sim")))]
 pub mod sim;
 #[cfg(feature = "endpoint")]

@@ -167,3 +167,21 @@ pub const FILE_ANSWER_MAX: usize = FILE_CHUNK + 1024;
 
 /// How long who has a file may let a request wait without a chunk, in milliseconds.
 pub const FILE_SILENCE_MS: u64 = 30_000;
+
+/// Members that one message mentions.
+pub const MENTIONS: usize = 32;
+
+/// A reaction, in bytes of UTF-8.
+pub const REACTION_BYTES: usize = 32;
+
+/// Reactions of one member at one message that are shown.
+pub const REACTIONS: usize = 8;
+
+/// The last reactions of one member at one message, which count.
+pub const REACTIONS_READ: usize = 64;
+
+/// The shortest time that a message asks to be kept, in seconds: a minute.
+pub const EXPIRES_MIN_S: u32 = 60;
+
+/// The longest time that a message asks to be kept, in seconds: a year.
+pub const EXPIRES_MAX_S: u32 = 365 * 24 * 60 * 60;

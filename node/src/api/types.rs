@@ -4,6 +4,7 @@
 mod backlog;
 mod delivery;
 mod files;
+mod messages;
 mod own;
 mod paths;
 mod pings;
@@ -28,6 +29,7 @@ pub use self::{
     backlog::Backlog,
     delivery::{Delivery, DeliveryState, DeliveryView, MemberDelivery, NAMED_MAX},
     files::{FileRef, FileStanding, FileView, Files, SendFile},
+    messages::{Answered, ChangeKind, Class, Message, MessageKind, More, Reaction},
     own::{Machine, Machines, NameMachine},
     paths::{Ipv6, Lan, MemberPath, Nat, Outside, Path, PortMap, Via},
     pings::{PingMember, PingView, Way, WayTried},
@@ -242,60 +244,6 @@ pub struct RemoveMember {
     pub member: String,
 }
 
-/// A message, as it stands in this node's history.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Message {
-    /// [`VERSION`].
-    pub v: u8,
-    /// Local id, stable from the moment of queueing: 32 hexadecimal digits.
-    pub id: String,
-    /// Number in the order in which messages came to this node, of all groups; grows.
-    pub seq: u64,
-    /// Where it stands among its group's: compared as text, the lesser first. Never changed once it is sealed; and from then on
-    /// alike at all members' nodes, and causal, but of what is `ahead`.
-    #[serde(default)]
-    pub place: String,
-    /// Where.
-    pub group: GroupRef,
-    /// Who wrote it.
-    pub from: MemberRef,
-    /// Whether this node wrote it.
-    pub mine: bool,
-    /// What it says; where it offers a file, its name.
-    pub text: String,
-    /// When its writer sent it, by the writer's clock.
-    pub at: String,
-    /// How trustworthy its place is.
-    pub class: Class,
-    /// Of a message in a stale view: whether it came when this node knew of the removal already.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub late: bool,
-    /// Whether its writer's logical clock had leapt ahead of this node's: it stands where it came.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub ahead: bool,
-    /// Who handed it on, where it did not come from its writer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub shared_by: Option<MemberRef>,
-    /// What it offers, where that is a file.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub file: Option<FileRef>,
-    /// For this node's own messages: how far each member's copy is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub delivery: Option<Delivery>,
-}
-
-/// How late or doubtful a message is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Class {
-    /// Nothing to say.
-    Ok,
-    /// Its writer did not yet know that somebody was removed, who could read it.
-    StaleView,
-    /// Sent by a removed member after its removal; not to be trusted.
-    PostCut,
-}
-
 /// What happened. One line of `wattle tail --json`, one SSE event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
@@ -321,6 +269,16 @@ pub enum What {
     Message {
         /// The message.
         message: Box<Message>,
+    },
+    /// Somebody changed a message.
+    Changed {
+        /// What it shows now.
+        message: Box<Message>,
+        /// Who changed it.
+        by: MemberRef,
+        /// What was changed.
+        #[serde(flatten)]
+        change: ChangeKind,
     },
     /// An own message got further. What comes at short intervals is told together.
     Delivery {

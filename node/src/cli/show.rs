@@ -8,7 +8,9 @@ use std::{
     io::{self, IsTerminal, Write},
 };
 
-use node::api::types::{Class, Event, MemberRef, Message};
+use node::api::types::{
+    Answered, ChangeKind, Class, Event, MemberRef, Message, MessageKind, More, Reaction,
+};
 use protocol::hidden::is_hidden;
 use serde::Serialize;
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
@@ -185,6 +187,67 @@ pub fn took(micros: u64) -> String {
     }
 }
 
+/// What a message shows.
+fn said(message: &Message) -> String {
+    let More { kind, edits, deleted_by, .. } = &message.more;
+    if let Some(by) = deleted_by {
+        return format!("(deleted by {})", name(by));
+    }
+    match (&message.file, kind) {
+        (Some(file), _) => format!("[file] {}, {}", safe(&file.name), amount(file.size)),
+        (None, MessageKind::Unknown) => UNKNOWN.into(),
+        (None, _) if *edits > 0 => format!("{} (edited)", safe_lines(&message.text)),
+        (None, _) => safe_lines(&message.text),
+    }
+}
+
+/// What is shown of a message of a kind that is not known.
+const UNKNOWN: &str = "(a message that this version of wattle can't show: update it)";
+
+/// Characters of a message that are shown where another one answers it.
+const QUOTED: usize = 40;
+
+/// What a message answers.
+fn answers(to: &Answered) -> String {
+    let Some(from) = &to.from else { return " (to a message that is not here)".into() };
+    let words = to.text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let quoted: String = words.chars().take(QUOTED).collect();
+    let more = if words.chars().count() > QUOTED { "…" } else { "" };
+    format!(" (to {}: “{}{more}”)", name(from), safe(&quoted))
+}
+
+/// Who reacts by what, and whether it is pinned.
+fn signs(more: &More) -> String {
+    let sign = |it: &Reaction| format!(" [{} {}]", safe(&it.text), names(&it.by));
+    let signs: String = more.reactions.iter().map(sign).collect();
+    let pinned = more.pinned_by.as_ref().map(|by| format!(" (pinned by {})", name(by)));
+    signs + &pinned.unwrap_or_default()
+}
+
+/// What somebody changed of a message.
+pub fn changed(message: &Message, by: &MemberRef, change: &ChangeKind) -> String {
+    let (by, at) = (name(by), clock(&message.at));
+    let whose = match name(&message.from) {
+        from if from == by => format!("the message of {at}"),
+        from => format!("{from}'s message of {at}"),
+    };
+    match change {
+        ChangeKind::Edit => format!("{by} edited {whose}: {}", said(message)),
+        ChangeKind::Delete => format!("{by} deleted {whose}"),
+        ChangeKind::Reaction { sign, on: true } => {
+            format!("{by} reacts to {whose}: {}", safe(sign))
+        }
+        ChangeKind::Reaction { sign, on: false } => {
+            format!("{by} no longer reacts to {whose}: {}", safe(sign))
+        }
+        ChangeKind::Pin { on: true } => format!("{by} pinned {whose}"),
+        ChangeKind::Pin { on: false } => format!("{by} unpinned {whose}"),
+        ChangeKind::Judged => {
+            format!("by what is known now, {whose} shows: {}", said(message))
+        }
+    }
+}
+
 /// A conversation, line by line; a line with the date stands before the first of each day.
 #[derive(Default)]
 pub struct Conversation {
@@ -214,11 +277,10 @@ impl Conversation {
         let clock = toned(Tone::Dim, &clock(&message.at));
         let name = toned(Tone::Bold, &name(&message.from));
         let ahead = if message.ahead { AHEAD } else { "" };
-        let text = match &message.file {
-            Some(file) => format!("[file] {}, {}", safe(&file.name), amount(file.size)),
-            None => safe_lines(&message.text),
-        };
-        data(format_args!("{clock} {name}: {text}{by}{doubt}{ahead}{late}"))
+        let answers = message.more.reply.as_ref().map(answers).unwrap_or_default();
+        let signs = signs(&message.more);
+        let text = said(message);
+        data(format_args!("{clock} {name}{answers}: {text}{signs}{by}{doubt}{ahead}{late}"))
     }
 
     /// Shows something that happened.

@@ -223,6 +223,7 @@ fn came_late(message: &Message, last: &Shown) -> bool {
 fn note(what: &What) -> Option<String> {
     let name = show::name;
     Some(match what {
+        What::Changed { message, by, change } => show::changed(message, by, change),
         What::MemberJoined { member, by } => {
             format!("{} joined, invited by {}", name(member), name(by))
         }

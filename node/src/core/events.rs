@@ -1,7 +1,6 @@
 //! What happens in groups, as rows and as events that people see.
 
 use protocol::{
-    file::{FILE, Offer},
     group::{self, Alarm, GapState, Group, GroupState, Unadmitted},
     ids::{GroupId, MemberId},
 };
@@ -15,11 +14,8 @@ use super::{
 };
 use crate::{
     api::types::{Class, JoinState, MemberRef, What},
-    store::{JoinRow, NewMessage, StoreError, rfc3339},
+    store::{Body, Changed, JoinRow, NewMessage, Reclassed, StoreError, rfc3339},
 };
-
-/// Kind of a message that is text.
-pub(super) const TEXT: u8 = 0;
 
 impl Step<'_> {
     /// Writes down what happened in a group.
@@ -35,11 +31,13 @@ impl Step<'_> {
             Event::Shared { by, message } => self.received(group, &message, Some(by)),
             Event::Reclassed { chain, from, until, class } => {
                 let class = class_of(&class);
-                let messages = self.tx.reclass(id, chain, from..until, class)?;
-                if messages.is_empty() {
-                    return Ok(());
+                self.show_all()?;
+                let Reclassed { messages, changes } =
+                    self.tx.reclass(id, chain, from..until, class)?;
+                if !messages.is_empty() {
+                    self.emit(Some(id), What::Reclassed { messages, class })?;
                 }
-                self.emit(Some(id), What::Reclassed { messages, class })
+                changes.into_iter().try_for_each(|seq| self.changed(id, seq, true))
             }
             Event::Joined { member, by } => {
                 self.after.members = true;
@@ -177,9 +175,11 @@ impl Step<'_> {
     }
 
     /// Shows the messages that came since the last event, in their order: they came at once, and may have
-    /// been opened in another one.
+    /// been opened in another one. Then tells what was changed.
     pub(super) fn show_all(&mut self) -> Result<(), StoreError> {
-        std::mem::take(&mut self.came).into_iter().try_for_each(|(_, seq)| self.show(seq))
+        std::mem::take(&mut self.came).into_iter().try_for_each(|(_, seq)| self.show(seq))?;
+        let changes = std::mem::take(&mut self.changes);
+        changes.into_iter().try_for_each(|(group, seq)| self.changed(group, seq, false))
     }
 
     /// Shows a message.
@@ -189,24 +189,21 @@ impl Step<'_> {
         self.emit(group, What::Message { message: Box::new(message) })
     }
 
+    /// Tells of a change that came, or that counts or doesn't by what is known now.
+    fn changed(&mut self, group: GroupId, seq: u64, is_anew: bool) -> Result<(), StoreError> {
+        let Some(Changed { message, by, change }) = self.tx.changed(seq, is_anew)? else {
+            return Ok(());
+        };
+        let message = Box::new(message);
+        self.emit(Some(group), What::Changed { message, by, change })
+    }
+
     fn received(
         &mut self,
         group: &Group,
         received: &group::Received,
         shared_by: Option<MemberId>,
     ) -> Result<(), StoreError> {
-        let offer = match received.kind {
-            TEXT => None,
-            FILE => match Offer::from_bytes(&received.payload) {
-                Ok(offer) => Some(offer),
-                Err(_) => return Ok(()),
-            },
-            _ => return Ok(()),
-        };
-        let text = match &offer {
-            Some(offer) => offer.name().as_str().into(),
-            None => String::from_utf8_lossy(&received.payload),
-        };
         for member in [Some(received.from), shared_by].into_iter().flatten() {
             self.named(group, member)?;
         }
@@ -214,7 +211,8 @@ impl Step<'_> {
             group: group.id(),
             id: random(self.rng),
             from: received.from,
-            text: &text,
+            body: Body::of(received.kind, &received.payload),
+            by_admin: received.by_admin,
             at: received.at,
             class: class_of(&received.class),
             chain: received.chain,
@@ -228,10 +226,10 @@ impl Step<'_> {
         if let Some(seq) = self.tx.put_message(&new)?
             && let Some(place) = self.tx.place(seq)?
         {
-            if offer.is_some() {
-                self.tx.put_offer(seq, &received.payload)?;
+            match new.body.changes {
+                Some(_) => self.changes.push((group.id(), seq)),
+                None => drop(self.came.insert((place, seq))),
             }
-            self.came.insert((place, seq));
             if shared_by.is_none() {
                 let place = (received.chain, received.index);
                 let archived = self.archived.take_if(|archived| archived.place == place);

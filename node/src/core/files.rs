@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use protocol::{
-    file::Offer,
+    file::{FILE, Offer},
     ids::{FileId, GroupId, MemberId, Timestamp},
 };
 
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     api::types::{FileRef, FileStanding, FileView, MemberRef, Message, VERSION},
-    store::{FileState, OfferRow, StoreError, hex},
+    store::{Body, FileState, OfferRow, StoreError, hex},
 };
 
 /// A file that was read and can be offered.
@@ -63,8 +63,8 @@ impl Core {
         now: Timestamp,
     ) -> Result<Message, VerbError> {
         let id = self.find_group(reference)?;
-        let seq = self.queue(id, made.offer.name().as_str(), now, |step, seq| {
-            step.tx.put_offer(seq, &made.offer.to_bytes())?;
+        let payload = made.offer.to_bytes();
+        let seq = self.queue(id, &Body::of(FILE, &payload), now, |step, seq| {
             let file = made.offer.id();
             step.tx.put_file(seq, file, &made.path, FileState::Here, &made.leaves)
         })?;

@@ -1,19 +1,17 @@
 //! Sending: a message is queued at once, sealed when it may be, and kept until a relay has it.
 
 use protocol::{
-    file::FILE,
     group::{GroupState, SendError},
     ids::{GroupId, Timestamp},
 };
 
 use super::{
     Core, VerbError,
-    events::TEXT,
     step::{Step, random},
 };
 use crate::{
     api::types::{Message, What},
-    store::{Sealing, StoreError},
+    store::{Body, Sealing, StoreError},
 };
 
 /// The longest text of a message, in bytes: what fits an envelope.
@@ -40,7 +38,7 @@ impl Core {
         if text.len() > TEXT_MAX {
             return Err(VerbError::MessageTooLong { bytes: text.len(), limit: TEXT_MAX });
         }
-        let seq = self.queue(id, text, now, |_, _| Ok(()))?;
+        let seq = self.queue(id, &Body::text(text), now, |_, _| Ok(()))?;
         let message = self.store.read(|tx| tx.message(seq))?;
         Ok(message.ok_or(StoreError::Damaged)?)
     }
@@ -49,7 +47,7 @@ impl Core {
     pub(super) fn queue(
         &mut self,
         id: GroupId,
-        text: &str,
+        body: &Body<'_>,
         now: Timestamp,
         more: impl FnOnce(&mut Step<'_>, u64) -> Result<(), StoreError>,
     ) -> Result<u64, VerbError> {
@@ -65,9 +63,12 @@ impl Core {
                 return Err(VerbError::QueueFull { waiting });
             }
             let local = random(step.rng);
-            let seq = step.tx.queue_message(id, local, step.me.member(), text, now)?;
+            let seq = step.tx.queue_message(id, local, step.me.member(), body, now)?;
             more(step, seq)?;
-            step.show(seq)?;
+            match body.changes {
+                Some(_) => step.changes.push((id, seq)),
+                None => step.show(seq)?,
+            }
             Ok(seq)
         })?;
         self.queued.insert(id);
@@ -97,11 +98,7 @@ impl Core {
                 let Some(queued) = step.tx.next_queued(id)? else {
                     return Ok(Progress::Emptied);
                 };
-                let (kind, said) = match &queued.offer {
-                    Some(offer) => (FILE, offer.as_slice()),
-                    None => (TEXT, queued.text.as_bytes()),
-                };
-                match group.send(step.cx(), kind, said) {
+                match group.send(step.cx(), queued.kind, &queued.payload) {
                     Ok(sent) => {
                         step.tx.seal_message(&Sealing {
                             seq: queued.seq,
@@ -110,6 +107,7 @@ impl Core {
                             message: sent.id,
                             at: sent.at,
                             lamport: sent.lamport,
+                            by_admin: sent.by_admin,
                             recipients: &sent.recipients,
                             signed: &sent.signed,
                         })?;

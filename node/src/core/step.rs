@@ -36,6 +36,8 @@ pub(super) struct Step<'a> {
     pub(super) gaps: Gaps,
     /// Messages that came and are not shown yet, by their places.
     pub(super) came: BTreeSet<(Place, u64)>,
+    /// Changes of messages that came and are not told yet, by their numbers in the order of coming.
+    pub(super) changes: Vec<(GroupId, u64)>,
     /// The message that was archived last.
     pub(super) archived: Option<Archived>,
     /// The group's relays before the step.
@@ -238,8 +240,8 @@ impl<'a> Step<'a> {
         rng: &'a mut ChaCha20Rng,
         after: &'a mut After,
     ) -> Self {
-        let (gaps, came, relays) = (Gaps::default(), BTreeSet::new(), Vec::new());
-        Self { tx, me, now, rng, gaps, came, archived: None, relays, after }
+        let (gaps, came, changes, relays) = (Gaps::default(), BTreeSet::new(), Vec::new(), Vec::new());
+        Self { tx, me, now, rng, gaps, came, changes, archived: None, relays, after }
     }
 }
 
@@ -303,7 +305,8 @@ impl Step<'_> {
 
     /// Enters an event.
     pub(super) fn emit(&mut self, group: Option<GroupId>, what: What) -> Result<(), StoreError> {
-        if !self.came.is_empty() && !matches!(what, What::Message { .. }) {
+        let is_said = matches!(what, What::Message { .. } | What::Changed { .. });
+        if !is_said {
             self.show_all()?;
         }
         let group = group.map(|group| self.tx.group(group)).transpose()?;

@@ -82,13 +82,6 @@ const NAMED: &str = "m.grp = ?1 AND m.text = ?2 ORDER BY m.seq DESC LIMIT 2";
 const BEGUN: &str = "+m.grp = ?1 AND m.id BETWEEN ?2 AND ?3 LIMIT 2";
 
 impl Tx<'_> {
-    /// Notes what a message offers.
-    pub fn put_offer(&self, seq: u64, payload: &[u8]) -> Result<(), StoreError> {
-        let update = "UPDATE messages SET offer = ?2 WHERE seq = ?1";
-        self.sql.execute(update, params![int(seq), payload])?;
-        Ok(())
-    }
-
     /// Notes how a file stands here; `leaves` are of its tree, once it is here.
     pub fn put_file(
         &self,
@@ -215,13 +208,13 @@ fn path(row: &Row<'_>, at: usize) -> rusqlite::Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use protocol::{
-        file::{FileName, Layout, Reading},
+        file::{FILE, FileName, Layout, Reading},
         ids::Timestamp,
     };
     use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 
     use super::*;
-    use crate::store::{Store, Unlock};
+    use crate::store::{Body, Store, Unlock};
 
     const GROUP: GroupId = GroupId([1; 32]);
     const NOW: Timestamp = Timestamp(1_800_000_000_000);
@@ -237,9 +230,8 @@ mod tests {
     fn offered(tx: &Tx<'_>, first: u8, name: &str) -> Result<u64, StoreError> {
         let mut id = [0xee; 16];
         id[0] = first;
-        let seq = tx.queue_message(GROUP, id, MemberId([2; 32]), name, NOW)?;
-        tx.put_offer(seq, &offer(name).to_bytes())?;
-        Ok(seq)
+        let payload = offer(name).to_bytes();
+        tx.queue_message(GROUP, id, MemberId([2; 32]), &Body::of(FILE, &payload), NOW)
     }
 
     #[test]

@@ -13,9 +13,10 @@ use super::{
     StoreError, Tx, delivery, files,
     groups::{int, uint},
     order::Place,
+    said::{self, Body, RawSaid},
     text::{hex, rfc3339},
 };
-use crate::api::types::{Class, GroupRef, MemberRef, Message, VERSION};
+use crate::api::types::{Class, GroupRef, MemberRef, Message, More, VERSION};
 
 /// A message that was received, as it enters the history.
 pub struct NewMessage<'a> {
@@ -26,7 +27,9 @@ pub struct NewMessage<'a> {
     /// Who wrote it.
     pub from: MemberId,
     /// What it says.
-    pub text: &'a str,
+    pub body: Body<'a>,
+    /// Of what only admins may say: whether its writer was one.
+    pub by_admin: bool,
     /// When, by its writer's clock.
     pub at: Timestamp,
     /// How trustworthy its place is.
@@ -61,6 +64,8 @@ pub struct Sealing<'a> {
     pub at: Timestamp,
     /// The logical clock then.
     pub lamport: u64,
+    /// Of what only admins may say: whether this node's member was one.
+    pub by_admin: bool,
     /// To whom, without this node's own member.
     pub recipients: &'a [MemberId],
     /// What was signed.
@@ -71,16 +76,26 @@ pub struct Sealing<'a> {
 pub struct Queued {
     /// Its number in the order of coming.
     pub seq: u64,
+    /// Its kind.
+    pub kind: u8,
     /// What it says.
-    pub text: String,
-    /// What it offers, where that is a file.
-    pub offer: Option<Vec<u8>>,
+    pub payload: Vec<u8>,
+}
+
+/// What has another class than before.
+#[derive(Default)]
+pub struct Reclassed {
+    /// Messages that are shown, by their local ids.
+    pub messages: Vec<String>,
+    /// Changes of messages, by their numbers in the order of coming.
+    pub changes: Vec<u64>,
 }
 
 /// What a message's row and its names say, before its delivery is looked up.
 const COLUMNS: &str = "
 SELECT m.seq, m.id, m.grp, g.name, m.sender, coalesce(n.name, ''), m.mine, m.text, m.at, m.class,
-       m.chain IS NOT NULL, m.stored, m.shared_by, coalesce(s.name, ''), m.place, m.ahead IS NOT NULL, m.offer
+       m.chain IS NOT NULL, m.stored, m.shared_by, coalesce(s.name, ''), m.place, m.ahead IS NOT NULL, m.offer,
+       m.kind, m.said, m.chain, m.idx, m.msg
 FROM messages m JOIN groups g ON g.id = m.grp LEFT JOIN names n ON n.member = m.sender
 LEFT JOIN names s ON s.member = m.shared_by ";
 
@@ -91,13 +106,23 @@ impl Tx<'_> {
         group: GroupId,
         id: [u8; 16],
         me: MemberId,
-        text: &str,
+        body: &Body<'_>,
         now: Timestamp,
     ) -> Result<u64, StoreError> {
         self.sql.execute(
-            "INSERT INTO messages(id, grp, sender, mine, text, at, class)
-             VALUES (?1, ?2, ?3, 1, ?4, ?5, 0)",
-            params![id, group.0, me.0, text, int(now.0)],
+            "INSERT INTO messages(id, grp, sender, mine, text, at, class, kind, said, changes, offer)
+             VALUES (?1, ?2, ?3, 1, ?4, ?5, 0, ?6, ?7, ?8, ?9)",
+            params![
+                id,
+                group.0,
+                me.0,
+                body.text,
+                int(now.0),
+                body.kind,
+                body.said,
+                body.changes.as_ref().map(said::key),
+                body.offer
+            ],
         )?;
         let seq = self.sql.last_insert_rowid();
         self.put_place(seq, &Place::queued(uint(seq)))?;
@@ -108,10 +133,10 @@ impl Tx<'_> {
     /// The oldest message of a group that waits to be sealed.
     pub fn next_queued(&self, group: GroupId) -> Result<Option<Queued>, StoreError> {
         let queued = self.sql.query_row(
-            "SELECT q.seq, m.text, m.offer FROM queue q JOIN messages m ON m.seq = q.seq
-             WHERE q.grp = ?1 ORDER BY q.seq LIMIT 1",
+            "SELECT q.seq, m.kind, coalesce(m.said, m.offer, CAST(m.text AS BLOB))
+             FROM queue q JOIN messages m ON m.seq = q.seq WHERE q.grp = ?1 ORDER BY q.seq LIMIT 1",
             [group.0],
-            |row| Ok(Queued { seq: uint(row.get(0)?), text: row.get(1)?, offer: row.get(2)? }),
+            |row| Ok(Queued { seq: uint(row.get(0)?), kind: row.get(1)?, payload: row.get(2)? }),
         );
         Ok(queued.optional()?)
     }
@@ -198,7 +223,7 @@ impl Tx<'_> {
         let seq = int(sealing.seq);
         self.sql.execute(
             "UPDATE messages SET chain = ?2, idx = ?3, msg = ?4, at = ?5, content = ?6, signature = ?7,
-               place = ?8
+               place = ?8, by_admin = ?9
              WHERE seq = ?1",
             params![
                 seq,
@@ -208,7 +233,8 @@ impl Tx<'_> {
                 int(sealing.at.0),
                 sealing.signed.content,
                 sealing.signed.signature.0,
-                Place::new(sealing.lamport, sealing.at, sealing.message).0
+                Place::new(sealing.lamport, sealing.at, sealing.message).0,
+                sealing.by_admin
             ],
         )?;
         self.sql.execute("DELETE FROM queue WHERE seq = ?1", [seq])?;
@@ -233,13 +259,13 @@ impl Tx<'_> {
         let rows = self.sql.execute(
             "INSERT OR IGNORE INTO messages
                (id, grp, sender, mine, text, at, class, chain, idx, msg, content, signature, shared_by,
-                place, ahead)
-             VALUES (?1, ?2, ?3, 0, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+                place, ahead, kind, said, changes, offer, by_admin)
+             VALUES (?1, ?2, ?3, 0, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
             params![
                 new.id,
                 new.group.0,
                 new.from.0,
-                new.text,
+                new.body.text,
                 int(new.at.0),
                 class_number(new.class),
                 new.chain.0,
@@ -249,7 +275,12 @@ impl Tx<'_> {
                 new.signed.signature.0,
                 new.shared_by.map(|member| member.0),
                 place.0,
-                ahead
+                ahead,
+                new.body.kind,
+                new.body.said,
+                new.body.changes.as_ref().map(said::key),
+                new.body.offer,
+                new.by_admin
             ],
         )?;
         Ok((rows == 1).then(|| uint(self.sql.last_insert_rowid())))
@@ -270,14 +301,14 @@ impl Tx<'_> {
         Ok(place.optional()?)
     }
 
-    /// Judges messages of a chain anew; gives the local ids of those whose class is another now.
+    /// Judges messages of a chain anew; gives those whose class is another now.
     pub fn reclass(
         &self,
         group: GroupId,
         chain: ChainId,
         indexes: Range<u32>,
         class: Class,
-    ) -> Result<Vec<String>, StoreError> {
+    ) -> Result<Reclassed, StoreError> {
         // What is in the history already came before it was stale, or else it stays late.
         let (class, but) = match class {
             Class::StaleView => (READ_BEFORE, class_number(class)),
@@ -286,11 +317,19 @@ impl Tx<'_> {
         let mut rows = self.sql.prepare(
             "UPDATE messages SET class = ?5
              WHERE grp = ?1 AND chain = ?2 AND idx >= ?3 AND idx < ?4 AND class NOT IN (?5, ?6)
-             RETURNING id",
+             RETURNING id, seq, changes IS NOT NULL",
         )?;
         let place = params![group.0, chain.0, indexes.start, indexes.end, class, but];
-        let ids = rows.query_map(place, |row| row.get::<_, [u8; 16]>(0))?;
-        Ok(ids.map(|id| id.map(|id| hex(&id))).collect::<Result<_, _>>()?)
+        let ids = rows.query_map(place, |row| Ok((row.get(0)?, uint(row.get(1)?), row.get(2)?)))?;
+        let ids: Vec<([u8; 16], u64, bool)> = ids.collect::<Result<_, _>>()?;
+        let mut reclassed = Reclassed::default();
+        for (id, seq, is_change) in ids {
+            match is_change {
+                true => reclassed.changes.push(seq),
+                false => reclassed.messages.push(hex(&id)),
+            }
+        }
+        Ok(reclassed)
     }
 
     /// Judges a message anew; `None` where there is none.
@@ -335,7 +374,7 @@ pub(super) fn came_after(
     limit: u32,
 ) -> Result<Vec<Message>, StoreError> {
     let within = if group.is_some() { "m.grp = ?1" } else { "?1 IS NULL" };
-    let query = format!("{COLUMNS} WHERE {within} AND m.seq > ?2 ORDER BY m.seq LIMIT ?3");
+    let query = format!("{COLUMNS} WHERE {within} AND m.changes IS NULL AND m.seq > ?2 ORDER BY m.seq LIMIT ?3");
     let mut rows = sql.prepare(&query)?;
     let raws = rows.query_map(params![group.map(|group| group.0), int(after), limit], raw)?;
     raws.map(|raw| raw?.complete(sql)).collect()
@@ -354,7 +393,7 @@ pub(super) fn page(
         None => "?2 IS NULL",
     };
     let query =
-        format!("{COLUMNS} WHERE m.grp = ?1 AND {before_it} ORDER BY m.place DESC LIMIT ?3");
+        format!("{COLUMNS} WHERE m.grp = ?1 AND m.changes IS NULL AND {before_it} ORDER BY m.place DESC LIMIT ?3");
     let mut rows = sql.prepare(&query)?;
     let raws = rows.query_map(params![group.0, before.map(int), limit], raw)?;
     let mut page = raws.map(|raw| raw?.complete(sql)).collect::<Result<Vec<_>, StoreError>>()?;
@@ -364,6 +403,9 @@ pub(super) fn page(
 
 struct Raw {
     message: Message,
+    group: GroupId,
+    author: MemberId,
+    said: RawSaid,
     sealed: bool,
     stored: bool,
 }
@@ -390,8 +432,12 @@ fn raw(row: &Row<'_>) -> rusqlite::Result<Raw> {
             ahead: row.get(15)?,
             shared_by: shared_by.map(|id| MemberRef { id: hex(&id), name: by_name }),
             file: offer.as_deref().and_then(files::offered),
+            more: More::default(),
             delivery: None,
         },
+        group: GroupId(group),
+        author: MemberId(sender),
+        said: RawSaid { kind: row.get(17)?, said: row.get(18)?, head: said::head(row, 19)? },
         sealed: row.get(10)?,
         stored: row.get(11)?,
     })
@@ -400,6 +446,7 @@ fn raw(row: &Row<'_>) -> rusqlite::Result<Raw> {
 impl Raw {
     fn complete(self, sql: &Connection) -> Result<Message, StoreError> {
         let mut message = self.message;
+        said::complete(sql, self.group, self.author, &self.said, &mut message)?;
         if message.mine {
             let delivery = delivery::delivery(sql, message.seq, self.sealed, self.stored)?;
             message.delivery = Some(delivery);
@@ -420,7 +467,7 @@ fn class_number(class: Class) -> u8 {
     }
 }
 
-fn class_of(number: u8) -> Class {
+pub(super) fn class_of(number: u8) -> Class {
     match number {
         0 => Class::Ok,
         1 | READ_BEFORE => Class::StaleView,

@@ -25,6 +25,7 @@ mod order;
 mod outbox;
 mod reader;
 mod requests;
+mod said;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -48,11 +49,12 @@ pub use self::{
     invites::{InviteRow, JoinRow},
     key::Unlock,
     marks::{MARK_MS, Standing},
-    messages::{NewMessage, Queued, Sealing},
+    messages::{NewMessage, Queued, Reclassed, Sealing},
     order::Place,
     outbox::OutboxRow,
     reader::Reader,
     requests::{RequestRow, RequestState},
+    said::{Body, Changed},
     text::{hex, rfc3339, unhex},
 };
 

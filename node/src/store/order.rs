@@ -72,7 +72,7 @@ mod tests {
     use super::*;
     use crate::{
         api::types::{Class, Message},
-        store::{NewMessage, Store, StoreError, Unlock},
+        store::{Body, NewMessage, Store, StoreError, Unlock},
     };
 
     /// A message of a conversation, and what its writer had.
@@ -162,7 +162,8 @@ mod tests {
                         group,
                         id: local,
                         from: MemberId([1; 32]),
-                        text: &number.to_string(),
+                        body: Body::text(&number.to_string()),
+                        by_admin: false,
                         at: it.at,
                         class: Class::Ok,
                         chain: ChainId([u8::try_from(it.by).unwrap(); 16]),
@@ -266,11 +267,13 @@ mod tests {
     fn came(store: &mut Store, number: u64, lamport: u64, clock: u64) -> u64 {
         let clock = followed(clock, lamport);
         let signed = SignedContent { content: Vec::new(), signature: Signature([0; 64]) };
+        let text = number.to_string();
         let new = NewMessage {
             group: GROUP,
             id: u128::from(number).to_be_bytes(),
             from: MemberId([1; 32]),
-            text: &number.to_string(),
+            body: Body::text(&text),
+                        by_admin: false,
             at: Timestamp(1_800_000_000_000 + number),
             class: Class::Ok,
             chain: ChainId([1; 16]),
@@ -324,7 +327,7 @@ mod tests {
         let given_up = store
             .transaction(|tx| {
                 let seq =
-                    tx.queue_message(GROUP, [255; 16], MemberId([9; 32]), "mine", Timestamp(0))?;
+                    tx.queue_message(GROUP, [255; 16], MemberId([9; 32]), &Body::text("mine"), Timestamp(0))?;
                 tx.unqueue(seq)?;
                 Ok::<_, StoreError>(seq)
             })
@@ -405,7 +408,7 @@ mod tests {
                 let update = "UPDATE messages SET place = ?2 WHERE seq = ?1";
                 tx.sql.execute(update, rusqlite::params![seq, place.0])?;
             }
-            tx.queue_message(GROUP, [255; 16], MemberId([9; 32]), "10", Timestamp(0))
+            tx.queue_message(GROUP, [255; 16], MemberId([9; 32]), &Body::text("10"), Timestamp(0))
         };
         store.transaction(was).unwrap();
         let hidden = numbers(&reader.messages(GROUP, None, 4).unwrap());
@@ -438,7 +441,7 @@ mod tests {
                 let update = "UPDATE messages SET place = ?2 WHERE seq = ?1";
                 tx.sql.execute(update, rusqlite::params![2, signed.0])?;
                 let me = MemberId([9; 32]);
-                let seq = tx.queue_message(GROUP, [255; 16], me, "3", Timestamp(0))?;
+                let seq = tx.queue_message(GROUP, [255; 16], me, &Body::text("3"), Timestamp(0))?;
                 match was_settled_before_the_leap {
                     true => tx.unqueue(seq),
                     false => Ok(tx.sql.execute("DELETE FROM queue", []).map(drop)?),

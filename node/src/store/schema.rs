@@ -8,7 +8,7 @@ use super::{StoreError, key};
 
 /// `MIGRATIONS[n]` brings a database of format n (0: empty) to format n + 1. Never changed once
 /// released; only added to.
-pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5, V6, V7, V8, V9, V10];
+pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5, V6, V7, V8, V9, V10, V11];
 
 const V1: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
@@ -167,6 +167,18 @@ CREATE INDEX files_file ON files(file);
 CREATE INDEX files_wanted ON files(seq) WHERE state = 0;
 CREATE INDEX messages_offer ON messages(grp, seq) WHERE offer IS NOT NULL;
 CREATE INDEX messages_offer_name ON messages(grp, text) WHERE offer IS NOT NULL;
+";
+
+/// Of each message its kind, and what it says where that is more than its text: of kinds that this version does not know,
+/// too. What changes another message names it, and is not shown by itself.
+const V11: &str = "
+ALTER TABLE messages ADD COLUMN kind INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE messages ADD COLUMN said BLOB;
+ALTER TABLE messages ADD COLUMN changes BLOB;
+ALTER TABLE messages ADD COLUMN by_admin INTEGER NOT NULL DEFAULT 0;
+UPDATE messages SET kind = 5 WHERE offer IS NOT NULL;
+CREATE INDEX messages_shown ON messages(grp, place) WHERE changes IS NULL;
+CREATE INDEX messages_changes ON messages(grp, changes) WHERE changes IS NOT NULL;
 ";
 
 /// The file that says the format, so that it can be known without the key.

@@ -10,7 +10,7 @@ use rusqlite::{Connection, params};
 use tempfile::TempDir;
 use zeroize::Zeroizing;
 
-use super::{NewMessage, Sealing, Standing, Store, StoreError, Unlock, Which, schema};
+use super::{Body, NewMessage, Sealing, Standing, Store, StoreError, Unlock, Which, schema};
 use crate::api::types::{Class, Event, What};
 
 const GROUP: GroupId = GroupId([1; 32]);
@@ -54,7 +54,8 @@ fn received(index: u32, text: &str) -> NewMessage<'_> {
         group: GROUP,
         id: [u8::try_from(index).unwrap() + 100; 16],
         from: BOB,
-        text,
+        body: Body::text(text),
+        by_admin: false,
         at: NOW,
         class: Class::Ok,
         chain: ChainId([7; 16]),
@@ -287,7 +288,7 @@ fn a_queued_message_keeps_its_id_and_place_while_it_gets_further() {
     let dir = dir();
     let mut store = with_group(dir.path());
     let reader = store.reader().unwrap();
-    let seq = store.transaction(|tx| tx.queue_message(GROUP, [5; 16], ME, "hello", NOW)).unwrap();
+    let seq = store.transaction(|tx| tx.queue_message(GROUP, [5; 16], ME, &Body::text("hello"), NOW)).unwrap();
     let delivery = |reader: &super::Reader| {
         let message = reader.message(&[5; 16]).unwrap().unwrap();
         assert_eq!((message.seq, message.text.as_str(), message.mine), (seq, "hello", true));
@@ -306,6 +307,7 @@ fn a_queued_message_keeps_its_id_and_place_while_it_gets_further() {
                 message,
                 at: NOW,
                 lamport: 1,
+                by_admin: false,
                 recipients: &[BOB],
                 signed: &SIGNED,
             })
@@ -355,7 +357,7 @@ fn what_is_to_be_told_is_told_once_and_a_clock_that_was_ahead_keeps_nothing_back
     store
         .transaction(|tx| {
             let seqs: Vec<u64> = (0..3)
-                .map(|n| tx.queue_message(GROUP, [n; 16], ME, "hello", NOW))
+                .map(|n| tx.queue_message(GROUP, [n; 16], ME, &Body::text("hello"), NOW))
                 .collect::<Result<_, _>>()?;
             let later = |ms| NOW.plus_ms(ms);
             for (seq, due) in seqs.iter().zip([later(500), later(900), later(90_000_000)]) {

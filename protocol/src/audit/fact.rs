@@ -248,6 +248,9 @@ pub enum RotationReason {
     /// 11: a member lacks the topic's secret.
     #[n(11)]
     HandOver,
+    /// 12: what only admins may say, by who was none when the chain began.
+    #[n(12)]
+    Rights,
 }
 
 /// Why an op does not count.
@@ -342,6 +345,7 @@ impl RotationReason {
             Self::Return => "return",
             Self::Renewal => "renewal",
             Self::HandOver => "hand-over",
+            Self::Rights => "rights",
         }
     }
 }

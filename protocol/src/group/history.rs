@@ -24,6 +24,7 @@ use crate::{
     chain::{Content, signed_content},
     codec,
     ids::{ChainId, MemberId, MessageId},
+    said,
     sign::Signature,
 };
 
@@ -35,8 +36,6 @@ const VERSION: u8 = 1;
 const PAGE: usize = 30_000;
 const RECORDS: usize = 128;
 const HEADS: usize = 32;
-/// The kinds that are shared: text, and what changes it.
-const SHARED_KINDS: core::ops::RangeInclusive<u8> = 0..=3;
 
 /// A message as its author signed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -202,6 +201,7 @@ impl Group {
                 at: content.at,
                 lamport: content.lamport,
                 class: class_of(&self.ops, head, index),
+                by_admin: self.is_by_admin(content.kind, head),
                 signed,
             };
             self.out.push_back(Output::Event(Event::Shared { by, message }));
@@ -234,7 +234,14 @@ impl Group {
         signed_content(&self.id, head.context(), key, index, content, signature)
             .ok()
             .map(|(id, _, content)| (id, content))
-            .filter(|(_, content)| SHARED_KINDS.contains(&content.kind))
+            .filter(|(_, content)| said::is_shared(content.kind, &content.payload))
+    }
+
+    /// Whether a message of a chain says what admins may, and its sender was one in the view that its head names.
+    pub(super) fn is_by_admin(&self, kind: u8, head: &SignedHead) -> bool {
+        let said = head.head();
+        let view = said::is_for_admins(kind).then(|| self.ops.resolve_at(&said.heads).ok());
+        view.flatten().is_some_and(|view| view.is_admin(&said.sender))
     }
 
     /// Whether this node wrote or opened a message itself.

@@ -363,6 +363,8 @@ pub struct Received {
     pub lamport: u64,
     /// How late or doubtful it is.
     pub class: Class,
+    /// Of what only admins may say: whether its sender was one in the view in which it was said. Else `false`.
+    pub by_admin: bool,
     /// What its author signed.
     pub signed: SignedContent,
 }
@@ -398,6 +400,8 @@ pub struct Sent {
     pub index: u32,
     /// The logical clock.
     pub lamport: u64,
+    /// Of what only admins may say: whether this member is one in the view of its chain. Else `false`.
+    pub by_admin: bool,
     /// When.
     pub at: Timestamp,
     /// To whom it is sealed, the sender left out.

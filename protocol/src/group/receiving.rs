@@ -313,6 +313,8 @@ impl Group {
         } else if content.kind == HISTORY {
             self.take_history(cx, chain, &class, &content.payload);
         } else {
+            let by_admin = self.receiving.chains.get(&chain);
+            let by_admin = by_admin.is_some_and(|it| self.is_by_admin(content.kind, &it.head));
             // A content has one encoding, which is what was signed.
             let signed = SignedContent { content: codec::encode(&content), signature };
             self.out.push_back(Output::Event(Event::Message(Received {
@@ -325,6 +327,7 @@ impl Group {
                 at: content.at,
                 lamport: content.lamport,
                 class,
+                by_admin,
                 signed,
             })));
         }

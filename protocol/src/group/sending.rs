@@ -27,6 +27,7 @@ use crate::{
     limits::{CHAIN_AGE_MS, CHAIN_MESSAGES},
     membership::Roster,
     pair::SendState,
+    said,
     topic::TopicSecret,
 };
 
@@ -123,7 +124,8 @@ impl Group {
         }
         let roster = self.ops.resolve().roster(self.id);
         let turn = self.turns.spoke.then_some(RotationReason::Turn);
-        if let Some(reason) = self.sending.stale(&roster, cx.now).or(turn) {
+        let asks = self.asks_as_admin(kind).then_some(RotationReason::Rights);
+        if let Some(reason) = self.sending.stale(&roster, cx.now).or(turn).or(asks) {
             let topics = self.write_topics();
             self.rotate_chain(&mut cx, reason, None, &topics);
         }
@@ -166,7 +168,21 @@ impl Group {
         let recipients =
             roster.members().iter().filter(|member| **member != self.me).copied().collect();
         let signed = SignedContent { content: sealed.content, signature: sealed.signature };
-        Ok(Sent { id: sealed.id, chain: id, index, lamport, at: cx.now, recipients, signed })
+        let by_admin = self.is_mine_by_admin(kind);
+        Ok(Sent { id: sealed.id, chain: id, index, lamport, at: cx.now, by_admin, recipients, signed })
+    }
+
+    /// Whether what an admin says would not count in the chain of now: this member was made one since.
+    fn asks_as_admin(&self, kind: u8) -> bool {
+        let is_admin = said::is_for_admins(kind) && self.ops.resolve().is_admin(&self.me);
+        is_admin && !self.is_mine_by_admin(kind)
+    }
+
+    /// Whether a message of this kind counts as an admin's in the chain of now.
+    fn is_mine_by_admin(&self, kind: u8) -> bool {
+        let chain = self.sending.chain.as_ref().map(|chain| chain.id());
+        let entry = chain.and_then(|chain| self.receiving.chains.get(&chain));
+        entry.is_some_and(|entry| self.is_by_admin(kind, &entry.head))
     }
 
     /// Makes a new chain, publishes its bundle under these topics, and hands `topic` over in it.

@@ -19,6 +19,7 @@ mod ops;
 mod people;
 mod relay;
 mod rotations;
+mod said;
 
 use std::{cell::RefCell, convert::Infallible, env, fs, path::Path, rc::Rc};
 
@@ -164,4 +165,5 @@ vectors! {
     letters_are_as_written: "letters.json" = channels::letters;
     handshakes_are_as_written: "handshakes.json" = channels::handshakes;
     files_are_as_written: "files.json" = files::files;
+    what_messages_say_is_as_written: "said.json" = said::said_of_each_kind;
 }

@@ -16,6 +16,7 @@ mod outside;
 mod pings;
 mod refusals;
 mod returns;
+mod said;
 mod stories;
 mod tokens;
 mod trims;

@@ -18,12 +18,18 @@ use crate::{
     pair::{ReceiveState, SendState},
     recovery::RecoveryKey,
     relay_log::{Answer, Cursor, Request},
+    said::Said,
 };
 
 /// Everything that is read from others or from the disk.
 pub fn decoders(_: &Stage, bytes: &[u8]) {
     probe::decode_all(bytes);
     is::<Content>(bytes);
+    if let Some((kind, payload)) = bytes.split_first()
+        && let Some(said) = Said::read(*kind, payload)
+    {
+        assert_eq!((said.kind(), &said.payload()[..]), (*kind, payload));
+    }
     if let Ok(card) = SignedCard::from_bytes(bytes) {
         assert_eq!(card.as_bytes(), bytes);
     }

@@ -1,0 +1,166 @@
+//! What messages say beside text, as two and more nodes see it.
+
+use protocol::{
+    chain::HeadRef,
+    said::{Said, Text},
+};
+
+use super::World;
+use crate::{
+    api::types::{ChangeKind, Message, MessageKind, What},
+    store::Body,
+};
+
+impl World {
+    /// Says something of a kind, whatever it is; its number at whoever says it.
+    fn say_kind(&mut self, name: &'static str, group: &str, kind: u8, payload: &[u8]) -> u64 {
+        let now = self.now;
+        let core = self.core(name);
+        let id = core.find_group(group).unwrap();
+        let seq = core.queue(id, &Body::of(kind, payload), now, |_, _| Ok(())).unwrap();
+        self.settle();
+        seq
+    }
+
+    fn say(&mut self, name: &'static str, group: &str, said: &Said) -> u64 {
+        self.say_kind(name, group, said.kind(), &said.payload())
+    }
+
+    /// How others name a message.
+    fn head(&mut self, name: &str, seq: u64) -> HeadRef {
+        self.core(name).store.read(|tx| tx.head(seq)).unwrap().unwrap()
+    }
+
+    fn last(&mut self, name: &str) -> Message {
+        self.history(name).pop().unwrap()
+    }
+
+    fn changes(&mut self, name: &str) -> Vec<(String, ChangeKind)> {
+        let events = self.events(name).into_iter();
+        let changed = events.filter_map(|event| match event.what {
+            What::Changed { message, change, .. } => Some((message.text, change)),
+            _ => None,
+        });
+        changed.collect()
+    }
+}
+
+fn edit(target: HeadRef, text: &str) -> Said {
+    Said::Edit { target, text: text.into() }
+}
+
+#[test]
+fn what_is_of_a_kind_that_is_not_known_is_kept_and_shown_as_such() {
+    let (mut world, _) = super::stories::group_of(&["ada", "bob"]);
+    world.say_kind("ada", "reading", 99, b"of a later version");
+    world.say_kind("ada", "reading", 7, b"no text with more");
+    world.say_kind("ada", "reading", 5, b"no offer");
+    world.send("ada", "reading", "hello");
+    world.pass(60_000);
+    for name in ["ada", "bob"] {
+        world.stop(name);
+        world.start(name);
+        let kinds: Vec<_> =
+            world.history(name).iter().map(|it| (it.more.kind, it.text.clone())).collect();
+        let unknown = (MessageKind::Unknown, String::new());
+        let all = [unknown.clone(), unknown.clone(), unknown, (MessageKind::Text, "hello".into())];
+        assert_eq!(kinds, all, "{name}");
+    }
+    let first = world.history("bob")[0].seq;
+    let kept = world.core("bob").store.read(|tx| tx.said(first)).unwrap();
+    assert_eq!(kept, (99, b"of a later version".to_vec()));
+    // It counts as any other message does.
+    let sent = world.history("ada")[0].delivery.clone().unwrap();
+    assert!(sent.received.iter().any(|it| it.name == "bob"), "{sent:?}");
+}
+
+#[test]
+fn what_its_writer_changes_is_shown_so_by_all_and_told_once() {
+    let (mut world, _) = super::stories::group_of(&["ada", "bob", "carol"]);
+    let seq = world.send("ada", "reading", "helo").seq;
+    world.pass(1_000);
+    let target = world.head("ada", seq);
+    world.stop("carol");
+    world.say("ada", "reading", &edit(target, "hello"));
+    world.say("bob", "reading", &edit(target, "not yours"));
+    let sign = |on| Said::Reaction { target, text: "+1".into(), on };
+    world.say("bob", "reading", &sign(true));
+    world.pass(60_000);
+    world.start("carol");
+    world.pass(60_000);
+    for name in ["ada", "bob", "carol"] {
+        let shown = world.last(name);
+        assert_eq!((shown.text.as_str(), shown.more.edits), ("hello", 1), "{name}");
+        assert_eq!(shown.more.reactions.len(), 1);
+        assert_eq!(shown.more.reactions[0].by[0].name, "bob");
+        assert_eq!(world.texts(name), ["hello"], "changes are no messages of their own");
+        let told = world.changes(name);
+        assert_eq!(told.len(), 2, "{name}: {told:?}");
+        assert!(told.contains(&("hello".into(), ChangeKind::Edit)));
+    }
+    world.say("bob", "reading", &sign(false));
+    world.pass(60_000);
+    assert!(world.last("ada").more.reactions.is_empty());
+    world.say("ada", "reading", &Said::Delete { target });
+    world.pass(60_000);
+    for name in ["ada", "bob", "carol"] {
+        let shown = world.last(name);
+        assert_eq!((shown.text.as_str(), shown.more.edits), ("", 0), "{name}");
+        assert_eq!(shown.more.deleted_by.unwrap().name, "ada");
+    }
+}
+
+#[test]
+fn an_answer_quotes_what_it_answers_as_that_is_now() {
+    let (mut world, _) = super::stories::group_of(&["ada", "bob"]);
+    let seq = world.send("ada", "reading", "tea or cofee?").seq;
+    world.pass(1_000);
+    let target = world.head("ada", seq);
+    let bob = world.member("bob");
+    let reply = Text {
+        text: "tea".into(),
+        reply: Some(target),
+        mentions: vec![bob],
+        ..Text::default()
+    };
+    world.say("bob", "reading", &Said::Text(reply.clone()));
+    world.say("ada", "reading", &edit(target, "tea or coffee?"));
+    world.pass(60_000);
+    for name in ["ada", "bob"] {
+        let shown = world.last(name);
+        assert_eq!((shown.text.as_str(), shown.more.mentions.len()), ("tea", 1));
+        let answered = shown.more.reply.unwrap();
+        assert_eq!(answered.text, "tea or coffee?", "{name}");
+        assert_eq!(answered.from.unwrap().name, "ada");
+    }
+    let nowhere = HeadRef { index: 200, ..target };
+    world.say("bob", "reading", &Said::Text(Text { reply: Some(nowhere), ..reply }));
+    world.pass(60_000);
+    assert_eq!(world.last("ada").more.reply.unwrap().from, None);
+}
+
+#[test]
+fn an_admin_deletes_and_pins_what_others_said_also_one_that_was_made_so_since() {
+    let (mut world, _) = super::stories::group_of(&["ada", "bob", "carol"]);
+    let first = world.send("carol", "reading", "first").seq;
+    let second = world.send("carol", "reading", "second").seq;
+    world.send("bob", "reading", "begins a chain");
+    world.pass(1_000);
+    let (first, second) = (world.head("carol", first), world.head("carol", second));
+    world.say("bob", "reading", &Said::Delete { target: first });
+    world.pass(60_000);
+    assert_eq!(world.texts("ada")[0], "first", "bob is no admin");
+    let (bob, now) = (world.member("bob").to_string(), world.now);
+    world.core("ada").promote("reading", &bob, now).unwrap();
+    world.settle();
+    world.pass(60_000);
+    assert_eq!(world.texts("ada")[0], "first", "what was said before does not begin to count");
+    world.say("bob", "reading", &Said::Delete { target: first });
+    world.say("bob", "reading", &Said::Pin { target: second, on: true });
+    world.pass(60_000);
+    for name in ["ada", "bob", "carol"] {
+        let history = world.history(name);
+        assert_eq!(history[0].more.deleted_by.as_ref().unwrap().name, "bob", "{name}");
+        assert_eq!(history[1].more.pinned_by.as_ref().unwrap().name, "bob", "{name}");
+    }
+}

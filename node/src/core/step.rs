@@ -240,7 +240,8 @@ impl<'a> Step<'a> {
         rng: &'a mut ChaCha20Rng,
         after: &'a mut After,
     ) -> Self {
-        let (gaps, came, changes, relays) = (Gaps::default(), BTreeSet::new(), Vec::new(), Vec::new());
+        let (gaps, came, changes, relays) =
+            (Gaps::default(), BTreeSet::new(), Vec::new(), Vec::new());
         Self { tx, me, now, rng, gaps, came, changes, archived: None, relays, after }
     }
 }

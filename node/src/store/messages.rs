@@ -374,7 +374,9 @@ pub(super) fn came_after(
     limit: u32,
 ) -> Result<Vec<Message>, StoreError> {
     let within = if group.is_some() { "m.grp = ?1" } else { "?1 IS NULL" };
-    let query = format!("{COLUMNS} WHERE {within} AND m.changes IS NULL AND m.seq > ?2 ORDER BY m.seq LIMIT ?3");
+    let query = format!(
+        "{COLUMNS} WHERE {within} AND m.changes IS NULL AND m.seq > ?2 ORDER BY m.seq LIMIT ?3"
+    );
     let mut rows = sql.prepare(&query)?;
     let raws = rows.query_map(params![group.map(|group| group.0), int(after), limit], raw)?;
     raws.map(|raw| raw?.complete(sql)).collect()
@@ -392,8 +394,9 @@ pub(super) fn page(
         Some(_) => "m.place < (SELECT place FROM messages WHERE seq = ?2 AND grp = ?1)",
         None => "?2 IS NULL",
     };
-    let query =
-        format!("{COLUMNS} WHERE m.grp = ?1 AND m.changes IS NULL AND {before_it} ORDER BY m.place DESC LIMIT ?3");
+    let query = format!(
+        "{COLUMNS} WHERE m.grp = ?1 AND m.changes IS NULL AND {before_it} ORDER BY m.place DESC LIMIT ?3"
+    );
     let mut rows = sql.prepare(&query)?;
     let raws = rows.query_map(params![group.0, before.map(int), limit], raw)?;
     let mut page = raws.map(|raw| raw?.complete(sql)).collect::<Result<Vec<_>, StoreError>>()?;

@@ -273,7 +273,7 @@ mod tests {
             id: u128::from(number).to_be_bytes(),
             from: MemberId([1; 32]),
             body: Body::text(&text),
-                        by_admin: false,
+            by_admin: false,
             at: Timestamp(1_800_000_000_000 + number),
             class: Class::Ok,
             chain: ChainId([1; 16]),
@@ -326,8 +326,13 @@ mod tests {
         assert_eq!(met, all);
         let given_up = store
             .transaction(|tx| {
-                let seq =
-                    tx.queue_message(GROUP, [255; 16], MemberId([9; 32]), &Body::text("mine"), Timestamp(0))?;
+                let seq = tx.queue_message(
+                    GROUP,
+                    [255; 16],
+                    MemberId([9; 32]),
+                    &Body::text("mine"),
+                    Timestamp(0),
+                )?;
                 tx.unqueue(seq)?;
                 Ok::<_, StoreError>(seq)
             })

@@ -21,7 +21,9 @@ use super::{
     order::Place,
     text::hex,
 };
-use crate::api::types::{Answered, ChangeKind, Class, MemberRef, Message, MessageKind, More, Reaction};
+use crate::api::types::{
+    Answered, ChangeKind, Class, MemberRef, Message, MessageKind, More, Reaction,
+};
 
 /// What a message says, as its row has it.
 pub struct Body<'a> {
@@ -109,8 +111,7 @@ pub(super) fn complete(
     };
     let is_file = message.file.is_some();
     message.more.kind = if is_file { MessageKind::File } else { MessageKind::Text };
-    message.more.reply =
-        text.reply.as_ref().map(|head| answered(sql, group, head)).transpose()?;
+    message.more.reply = text.reply.as_ref().map(|head| answered(sql, group, head)).transpose()?;
     let mentions = text.mentions.iter().map(|member| named(sql, *member));
     message.more.mentions = mentions.collect::<Result<_, _>>()?;
     let Some(head) = &raw.head else { return Ok(()) };

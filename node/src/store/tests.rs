@@ -288,7 +288,9 @@ fn a_queued_message_keeps_its_id_and_place_while_it_gets_further() {
     let dir = dir();
     let mut store = with_group(dir.path());
     let reader = store.reader().unwrap();
-    let seq = store.transaction(|tx| tx.queue_message(GROUP, [5; 16], ME, &Body::text("hello"), NOW)).unwrap();
+    let seq = store
+        .transaction(|tx| tx.queue_message(GROUP, [5; 16], ME, &Body::text("hello"), NOW))
+        .unwrap();
     let delivery = |reader: &super::Reader| {
         let message = reader.message(&[5; 16]).unwrap().unwrap();
         assert_eq!((message.seq, message.text.as_str(), message.mine), (seq, "hello", true));

@@ -169,7 +169,16 @@ impl Group {
             roster.members().iter().filter(|member| **member != self.me).copied().collect();
         let signed = SignedContent { content: sealed.content, signature: sealed.signature };
         let by_admin = self.is_mine_by_admin(kind);
-        Ok(Sent { id: sealed.id, chain: id, index, lamport, at: cx.now, by_admin, recipients, signed })
+        Ok(Sent {
+            id: sealed.id,
+            chain: id,
+            index,
+            lamport,
+            at: cx.now,
+            by_admin,
+            recipients,
+            signed,
+        })
     }
 
     /// Whether what an admin says would not count in the chain of now: this member was made one since.

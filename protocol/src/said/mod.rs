@@ -320,7 +320,9 @@ pub const fn is_for_admins(kind: u8) -> bool {
 pub fn is_shared(kind: u8, payload: &[u8]) -> bool {
     match kind {
         TEXT..=REACTION | PIN => true,
-        RICH => matches!(Said::read(kind, payload), Some(Said::Text(text)) if text.expires_s.is_none()),
+        RICH => {
+            matches!(Said::read(kind, payload), Some(Said::Text(text)) if text.expires_s.is_none())
+        }
         _ => false,
     }
 }

@@ -93,9 +93,7 @@ fn is_too_old(left: &mut BTreeMap<MemberId, usize>, from: MemberId) -> bool {
 }
 
 /// Of each member the last few.
-fn standing(
-    signs: BTreeMap<(MemberId, &str), [u8; 32]>,
-) -> BTreeMap<&str, BTreeSet<MemberId>> {
+fn standing(signs: BTreeMap<(MemberId, &str), [u8; 32]>) -> BTreeMap<&str, BTreeSet<MemberId>> {
     let mut last_first: Vec<_> = signs.into_iter().collect();
     last_first.sort_unstable_by_key(|(_, place)| core::cmp::Reverse(*place));
     let mut counts: BTreeMap<MemberId, usize> = BTreeMap::new();

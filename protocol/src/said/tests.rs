@@ -27,11 +27,8 @@ fn words(text: &str) -> Text {
 }
 
 fn one_of_each() -> Vec<(u8, Said)> {
-    let rich = Text {
-        mentions: vec![member(1), member(2)],
-        expires_s: Some(EXPIRES_MIN_S),
-        ..reply()
-    };
+    let rich =
+        Text { mentions: vec![member(1), member(2)], expires_s: Some(EXPIRES_MIN_S), ..reply() };
     let target = target();
     vec![
         (0, Said::Text(words("hello"))),
@@ -116,10 +113,23 @@ fn what_is_out_of_bounds_is_nothing() {
 
 #[test]
 fn a_reaction_is_seen_and_short() {
-    for good in ["👍", "+1", "❤\u{fe0f}", "👩\u{200d}💻", "👍🏽", "ok", "हाँ", "می\u{200c}خواهم"] {
+    for good in ["👍", "+1", "❤\u{fe0f}", "👩\u{200d}💻", "👍🏽", "ok", "हाँ", "می\u{200c}خواهم"]
+    {
         assert!(is_reaction(good), "{good}");
     }
-    let bad = ["", " ", "a b", "\n", "\u{1b}[2J", "\u{202e}x", "x\u{200b}", "\u{fe0f}", "\u{200d}", "\u{85}", "\u{e0041}"];
+    let bad = [
+        "",
+        " ",
+        "a b",
+        "\n",
+        "\u{1b}[2J",
+        "\u{202e}x",
+        "x\u{200b}",
+        "\u{fe0f}",
+        "\u{200d}",
+        "\u{85}",
+        "\u{e0041}",
+    ];
     for bad in bad {
         assert!(!is_reaction(bad), "{bad:?}");
     }
@@ -166,7 +176,8 @@ fn the_author_edits_and_the_last_edit_counts() {
 
 #[test]
 fn the_author_or_an_admin_deletes_whatever_else_is_said() {
-    let (hello, later, gone, pin) = (words("hello"), edit("x"), Said::Delete { target: target() }, pin(true));
+    let (hello, later, gone, pin) =
+        (words("hello"), edit("x"), Said::Delete { target: target() }, pin(true));
     let after = [at(5, ANA, &later), at(6, CLEO, &pin)];
     for by in [ANA, CLEO] {
         let shown = Shown::of(ANA, &hello, &[&after[..], &[at(4, by, &gone)]].concat());
@@ -191,7 +202,8 @@ fn admins_pin_and_the_last_one_counts() {
 
 #[test]
 fn each_member_puts_signs_and_takes_them_away_and_the_last_few_stand() {
-    let (hello, up, off, down) = (words("hello"), sign("+1", true), sign("+1", false), sign("-1", true));
+    let (hello, up, off, down) =
+        (words("hello"), sign("+1", true), sign("+1", false), sign("-1", true));
     let all = [at(1, BEN, &up), at(2, ANA, &up), at(3, BEN, &off), at(4, BEN, &down)];
     let shown = Shown::of(ANA, &hello, &all);
     assert_eq!(

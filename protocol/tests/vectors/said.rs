@@ -95,10 +95,7 @@ pub fn said_of_each_kind() -> Json {
         let shown = Shown::of(member(1), &first, &changes);
         let who = |who: Option<MemberId>| number(who.map_or(0, |it| it.0[0]));
         let reactions = shown.reactions.iter().map(|(sign, by)| {
-            object([
-                ("sign_text", text(*sign)),
-                ("by", list(by.iter().map(|it| number(it.0[0])))),
-            ])
+            object([("sign_text", text(*sign)), ("by", list(by.iter().map(|it| number(it.0[0]))))])
         });
         steps.push(object([
             ("changes", number(count as u64)),

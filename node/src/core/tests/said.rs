@@ -117,12 +117,8 @@ fn an_answer_quotes_what_it_answers_as_that_is_now() {
     world.pass(1_000);
     let target = world.head("ada", seq);
     let bob = world.member("bob");
-    let reply = Text {
-        text: "tea".into(),
-        reply: Some(target),
-        mentions: vec![bob],
-        ..Text::default()
-    };
+    let reply =
+        Text { text: "tea".into(), reply: Some(target), mentions: vec![bob], ..Text::default() };
     world.say("bob", "reading", &Said::Text(reply.clone()));
     world.say("ada", "reading", &edit(target, "tea or coffee?"));
     world.pass(60_000);

@@ -308,10 +308,10 @@ pub fn is_reaction(text: &str) -> bool {
         && text.chars().any(|c| !matches!(c, '\u{200c}' | '\u{200d}' | '\u{fe00}'..='\u{fe0f}'))
 }
 
-/// Whether messages of this kind count by who is an admin.
+/// Whether messages of this kind count by who is an admin. No group lets its admins delete what others said yet.
 #[must_use]
 pub const fn is_for_admins(kind: u8) -> bool {
-    matches!(kind, DELETE | PIN)
+    matches!(kind, PIN)
 }
 
 /// Whether a message of this kind and payload may be shared as history: text, and what changes it, but for what is to

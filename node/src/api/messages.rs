@@ -8,9 +8,12 @@ use axum::{
 use super::{
     Api, Body,
     refusal::Refusal,
-    types::{DeliveryView, Message, Messages, PAGE_MAX, Page, SendMessage, VERSION},
+    types::{
+        DeliveryView, EditMessage, Message, Messages, PAGE_MAX, Page, PinMessage, React,
+        SendMessage, VERSION,
+    },
 };
-use crate::store::unhex;
+use crate::{core::Core, store::unhex};
 
 const PAGE: u32 = 100;
 
@@ -19,7 +22,40 @@ pub(super) async fn send(
     Path(group): Path<String>,
     Body(asked): Body<SendMessage>,
 ) -> Result<Json<Message>, Refusal> {
-    api.ask(move |core, now| core.send(&group, &asked.text, now)).await.map(Json)
+    api.ask(move |core, now| core.send_with(&group, &asked, now)).await.map(Json)
+}
+
+pub(super) async fn edit(
+    State(api): State<Api>,
+    Path((group, message)): Path<(String, String)>,
+    Body(asked): Body<EditMessage>,
+) -> Result<Json<Message>, Refusal> {
+    api.ask(move |core, now| core.edit(&group, &message, &asked.text, now)).await.map(Json)
+}
+
+pub(super) async fn delete(
+    State(api): State<Api>,
+    Path((group, message)): Path<(String, String)>,
+) -> Result<Json<Message>, Refusal> {
+    api.ask(move |core, now| core.delete_message(&group, &message, now)).await.map(Json)
+}
+
+pub(super) async fn react(
+    State(api): State<Api>,
+    Path((group, message)): Path<(String, String)>,
+    Body(asked): Body<React>,
+) -> Result<Json<Message>, Refusal> {
+    let verb =
+        move |core: &mut Core, now| core.react(&group, &message, (&asked.sign, asked.on), now);
+    api.ask(verb).await.map(Json)
+}
+
+pub(super) async fn pin(
+    State(api): State<Api>,
+    Path((group, message)): Path<(String, String)>,
+    Body(asked): Body<PinMessage>,
+) -> Result<Json<Message>, Refusal> {
+    api.ask(move |core, now| core.pin(&group, &message, asked.on, now)).await.map(Json)
 }
 
 pub(super) async fn history(

@@ -6,6 +6,7 @@
 //! POST GET /v1/groups/{ref}/invites     DELETE /v1/groups/{ref}/invites/{id}
 //! GET  /v1/groups/{ref}/requests        POST   /v1/groups/{ref}/requests/{member}/approve · deny
 //! POST GET /v1/groups/{ref}/messages    GET /v1/messages/{id}
+//! DELETE   /v1/groups/{ref}/messages/{message}        POST …/edit · react · pin
 //! POST GET /v1/groups/{ref}/files       POST   /v1/groups/{ref}/files/{file}/fetch
 //! GET DELETE /v1/groups/{ref}/files/{file}
 //! POST /v1/groups/{ref}/remove · promote · demote · leave · rotate
@@ -17,7 +18,6 @@
 //! GET  /v1/status                       POST /v1/down            GET DELETE /v1/recovery
 //! POST /v1/pings                        GET /v1/pings/{id}
 //! GET  /v1/machines                     POST /v1/machines/add · remove
-//! GET  /v1/status                       POST /v1/down
 //! ```
 //!
 //! `{ref}` is a group's exact name or an unambiguous prefix of its id, at least four digits; never
@@ -120,6 +120,10 @@ impl Api {
             .route("/v1/groups/{group}/requests/{member}/deny", post(groups::deny))
             .route("/v1/groups/{group}/messages", post(messages::send).get(messages::history))
             .route("/v1/groups/{group}/messages/{message}/delivery", get(messages::delivery))
+            .route("/v1/groups/{group}/messages/{message}", delete(messages::delete))
+            .route("/v1/groups/{group}/messages/{message}/edit", post(messages::edit))
+            .route("/v1/groups/{group}/messages/{message}/react", post(messages::react))
+            .route("/v1/groups/{group}/messages/{message}/pin", post(messages::pin))
             .route("/v1/groups/{group}/files", post(files::send).get(files::list))
             .route("/v1/groups/{group}/files/{file}", get(files::one).delete(files::cancel))
             .route("/v1/groups/{group}/files/{file}/fetch", post(files::fetch))

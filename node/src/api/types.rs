@@ -29,7 +29,10 @@ pub use self::{
     backlog::Backlog,
     delivery::{Delivery, DeliveryState, DeliveryView, MemberDelivery, NAMED_MAX},
     files::{FileRef, FileStanding, FileView, Files, SendFile},
-    messages::{Answered, ChangeKind, Class, Message, MessageKind, More, Reaction},
+    messages::{
+        Answered, ChangeKind, Class, EditMessage, Message, MessageKind, More, PinMessage, React,
+        Reaction, SendMessage,
+    },
     own::{Machine, Machines, NameMachine},
     paths::{Ipv6, Lan, MemberPath, Nat, Outside, Path, PortMap, Via},
     pings::{PingMember, PingView, Way, WayTried},
@@ -228,13 +231,6 @@ pub struct GroupRef {
     pub id: String,
     /// Its name.
     pub name: String,
-}
-
-/// Body of `POST /v1/groups/{ref}/messages`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct SendMessage {
-    /// UTF-8 text.
-    pub text: String,
 }
 
 /// Body of `POST /v1/groups/{ref}/remove`, `promote` and `demote`.

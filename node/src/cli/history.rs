@@ -19,7 +19,7 @@ const PAGE: u32 = 100;
 ///
 /// Times are UTC.
 #[derive(clap::Args)]
-#[command(after_help = exit::help(&["wattle history ops -n 100"]))]
+#[command(after_help = exit::help(&["wattle history ops -n 100", "wattle history ops --ids"]))]
 pub struct History {
     /// The group's name, or the first digits of its id
     #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
@@ -27,6 +27,9 @@ pub struct History {
     /// How many of the last messages
     #[arg(short, value_name = "N", default_value_t = 50)]
     n: u32,
+    /// Show the first digits of each message's id, by which to answer, edit or react
+    #[arg(long)]
+    ids: bool,
 }
 
 impl History {
@@ -38,7 +41,7 @@ impl History {
         }
         let (apart, kept): (Vec<_>, Vec<_>) =
             messages.iter().partition(|message| message.class == Class::PostCut);
-        let mut conversation = Conversation::default();
+        let mut conversation = Conversation { ids: self.ids, ..Conversation::default() };
         for message in &kept {
             conversation.message(message)?;
         }

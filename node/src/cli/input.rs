@@ -26,6 +26,14 @@ const LINE_MAX: u64 = 128 * 1024;
 /// The most that is read of a code, in bytes, with whatever stands around it.
 const CODE_MAX: u64 = 16 * 1024;
 
+/// All of standard input as one text, without the end of its last line.
+pub fn whole(most: usize) -> anyhow::Result<String> {
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(2);
+    io::stdin().lock().take(limit).read_to_end(&mut bytes).context("can't read standard input")?;
+    Ok(without_end(&String::from_utf8_lossy(&bytes)).into())
+}
+
 /// The lines of standard input as they come, without their ends; bytes that are no UTF-8 are
 /// replaced.
 pub fn lines() -> mpsc::Receiver<io::Result<String>> {

@@ -26,6 +26,7 @@ mod ping;
 mod progress;
 mod recovery;
 mod relay;
+mod said;
 mod send;
 mod show;
 mod stage;
@@ -77,6 +78,10 @@ enum Command {
     Invite(invite::Invite),
     Join(join::Join),
     Send(send::Send),
+    Edit(said::Edit),
+    Delete(said::Delete),
+    React(said::React),
+    Pin(said::Pin),
     Delivery(delivery::Delivery),
     File(file::File),
     Tail(tail::Tail),
@@ -145,6 +150,10 @@ impl Command {
             Self::Group(group) => or_interrupted(group.run(place)).await,
             Self::Invite(invite) => or_interrupted(invite.run(place)).await,
             Self::Send(send) => or_interrupted(send.run(place)).await,
+            Self::Edit(edit) => or_interrupted(edit.run(place)).await,
+            Self::Delete(delete) => or_interrupted(delete.run(place)).await,
+            Self::React(react) => or_interrupted(react.run(place)).await,
+            Self::Pin(pin) => or_interrupted(pin.run(place)).await,
             Self::Delivery(delivery) => or_interrupted(delivery.run(place)).await,
             Self::File(file) => or_interrupted(file.run(place)).await,
             Self::Tail(tail) => or_interrupted(tail.run(place)).await,

@@ -10,7 +10,10 @@ use std::{
 use anyhow::Context;
 use clap::ValueEnum;
 use node::{
-    api::types::{Delivery, DeliveryState, DeliveryView, MemberDelivery, Message, NAMED_MAX, What},
+    api::types::{
+        Delivery, DeliveryState, DeliveryView, MemberDelivery, Message, NAMED_MAX, SendMessage,
+        What,
+    },
     client::{Client, ClientError, EventStream},
     core::TEXT_MAX,
 };
@@ -30,6 +33,7 @@ use super::{
 #[command(after_help = exit::help(&[
     "wattle send ops deployed",
     "wattle send ops deployed --wait all --timeout 5m",
+    "wattle send ops --reply 1a2b3c4d on it",
     "make 2>&1 | wattle send ops --block",
     "journalctl -f -u web | wattle send ops -",
 ]))]
@@ -43,6 +47,12 @@ pub struct Send {
     /// longer than 31,744 bytes, cut at the ends of lines
     #[arg(long)]
     block: bool,
+    /// The message that it answers: the first digits of its id, at least four, or last
+    #[arg(long, value_name = "MESSAGE")]
+    reply: Option<String>,
+    /// A member whom it is for in particular; may be given several times
+    #[arg(long, value_name = "MEMBER")]
+    mention: Vec<String>,
     /// Wait until a relay has it, until any member's node has it, or until all members' nodes have it
     #[arg(long, value_name = "FOR")]
     wait: Option<Wait>,
@@ -188,7 +198,9 @@ impl Send {
         sent: &mut Sent,
         place: &Place,
     ) -> anyhow::Result<()> {
-        let message = client.send(&self.group, text).await?;
+        let (reply, mentions) = (self.reply.clone(), self.mention.clone());
+        let said = SendMessage { text: text.into(), reply, mentions };
+        let message = client.say(&self.group, &said).await?;
         if place.json {
             show::json(&message)?;
         }

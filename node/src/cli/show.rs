@@ -252,6 +252,8 @@ pub fn changed(message: &Message, by: &MemberRef, change: &ChangeKind) -> String
 #[derive(Default)]
 pub struct Conversation {
     day: Option<time::Date>,
+    /// Whether the first digits of each message's id are shown: enough to name it.
+    pub ids: bool,
 }
 
 impl Conversation {
@@ -280,7 +282,8 @@ impl Conversation {
         let answers = message.more.reply.as_ref().map(answers).unwrap_or_default();
         let signs = signs(&message.more);
         let text = said(message);
-        data(format_args!("{clock} {name}{answers}: {text}{signs}{by}{doubt}{ahead}{late}"))
+        let id = if self.ids { format!(" {}", short(&message.id)) } else { String::new() };
+        data(format_args!("{clock}{id} {name}{answers}: {text}{signs}{by}{doubt}{ahead}{late}"))
     }
 
     /// Shows something that happened.

@@ -22,6 +22,7 @@ mod conduct;
 mod events;
 mod files;
 mod pings;
+mod said;
 mod sse;
 
 use std::{
@@ -168,7 +169,13 @@ impl Client {
 
     /// Queues a text for a group. The answer is the message as it stands, with its local id.
     pub async fn send(&self, group: &str, text: &str) -> Result<Message, ClientError> {
-        self.post(&at(group, "/messages"), &SendMessage { text: text.into() }).await
+        let text = text.into();
+        self.say(group, &SendMessage { text, ..SendMessage::default() }).await
+    }
+
+    /// The same, with what it answers and whom it is for in particular.
+    pub async fn say(&self, group: &str, message: &SendMessage) -> Result<Message, ClientError> {
+        self.post(&at(group, "/messages"), message).await
     }
 
     /// A page of a group's history, oldest first; the newest messages where `page` says nothing.

@@ -12,6 +12,7 @@ use protocol::{
     snapshot::SnapshotError,
 };
 
+use super::said::SaidError;
 use crate::{api::types::ApiError, store::StoreError};
 
 /// A verb that was not carried out. Nothing has changed.
@@ -248,6 +249,9 @@ pub enum VerbError {
     /// Machines that can't stand on a card.
     #[error(transparent)]
     Machines(#[from] endpoint::BadMachines),
+    /// A message can't be changed or answered so.
+    #[error(transparent)]
+    Said(#[from] SaidError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -342,6 +346,7 @@ impl VerbError {
             Self::NoSharing => "no-sharing",
             Self::NotNow { .. } => "not-now",
             Self::EmptyMessage => "empty-message",
+            Self::Said(error) => error.code(),
             Self::MessageTooLong { .. } => "message-too-long",
             Self::QueueFull { .. } => "queue-full",
             Self::BadUses { .. } => "bad-uses",
@@ -407,6 +412,7 @@ impl VerbError {
             Self::NoSharing => "An admin allows it: `wattle group policy GROUP --history share`.",
             Self::NotNow { .. } => "`wattle status` says what is waited for.",
             Self::EmptyMessage => "Write something after the group's name.",
+            Self::Said(error) => error.hint(),
             Self::MessageTooLong { .. } => "Send it in parts.",
             Self::QueueFull { .. } => "`wattle status` says what they wait for.",
             Self::BadUses { .. } => "Choose another number for --uses.",
@@ -486,6 +492,7 @@ impl VerbError {
             | Self::Behind
             | Self::NotReady(_) => 4,
             Self::QueueFull { .. } | Self::TooManyPings { .. } | Self::Full => 9,
+            Self::Said(error) => error.exit(),
             Self::Store(_) => 1,
         }
     }

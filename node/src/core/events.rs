@@ -189,6 +189,15 @@ impl Step<'_> {
         self.emit(group, What::Message { message: Box::new(message) })
     }
 
+    /// A change has come, or was queued.
+    pub(super) fn has_changed(&mut self, group: GroupId, seq: u64) -> Result<(), StoreError> {
+        if let Some(target) = self.tx.changed_by(seq)? {
+            self.tx.erase(target)?;
+        }
+        self.changes.push((group, seq));
+        Ok(())
+    }
+
     /// Tells of a change that came, or that counts or doesn't by what is known now.
     fn changed(&mut self, group: GroupId, seq: u64, is_anew: bool) -> Result<(), StoreError> {
         let Some(Changed { message, by, change }) = self.tx.changed(seq, is_anew)? else {
@@ -227,8 +236,11 @@ impl Step<'_> {
             && let Some(place) = self.tx.place(seq)?
         {
             match new.body.changes {
-                Some(_) => self.changes.push((group.id(), seq)),
-                None => drop(self.came.insert((place, seq))),
+                Some(_) => self.has_changed(group.id(), seq)?,
+                None => {
+                    self.tx.erase(seq)?;
+                    self.came.insert((place, seq));
+                }
             }
             if shared_by.is_none() {
                 let place = (received.chain, received.index);

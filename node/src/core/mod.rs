@@ -35,6 +35,7 @@ mod pings;
 mod receive;
 mod relays;
 mod requests;
+mod said;
 mod send;
 mod step;
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::{
     step::{Step, random},
 };
 use crate::{
-    api::types::{Message, What},
+    api::types::{Message, SendMessage, What},
     store::{Body, Sealing, StoreError},
 };
 
@@ -31,16 +31,7 @@ impl Core {
         text: &str,
         now: Timestamp,
     ) -> Result<Message, VerbError> {
-        let id = self.find_group(reference)?;
-        if text.is_empty() {
-            return Err(VerbError::EmptyMessage);
-        }
-        if text.len() > TEXT_MAX {
-            return Err(VerbError::MessageTooLong { bytes: text.len(), limit: TEXT_MAX });
-        }
-        let seq = self.queue(id, &Body::text(text), now, |_, _| Ok(()))?;
-        let message = self.store.read(|tx| tx.message(seq))?;
-        Ok(message.ok_or(StoreError::Damaged)?)
+        self.send_with(reference, &SendMessage { text: text.into(), ..SendMessage::default() }, now)
     }
 
     /// Queues a message, with what goes with it.
@@ -66,7 +57,7 @@ impl Core {
             let seq = step.tx.queue_message(id, local, step.me.member(), body, now)?;
             more(step, seq)?;
             match body.changes {
-                Some(_) => step.changes.push((id, seq)),
+                Some(_) => step.has_changed(id, seq)?,
                 None => step.show(seq)?,
             }
             Ok(seq)

@@ -87,7 +87,8 @@ impl Tx<'_> {
         let mut found = match which {
             Which::Last => {
                 let mut last = self.sql.prepare(
-                    "SELECT seq FROM messages WHERE grp = ?1 AND mine = 1 ORDER BY seq DESC LIMIT 1",
+                    "SELECT seq FROM messages WHERE grp = ?1 AND mine = 1 AND changes IS NULL
+                     ORDER BY seq DESC LIMIT 1",
                 )?;
                 let found = last.query_map([group.0], |row| row.get(0))?;
                 found.collect::<Result<Vec<i64>, _>>()?

@@ -95,7 +95,7 @@ pub struct Reclassed {
 const COLUMNS: &str = "
 SELECT m.seq, m.id, m.grp, g.name, m.sender, coalesce(n.name, ''), m.mine, m.text, m.at, m.class,
        m.chain IS NOT NULL, m.stored, m.shared_by, coalesce(s.name, ''), m.place, m.ahead IS NOT NULL, m.offer,
-       m.kind, m.said, m.chain, m.idx, m.msg
+       m.kind, m.said, m.chain, m.idx, m.msg, m.emptied
 FROM messages m JOIN groups g ON g.id = m.grp LEFT JOIN names n ON n.member = m.sender
 LEFT JOIN names s ON s.member = m.shared_by ";
 
@@ -440,7 +440,12 @@ fn raw(row: &Row<'_>) -> rusqlite::Result<Raw> {
         },
         group: GroupId(group),
         author: MemberId(sender),
-        said: RawSaid { kind: row.get(17)?, said: row.get(18)?, head: said::head(row, 19)? },
+        said: RawSaid {
+            kind: row.get(17)?,
+            said: row.get(18)?,
+            head: said::head(row, 19)?,
+            emptied: row.get::<_, Option<[u8; 32]>>(22)?.map(MemberId),
+        },
         sealed: row.get(10)?,
         stored: row.get(11)?,
     })

@@ -16,10 +16,11 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
     StoreError, Tx,
+    delivery::{Which, filled},
     groups::{int, uint},
     messages::{class_of, message_by_seq},
     order::Place,
-    text::hex,
+    text::{hex, unhex},
 };
 use crate::api::types::{
     Answered, ChangeKind, Class, MemberRef, Message, MessageKind, More, Reaction,
@@ -81,6 +82,8 @@ pub(super) struct RawSaid {
     pub(super) said: Option<Vec<u8>>,
     /// Where it is in its group, once it is sealed.
     pub(super) head: Option<HeadRef>,
+    /// Who deleted it.
+    pub(super) emptied: Option<MemberId>,
 }
 
 /// The place of a row: columns from `first` on, of which a message that is not sealed has none.
@@ -99,6 +102,10 @@ pub(super) fn complete(
     raw: &RawSaid,
     message: &mut Message,
 ) -> Result<(), StoreError> {
+    if let Some(by) = raw.emptied {
+        message.more.deleted_by = Some(named(sql, by)?);
+        return Ok(());
+    }
     let text = match (&raw.said, raw.kind) {
         (None, _) => Text { text: message.text.clone(), ..Text::default() },
         (Some(said), kind) => match Said::read(kind, said) {
@@ -212,6 +219,7 @@ const SHOWN: usize = 80;
 
 fn answered(sql: &Connection, group: GroupId, head: &HeadRef) -> Result<Answered, StoreError> {
     let Some(seq) = seq_at(sql, group, head)? else { return Ok(Answered::default()) };
+    // What was deleted has no text.
     let row = "SELECT sender, kind, said, text, offer IS NOT NULL, id FROM messages WHERE seq = ?1";
     let (from, kind, said, text, is_file, id) = sql.query_row(row, [int(seq)], |row| {
         let from = MemberId(row.get(0)?);
@@ -233,7 +241,8 @@ fn answered(sql: &Connection, group: GroupId, head: &HeadRef) -> Result<Answered
 }
 
 fn seq_at(sql: &Connection, group: GroupId, head: &HeadRef) -> Result<Option<u64>, StoreError> {
-    let at = "SELECT seq FROM messages WHERE grp = ?1 AND chain = ?2 AND idx = ?3 AND msg = ?4";
+    let at = "SELECT seq FROM messages
+              WHERE grp = ?1 AND chain = ?2 AND idx = ?3 AND msg = ?4 AND changes IS NULL";
     let place = params![group.0, head.chain.0, head.index, head.id.0];
     Ok(sql.query_row(at, place, |row| row.get(0)).optional()?.map(uint))
 }
@@ -269,16 +278,99 @@ impl Tx<'_> {
         Ok(self.sql.query_row(said, [int(seq)], |row| Ok((row.get(0)?, row.get(1)?)))?)
     }
 
+    /// All that is kept of what messages say.
+    #[cfg(test)]
+    pub fn words(&self) -> Result<Vec<Vec<u8>>, StoreError> {
+        let words =
+            "SELECT CAST(text AS BLOB) FROM messages UNION ALL SELECT coalesce(said, x'') FROM messages
+                     UNION ALL SELECT coalesce(content, x'') FROM messages UNION ALL SELECT CAST(event AS BLOB) FROM events";
+        let mut rows = self.sql.prepare(words)?;
+        let rows = rows.query_map([], |row| row.get(0))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Empties a message that its writer, or who may, has deleted, and the texts that it had: also where one of them comes later. Whether it
+    /// is deleted.
+    pub fn erase(&self, seq: u64) -> Result<bool, StoreError> {
+        let row =
+            "SELECT grp, sender, emptied IS NOT NULL, chain, idx, msg FROM messages WHERE seq = ?1";
+        let row = self.sql.query_row(row, [int(seq)], |row| {
+            let (group, author) = (GroupId(row.get(0)?), MemberId(row.get(1)?));
+            Ok((group, author, row.get::<_, bool>(2)?, head(row, 3)?))
+        });
+        let Some((group, author, is_emptied, Some(head))) = row.optional()? else {
+            return Ok(false);
+        };
+        if !is_emptied {
+            let changes = changes_of(&self.sql, group, &head, author)?;
+            let nothing = Text::default();
+            let Some(by) = Shown::of(author, &nothing, &counting(&changes, true)).deleted_by else {
+                return Ok(false);
+            };
+            self.empty(seq, by)?;
+        }
+        self.sql.execute(
+            "UPDATE messages SET said = NULL, content = NULL, signature = NULL
+             WHERE grp = ?1 AND changes = ?2 AND kind = ?3",
+            params![group.0, key(&head), EDIT],
+        )?;
+        Ok(true)
+    }
+
+    /// Empties a message: its row stays, so that it does not come back.
+    pub fn empty(&self, seq: u64, by: MemberId) -> Result<(), StoreError> {
+        self.sql.execute(
+            "UPDATE messages SET text = '', said = NULL, offer = NULL, content = NULL, signature = NULL,
+               emptied = ?2
+             WHERE seq = ?1",
+            params![int(seq), by.0],
+        )?;
+        Ok(())
+    }
+
+    /// Which message is changed by the change of this number, where it is here.
+    pub fn changed_by(&self, seq: u64) -> Result<Option<u64>, StoreError> {
+        let row = "SELECT grp, changes FROM messages WHERE seq = ?1 AND changes IS NOT NULL";
+        let row = self.sql.query_row(row, [int(seq)], |row| Ok((row.get(0)?, row.get(1)?)));
+        let Some((group, key)) = row.optional()? else { return Ok(None) };
+        let (group, key): ([u8; 32], Vec<u8>) = (group, key);
+        let target = "SELECT seq FROM messages WHERE changes IS NULL
+                        AND grp = ?1 AND chain = substr(?2, 1, 16) AND msg = substr(?2, 21)";
+        let target =
+            self.sql.query_row(target, params![group, key], |row| row.get(0)).optional()?;
+        Ok(target.map(uint))
+    }
+
+    /// The messages of a group that may be meant, two at most: whoever wrote them.
+    pub fn which_shown(&self, group: GroupId, which: Which<'_>) -> Result<Vec<u64>, StoreError> {
+        let (query, first, last) = match which {
+            Which::Last => {
+                ("place IS NOT NULL AND ?2 IS ?3 ORDER BY place DESC LIMIT 1", None, None)
+            }
+            Which::Prefix(digits) => {
+                let [first, last] = ["0", "f"].map(|fill| unhex(&filled(digits, fill)));
+                let (Some(first), Some(last)) = (first, last) else { return Ok(Vec::new()) };
+                ("+grp = ?1 AND id BETWEEN ?2 AND ?3 LIMIT 2", Some(first), Some(last))
+            }
+        };
+        let query =
+            format!("SELECT seq FROM messages WHERE grp = ?1 AND changes IS NULL AND {query}");
+        let mut rows = self.sql.prepare(&query)?;
+        let rows = rows.query_map(params![group.0, first, last], |row| row.get(0).map(uint))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
     /// What the change of this number does, where what it changes is here and who says it may. Where that was to be judged
     /// anew, that it was.
     pub fn changed(&self, seq: u64, is_anew: bool) -> Result<Option<Changed>, StoreError> {
         let row = "SELECT grp, sender, by_admin, class, kind, said FROM messages
                    WHERE seq = ?1 AND changes IS NOT NULL";
         let row = self.sql.query_row(row, [int(seq)], |row| {
-            let said: Vec<u8> = row.get(5)?;
+            let said: Option<Vec<u8>> = row.get(5)?;
             let (group, by) = (GroupId(row.get(0)?), MemberId(row.get(1)?));
             let class = class_of(row.get(3)?);
-            Ok((group, by, row.get::<_, bool>(2)?, class, Said::read(row.get(4)?, &said)))
+            let said = said.and_then(|said| Said::read(row.get(4).ok()?, &said));
+            Ok((group, by, row.get::<_, bool>(2)?, class, said))
         });
         let Some((group, by, by_admin, class, Some(said))) = row.optional()? else {
             return Ok(None);

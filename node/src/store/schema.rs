@@ -170,15 +170,20 @@ CREATE INDEX messages_offer_name ON messages(grp, text) WHERE offer IS NOT NULL;
 ";
 
 /// Of each message its kind, and what it says where that is more than its text: of kinds that this version does not know,
-/// too. What changes another message names it, and is not shown by itself.
+/// too. What changes another message names it, and is not shown by itself. What was deleted stays as an emptied row, with who deleted it: what is
+/// in the history once does not come back. Events name the message that they show: its words are in one place.
 const V11: &str = "
 ALTER TABLE messages ADD COLUMN kind INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE messages ADD COLUMN said BLOB;
 ALTER TABLE messages ADD COLUMN changes BLOB;
 ALTER TABLE messages ADD COLUMN by_admin INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE messages ADD COLUMN emptied BLOB;
 UPDATE messages SET kind = 5 WHERE offer IS NOT NULL;
 CREATE INDEX messages_shown ON messages(grp, place) WHERE changes IS NULL;
 CREATE INDEX messages_changes ON messages(grp, changes) WHERE changes IS NOT NULL;
+ALTER TABLE events ADD COLUMN message INTEGER;
+UPDATE events SET message = json_extract(event, '$.message.seq'), event = json_remove(event, '$.message')
+    WHERE json_extract(event, '$.event') = 'message';
 ";
 
 /// The file that says the format, so that it can be known without the key.

@@ -41,6 +41,7 @@ mod relay_only;
 mod removed_member;
 mod restarted_relay;
 mod restored_backup;
+mod said;
 mod terminal;
 mod trimmed_inbox;
 mod two_admins;

@@ -61,6 +61,42 @@ pub enum Class {
     PostCut,
 }
 
+/// Body of `POST /v1/groups/{ref}/messages`. A message is named by its local id, at least four digits of it, or is `last`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct SendMessage {
+    /// UTF-8 text.
+    pub text: String,
+    /// Which message it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply: Option<String>,
+    /// Members whom it is for in particular, by names or ids.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mentions: Vec<String>,
+}
+
+/// Body of `POST /v1/groups/{ref}/messages/{message}/edit`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EditMessage {
+    /// What it says from now on.
+    pub text: String,
+}
+
+/// Body of `POST /v1/groups/{ref}/messages/{message}/react`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct React {
+    /// An emoji, or a short word.
+    pub sign: String,
+    /// Whether it stands from now on.
+    pub on: bool,
+}
+
+/// Body of `POST /v1/groups/{ref}/messages/{message}/pin`.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct PinMessage {
+    /// Whether it stands from now on.
+    pub on: bool,
+}
+
 /// What a message says beside its text, and what it shows now.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct More {

@@ -7,7 +7,7 @@ use protocol::{
 
 use super::World;
 use crate::{
-    api::types::{ChangeKind, Message, MessageKind, What},
+    api::types::{ChangeKind, Message, MessageKind, SendMessage, What},
     store::Body,
 };
 
@@ -166,4 +166,97 @@ fn an_admin_pins_what_others_said_also_one_that_was_made_so_since_and_deletes_no
     world.say("bob", "reading", &pin(false));
     world.pass(60_000);
     assert_eq!(world.history("carol")[0].more.pinned_by, None);
+}
+
+#[test]
+fn what_is_deleted_is_emptied_where_it_is_and_where_it_comes_later() {
+    let (mut world, _) = super::stories::group_of(&["ada", "bob", "carol"]);
+    world.stop("carol");
+    let message = world.send("ada", "reading", "a secret word");
+    world.pass(1_000);
+    let now = world.now;
+    world.core("ada").edit("reading", &message.id, "a secret phrase", now).unwrap();
+    world.settle();
+    let shown = world.core("ada").delete_message("reading", &message.id, now).unwrap();
+    assert_eq!(shown.more.deleted_by.unwrap().name, "ada");
+    world.pass(60_000);
+    world.start("carol");
+    world.pass(60_000);
+    for name in ["ada", "bob", "carol"] {
+        let [shown] = &world.history(name)[..] else { panic!("{name}") };
+        assert_eq!((shown.text.as_str(), shown.more.edits), ("", 0), "{name}");
+        assert_eq!(shown.more.deleted_by.as_ref().unwrap().name, "ada");
+        let told = world.events(name);
+        let words = format!("{told:?}");
+        assert!(!words.contains("secret"), "{name}: events have no words of their own");
+        let kept = world.core(name).store.read(|tx| tx.words()).unwrap();
+        assert!(kept.iter().all(|it| !it.windows(6).any(|part| part == b"secret")), "{name}");
+        assert!(
+            world.core(name).store.read(|tx| tx.signed_records(tx.groups()?[0], 9)).unwrap().len()
+                < 3
+        );
+    }
+    let again = world.core("ada").edit("reading", &message.id, "x", now).unwrap_err();
+    assert_eq!((again.code(), again.exit()), ("deleted", 5));
+}
+
+#[test]
+fn what_waits_is_deleted_before_anybody_has_it_and_nothing_else_can_be_done_with_it() {
+    let mut world = World::new();
+    let relay = world.relay(1);
+    world.node("ada", &[&relay]);
+    world.create("ada", "reading");
+    let code = world.invite("ada", "reading");
+    world.node("bob", &[]);
+    world.joined("bob", &code);
+    world.pass(60_000);
+    world.relay_stands(&relay, false);
+    world.stop("ada");
+    world.start("ada");
+    let id = world.send("ada", "reading", "too early").id;
+    let now = world.now;
+    let ada = world.core("ada");
+    assert_eq!(ada.edit("reading", &id, "later", now).unwrap_err().code(), "not-sealed");
+    let shown = ada.delete_message("reading", "last", now).unwrap();
+    assert!(shown.more.deleted_by.is_some() && shown.text.is_empty());
+    world.relay_stands(&relay, true);
+    world.pass(10 * 60_000);
+    assert_eq!(world.texts("bob"), [""; 0]);
+}
+
+#[test]
+fn what_can_not_be_done_is_refused_in_words() {
+    let (mut world, _) = super::stories::group_of(&["ada", "bob"]);
+    let id = world.send("ada", "reading", "hello").id;
+    world.pass(60_000);
+    let (now, bobs) = (world.now, world.history("bob")[0].id.clone());
+    let bob = world.core("bob");
+    let refused = [
+        bob.edit("reading", &bobs, "mine", now),
+        bob.delete_message("reading", "last", now),
+        bob.react("reading", &bobs, ("two words", true), now),
+        bob.pin("reading", &bobs, true, now),
+        bob.edit("reading", &id, "another's number", now),
+        bob.edit("reading", "first", "no number", now),
+    ];
+    let codes = refused.map(|refused| refused.unwrap_err().code());
+    let expected = [
+        "not-your-message",
+        "not-your-message",
+        "no-reaction",
+        "not-an-admin",
+        "no-such-message",
+        "no-such-message",
+    ];
+    assert_eq!(codes, expected);
+    let reply =
+        SendMessage { text: "hi".into(), reply: Some(bobs.clone()), mentions: vec!["@ada".into()] };
+    let said = bob.send_with("reading", &reply, now).unwrap();
+    assert_eq!((said.more.reply.unwrap().text.as_str(), said.more.mentions.len()), ("hello", 1));
+    bob.react("reading", &bobs[..8], ("👍", true), now).unwrap();
+    world.settle();
+    world.pass(60_000);
+    let shown = world.history("ada");
+    assert_eq!(shown[0].more.reactions[0].text, "👍");
+    assert_eq!(shown[1].more.reply.as_ref().unwrap().id.as_deref(), Some(id.as_str()));
 }

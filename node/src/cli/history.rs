@@ -41,7 +41,7 @@ impl History {
         }
         let (apart, kept): (Vec<_>, Vec<_>) =
             messages.iter().partition(|message| message.class == Class::PostCut);
-        let mut conversation = Conversation { ids: self.ids, ..Conversation::default() };
+        let mut conversation = Conversation::with_ids(self.ids);
         for message in &kept {
             conversation.message(message)?;
         }

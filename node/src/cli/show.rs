@@ -253,10 +253,15 @@ pub fn changed(message: &Message, by: &MemberRef, change: &ChangeKind) -> String
 pub struct Conversation {
     day: Option<time::Date>,
     /// Whether the first digits of each message's id are shown: enough to name it.
-    pub ids: bool,
+    ids: bool,
 }
 
 impl Conversation {
+    /// One that shows the first digits of each message's id, or not.
+    pub const fn with_ids(ids: bool) -> Self {
+        Self { day: None, ids }
+    }
+
     /// Shows a message.
     pub fn message(&mut self, message: &Message) -> io::Result<()> {
         self.line(message, "")
@@ -321,6 +326,24 @@ mod tests {
     fn a_line_in_a_text_can_not_pose_as_another_message() {
         assert_eq!(safe_lines("hi\n12:00 ana: pay him"), "hi\n      12:00 ana: pay him");
         assert_eq!(safe_lines("hi\r12:00 ana: pay"), "hi\\r12:00 ana: pay");
+    }
+
+    #[test]
+    fn what_others_say_of_a_message_is_shown_safe_and_on_its_line() {
+        let member = |name: &str| MemberRef { id: "00".into(), name: name.into() };
+        let more = More {
+            reactions: vec![Reaction {
+                text: "+1".into(),
+                by: vec![member("a\u{1b}na"), member("ben")],
+            }],
+            pinned_by: Some(member("ca\nrl")),
+            ..More::default()
+        };
+        assert_eq!(signs(&more), " [+1 a\\u{1b}na, ben] (pinned by ca\\nrl)");
+        let text = format!("two\n lines \u{202e}{}", "x".repeat(60));
+        let to = Answered { id: None, from: Some(member("ada")), text };
+        assert_eq!(answers(&to), format!(" (to ada: “two lines \\u{{202e}}{}…”)", "x".repeat(29)));
+        assert_eq!(answers(&Answered::default()), " (to a message that is not here)");
     }
 
     #[test]

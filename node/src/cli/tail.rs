@@ -334,6 +334,7 @@ mod tests {
             ahead: false,
             shared_by: None,
             file: None,
+            more: node::api::types::More::default(),
             delivery: None,
         };
         let last = Shown { place: "05".into(), at: "2026-01-31T14:03:00Z".into() };

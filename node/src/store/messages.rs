@@ -6,6 +6,7 @@ use protocol::{
     group::SignedContent,
     ids::{ChainId, GroupId, MemberId, MessageId, Timestamp},
     limits::LAMPORT_LEAP,
+    said::is_for_admins,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -110,8 +111,9 @@ impl Tx<'_> {
         now: Timestamp,
     ) -> Result<u64, StoreError> {
         self.sql.execute(
-            "INSERT INTO messages(id, grp, sender, mine, text, at, class, kind, said, changes, offer)
-             VALUES (?1, ?2, ?3, 1, ?4, ?5, 0, ?6, ?7, ?8, ?9)",
+            "INSERT INTO messages
+               (id, grp, sender, mine, text, at, class, kind, said, changes, offer, by_admin)
+             VALUES (?1, ?2, ?3, 1, ?4, ?5, 0, ?6, ?7, ?8, ?9, ?10)",
             params![
                 id,
                 group.0,
@@ -121,7 +123,9 @@ impl Tx<'_> {
                 body.kind,
                 body.said,
                 body.changes.as_ref().map(said::key),
-                body.offer
+                body.offer,
+                // Who may not is refused before; when it is sealed, that is looked at again.
+                is_for_admins(body.kind)
             ],
         )?;
         let seq = self.sql.last_insert_rowid();

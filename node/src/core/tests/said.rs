@@ -163,9 +163,18 @@ fn an_admin_pins_what_others_said_also_one_that_was_made_so_since_and_deletes_no
         assert_eq!(first.more.pinned_by.unwrap().name, "bob", "{name}");
         assert_eq!(first.text, "first", "no group lets its admins delete");
     }
-    world.say("bob", "reading", &pin(false));
+    let now = world.now;
+    let id = world.history("ada")[0].id.clone();
+    world.core("ada").pin("reading", &id, false, now).unwrap();
+    world.settle();
     world.pass(60_000);
     assert_eq!(world.history("carol")[0].more.pinned_by, None);
+    for name in ["ada", "carol"] {
+        let told =
+            world.changes(name).into_iter().filter(|(_, it)| matches!(it, ChangeKind::Pin { .. }));
+        let told: Vec<_> = told.map(|(_, change)| change).collect();
+        assert_eq!(told, [ChangeKind::Pin { on: true }, ChangeKind::Pin { on: false }], "{name}");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::{Delivery, FileRef, GroupRef, MemberRef};
 /// A message, as it stands in this node's history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
-    /// [`VERSION`].
+    /// [`super::VERSION`].
     pub v: u8,
     /// Local id, stable from the moment of queueing: 32 hexadecimal digits.
     pub id: String,

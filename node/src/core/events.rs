@@ -191,6 +191,7 @@ impl Step<'_> {
 
     /// A change has come, or was queued.
     pub(super) fn has_changed(&mut self, group: GroupId, seq: u64) -> Result<(), StoreError> {
+        self.tx.trim_changes(seq)?;
         if let Some(target) = self.tx.changed_by(seq)? {
             self.tx.erase(target)?;
         }

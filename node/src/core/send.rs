@@ -102,6 +102,9 @@ impl Core {
                             recipients: &sent.recipients,
                             signed: &sent.signed,
                         })?;
+                        if let Some(target) = step.tx.changed_by(queued.seq)? {
+                            step.tx.erase(target)?;
+                        }
                         step.settle(group)?;
                         step.delivery(queued.seq)?;
                     }

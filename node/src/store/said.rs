@@ -175,6 +175,12 @@ impl Read {
 
 /// So many texts of a message are counted.
 const EDITS_READ: usize = 64;
+/// So many changes of one kind, of one sender and of one message are kept whole.
+const KEPT: i64 = 64;
+/// In the order of places.
+const FIRST: &str = "ASC";
+/// The other way.
+const LAST: &str = "DESC";
 
 /// Those changes of a message that may count: however many others there are, so many rows are read.
 fn changes_of(
@@ -278,6 +284,13 @@ impl Tx<'_> {
         Ok(self.sql.query_row(said, [int(seq)], |row| Ok((row.get(0)?, row.get(1)?)))?)
     }
 
+    /// How many changes are kept whole.
+    #[cfg(test)]
+    pub fn changes(&self) -> Result<u64, StoreError> {
+        let count = "SELECT count(*) FROM messages WHERE changes IS NOT NULL AND said IS NOT NULL";
+        Ok(uint(self.sql.query_row(count, [], |row| row.get(0))?))
+    }
+
     /// All that is kept of what messages say.
     #[cfg(test)]
     pub fn words(&self) -> Result<Vec<Vec<u8>>, StoreError> {
@@ -289,8 +302,8 @@ impl Tx<'_> {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// Empties a message that its writer, or who may, has deleted, and the texts that it had: also where one of them comes later. Whether it
-    /// is deleted.
+    /// Empties a message that its writer, or who may, has deleted, and the texts that it had: also where one of them comes later, but not
+    /// what waits to be sealed. Whether it is deleted.
     pub fn erase(&self, seq: u64) -> Result<bool, StoreError> {
         let row =
             "SELECT grp, sender, emptied IS NOT NULL, chain, idx, msg FROM messages WHERE seq = ?1";
@@ -311,7 +324,8 @@ impl Tx<'_> {
         }
         self.sql.execute(
             "UPDATE messages SET said = NULL, content = NULL, signature = NULL
-             WHERE grp = ?1 AND changes = ?2 AND kind = ?3",
+             WHERE grp = ?1 AND changes = ?2 AND kind = ?3 AND said IS NOT NULL
+               AND seq NOT IN (SELECT seq FROM queue)",
             params![group.0, key(&head), EDIT],
         )?;
         Ok(true)
@@ -325,6 +339,27 @@ impl Tx<'_> {
              WHERE seq = ?1",
             params![int(seq), by.0],
         )?;
+        Ok(())
+    }
+
+    /// Empties those changes of a message that count no more, of the kind and the sender of this one: so that a message has so many
+    /// of each, however many come. Of deletions the first count, of others the last.
+    pub fn trim_changes(&self, seq: u64) -> Result<(), StoreError> {
+        let trim = |order: &str| {
+            let trim = format!(
+                "UPDATE messages SET said = NULL, content = NULL, signature = NULL WHERE seq IN (
+                   SELECT o.seq FROM messages n JOIN messages o
+                     ON o.grp = n.grp AND o.changes = n.changes AND o.kind = n.kind AND o.sender = n.sender
+                   WHERE n.seq = ?1 AND n.changes IS NOT NULL AND (n.kind = ?2) = ?3
+                     AND o.changes IS NOT NULL AND o.said IS NOT NULL
+                     AND o.seq NOT IN (SELECT seq FROM queue)
+                   ORDER BY o.place {order} LIMIT -1 OFFSET ?4)"
+            );
+            let is_deletion = order == FIRST;
+            self.sql.execute(&trim, params![int(seq), DELETE, is_deletion, KEPT])
+        };
+        trim(FIRST)?;
+        trim(LAST)?;
         Ok(())
     }
 

@@ -180,7 +180,8 @@ ALTER TABLE messages ADD COLUMN by_admin INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE messages ADD COLUMN emptied BLOB;
 UPDATE messages SET kind = 5 WHERE offer IS NOT NULL;
 CREATE INDEX messages_shown ON messages(grp, place) WHERE changes IS NULL;
-CREATE INDEX messages_changes ON messages(grp, changes) WHERE changes IS NOT NULL;
+CREATE INDEX messages_changes ON messages(grp, changes, kind, sender, place)
+    WHERE changes IS NOT NULL AND said IS NOT NULL;
 ALTER TABLE events ADD COLUMN message INTEGER;
 UPDATE events SET message = json_extract(event, '$.message.seq'), event = json_remove(event, '$.message')
     WHERE json_extract(event, '$.event') = 'message';

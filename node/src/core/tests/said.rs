@@ -269,3 +269,47 @@ fn what_can_not_be_done_is_refused_in_words() {
     assert_eq!(shown[0].more.reactions[0].text, "👍");
     assert_eq!(shown[1].more.reply.as_ref().unwrap().id.as_deref(), Some(id.as_str()));
 }
+
+#[test]
+fn who_changes_one_message_without_end_leaves_others_theirs_and_few_of_its_own() {
+    let (mut world, _) = super::stories::group_of(&["ada", "bob", "carol"]);
+    let seq = world.send("ada", "reading", "hello").seq;
+    world.pass(1_000);
+    let target = world.head("ada", seq);
+    world.say("carol", "reading", &Said::Reaction { target, text: "ok".into(), on: true });
+    for n in 0..150 {
+        let sign = Said::Reaction { target, text: format!("{n}"), on: true };
+        world.say_kind("bob", "reading", sign.kind(), &sign.payload());
+    }
+    world.say("ada", "reading", &edit(target, "hello, all"));
+    world.pass(5 * 60_000);
+    for name in ["ada", "bob", "carol"] {
+        let shown = world.last(name);
+        assert_eq!(shown.text, "hello, all", "{name}");
+        assert_eq!(shown.more.reactions.len(), 9, "{name}: bob's last eight, and carol's");
+        assert!(shown.more.reactions.iter().any(|it| it.text == "149"));
+        assert_eq!(world.core(name).store.read(|tx| tx.changes()).unwrap(), 64 + 2, "{name}");
+    }
+}
+
+#[test]
+fn what_is_edited_and_deleted_while_nothing_can_be_sealed_is_sent_whole_and_then_emptied() {
+    let (mut world, relay) = super::stories::group_of(&["ada", "bob"]);
+    let id = world.send("ada", "reading", "hello").id;
+    world.pass(60_000);
+    world.relay_stands(&relay, false);
+    world.stop("ada");
+    world.start("ada");
+    let now = world.now;
+    let ada = world.core("ada");
+    ada.edit("reading", &id, "a secret", now).unwrap();
+    ada.delete_message("reading", &id, now).unwrap();
+    world.relay_stands(&relay, true);
+    world.pass(10 * 60_000);
+    for name in ["ada", "bob"] {
+        let [shown] = &world.history(name)[..] else { panic!("{name}") };
+        assert!(shown.more.deleted_by.is_some() && shown.text.is_empty(), "{name}");
+        let kept = world.core(name).store.read(|tx| tx.words()).unwrap();
+        assert!(kept.iter().all(|it| !it.windows(6).any(|part| part == b"secret")), "{name}");
+    }
+}

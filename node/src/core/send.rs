@@ -102,6 +102,7 @@ impl Core {
                             recipients: &sent.recipients,
                             signed: &sent.signed,
                         })?;
+                        step.tx.trim_changes(queued.seq)?;
                         if let Some(target) = step.tx.changed_by(queued.seq)? {
                             step.tx.erase(target)?;
                         }

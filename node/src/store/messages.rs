@@ -174,8 +174,11 @@ impl Tx<'_> {
         left.into_iter().try_for_each(|seq| self.leave_unsealed(group, seq))
     }
 
-    /// What is never sealed stays where it was when that was known: after all that there is.
+    /// What is never sealed stays where it was when that was known: after all that there is. A change that nobody is told of
+    /// changes nothing.
     fn leave_unsealed(&self, group: GroupId, seq: i64) -> Result<(), StoreError> {
+        let forget = "UPDATE messages SET said = NULL WHERE seq = ?1 AND changes IS NOT NULL";
+        self.sql.execute(forget, [seq])?;
         self.put_place(seq, &self.end(group)?)
     }
 

@@ -29,7 +29,7 @@ const CODE_MAX: u64 = 16 * 1024;
 /// All of standard input as one text, without the end of its last line.
 pub fn whole(most: usize) -> anyhow::Result<String> {
     let mut bytes = Vec::new();
-    let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(2);
+    let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(3);
     io::stdin().lock().take(limit).read_to_end(&mut bytes).context("can't read standard input")?;
     Ok(without_end(&String::from_utf8_lossy(&bytes)).into())
 }

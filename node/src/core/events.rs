@@ -37,7 +37,10 @@ impl Step<'_> {
                 if !messages.is_empty() {
                     self.emit(Some(id), What::Reclassed { messages, class })?;
                 }
-                changes.into_iter().try_for_each(|seq| self.changed(id, seq, true))
+                changes.into_iter().try_for_each(|seq| {
+                    self.settle_change(seq)?;
+                    self.changed(id, seq, true)
+                })
             }
             Event::Joined { member, by } => {
                 self.after.members = true;
@@ -189,14 +192,18 @@ impl Step<'_> {
         self.emit(group, What::Message { message: Box::new(message) })
     }
 
-    /// A change has come, or was queued.
-    pub(super) fn has_changed(&mut self, group: GroupId, seq: u64) -> Result<(), StoreError> {
-        self.tx.trim_changes(seq)?;
-        if let Some(target) = self.tx.changed_by(seq)? {
-            self.tx.erase(target)?;
-        }
+    /// A change has come.
+    fn has_changed(&mut self, group: GroupId, seq: u64) -> Result<(), StoreError> {
+        self.settle_change(seq)?;
         self.changes.push((group, seq));
         Ok(())
+    }
+
+    /// Keeps of a message what its changes leave, now that this one came or was sealed.
+    pub(super) fn settle_change(&mut self, seq: u64) -> Result<(), StoreError> {
+        self.tx.trim_changes(seq)?;
+        let target = self.tx.changed_by(seq)?;
+        target.map_or(Ok(false), |target| self.tx.erase(target)).map(drop)
     }
 
     /// Tells of a change that came, or that counts or doesn't by what is known now.

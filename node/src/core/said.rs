@@ -162,6 +162,12 @@ impl Core {
             return self.shown(&target);
         }
         let head = target.whole()?;
+        // What it was to say instead is said to nobody any more.
+        let group = target.group;
+        self.step(group, now, |_, step| {
+            let edits = step.tx.queued_edits(group, &head)?;
+            edits.into_iter().try_for_each(|seq| step.tx.unqueue(seq))
+        })?;
         self.change(&target, &Said::Delete { target: head }, now)
     }
 

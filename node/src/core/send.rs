@@ -57,7 +57,8 @@ impl Core {
             let seq = step.tx.queue_message(id, local, step.me.member(), body, now)?;
             more(step, seq)?;
             match body.changes {
-                Some(_) => step.has_changed(id, seq)?,
+                // What it does is done once it is sealed; it is shown from now on.
+                Some(_) => step.changes.push((id, seq)),
                 None => step.show(seq)?,
             }
             Ok(seq)
@@ -102,10 +103,7 @@ impl Core {
                             recipients: &sent.recipients,
                             signed: &sent.signed,
                         })?;
-                        step.tx.trim_changes(queued.seq)?;
-                        if let Some(target) = step.tx.changed_by(queued.seq)? {
-                            step.tx.erase(target)?;
-                        }
+                        step.settle_change(queued.seq)?;
                         step.settle(group)?;
                         step.delivery(queued.seq)?;
                     }

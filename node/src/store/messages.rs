@@ -84,11 +84,10 @@ pub struct Queued {
 }
 
 /// What has another class than before.
-#[derive(Default)]
 pub struct Reclassed {
     /// Messages that are shown, by their local ids.
     pub messages: Vec<String>,
-    /// Changes of messages, by their numbers in the order of coming.
+    /// Changes of messages that count now and did not, or the other way, by their numbers in the order of coming.
     pub changes: Vec<u64>,
 }
 
@@ -321,22 +320,26 @@ impl Tx<'_> {
             Class::StaleView => (READ_BEFORE, class_number(class)),
             class => (class_number(class), class_number(class)),
         };
+        // A change counts or does not, and nothing between.
+        let counts =
+            "SELECT seq FROM messages WHERE grp = ?1 AND chain = ?2 AND idx >= ?3 AND idx < ?4
+                        AND changes IS NOT NULL AND (class = ?6) <> (?5 = ?6)";
+        let mut flips = self.sql.prepare(counts)?;
+        let post_cut = class_number(Class::PostCut);
+        let place = params![group.0, chain.0, indexes.start, indexes.end, class, post_cut];
+        let flips = flips.query_map(place, |row| row.get(0).map(uint))?;
+        let changes: Vec<u64> = flips.collect::<Result<_, _>>()?;
         let mut rows = self.sql.prepare(
             "UPDATE messages SET class = ?5
              WHERE grp = ?1 AND chain = ?2 AND idx >= ?3 AND idx < ?4 AND class NOT IN (?5, ?6)
-             RETURNING id, seq, changes IS NOT NULL",
+             RETURNING id, changes IS NOT NULL",
         )?;
         let place = params![group.0, chain.0, indexes.start, indexes.end, class, but];
-        let ids = rows.query_map(place, |row| Ok((row.get(0)?, uint(row.get(1)?), row.get(2)?)))?;
-        let ids: Vec<([u8; 16], u64, bool)> = ids.collect::<Result<_, _>>()?;
-        let mut reclassed = Reclassed::default();
-        for (id, seq, is_change) in ids {
-            match is_change {
-                true => reclassed.changes.push(seq),
-                false => reclassed.messages.push(hex(&id)),
-            }
-        }
-        Ok(reclassed)
+        let ids = rows.query_map(place, |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let ids: Vec<([u8; 16], bool)> = ids.collect::<Result<_, _>>()?;
+        let shown = ids.iter().filter(|(_, is_change)| !is_change);
+        let messages = shown.map(|(id, _)| hex(id)).collect();
+        Ok(Reclassed { messages, changes })
     }
 
     /// Judges a message anew; `None` where there is none.

@@ -331,6 +331,16 @@ impl Tx<'_> {
         Ok(true)
     }
 
+    /// Edits of a message that wait to be sealed.
+    pub fn queued_edits(&self, group: GroupId, of: &HeadRef) -> Result<Vec<u64>, StoreError> {
+        let mut edits = self.sql.prepare(
+            "SELECT m.seq FROM queue q JOIN messages m ON m.seq = q.seq
+             WHERE q.grp = ?1 AND m.changes = ?2 AND m.kind = ?3",
+        )?;
+        let edits = edits.query_map(params![group.0, key(of), EDIT], |row| row.get(0).map(uint))?;
+        Ok(edits.collect::<Result<_, _>>()?)
+    }
+
     /// Empties a message: its row stays, so that it does not come back.
     pub fn empty(&self, seq: u64, by: MemberId) -> Result<(), StoreError> {
         self.sql.execute(
@@ -343,13 +353,14 @@ impl Tx<'_> {
     }
 
     /// Empties those changes of a message that count no more, of the kind and the sender of this one: so that a message has so many
-    /// of each, however many come. Of deletions the first count, of others the last.
+    /// of each, however many come. Of deletions the first count, of others the last. What counts and what doesn't is trimmed apart.
     pub fn trim_changes(&self, seq: u64) -> Result<(), StoreError> {
         let trim = |order: &str| {
             let trim = format!(
                 "UPDATE messages SET said = NULL, content = NULL, signature = NULL WHERE seq IN (
                    SELECT o.seq FROM messages n JOIN messages o
                      ON o.grp = n.grp AND o.changes = n.changes AND o.kind = n.kind AND o.sender = n.sender
+                       AND (o.class = 2) = (n.class = 2) AND o.by_admin = n.by_admin
                    WHERE n.seq = ?1 AND n.changes IS NOT NULL AND (n.kind = ?2) = ?3
                      AND o.changes IS NOT NULL AND o.said IS NOT NULL
                      AND o.seq NOT IN (SELECT seq FROM queue)
@@ -379,17 +390,22 @@ impl Tx<'_> {
     /// The messages of a group that may be meant, two at most: whoever wrote them.
     pub fn which_shown(&self, group: GroupId, which: Which<'_>) -> Result<Vec<u64>, StoreError> {
         let (query, first, last) = match which {
-            Which::Last => {
-                ("place IS NOT NULL AND ?2 IS ?3 ORDER BY place DESC LIMIT 1", None, None)
-            }
+            Which::Last => (
+                "grp = ?1 AND changes IS NULL AND ?2 IS ?3 ORDER BY place DESC LIMIT 1",
+                None,
+                None,
+            ),
             Which::Prefix(digits) => {
                 let [first, last] = ["0", "f"].map(|fill| unhex(&filled(digits, fill)));
                 let (Some(first), Some(last)) = (first, last) else { return Ok(Vec::new()) };
-                ("+grp = ?1 AND id BETWEEN ?2 AND ?3 LIMIT 2", Some(first), Some(last))
+                (
+                    "+grp = ?1 AND +changes IS NULL AND id BETWEEN ?2 AND ?3 LIMIT 2",
+                    Some(first),
+                    Some(last),
+                )
             }
         };
-        let query =
-            format!("SELECT seq FROM messages WHERE grp = ?1 AND changes IS NULL AND {query}");
+        let query = format!("SELECT seq FROM messages WHERE {query}");
         let mut rows = self.sql.prepare(&query)?;
         let rows = rows.query_map(params![group.0, first, last], |row| row.get(0).map(uint))?;
         Ok(rows.collect::<Result<_, _>>()?)
@@ -429,3 +445,6 @@ impl Tx<'_> {
         Ok(counts.then_some(Changed { message, by, change }))
     }
 }
+
+#[cfg(test)]
+mod tests;

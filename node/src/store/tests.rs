@@ -13,12 +13,12 @@ use zeroize::Zeroizing;
 use super::{Body, NewMessage, Sealing, Standing, Store, StoreError, Unlock, Which, schema};
 use crate::api::types::{Class, Event, What};
 
-const GROUP: GroupId = GroupId([1; 32]);
+pub(super) const GROUP: GroupId = GroupId([1; 32]);
 const ME: MemberId = MemberId([2; 32]);
 const BOB: MemberId = MemberId([3; 32]);
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
-fn dir() -> TempDir {
+pub(super) fn dir() -> TempDir {
     tempfile::tempdir().unwrap()
 }
 
@@ -31,7 +31,7 @@ fn passphrase(text: &str) -> Unlock {
 }
 
 /// A store with one group.
-fn with_group(dir: &Path) -> Store {
+pub(super) fn with_group(dir: &Path) -> Store {
     let mut store = open(dir).unwrap();
     store.transaction(|tx| tx.put_group(GROUP, "reading", NOW)).unwrap();
     store
@@ -49,7 +49,7 @@ static SIGNED: protocol::group::SignedContent = protocol::group::SignedContent {
     signature: protocol::sign::Signature([0; 64]),
 };
 
-fn received(index: u32, text: &str) -> NewMessage<'_> {
+pub(super) fn received(index: u32, text: &str) -> NewMessage<'_> {
     NewMessage {
         group: GROUP,
         id: [u8::try_from(index).unwrap() + 100; 16],

@@ -880,6 +880,10 @@ def blob(*sizes):
     return lambda value: isinstance(value, bytes) and (not sizes or len(value) in sizes)
 
 
+def within(most):
+    return lambda value: isinstance(value, bytes) and len(value) <= most
+
+
 def number(value):
     return type(value) is int and value >= 0
 
@@ -930,7 +934,7 @@ STATEMENTS = {
     14: row(number, B32, B32, B32), 15: row(B32, TEXT), 16: row(TEXT, B32),
     17: row(B16, number, HEADS, TEXT, TEXT),
     18: row(B16, many(TEXT), many(TEXT), maybe(HEADS), optional=1),
-    19: row(B16), 20: row(B16, number),
+    19: row(B16), 20: row(B16, number), 21: row(number, within(64), B32, B32, B16),
 }
 
 # sync.md: number of frame → fields
@@ -976,7 +980,12 @@ def statements(it):
         if name.startswith("statement_"):
             found.add(statement(data, group, author)[0])
         elif name.startswith("inbox_"):
-            found.add(statement(data, group, author, owner)[0])
+            kind, value = statement(data, group, author, owner)
+            found.add(kind)
+            if kind == 21:
+                at, _, _, seed, _ = value
+                key = kdf(32, seed, "wt1 circuit", group, author, owner, at.to_bytes(8, "big"))
+                check("key of who comes", key == it["circuit_key"])
         elif name.startswith("frame_"):
             which, fields = cbor(data)
             check(f"frame {which}", FRAMES[which](fields))

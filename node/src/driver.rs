@@ -36,7 +36,7 @@ use crate::{
     core::{InitError, OpenError},
     files::{self, Files},
     net::{
-        ListenSyntax, Reach,
+        Circuits, ListenSyntax, Reach,
         mapping::{self, Aim},
         mesh,
         relay::{Proxy, RelayAddrError},
@@ -199,7 +199,8 @@ pub async fn start(config: NodeConfig) -> Result<Running, StartError> {
     let options =
         crate::core::Options { direct, relays, relay_proxy, reach, mdns, fixed, map_port };
     let opened = open::core(store, name, options).await?;
-    let (fetched, fetchers) = mpsc::channel(FETCHERS);
+    let fetchers = mpsc::channel(FETCHERS);
+    let circuits = Circuits { me: opened.core.endpoint(), clock: now, proxy: relay_proxy };
     let mesh = match direct {
         true => Some(mesh::spawn(mesh::Config {
             seed: opened.node_key,
@@ -210,7 +211,7 @@ pub async fn start(config: NodeConfig) -> Result<Running, StartError> {
             meets: relay_proxy.is_none(),
             me: opened.core.endpoint(),
             clock: now,
-            fetchers: fetched,
+            fetchers: fetchers.0.clone(),
         })?),
         false => None,
     };
@@ -246,6 +247,7 @@ pub async fn start(config: NodeConfig) -> Result<Running, StartError> {
     let files = files::spawn(files::Config {
         handle: handle.clone(),
         mesh: commands,
+        circuits,
         fetchers,
         data_dir,
         stop: stop.clone(),

@@ -86,6 +86,7 @@ labels! {
     FileLeaf = "wt1 file leaf";
     FileNode = "wt1 file node";
     FileRoot = "wt1 file root";
+    Circuit = "wt1 circuit";
 }
 
 macro_rules! output {

@@ -64,7 +64,7 @@ pub const POLICY_RELAYS: usize = 8;
 /// See [`POLICY_RELAYS`].
 pub const RELAY_BYTES: usize = 256;
 
-/// Bytes of the PeerId of a relay for which a token is.
+/// Bytes of the PeerId of a relay for which a token is, or at which somebody waits.
 pub const RELAY_TOKEN_KEY: usize = 64;
 
 /// How long a policy may let somebody be away before it is removed, in milliseconds: 1 hour to 10
@@ -185,3 +185,6 @@ pub const EXPIRES_MIN_S: u32 = 60;
 
 /// The longest time that a message asks to be kept, in seconds: a year.
 pub const EXPIRES_MAX_S: u32 = 365 * 24 * 60 * 60;
+
+/// How often one member is heard in an hour who asks for a circuit through a relay.
+pub const CIRCUITS_AN_HOUR: u32 = 120;

@@ -82,8 +82,14 @@ impl World {
     /// A relay on a machine of its own, at this IP and a port of its choice.
     #[must_use]
     pub fn relay_on(&self, machine: &Machine, ip: &str) -> Relay {
+        self.relay_on_with(machine, ip, "")
+    }
+
+    /// The same with these settings.
+    #[must_use]
+    pub fn relay_on_with(&self, machine: &Machine, ip: &str, settings: &'static str) -> Relay {
         let listen = format!("{ip}:0");
-        Relay::start(self.shared.clone(), "relay", &listen, "", Some(machine))
+        Relay::start(self.shared.clone(), "relay", &listen, settings, Some(machine))
     }
 
     /// A relay that can be told to withhold.

@@ -196,8 +196,7 @@ async fn whoever_asks_the_node_to_end_is_told_when_it_has() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_gone_is_wanted_again_and_without_direct_connections_it_is_said_why_it_does_not_come()
- {
+async fn a_file_that_is_gone_is_wanted_again_and_it_is_said_why_it_does_not_come() {
     let dir = tempfile::tempdir().unwrap();
     let (data, plan) = (dir.path().join("data"), dir.path().join("plan.pdf"));
     std::fs::write(&plan, b"bytes").unwrap();
@@ -218,13 +217,13 @@ async fn a_file_that_is_gone_is_wanted_again_and_without_direct_connections_it_i
         loop {
             let files = served.client.files("ops").await.unwrap();
             if let [file] = &files[..]
-                && !file.problem.is_empty()
+                && !file.waits.is_empty()
             {
-                return file.problem.clone();
+                return file.waits.clone();
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     });
-    assert!(said.await.unwrap().contains("direct connections"));
+    assert!(said.await.unwrap().contains("no other member"));
     served.end().await;
 }

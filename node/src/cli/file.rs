@@ -192,8 +192,14 @@ async fn follow(
 ) -> anyhow::Result<FileView> {
     let (began, first) = (Instant::now(), view.bytes);
     let line = Line { is_terminal: io::stderr().is_terminal() && !place.json };
-    let mut problem = String::new();
+    let (mut problem, mut waits) = (String::new(), String::new());
     while view.state == FileStanding::Fetching && !view.failed {
+        if !line.is_terminal && view.waits != waits {
+            waits.clone_from(&view.waits);
+            if !waits.is_empty() {
+                show::words(format_args!("it waits: {}", show::safe(&waits)));
+            }
+        }
         if view.problem != problem {
             problem.clone_from(&view.problem);
             if !problem.is_empty() {
@@ -219,6 +225,9 @@ impl List {
             let stands = match view.state {
                 FileStanding::Offered => "offered".into(),
                 FileStanding::Fetching if !view.problem.is_empty() => show::safe(&view.problem),
+                FileStanding::Fetching if !view.waits.is_empty() => {
+                    format!("{} %, waits: {}", percent(&view), show::safe(&view.waits))
+                }
                 FileStanding::Fetching => format!("{} %", percent(&view)),
                 FileStanding::Here => show::safe(view.path.as_deref().unwrap_or("here")),
             };
@@ -269,6 +278,7 @@ fn way(view: &FileView, rate: u64) -> String {
     let full = WIDTH * usize::try_from(percent).unwrap_or(0) / 100;
     let bar = format!("{}{}", "#".repeat(full), " ".repeat(WIDTH - full));
     let from = match view.sources {
+        0 if !view.waits.is_empty() => format!("waits: {}", show::safe(&view.waits)),
         0 => "waits for somebody who has it".into(),
         n => format!("{}/s from {}", amount(rate), show::count(n, "member")),
     };
@@ -311,7 +321,7 @@ mod tests {
 
     #[test]
     fn the_line_says_how_much_is_here_how_fast_it_comes_and_of_how_many() {
-        let view = |bytes, sources| FileView {
+        let view = |bytes, sources, waits: &str| FileView {
             v: 1,
             id: "00".into(),
             seq: 1,
@@ -324,11 +334,13 @@ mod tests {
             sources,
             problem: String::new(),
             failed: false,
+            waits: waits.into(),
         };
         let half = "pl\\u{1b}an  [############            ]  50 %  100.0 MiB of 200.0 MiB, \
                     10.0 MiB/s from 2 members";
-        assert_eq!(way(&view(100 << 20, 2), rate(20 << 20, 2.0)), half);
-        assert!(way(&view(0, 0), 0).ends_with("waits for somebody who has it"));
+        assert_eq!(way(&view(100 << 20, 2, ""), rate(20 << 20, 2.0)), half);
+        assert!(way(&view(0, 0, ""), 0).ends_with("waits for somebody who has it"));
+        assert!(way(&view(0, 0, "no\u{1b} way"), 0).ends_with("waits: no\\u{1b} way"));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use protocol::{
 
 use super::{
     backlog::Came,
+    circuits::Asked,
     joins::{REFUSED, view},
     pings::Pong,
     step::{Step, random},
@@ -105,6 +106,10 @@ impl Step<'_> {
             Event::Pong { from, nonce, at } => {
                 let pong = Pong { group: id, from, nonce, theirs: at, now: self.now };
                 self.after.pongs.push(pong);
+                Ok(())
+            }
+            Event::Circuit { from, circuit, key } => {
+                self.after.asked.push(Asked { group: id, from, circuit, key });
                 Ok(())
             }
             Event::Gap { from, .. } => {

@@ -1,6 +1,9 @@
 //! Files: what is offered and wanted, and who may have it. Their bytes are moved by [`crate::files`].
 
-use std::path::{Path, PathBuf};
+use std::{
+    cmp::Reverse,
+    path::{Path, PathBuf},
+};
 
 use protocol::{
     file::{FILE, Offer},
@@ -35,8 +38,19 @@ pub struct Wanted {
     pub id: [u8; 16],
     /// What was said of it.
     pub offer: Offer,
-    /// Members with whom a channel stands, and who may have it: its sender first.
-    pub givers: Vec<MemberId>,
+    /// The group in which it was offered.
+    pub group: GroupId,
+    /// Who may have it.
+    pub givers: Givers,
+}
+
+/// Members who may have a file, its sender before the others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Givers {
+    /// With whom a channel stands.
+    pub near: Vec<MemberId>,
+    /// With whom none does, those first whose node told last where it is.
+    pub afar: Vec<MemberId>,
 }
 
 /// A file that is here, for a member who may have it.
@@ -126,8 +140,8 @@ impl Core {
     pub fn wanted_files(&mut self) -> Result<Vec<Wanted>, StoreError> {
         let rows = self.store.read(|tx| tx.wanted_files())?;
         let wanted = rows.into_iter().map(|row| {
-            let givers = self.givers(row.group, row.from);
-            Wanted { seq: row.seq, id: row.id, offer: row.offer, givers }
+            let (group, givers) = (row.group, self.givers(row.group, row.from));
+            Wanted { seq: row.seq, id: row.id, offer: row.offer, group, givers }
         });
         Ok(wanted.collect())
     }
@@ -163,7 +177,11 @@ impl Core {
         Ok(row.map(|row| Given { offer: row.offer, leaves: row.leaves, path: row.path }))
     }
 
-    fn given_to(&mut self, to: &MemberId, file: FileId) -> Result<Option<u64>, StoreError> {
+    pub(super) fn given_to(
+        &mut self,
+        to: &MemberId,
+        file: FileId,
+    ) -> Result<Option<u64>, StoreError> {
         let offered = self.store.read(|tx| tx.given_in(file))?;
         let found = offered.into_iter().find(|(_, group)| self.is_fellow(*group, to));
         Ok(found.map(|(seq, _)| seq))
@@ -174,16 +192,17 @@ impl Core {
         group.is_some_and(|group| group.members().iter().any(|other| other.id == *member))
     }
 
-    fn givers(&self, group: GroupId, from: MemberId) -> Vec<MemberId> {
+    fn givers(&self, group: GroupId, from: MemberId) -> Givers {
         let Some(group) = self.groups.get(&group).filter(|group| is_active(group)) else {
-            return Vec::new();
+            return Givers::default();
         };
-        let members = group.members();
-        let there = members.iter().map(|member| member.id);
-        let mut givers: Vec<MemberId> =
-            there.filter(|member| self.peers.has_channel(member)).collect();
-        givers.sort_by_key(|member| *member != from);
-        givers
+        let me = self.me.member();
+        let mut members = group.members();
+        members.retain(|member| member.id != me);
+        members.sort_by_key(|member| (member.id != from, Reverse(member.told)));
+        let ids = members.iter().map(|member| member.id);
+        let (near, afar): (Vec<_>, Vec<_>) = ids.partition(|id| self.peers.has_channel(id));
+        Givers { near, afar }
     }
 
     fn find_file(&mut self, reference: &str, asked: &str) -> Result<OfferRow, VerbError> {
@@ -228,6 +247,7 @@ impl Core {
             sources: 0,
             problem: problem.into(),
             failed,
+            waits: String::new(),
         }
     }
 }

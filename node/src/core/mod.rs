@@ -12,6 +12,7 @@
 mod admins;
 mod asking;
 mod backlog;
+mod circuits;
 pub mod conduct;
 mod delivery;
 mod effect;
@@ -79,9 +80,10 @@ use self::{
     withheld::{Teller, Watch},
 };
 pub use self::{
+    circuits::Summons,
     effect::Effect,
     error::{InitError, OpenError, VerbError},
-    files::{Given, Made, Wanted},
+    files::{Given, Givers, Made, Wanted},
     send::TEXT_MAX,
 };
 use crate::{
@@ -134,6 +136,8 @@ pub struct Core {
     peers: Peers,
     latencies: Latencies,
     pings: Pings,
+    /// Where members wait for this node, and that is not looked at yet.
+    asked: VecDeque<circuits::Asked>,
     relays: BTreeMap<RelayKey, Relay>,
     /// What relays are to tell that get a new plan in a moment.
     watches: BTreeMap<RelayKey, Watch>,
@@ -232,6 +236,7 @@ impl Core {
             peers: Peers::default(),
             latencies: Latencies::default(),
             pings: Pings::default(),
+            asked: VecDeque::new(),
             relays: BTreeMap::new(),
             watches: BTreeMap::new(),
             logs: BTreeMap::new(),

@@ -13,10 +13,7 @@ use protocol::{
 use super::{Core, Effect, VerbError, membership::is_active, words};
 use crate::{
     api::types::{MemberRef, PingView, VERSION, Via, Way, WayTried},
-    net::{
-        Reach,
-        mesh::{ProbeAnswer, ProbesEnd},
-    },
+    net::mesh::{ProbeAnswer, ProbesEnd},
     store::StoreError,
 };
 
@@ -208,15 +205,8 @@ impl Core {
         member: MemberId,
         now: Timestamp,
     ) -> Result<Result<[u8; 16], String>, VerbError> {
-        let group = self.groups.get(&id).ok_or(StoreError::Damaged)?;
-        if self.options.reach == Reach::Local {
-            return Ok(Err("this node is for local networks only (--lan-only)".into()));
-        }
-        if group.policy().relays.is_empty() {
-            return Ok(Err("the group has no relay".into()));
-        }
-        if !self.has_relay(group) {
-            return Ok(Err("no relay of the group is connected".into()));
+        if let Err(reason) = self.connected_relays(id) {
+            return Ok(Err(reason));
         }
         let asked = self.step(id, now, |group: &mut Group, step| {
             Ok::<_, StoreError>(group.ping(step.cx(), member))

@@ -516,8 +516,12 @@ impl Core {
 
     /// Whether any of a group's relays is connected.
     pub(super) fn has_relay(&self, group: &Group) -> bool {
-        let owner = Owner::Group(group.id());
-        group_relays(group).iter().any(|relay| self.serves(&relay.peer_id, owner))
+        group_relays(group).iter().any(|relay| self.is_served(group, &relay.peer_id))
+    }
+
+    /// Whether this one is connected, and serves it.
+    pub(super) fn is_served(&self, group: &Group, relay: &RelayKey) -> bool {
+        self.serves(relay, Owner::Group(group.id()))
     }
 
     /// All relays, as the API shows them.

@@ -17,8 +17,8 @@ use protocol::{
 use rand_chacha::ChaCha20Rng;
 
 use super::{
-    AGAIN_MS, Core, Effect, VerbError, backlog::Came, gaps::Gaps, membership::is_active,
-    pings::Pong,
+    AGAIN_MS, Core, Effect, VerbError, backlog::Came, circuits::Asked, gaps::Gaps,
+    membership::is_active, pings::Pong,
 };
 use crate::{
     api::types::{Event, What},
@@ -78,6 +78,8 @@ pub(super) struct After {
     pub(super) untold: Option<Timestamp>,
     /// What members' nodes have answered by way of relays.
     pub(super) pongs: Vec<Pong>,
+    /// Where members wait for this node.
+    pub(super) asked: Vec<Asked>,
     /// The last event.
     pub(super) woken: Option<u64>,
 }
@@ -214,6 +216,7 @@ impl Core {
             came,
             untold,
             pongs,
+            asked,
             woken,
         } = step;
         self.count_backlog(&came);
@@ -228,6 +231,7 @@ impl Core {
         self.after.anew.extend(anew);
         self.tell_at = self.tell_at.into_iter().chain(untold).min();
         pongs.iter().for_each(|pong| self.pings.answered(pong));
+        asked.into_iter().for_each(|asked| self.note_asked(asked));
         self.after.woken = woken.or(self.after.woken);
     }
 }

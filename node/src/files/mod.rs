@@ -3,6 +3,7 @@
 //! ```text
 //! wattle file send ─► read ─► core: a message offers it          streams that members open ─► give
 //! wattle file get ─► core: it is wanted ─► looked at, once a second ─► fetch ─► part ─► whole
+//!                                                                      └─► afar, where next to nothing comes directly
 //! ```
 //!
 //! > The core says what is wanted, of whom, and who may have what; here nothing is decided. What is not here after
@@ -12,13 +13,16 @@
 //! that is offered stays where it is. The store has no path of what is still being fetched, and of what is in the data directory the
 //! one within it: a directory that is moved or copied goes on by itself.
 
+mod afar;
 mod fetch;
 mod give;
 mod part;
 mod read;
 mod sources;
 mod sweep;
+mod thread;
 mod turns;
+mod whom;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,7 +34,7 @@ use std::{
     time::Duration,
 };
 
-use protocol::{file::Progress, ids::MemberId};
+use protocol::file::Progress;
 use rustix::fs::OFlags;
 use tokio::{
     sync::{Notify, mpsc, watch},
@@ -41,15 +45,17 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::read::ReadFileError;
 use self::{
+    afar::Going,
     sources::{Opens, Sources},
     sweep::Sweep,
-    turns::{Turns, Waiting},
+    turns::{Seen, Turns, Waiting},
+    whom::Whom,
 };
 use crate::{
     api::types::{FileStanding, FileView},
-    core::{Made, Wanted},
+    core::{Givers, Made, Wanted},
     driver::Handle,
-    net::{FileStream, mesh::MeshCommand},
+    net::{Circuits, FileStream, mesh::MeshCommand},
     store::hex,
 };
 
@@ -65,10 +71,12 @@ pub struct Files {
 pub struct Config {
     /// Asks the core.
     pub handle: Handle,
-    /// Opens streams; none without direct connections.
+    /// Opens streams that go directly; none without direct connections.
     pub mesh: Option<mpsc::Sender<MeshCommand>>,
-    /// The streams that members open.
-    pub fetchers: mpsc::Receiver<FileStream>,
+    /// Makes circuits.
+    pub circuits: Circuits,
+    /// The streams that members open, and what takes those on circuits.
+    pub fetchers: (mpsc::Sender<FileStream>, mpsc::Receiver<FileStream>),
     /// The node's data directory.
     pub data_dir: PathBuf,
     /// When to end.
@@ -81,6 +89,8 @@ struct Shared {
     standing: Mutex<BTreeMap<u64, Standing>>,
     /// Until when those are left alone that failed for a while, and are tried again by themselves.
     paused: Mutex<BTreeMap<u64, Instant>>,
+    /// Who is asked for it.
+    asked: Mutex<BTreeMap<u64, Arc<Mutex<Whom>>>>,
     /// What is wanted has changed.
     changed: Notify,
 }
@@ -90,6 +100,8 @@ struct Shared {
 struct Standing {
     progress: Option<Progress>,
     problem: String,
+    /// Why nothing of it comes.
+    waits: String,
     /// It is not tried again before somebody asks for it again.
     failed: bool,
 }
@@ -98,7 +110,7 @@ struct Standing {
 struct Fetching {
     /// Which of those that there were of this file, one after the other.
     task: task::Id,
-    givers: watch::Sender<Vec<MemberId>>,
+    givers: watch::Sender<Givers>,
     cancel: CancellationToken,
 }
 
@@ -108,8 +120,6 @@ const GIVEN: usize = 64;
 const DIR: &str = "files";
 /// Where what is not whole is, in there.
 const PARTS: &str = "parts";
-/// Why nothing is fetched by a node without direct connections.
-const INDIRECT: &str = "files come by direct connections, and this node makes none";
 /// How often it is looked what is wanted, and who could give it.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -158,6 +168,9 @@ impl Files {
             *standing = Standing { progress: standing.progress, ..Standing::default() };
         }
         self.paused().remove(&seq);
+        if let Some(whom) = lock(&self.shared.asked).get(&seq) {
+            lock(whom).wake();
+        }
         self.look();
     }
 
@@ -167,19 +180,24 @@ impl Files {
         view.path = view.path.map(|path| self.at(path.as_ref()).to_string_lossy().into_owned());
         if view.state == FileStanding::Fetching
             && !view.failed
-            && let Some(Standing { progress, problem, failed }) =
+            && let Some(Standing { progress, problem, waits, failed }) =
                 self.standing().get(&view.seq).cloned()
         {
             view.bytes = progress.map_or(0, |progress| progress.bytes);
             view.sources = progress.map_or(0, |progress| progress.sources as u64);
-            (view.problem, view.failed) = (problem, failed);
+            (view.problem, view.waits, view.failed) = (problem, waits, failed);
         }
         view
     }
 
     fn standing(&self) -> MutexGuard<'_, BTreeMap<u64, Standing>> {
-        // Each change is one assignment.
-        self.shared.standing.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shared.standing)
+    }
+
+    /// Who is asked for a file, in all of its turns.
+    fn whom(&self, seq: u64) -> Arc<Mutex<Whom>> {
+        let new = || Arc::new(Mutex::new(Whom::new(Instant::now())));
+        Arc::clone(lock(&self.shared.asked).entry(seq).or_insert_with(new))
     }
 
     fn paused(&self) -> MutexGuard<'_, BTreeMap<u64, Instant>> {
@@ -193,6 +211,9 @@ impl Files {
         let standing = standing.entry(seq).or_default();
         if standing.progress.is_some_and(|before| before.bytes < progress.bytes) {
             standing.problem.clear();
+        }
+        if progress.sources > 0 {
+            standing.waits.clear();
         }
         standing.progress = Some(progress);
     }
@@ -209,8 +230,20 @@ impl Files {
         self.standing().entry(seq).or_default().problem = problem;
     }
 
+    /// It is said why nothing of it comes.
+    fn waits(&self, seq: u64, why: String) {
+        self.standing().entry(seq).or_default().waits = why;
+    }
+
+    /// That is not so any more, if it was said.
+    fn waits_no_more(&self, seq: u64, why: &str) {
+        if let Some(standing) = self.standing().get_mut(&seq).filter(|it| it.waits == why) {
+            standing.waits.clear();
+        }
+    }
+
     fn failed(&self, seq: u64, problem: String) {
-        let failed = Standing { progress: None, problem, failed: true };
+        let failed = Standing { problem, failed: true, ..Standing::default() };
         *self.standing().entry(seq).or_default() = failed;
     }
 
@@ -242,13 +275,21 @@ impl Files {
         progress.map_or(0, |progress| progress.bytes)
     }
 
+    /// How one is under way.
+    fn seen(&self, seq: u64, givers: &Givers, now: Instant) -> Seen {
+        let (bytes, is_near, whom) = (self.bytes(seq), !givers.near.is_empty(), self.whom(seq));
+        let whom = lock(&whom);
+        Seen { bytes, is_near, has_circuit: whom.has_circuit(), waits: whom.waits(now) }
+    }
+
     fn parts(&self) -> PathBuf {
         self.data_dir.join(DIR).join(PARTS)
     }
 }
 
 async fn run(config: Config, files: Files) {
-    let Config { handle, mesh, mut fetchers, stop, .. } = config;
+    let Config { handle, mesh, circuits, fetchers: (fetched_by, mut fetchers), stop, .. } = config;
+    let mut going = Going::new(circuits.clone(), fetched_by);
     let (mut given, mut fetched) = (JoinSet::new(), JoinSet::new());
     let (sources, mut opens) = (Sources::default(), Opens::default());
     let mut fetching: BTreeMap<u64, Fetching> = BTreeMap::new();
@@ -274,6 +315,7 @@ async fn run(config: Config, files: Files) {
                 }
                 continue;
             }
+            () = going.ended() => continue,
             Some(ended) = fetched.join_next_with_id() => {
                 // One that has panicked has let go of everything that it held.
                 let task = ended.map_or_else(|error| error.id(), |(task, ())| task);
@@ -291,9 +333,11 @@ async fn run(config: Config, files: Files) {
         // A core that ends answers late, or never.
         let wanted = tokio::select! {
             () = stop.cancelled() => return,
-            wanted = handle.call(|core, _| core.wanted_files()) => wanted,
+            wanted = handle.call(|core, _| (core.wanted_files(), core.summons())) => wanted,
         };
-        let Ok(Ok(mut wanted)) = wanted else { continue };
+        let Ok((wanted, summons)) = wanted else { continue };
+        summons.into_iter().flatten().for_each(|summons| going.go(summons));
+        let Ok(mut wanted) = wanted else { continue };
         let all: BTreeSet<u64> = wanted.iter().map(|wanted| wanted.seq).collect();
         let unwanted = fetching.iter().filter(|(seq, _)| !all.contains(*seq));
         unwanted.for_each(|(_, it)| it.cancel.cancel());
@@ -301,13 +345,9 @@ async fn run(config: Config, files: Files) {
         for seq in sweep.begin(&all, |seq| fetching.contains_key(&seq)) {
             turns.forget(seq);
             files.forget(seq);
+            lock(&files.shared.asked).remove(&seq);
         }
-        let Some(mesh) = &mesh else {
-            wanted.iter().for_each(|wanted| files.failed(wanted.seq, INDIRECT.into()));
-            continue;
-        };
         let now = Instant::now();
-        fetching.keys().for_each(|seq| turns.moved(*seq, files.bytes(*seq), now));
         wanted.retain(|wanted| match fetching.get(&wanted.seq) {
             Some(it) => {
                 it.givers.send_replace(wanted.givers.clone());
@@ -315,13 +355,10 @@ async fn run(config: Config, files: Files) {
             }
             None => files.is_tried(wanted.seq, now) && !sweep.is_at(wanted.seq),
         });
-        // Those first that somebody is there to give.
-        let seqs = |given: bool| {
-            let those = wanted.iter().filter(|wanted| wanted.givers.is_empty() != given);
-            those.map(|wanted| wanted.seq).collect::<Vec<u64>>()
-        };
-        let mut begun = turns.begin(seqs(true), now);
-        begun.extend(turns.begin(seqs(false), now));
+        for (seq, it) in &fetching {
+            turns.see(*seq, files.seen(*seq, &it.givers.borrow(), now), now);
+        }
+        let begun = turns.begin(waiting(&wanted), now);
         wanted.retain(|wanted| {
             let begins = begun.contains(&wanted.seq);
             if begins {
@@ -334,8 +371,15 @@ async fn run(config: Config, files: Files) {
                     givers: told,
                     cancel: cancel.clone(),
                     files: files.clone(),
-                    handle: handle.clone(),
-                    mesh: mesh.clone(),
+                    whom: files.whom(wanted.seq),
+                    ways: fetch::Ways {
+                        handle: handle.clone(),
+                        mesh: mesh.clone(),
+                        circuits: circuits.clone(),
+                        group: wanted.group,
+                        file: wanted.offer.id(),
+                        vain: 0,
+                    },
                 };
                 let task = fetched.spawn(fetch.run()).id();
                 fetching.insert(wanted.seq, Fetching { task, givers, cancel });
@@ -343,16 +387,25 @@ async fn run(config: Config, files: Files) {
             !begins
         });
         // Where others wait, one that gets nowhere goes on another time.
-        let given = wanted.iter().filter(|wanted| !wanted.givers.is_empty()).count();
-        let waiting = Waiting { given, idle: wanted.len() - given };
-        let idle = fetching.iter().filter(|(_, it)| it.givers.borrow().is_empty());
-        let idle = idle.map(|(seq, _)| *seq).collect();
-        for seq in turns.stuck(waiting, &idle, now) {
+        for seq in turns.stuck(&waiting(&wanted), now) {
             if let Some(it) = fetching.get(&seq) {
                 it.cancel.cancel();
             }
         }
     }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Each change is one call or one assignment.
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What waits for a place, of what is not under way.
+fn waiting(wanted: &[Wanted]) -> Waiting {
+    let (near, afar): (Vec<&Wanted>, Vec<&Wanted>) =
+        wanted.iter().partition(|wanted| !wanted.givers.near.is_empty());
+    let seqs = |those: Vec<&Wanted>| those.iter().map(|wanted| wanted.seq).collect();
+    Waiting { near: seqs(near), afar: seqs(afar) }
 }
 
 /// Where a file is to be once it is here, in the data directory.
@@ -431,6 +484,10 @@ mod tests {
         assert!(!files.has_failed(7), "it is tried again");
         files.progressed(7, Progress { bytes: 6, ..ON_THE_WAY });
         assert_eq!(problem(), "");
+        files.waits(7, "no relay".into());
+        assert_eq!(files.standing().get(&7).unwrap().waits, "no relay");
+        files.progressed(7, Progress { bytes: 6, ..ON_THE_WAY });
+        assert_eq!(files.standing().get(&7).unwrap().waits, "", "somebody gives it");
         files.rests(7);
         assert_eq!(files.standing().get(&7).unwrap().progress.unwrap().sources, 0);
         files.failed(7, "no room".into());

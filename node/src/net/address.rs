@@ -152,6 +152,5 @@ pub fn first_to_try<'a>(texts: impl IntoIterator<Item = &'a String>) -> Vec<Vec<
 /// The PeerId, as bytes, of the node with this Ed25519 public key.
 #[must_use]
 pub fn peer_id(public: &[u8; 32]) -> Option<Vec<u8>> {
-    let key = libp2p::identity::ed25519::PublicKey::try_from_bytes(public).ok()?;
-    Some(PeerId::from_public_key(&key.into()).to_bytes())
+    super::peer_of(public).map(|peer| peer.to_bytes())
 }

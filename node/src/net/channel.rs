@@ -143,6 +143,22 @@ async fn live<S: AsyncRead + AsyncWrite + Unpin + Send>(opening: Opening<S>) -> 
     }
 }
 
+/// Shows the other side of a stream who this is, and that it is this member: a channel's handshake, and nothing after it.
+pub(super) async fn prove<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    side: Side,
+    local: &Local,
+    member: MemberId,
+) -> Result<(), ChannelEnd> {
+    let allowed = BTreeSet::from([member]);
+    let shaken = timeout(HANDSHAKE, shake(stream, side, local, &allowed)).await;
+    let (mut session, _) = shaken.unwrap_or(Err(ChannelEnd::Slow))?;
+    match side {
+        Side::Opener => Ok(()),
+        Side::Accepter => confirm(stream, &mut session, local.clock).await,
+    }
+}
+
 /// The handshake, and for the opener the accepter's choice.
 async fn shake<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut S,

@@ -4,8 +4,9 @@
 //! > it is allocated, and no queue that a peer can fill grows without end.
 //!
 //! [`mesh`] is the main swarm, which members alone may use; [`relay`] the client of a relay's logs;
-//! `lan` finds members' nodes on the local networks; [`change`] tells when the machine's network is another;
-//! [`mapping`] asks the router for a way in, where a person wants one.
+//! `circuit` makes
+//! a circuit through a relay, for a stream of a file; `lan` finds members' nodes on the local networks; [`change`] tells when the
+//! machine's network is another; [`mapping`] asks the router for a way in, where a person wants one.
 
 pub mod address;
 pub mod change;
@@ -17,6 +18,7 @@ mod beat;
 mod behaviour;
 mod book;
 mod channel;
+mod circuit;
 mod dial;
 mod file;
 mod frames;
@@ -36,6 +38,7 @@ use libp2p::{PeerId, identity::Keypair};
 use zeroize::Zeroizing;
 
 pub use book::BookEntry;
+pub use circuit::{Circuit, CircuitFault, Circuits, Place};
 pub use file::{FileEnd, FileReader, FileStream, FileWriter};
 pub use lan::Trouble;
 pub use listen::{ListenSyntax, listen_addresses};
@@ -47,6 +50,12 @@ pub use reach::Reach;
 #[must_use]
 pub fn peer_id(seed: &[u8; 32]) -> Option<PeerId> {
     Some(node_key(seed)?.public().to_peer_id())
+}
+
+/// The PeerId of whoever has this Ed25519 public key.
+fn peer_of(public: &[u8; 32]) -> Option<PeerId> {
+    let key = libp2p::identity::ed25519::PublicKey::try_from_bytes(public).ok()?;
+    Some(PeerId::from_public_key(&key.into()))
 }
 
 fn node_key(seed: &[u8; 32]) -> Option<Keypair> {

@@ -11,6 +11,7 @@ mod client;
 mod dial;
 mod ledger;
 mod proxy;
+mod ways;
 
 use std::{str::FromStr, sync::Arc, time::Duration};
 
@@ -24,6 +25,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 
 use client::{Client, Stopped};
 
+pub(super) use dial::reach;
 pub use proxy::{Proxy, ProxyFault, ProxySyntax};
 
 /// A relay's key: its libp2p PeerId.

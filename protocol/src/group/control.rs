@@ -69,6 +69,7 @@ impl Group {
             Statement::Resync(answer) => self.take_resync(cx, &said, &answer),
             Statement::Ping(ping) => self.take_ping(cx, &said, ping.nonce),
             Statement::Pong(pong) => self.take_pong(&said, &pong),
+            Statement::Circuit(asked) => self.take_circuit(cx.now, &said, &asked),
             // Taken from inboxes, where its sender need not be a member.
             Statement::ResyncReq(_) => {}
         }

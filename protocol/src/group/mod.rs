@@ -21,6 +21,7 @@ mod asleep;
 mod audit;
 mod backup;
 mod chains;
+mod circuits;
 mod classes;
 mod control;
 mod desync;
@@ -90,6 +91,7 @@ use self::{
     again::ToldAgain,
     answering::{Answer, Asked},
     audit::Audit,
+    circuits::Circuits,
     classes::Classing,
     desync::Own,
     epochs::Epoch,
@@ -120,6 +122,7 @@ pub(crate) use self::{account::SlotOnWire, sight::Keys};
 pub use self::{
     adopted::Adopted,
     audit::Anchor,
+    circuits::{Circuit, CircuitKey},
     classes::class_of,
     error::*,
     history::{HISTORY, ShareError, Shared, SignedRecord},
@@ -216,6 +219,7 @@ pub struct Group {
     nacks: Nacks,
     word: Word,
     pings: Pings,
+    circuits: Circuits,
     out: VecDeque<Output>,
     dirty: Dirty,
 }

@@ -180,6 +180,15 @@ pub enum Event {
         /// When, by its own clock.
         at: Timestamp,
     },
+    /// A member waits for this node at a relay.
+    Circuit {
+        /// Who.
+        from: MemberId,
+        /// Where, and what for.
+        circuit: super::Circuit,
+        /// The key to come with.
+        key: super::CircuitKey,
+    },
     /// A message that this member is entitled to is known to exist, and has not come.
     Gap {
         /// Who wrote it.

@@ -20,6 +20,7 @@ use super::{
     absence::{Absence, Seen, Watch},
     again::ToldAgain,
     audit::Audit,
+    circuits::Circuits,
     classes::{Classes, Classing},
     desync::Own,
     epochs::Epoch,
@@ -445,6 +446,7 @@ impl Group {
             nacks: Nacks::default(),
             word: Word::default(),
             pings: Pings::default(),
+            circuits: Circuits::default(),
             out: VecDeque::new(),
             dirty: Dirty::default(),
         }

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use minicbor::{Decode, Encode, bytes::ByteVec};
 use zeroize::Zeroize;
 
+use super::circuits::CircuitAsked;
 use crate::{
     codec,
     evidence::{Notice, Record},
@@ -68,6 +69,8 @@ pub(super) enum Statement {
     Ping(Ping),
     /// 20, in inboxes only: it does.
     Pong(Pong),
+    /// 21, in inboxes only: the sender waits for the receiver at a relay.
+    Circuit(CircuitAsked),
 }
 
 /// Whether a node answers.
@@ -538,6 +541,7 @@ impl Control {
             18 => Statement::Resync(read(&self.payload)?),
             19 => Statement::Ping(read(&self.payload)?),
             20 => Statement::Pong(read(&self.payload)?),
+            21 => Statement::Circuit(read(&self.payload)?),
             _ => return Err(Unknown),
         })
     }
@@ -565,6 +569,7 @@ impl Statement {
             Self::Resync(answer) => (18, codec::encode(answer)),
             Self::Ping(ping) => (19, codec::encode(ping)),
             Self::Pong(pong) => (20, codec::encode(pong)),
+            Self::Circuit(asked) => (21, codec::encode(asked)),
         }
     }
 }

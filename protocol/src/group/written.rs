@@ -14,6 +14,7 @@ use rand_chacha::{
 };
 
 use super::{
+    circuits::CircuitAsked,
     wire::{
         BundleWire, CardSummary, ChainSummary, Compare, Control, Counted, Data, Frame, HandOver,
         InboxAddress, Indexes, KemEntry, KemWire, Ping, Pong, Presence, ReadTo, Resync, ResyncReq,
@@ -25,7 +26,7 @@ use super::{
 use crate::{
     codec,
     evidence::{Notice, Record},
-    ids::{EnvelopeId, Incarnation, MessageId, OpId},
+    ids::{EnvelopeId, FileId, Incarnation, MessageId, OpId},
     membership::{Body, Kind, Op},
     sign::Signature,
 };
@@ -166,8 +167,14 @@ fn statements(me: &Endpoint, sealed: Vec<u8>, inbox: Vec<u8>) -> [Vec<Statement>
         }),
         Statement::Ping(Ping { nonce }),
         Statement::Pong(Pong { nonce, at: NOW }),
+        Statement::Circuit(circuit()),
     ];
     [everybody, alone]
+}
+
+fn circuit() -> CircuitAsked {
+    let (relay, file) = (vec![9; 38], FileId([8; 16]));
+    CircuitAsked { at: NOW, relay, place: [6; 32], seed: [7; 32], file }
 }
 
 fn frames(me: &Endpoint, sealed: &[u8], inbox: &[u8]) -> Vec<Frame> {
@@ -243,6 +250,8 @@ fn said() -> Fields {
         let bytes = Control::sign_to(&GROUP, &member, &statement, ada.identity());
         fields.push((format!("inbox_{}", Control::from_bytes(&bytes).unwrap().kind), bytes));
     }
+    let key = circuit().key(&GROUP, &ada.member(), &member);
+    fields.push(("circuit_key".into(), key.seed().to_vec()));
     for (at, frame) in frames(&ada, &sealed, &inbox).iter().enumerate() {
         fields.push((format!("frame_{at}"), codec::encode(frame)));
     }

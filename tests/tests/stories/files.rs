@@ -11,11 +11,11 @@ use std::{
 use harness::{Disk, Node, World, available};
 use node::api::types::{FileStanding, FileView};
 
-const MIB: usize = 1 << 20;
+pub(super) const MIB: usize = 1 << 20;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A file of a node's person, outside of the node's directory: no two of its chunks are alike.
-fn file(node: &Node, name: &str, bytes: usize) -> (PathBuf, Vec<u8>) {
+pub(super) fn file(node: &Node, name: &str, bytes: usize) -> (PathBuf, Vec<u8>) {
     let mut state = bytes as u64 | 1;
     let mut content = Vec::with_capacity(bytes + 8);
     while content.len() < bytes {
@@ -30,12 +30,12 @@ fn file(node: &Node, name: &str, bytes: usize) -> (PathBuf, Vec<u8>) {
     (path, content)
 }
 
-fn look(node: &Node) -> Vec<FileView> {
+pub(super) fn look(node: &Node) -> Vec<FileView> {
     node.ask("its files", |client| async move { client.files("tea").await })
 }
 
 /// Waits until a node's only file is as it should be.
-fn until(node: &Node, what: &str, holds: impl Fn(&FileView) -> bool) -> FileView {
+pub(super) fn until(node: &Node, what: &str, holds: impl Fn(&FileView) -> bool) -> FileView {
     let start = Instant::now();
     loop {
         let files = look(node);
@@ -49,11 +49,11 @@ fn until(node: &Node, what: &str, holds: impl Fn(&FileView) -> bool) -> FileView
     }
 }
 
-fn send(node: &Node, path: &std::path::Path) {
+pub(super) fn send(node: &Node, path: &std::path::Path) {
     node.cli(&["file", "send", "tea", path.to_str().unwrap()]).ok();
 }
 
-fn get(node: &Node, file: &str) {
+pub(super) fn get(node: &Node, file: &str) {
     node.cli(&["file", "get", "tea", file, "--no-wait"]).ok();
 }
 
@@ -62,7 +62,7 @@ fn parts(node: &Node) -> usize {
     fs::read_dir(node.data_dir().join("files/parts")).map_or(0, Iterator::count)
 }
 
-fn content(file: &FileView) -> Vec<u8> {
+pub(super) fn content(file: &FileView) -> Vec<u8> {
     fs::read(file.path.as_ref().expect("it is here")).unwrap()
 }
 

@@ -11,6 +11,7 @@ mod backup;
 mod bad_codes;
 mod bad_input;
 mod blindness;
+mod circuits;
 mod cli_pipes;
 mod closed_relay;
 mod delivery;

@@ -47,7 +47,7 @@ fn watch(machine: &Machine) {
     }
 }
 
-fn is_installed() -> bool {
+pub(super) fn is_installed() -> bool {
     let there = Command::new("sh").args(["-c", "command -v microsocks"]).output();
     let there = there.is_ok_and(|said| said.status.success());
     available(there.then_some(()).ok_or_else(|| "microsocks is not installed".into())).is_some()

@@ -50,6 +50,9 @@ pub struct FileView {
     /// Whether it is not tried again by itself.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub failed: bool,
+    /// Why nothing of it comes just now, where that is known: it is asked for again by and by.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub waits: String,
 }
 
 /// How a file stands on this machine.

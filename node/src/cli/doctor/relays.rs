@@ -58,7 +58,7 @@ fn told(report: &Report, finding: &Finding) -> Check {
         return Check::well(name, finding.seen.clone());
     }
     if finding.trial == Trial::Circuit {
-        return Check::well(name, "none is made there, and nodes make none");
+        return Check::well(name, "none is made there: files come by direct paths alone");
     }
     let is_clock = finding.trial == Trial::Clock;
     let check = match (report.is_usable() || wants_token(report), is_clock) {

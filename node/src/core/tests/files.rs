@@ -29,7 +29,7 @@ fn made(name: &str, seed: u64) -> Made {
 }
 
 /// Ada offers a file to the group.
-fn offer(world: &mut World, name: &str, seed: u64) -> Made {
+pub(super) fn offer(world: &mut World, name: &str, seed: u64) -> Made {
     let (made, now) = (made(name, seed), world.now);
     let message = world.core("ada").offer_file("reading", &made, now).unwrap();
     assert!(message.mine && message.file.is_some());

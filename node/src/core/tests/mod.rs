@@ -2,6 +2,7 @@
 //! and to relays in memory.
 
 mod backlog;
+mod circuits;
 mod crashes;
 mod delivery;
 mod direct;

@@ -1,28 +1,22 @@
 //! One connection to a relay: a swarm with a key made for it alone, and the log service's stream.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use futures::{
-    AsyncRead, AsyncReadExt as _, AsyncWrite, StreamExt as _,
+    AsyncReadExt as _, StreamExt as _,
     future::Either,
     io::{ReadHalf, WriteHalf},
 };
 use libp2p::{
-    Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder, Transport,
-    core::upgrade::Version,
-    dns,
+    Multiaddr, PeerId, StreamProtocol, Swarm,
+    identity::Keypair,
     multiaddr::Protocol,
-    noise, ping,
+    ping, relay as circuits,
     swarm::{
         ConnectionId, DialError, NetworkBehaviour, SwarmEvent,
         dial_opts::{DialOpts, PeerCondition},
     },
-    tcp, websocket, yamux,
 };
 use libp2p_stream::OpenStreamError;
 use protocol::{
@@ -35,32 +29,21 @@ use tokio_util::{
     compat::{Compat, FuturesAsyncReadCompatExt as _, FuturesAsyncWriteCompatExt as _},
 };
 
-use super::{DownReason, Proxy, ProxyFault, RelayPeer, proxy::Socks};
+use super::{
+    DownReason, Proxy, ProxyFault, RelayPeer,
+    ways::{CONNECT_TIMEOUT, Made, PROXY_TIMEOUT, Ways},
+};
 use crate::net::{address::is_web, streams::SIGN};
 
-/// The whole of it: dialing, handshake, stream, hello.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The same by way of a proxy, which may have to make its own way first.
-const PROXY_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long TCP is tried alone.
 const HEAD_START: Duration = Duration::from_millis(300);
 /// How long TCP and QUIC are tried before WebSocket.
 const WEB_START: Duration = Duration::from_secs(3);
-/// The longest WebSocket message that is taken: a frame of Noise is 64 KiB and its length.
-const MESSAGE_MAX: usize = 128 << 10;
 const PING_INTERVAL: Duration = Duration::from_secs(15);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a sign of life may take, and by way of a proxy.
 const SIGN_TIMEOUT: Duration = Duration::from_secs(5);
 const PROXY_SIGN_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// How far the windows of a connection may grow together, above 256 KiB for each stream: what a
-/// relay can make this side hold that it does not read. Left alone, Yamux goes to [`YAMUX_MOST`].
-const WINDOW_GROWTH: usize = 16 << 20;
-const YAMUX_MOST: usize = 1 << 30;
-const YAMUX_LEAST: usize = 256 << 10;
-/// Streams that a relay may be opening at once: Identify's and Ping's, and some to spare.
-const NEGOTIATING: usize = 8;
 
 /// A connection on which the relay has said hello.
 pub(super) struct Link {
@@ -108,28 +91,70 @@ pub(super) async fn connect(
     connected.unwrap_or(Err(DownReason::TimedOut))
 }
 
-/// By what the relay is dialled.
-#[derive(Clone)]
-enum Ways {
-    /// As this machine reaches it.
-    Plain,
-    /// By way of a proxy alone; with what tells that it is at fault.
-    Proxy(Proxy, Arc<OnceLock<ProxyFault>>),
-}
-
 /// By way of the proxy and no other: what it does not lead to is not tried.
 async fn through(proxy: Proxy, relay: &RelayPeer) -> Result<(Link, Greeting), DownReason> {
+    let (relay, ways) = led_by(proxy, relay)?;
+    let connected = try_connect(&relay, ways.clone()).await;
+    connected.map_err(|reason| at_fault(&ways, reason))
+}
+
+/// The relay as far as the proxy leads to it.
+fn led_by(proxy: Proxy, relay: &RelayPeer) -> Result<(RelayPeer, Ways), DownReason> {
     let mut relay = relay.clone();
     relay.addrs.retain(Proxy::leads_to);
     if relay.addrs.is_empty() {
         return Err(DownReason::Proxy(ProxyFault::NoWay));
     }
-    let fault = Arc::default();
-    let connected = try_connect(&relay, Ways::Proxy(proxy, Arc::clone(&fault))).await;
-    connected.map_err(|reason| match (reason, fault.get()) {
-        (DownReason::Unreachable, Some(fault)) => DownReason::Proxy(*fault),
+    Ok((relay, Ways::Proxy(proxy, Arc::default())))
+}
+
+fn at_fault(ways: &Ways, reason: DownReason) -> DownReason {
+    match (reason, ways) {
+        (DownReason::Unreachable, Ways::Proxy(_, fault)) => {
+            fault.get().map_or(reason, |fault| DownReason::Proxy(*fault))
+        }
         _ => reason,
-    })
+    }
+}
+
+/// A swarm with this key that is connected to the relay, and makes and takes circuits there. It is one by which the
+/// log is used meanwhile: TCP and QUIC are given less time where there is WebSocket, too.
+pub(in crate::net) async fn reach<B: NetworkBehaviour>(
+    relay: &RelayPeer,
+    proxy: Option<Proxy>,
+    key: &Keypair,
+    behaviour: impl Fn(circuits::client::Behaviour) -> B,
+) -> Result<Swarm<B>, DownReason> {
+    let (relay, ways) = match proxy {
+        None => (relay.clone(), Ways::Plain),
+        Some(proxy) => led_by(proxy, relay)?,
+    };
+    let (web, plain): (Vec<_>, Vec<_>) = relay.addrs.iter().cloned().partition(is_web);
+    let [web, plain] = [web, plain].map(|addrs| RelayPeer { addrs, ..relay.clone() });
+    let first = if web.addrs.is_empty() { ways.patience() } else { WEB_START };
+    let made = ways.plain(key.clone(), &plain.addrs);
+    let direct = match called(made, &plain, first, &behaviour).await {
+        Ok(swarm) => return Ok(swarm),
+        Err(reason) => reason,
+    };
+    let made = ways.web(key.clone());
+    let through_web = called(made, &web, ways.patience(), &behaviour).await;
+    through_web.map_err(|web| at_fault(&ways, telling(direct, web)))
+}
+
+async fn called<B: NetworkBehaviour>(
+    made: Option<Made>,
+    relay: &RelayPeer,
+    patience: Duration,
+    behaviour: impl Fn(circuits::client::Behaviour) -> B,
+) -> Result<Swarm<B>, DownReason> {
+    if relay.addrs.is_empty() {
+        return Err(DownReason::Unreachable);
+    }
+    let swarm = made.and_then(|made| made.with_circuits(behaviour));
+    let mut swarm = swarm.ok_or(DownReason::Unreachable)?;
+    let dialled = tokio::time::timeout(patience, dial(&mut swarm, relay)).await;
+    dialled.unwrap_or(Err(DownReason::TimedOut)).map(|()| swarm)
 }
 
 /// TCP and QUIC first; WebSocket, which goes where nothing else does, after [`WEB_START`] or when
@@ -217,7 +242,10 @@ pub(super) fn answer(
 /// Dials until one address leads to the relay: TCP at once, QUIC after [`HEAD_START`] or when TCP
 /// has failed. (A relay that was killed is noticed at once over TCP, after ten seconds over QUIC.)
 /// An address that leads to another key is left out.
-async fn dial(swarm: &mut Swarm<Behaviour>, relay: &RelayPeer) -> Result<(), DownReason> {
+async fn dial<B: NetworkBehaviour>(
+    swarm: &mut Swarm<B>,
+    relay: &RelayPeer,
+) -> Result<(), DownReason> {
     let (mut later, first): (Vec<_>, Vec<_>) = relay.addrs.iter().cloned().partition(is_quic);
     let mut dials = Dials::default();
     dials.start(swarm, relay, first);
@@ -256,7 +284,12 @@ struct Dials {
 }
 
 impl Dials {
-    fn start(&mut self, swarm: &mut Swarm<Behaviour>, relay: &RelayPeer, addrs: Vec<Multiaddr>) {
+    fn start<B: NetworkBehaviour>(
+        &mut self,
+        swarm: &mut Swarm<B>,
+        relay: &RelayPeer,
+        addrs: Vec<Multiaddr>,
+    ) {
         if addrs.is_empty() {
             return;
         }
@@ -344,80 +377,12 @@ fn behaviour() -> Behaviour {
     Behaviour { ping: ping::Behaviour::new(ping), stream: libp2p_stream::Behaviour::new() }
 }
 
-/// A swarm with a fresh PeerId; it can resolve names only if there are some.
+/// A swarm with a fresh PeerId, for TCP and QUIC to these addresses.
 fn swarm(addrs: &[Multiaddr], ways: &Ways) -> Option<Swarm<Behaviour>> {
-    if let Ways::Proxy(proxy, fault) = ways {
-        let socks = Socks::new(*proxy, Arc::clone(fault));
-        let swarm = SwarmBuilder::with_new_identity().with_tokio().with_other_transport(|key| {
-            let noise = noise::Config::new(key)?;
-            Ok(socks.upgrade(Version::V1Lazy).authenticate(noise).multiplex(narrow()))
-        });
-        let swarm = swarm.ok()?.with_behaviour(|_| behaviour()).ok()?.with_swarm_config(few);
-        return Some(swarm.with_connection_timeout(PROXY_TIMEOUT).build());
-    }
-    let builder = SwarmBuilder::with_new_identity()
-        .with_tokio()
-        .with_tcp(tcp::Config::new().nodelay(true), noise::Config::new, narrow)
-        .ok()?
-        .with_quic();
-    let swarm = if addrs.iter().any(has_name) {
-        builder
-            .with_dns()
-            .ok()?
-            .with_behaviour(|_| behaviour())
-            .ok()?
-            .with_swarm_config(few)
-            .build()
-    } else {
-        builder.with_behaviour(|_| behaviour()).ok()?.with_swarm_config(few).build()
-    };
-    Some(swarm)
+    ways.plain(Keypair::generate_ed25519(), addrs)?.swarm(behaviour())
 }
 
-/// A swarm that speaks WebSocket alone, also to a proxy that ends TLS; names are resolved below it, so
-/// that the proxy is asked for the right one.
+/// The same for WebSocket.
 fn web_swarm(ways: &Ways) -> Option<Swarm<Behaviour>> {
-    match ways {
-        Ways::Plain => {
-            let tcp = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true));
-            web_over(dns::tokio::Transport::system(tcp).ok()?, CONNECT_TIMEOUT)
-        }
-        Ways::Proxy(proxy, fault) => web_over(Socks::new(*proxy, Arc::clone(fault)), PROXY_TIMEOUT),
-    }
-}
-
-/// WebSocket over this way of making connections.
-fn web_over<T>(below: T, patience: Duration) -> Option<Swarm<Behaviour>>
-where
-    T: Transport + Send + Unpin + 'static,
-    T::Error: Send + Sync + 'static,
-    T::Dial: Send + 'static,
-    T::ListenerUpgrade: Send + 'static,
-    T::Output: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let swarm = SwarmBuilder::with_new_identity().with_tokio().with_other_transport(|key| {
-        let mut web = websocket::Config::new(below);
-        web.set_max_data_size(MESSAGE_MAX).set_max_redirects(0);
-        let noise = noise::Config::new(key)?;
-        Ok(web.upgrade(Version::V1Lazy).authenticate(noise).multiplex(narrow()))
-    });
-    let swarm = swarm.ok()?.with_behaviour(|_| behaviour()).ok()?.with_swarm_config(few);
-    Some(swarm.with_connection_timeout(patience).build())
-}
-
-/// Yamux with windows that grow by no more than [`WINDOW_GROWTH`]: what it guarantees to streams,
-/// however few they are, it can't give to one.
-fn narrow() -> yamux::Config {
-    let mut config = yamux::Config::default();
-    config.set_max_num_streams((YAMUX_MOST - WINDOW_GROWTH) / YAMUX_LEAST);
-    config
-}
-
-fn few(config: libp2p::swarm::Config) -> libp2p::swarm::Config {
-    config.with_max_negotiating_inbound_streams(NEGOTIATING)
-}
-
-fn has_name(addr: &Multiaddr) -> bool {
-    use Protocol::{Dns, Dns4, Dns6, Dnsaddr};
-    addr.iter().any(|part| matches!(part, Dns(_) | Dns4(_) | Dns6(_) | Dnsaddr(_)))
+    ways.web(Keypair::generate_ed25519())?.swarm(behaviour())
 }

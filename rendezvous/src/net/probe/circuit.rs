@@ -10,9 +10,9 @@ use super::{
     Finding, PATIENCE, Trial,
 };
 
-const ADVICE: &str = "This version's nodes make no circuits: they find direct paths without them, and \
-                      use the relay's log else. For other programs: are circuits switched off in its settings, \
-                      or its external address wrong?";
+const ADVICE: &str = "Nodes need circuits only for files of members to whom no direct path leads. If they shall be \
+                      made: are they switched off in its settings (circuits under [limits]), or is its external \
+                      address wrong?";
 
 pub(super) async fn try_out(relay: &Multiaddr) -> Finding {
     match tokio::time::timeout(PATIENCE, meet(relay)).await {

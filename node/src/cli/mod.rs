@@ -22,6 +22,7 @@ mod invite;
 mod join;
 mod machine;
 mod man;
+mod notify;
 mod ping;
 mod progress;
 mod recovery;
@@ -85,6 +86,7 @@ enum Command {
     Delivery(delivery::Delivery),
     File(file::File),
     Tail(tail::Tail),
+    Notify(notify::Notify),
     History(history::History),
     Verify(verify::Verify),
     Recovery(recovery::Recovery),
@@ -157,6 +159,7 @@ impl Command {
             Self::Delivery(delivery) => or_interrupted(delivery.run(place)).await,
             Self::File(file) => or_interrupted(file.run(place)).await,
             Self::Tail(tail) => or_interrupted(tail.run(place)).await,
+            Self::Notify(notify) => or_interrupted(notify.run(place)).await,
             Self::Backup(backup) => backup.run(place).await,
             Self::Audit(audit) => or_interrupted(audit.run(place)).await,
             Self::Machine(machine) => or_interrupted(machine.run(place)).await,

@@ -31,6 +31,7 @@ mod moved_relay;
 mod nat;
 mod node_killed;
 mod node_kills;
+mod notify;
 mod offline_catch_up;
 mod path_figures;
 mod paths;

@@ -1,9 +1,12 @@
 //! Groups, their members and their invites.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     extract::{Path, State},
 };
+use tokio::time::sleep;
 use zeroize::Zeroizing;
 
 use super::{
@@ -12,8 +15,13 @@ use super::{
     types::{
         CreateGroup, CreateInvite, FollowMove, GroupView, Groups, InviteView, Invites,
         MigrateGroup, RemoveMember, RequestView, Requests, RetireMember, VERSION, Verified,
+        WipeGroup, Wiped,
     },
 };
+use crate::core::VerbError;
+
+/// How often it is looked whether a group is gone.
+const LOOK: Duration = Duration::from_millis(20);
 
 type Answer<T> = Result<Json<T>, Refusal>;
 
@@ -100,6 +108,25 @@ pub(super) async fn leave(State(api): State<Api>, Path(group): Path<String>) -> 
 
 pub(super) async fn rotate(State(api): State<Api>, Path(group): Path<String>) -> Answer<GroupView> {
     api.ask(move |core, now| core.rotate(&group, now)).await.map(Json)
+}
+
+pub(super) async fn wipe(
+    State(api): State<Api>,
+    Path(group): Path<String>,
+    Body(asked): Body<WipeGroup>,
+) -> Answer<Wiped> {
+    let doomed = api.ask(move |core, _| core.doomed(&group, asked.unheard)).await?;
+    let (id, count) = (doomed.group, doomed.files.len() as u64);
+    // Before the rows that name them.
+    let files = api.files.clone();
+    tokio::task::spawn_blocking(move || files.remove(&doomed.files)).await?;
+    api.ask(move |core, now| core.wipe(id, now)).await?;
+    api.files.look();
+    // Whoever waits no longer has it go on all the same.
+    while api.ask(move |core, _| Ok::<_, VerbError>(core.is_being_erased(id))).await? {
+        sleep(LOOK).await;
+    }
+    Ok(Json(Wiped { v: VERSION, id: id.to_string(), files: count }))
 }
 
 pub(super) async fn invite(

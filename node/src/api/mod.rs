@@ -10,7 +10,7 @@
 //! POST GET /v1/groups/{ref}/files       POST   /v1/groups/{ref}/files/{file}/fetch
 //! GET DELETE /v1/groups/{ref}/files/{file}
 //! POST /v1/groups/{ref}/remove · promote · demote · leave · rotate
-//! POST /v1/groups/{ref}/readmit · retire · migrate · follow
+//! POST /v1/groups/{ref}/readmit · retire · migrate · follow · wipe
 //! POST GET /v1/groups/{ref}/policy      POST /v1/groups/{ref}/share
 //! GET  /v1/groups/{ref}/audit?from&limit GET /v1/groups/{ref}/audit/verify
 //! POST /v1/join                         GET /v1/joins            GET /v1/joins/{id}
@@ -109,6 +109,7 @@ impl Api {
             .route("/v1/groups/{group}/follow", post(groups::follow))
             .route("/v1/groups/{group}/leave", post(groups::leave))
             .route("/v1/groups/{group}/rotate", post(groups::rotate))
+            .route("/v1/groups/{group}/wipe", post(groups::wipe))
             .route("/v1/groups/{group}/policy", get(conduct::policy).post(conduct::set_policy))
             .route("/v1/groups/{group}/share", post(conduct::share))
             .route("/v1/groups/{group}/audit", get(conduct::audit))

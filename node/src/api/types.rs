@@ -240,6 +240,25 @@ pub struct RemoveMember {
     pub member: String,
 }
 
+/// Body of `POST /v1/groups/{ref}/wipe`.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct WipeGroup {
+    /// Also if nobody has heard yet that this node left.
+    #[serde(default)]
+    pub unheard: bool,
+}
+
+/// A group that was erased.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wiped {
+    /// [`VERSION`].
+    pub v: u8,
+    /// Its id, 64 hexadecimal digits.
+    pub id: String,
+    /// Files in the data directory that were deleted with it.
+    pub files: u64,
+}
+
 /// What happened. One line of `wattle tail --json`, one SSE event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
@@ -292,6 +311,8 @@ pub enum What {
     },
     /// A group was made or joined by this node.
     GroupAdded,
+    /// A group was erased from this machine: which is not said any more.
+    GroupWiped,
     /// Somebody was admitted.
     MemberJoined {
         /// Who.

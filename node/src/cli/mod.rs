@@ -36,6 +36,7 @@ mod stop;
 mod tail;
 mod up;
 mod verify;
+mod wipe;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -89,6 +90,7 @@ enum Command {
     Notify(notify::Notify),
     History(history::History),
     Verify(verify::Verify),
+    Wipe(wipe::Wipe),
     Recovery(recovery::Recovery),
     Audit(audit::Audit),
     Backup(backup::Backup),
@@ -164,6 +166,7 @@ impl Command {
             Self::Audit(audit) => or_interrupted(audit.run(place)).await,
             Self::Machine(machine) => or_interrupted(machine.run(place)).await,
             Self::Verify(verify) => or_interrupted(verify.run(place)).await,
+            Self::Wipe(wipe) => or_interrupted(wipe.run(place)).await,
             Self::History(history) => or_interrupted(history.run(place)).await,
             Self::Recovery(recovery) => or_interrupted(recovery.run(place)).await,
         }

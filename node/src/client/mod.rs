@@ -47,6 +47,7 @@ use crate::api::{
         FollowMove, GroupSummary, GroupView, Groups, InviteView, Invites, JoinRequest, JoinView,
         Joins, Machines, Message, Messages, MigrateGroup, NameMachine, Page, RecoveryView,
         RemoveMember, RequestView, Requests, RetireMember, SendMessage, Status, Verified,
+        WipeGroup, Wiped,
     },
 };
 
@@ -247,6 +248,11 @@ impl Client {
     /// Follows an admin to the group that this one goes on as. The answer is the new group.
     pub async fn follow(&self, group: &str, to: Option<String>) -> Result<GroupView, ClientError> {
         self.post(&at(group, "/follow"), &FollowMove { to }).await
+    }
+
+    /// Erases a group from the node's machine; answered when nothing is left of it there.
+    pub async fn wipe(&self, group: &str, unheard: bool) -> Result<Wiped, ClientError> {
+        self.post(&at(group, "/wipe"), &WipeGroup { unheard }).await
     }
 
     /// Leaves a group.

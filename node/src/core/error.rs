@@ -103,6 +103,12 @@ pub enum VerbError {
     /// Out of the group.
     #[error("you are no longer a member of this group")]
     NotAMember,
+    /// Erasing a group that one is in.
+    #[error("you are a member of this group")]
+    StillAMember,
+    /// Erasing a group that nobody has heard one has left.
+    #[error("nobody has heard yet that you left")]
+    Unheard,
     /// Only admins may.
     #[error("only an admin of the group may do this")]
     NotAnAdmin,
@@ -331,6 +337,8 @@ impl VerbError {
             Self::NotAnAdmin => "not-an-admin",
             Self::TargetIsSenior => "target-is-senior",
             Self::RemoveSelf => "remove-self",
+            Self::StillAMember => "still-a-member",
+            Self::Unheard => "unheard",
             Self::BadName => "bad-name",
             Self::NameTaken { .. } => "name-taken",
             Self::BadTime => "bad-time",
@@ -399,6 +407,10 @@ impl VerbError {
             Self::NotAnAdmin => "Ask an admin: `wattle group show GROUP` says who is one.",
             Self::TargetIsSenior => "Ask a more senior admin, or found a new group.",
             Self::RemoveSelf => "`wattle group leave GROUP` leaves it.",
+            Self::StillAMember => "`wattle group leave GROUP` first.",
+            Self::Unheard => {
+                "Once a relay or a member is reached, it can be; or at once with --unheard."
+            }
             Self::BadName | Self::NameTaken { .. } => "Choose another name.",
             Self::BadTime => "Choose another time.",
             Self::Token(TokenError::Newer { .. }) => "Update this program.",
@@ -478,6 +490,8 @@ impl VerbError {
             | Self::Machines(_)
             | Self::CodeTooLong => 2,
             Self::NotAMember
+            | Self::StillAMember
+            | Self::Unheard
             | Self::NoSharing
             | Self::NotAnAdmin
             | Self::TargetIsSenior

@@ -298,6 +298,13 @@ impl Core {
 }
 
 impl Hosted {
+    /// Serves none of a group's any more.
+    pub(super) fn forget_group(&mut self, group: GroupId) {
+        let gone = self.invites.extract_if(.., |_, hosting| hosting.row.group == group);
+        let gone: Vec<InviteId> = gone.map(|(id, _)| id).collect();
+        self.requests.forget(&gone);
+    }
+
     /// Takes up an invite; one whose record is unreadable is not served.
     pub(super) fn add(&mut self, row: InviteRow) {
         if let Some(record) = unpack(&row.record) {

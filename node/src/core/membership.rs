@@ -209,6 +209,7 @@ impl Core {
         also: impl FnOnce(&mut Step<'_>) -> Result<(), StoreError>,
     ) -> Result<GroupId, StoreError> {
         let id = group.id();
+        self.erase_all(id)?;
         self.record(now, |step| {
             step.tx.put_group(id, &group.policy().name, now)?;
             // What was said where the group was before is for those of then.

@@ -45,6 +45,7 @@ mod tokens;
 mod trims;
 mod verify;
 mod why;
+mod wipe;
 mod withheld;
 mod words;
 
@@ -85,6 +86,7 @@ pub use self::{
     error::{InitError, OpenError, VerbError},
     files::{Given, Givers, Made, Wanted},
     send::TEXT_MAX,
+    wipe::Doomed,
 };
 use crate::{
     api::types::{MemberRef, Status, VERSION},
@@ -127,6 +129,8 @@ pub struct Core {
     groups: BTreeMap<GroupId, Group>,
     /// Groups that must be taken up from the store again.
     unloaded: BTreeSet<GroupId>,
+    /// Groups of which nothing but rows is left, which go.
+    erasing: BTreeSet<GroupId>,
     /// Groups with messages that wait to be sealed.
     queued: BTreeSet<GroupId>,
     /// Groups that know of a member's channel.
@@ -230,6 +234,7 @@ impl Core {
             started: now,
             groups: BTreeMap::new(),
             unloaded: BTreeSet::new(),
+            erasing: BTreeSet::new(),
             queued: BTreeSet::new(),
             wired: BTreeSet::new(),
             resting: BTreeMap::new(),
@@ -312,6 +317,7 @@ impl Core {
         groups
             .chain(self.again)
             .chain(self.tell_at)
+            .chain(self.erase_due())
             .chain(self.joining.deadline())
             .chain(self.hosted.requests.deadline())
             .chain(self.refused_deadline())
@@ -366,6 +372,10 @@ impl Core {
     fn take_up(&mut self, now: Timestamp) -> Result<(), OpenError> {
         for id in self.store.read(|tx| tx.groups())? {
             let records = self.store.read(|tx| tx.records(id))?;
+            if records.is_empty() {
+                self.erasing.insert(id);
+                continue;
+            }
             let group = Group::load(&self.me, records, now)?;
             if self.store.read(|tx| tx.queued(id))? > 0 {
                 self.queued.insert(id);
@@ -410,6 +420,7 @@ impl Core {
             })?;
         }
         self.tell_deliveries(now)?;
+        self.erase()?;
         self.try_joins(now)?;
         self.serve_due(now)?;
         self.retry_refused(now)?;

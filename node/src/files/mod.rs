@@ -26,6 +26,7 @@ mod whom;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs,
     fs::{DirBuilder, File, OpenOptions},
     io,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
@@ -155,6 +156,23 @@ impl Files {
     pub fn is_gone(&self, path: &Path) -> bool {
         let looked = self.at(path).symlink_metadata();
         looked.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    }
+
+    /// Removes fetched files, with the directories that are left empty; of what is not in the data directory nothing. What can't be
+    /// removed is logged, without its name.
+    pub fn remove(&self, paths: &[PathBuf]) {
+        let own = self.data_dir.join(DIR);
+        for path in paths.iter().map(|path| self.at(path)).filter(|path| path.starts_with(&own)) {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!(%error, "a fetched file can't be removed");
+                }
+                _ => {
+                    let folder = path.parent().filter(|folder| *folder != own);
+                    drop(folder.map(fs::remove_dir));
+                }
+            }
+        }
     }
 
     /// Has it looked at once what is wanted now.

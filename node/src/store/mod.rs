@@ -11,6 +11,7 @@
 mod audit;
 mod backup;
 mod delivery;
+mod erase;
 mod events;
 mod files;
 mod former;
@@ -220,12 +221,17 @@ impl Store {
         tx.sql.commit().map_err(StoreError::from)?;
         Ok(value)
     }
+
+    /// Takes what the log has into the database, so that nothing is left in it of what was deleted. Best effort: a reader may
+    /// be in the way, and the next start does the same.
+    pub fn checkpoint(&self) {
+        let _ = self.sql.execute_batch("PRAGMA wal_checkpoint(TRUNCATE);");
+    }
 }
 
 impl Drop for Store {
     fn drop(&mut self) {
-        // Best effort: the next start does the same.
-        let _ = self.sql.execute_batch("PRAGMA wal_checkpoint(TRUNCATE);");
+        self.checkpoint();
     }
 }
 

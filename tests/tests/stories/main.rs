@@ -49,3 +49,4 @@ mod trimmed_inbox;
 mod two_admins;
 mod upgrade;
 mod who_comes_in;
+mod wipe;

@@ -95,8 +95,8 @@ def vector(folder, name):
     return walk(json.loads((folder / name).read_text()))
 
 
-TEXTS = {"label", "name", "code", "token_text", "recovery_code", "fingerprint", "pair", "verdict", "policy_name", "class",
-         "first_text", "shown_text", "before_texts", "sign_text"}
+TEXTS = {"label", "name", "code", "token_text", "recovery_code", "fingerprint", "pair", "pair_code", "verdict", "policy_name",
+         "class", "first_text", "shown_text", "before_texts", "sign_text"}
 
 
 # --- The derivations and signatures on their own
@@ -253,6 +253,8 @@ def people(it):
         check("card's field", card[6] == [shown["prekey_id"], shown["prekey"]])
     digits = [fingerprint(secret["identity"]) for secret in it["secrets"]]
     check("fingerprint", digits[0] == it["fingerprint"] and " ".join(sorted(digits)) == it["pair"])
+    both = sorted(secret["identity"] for secret in it["secrets"])
+    check("pair's code", "WATTLE-PAIR-1:" + b"".join(both).hex().upper() == it["pair_code"])
     check("recovery key", public_of(it["recovery_seed"][0]) == it["recovery_public"])
     check("recovery code", bech32m("wattlerecovery", it["recovery_code"]) == b"\1" + it["recovery_seed"][0])
 

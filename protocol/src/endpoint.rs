@@ -151,6 +151,18 @@ impl Endpoint {
         other
     }
 
+    /// Puts another name on the card. `Ok(true)`: there is a new card.
+    pub fn set_name(&mut self, name: &str) -> Result<bool, BadName> {
+        if !is_name(name) {
+            return Err(BadName);
+        }
+        let other = self.card.card().name != name;
+        if other {
+            self.issue(self.next_seq(), |card| card.name = String::from(name));
+        }
+        Ok(other)
+    }
+
     /// Names these identities as the same person's other machines. `Ok(true)`: there is a new card.
     pub fn set_machines(&mut self, mut machines: Vec<MemberId>) -> Result<bool, BadMachines> {
         machines.sort_unstable();

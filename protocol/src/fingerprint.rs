@@ -4,6 +4,7 @@
 //! member  h_1 = H("wt1 fp", ik)   h_n+1 = H("wt1 fp", h_n ‖ ik)   h_1024, 6 × 5 digits
 //! pair    both members' digits, the smaller first                60 digits
 //! group   H("wt1 fp", group ‖ roster ‖ op heads, sorted), 8 × 5 digits
+//! code    "WATTLE-PAIR-1:" ‖ both identities in hexadecimal, the smaller first: for a QR code
 //! ```
 //!
 //! Five digits are the remainder of a big-endian number by 100,000: of five bytes each for a member,
@@ -12,6 +13,8 @@
 use alloc::string::String;
 use core::fmt::Write;
 
+use subtle::ConstantTimeEq;
+
 use crate::{
     hash::{Label, hash32},
     ids::{GroupId, MemberId, OpId, RosterHash},
@@ -19,6 +22,12 @@ use crate::{
 
 /// How often a member's hash is taken: each try to find a key with like digits costs as much.
 const ROUNDS: usize = 1024;
+
+/// How the text of a pair's QR code begins.
+const CODE: &str = "WATTLE-PAIR-1:";
+
+/// How many digits a pair has.
+const PAIR_DIGITS: usize = 60;
 
 /// The 30 digits of one member, in groups of five.
 #[must_use]
@@ -50,6 +59,55 @@ impl Own {
         let other = of_member(other);
         let (first, second) = if self.0 <= other { (&self.0, &other) } else { (&other, &self.0) };
         [first.as_str(), second].join(" ")
+    }
+}
+
+/// The text of a pair's QR code, alike at both: the identities themselves, and of characters that make a
+/// small code.
+#[must_use]
+pub fn code_of_pair(a: &MemberId, b: &MemberId) -> String {
+    let mut code = String::from(CODE);
+    for byte in a.min(b).0.iter().chain(&a.max(b).0) {
+        // Writing to a string does not fail.
+        let _ = write!(code, "{byte:02X}");
+    }
+    code
+}
+
+/// How what the other one has compares with a pair.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Compared {
+    /// It is of these two identities.
+    Equal,
+    /// It is of two others.
+    Different,
+    /// It is neither 60 digits nor the text of a pair's code.
+    Unreadable,
+}
+
+/// Compares a pair with what the other one reads out or shows: its 60 digits, whatever stands between them, or the
+/// text of its code, in letters of either case. The time that it takes says nothing of where the two differ.
+#[must_use]
+pub fn compare(text: &str, a: &MemberId, b: &MemberId) -> Compared {
+    let text: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+    let text = text.to_ascii_uppercase();
+    let (theirs, ours) = if let Some(ids) = text.strip_prefix(CODE) {
+        if ids.len() != 128 || !ids.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Compared::Unreadable;
+        }
+        (text, code_of_pair(a, b))
+    } else {
+        let is_between = |c: char| "-.,;:/".contains(c);
+        let theirs: String = text.chars().filter(|c| !is_between(*c)).collect();
+        if theirs.len() != PAIR_DIGITS || !theirs.bytes().all(|digit| digit.is_ascii_digit()) {
+            return Compared::Unreadable;
+        }
+        (theirs, of_pair(a, b).replace(' ', ""))
+    };
+    if theirs.as_bytes().ct_eq(ours.as_bytes()).into() {
+        Compared::Equal
+    } else {
+        Compared::Different
     }
 }
 
@@ -87,6 +145,31 @@ mod tests {
         assert_eq!(of_pair(&a, &b), of_pair(&b, &a));
         assert_eq!(count(&of_pair(&a, &b)), 60);
         assert!(of_pair(&a, &b).contains(&of_member(&a)));
+    }
+
+    #[test]
+    fn what_the_other_one_has_is_compared_whole() {
+        let (a, b, c) = (MemberId([1; 32]), MemberId([0xab; 32]), MemberId([3; 32]));
+        let (digits, code) = (of_pair(&a, &b), code_of_pair(&a, &b));
+        assert_eq!((code.len(), &code), (142, &code_of_pair(&b, &a)));
+        let spoken = digits.replace(' ', "-\n");
+        for text in
+            [&digits, &code, &spoken, &code.to_ascii_lowercase(), &std::format!(" {code}\n")]
+        {
+            assert_eq!(compare(text, &b, &a), Compared::Equal, "{text}");
+            assert_eq!(compare(text, &a, &c), Compared::Different, "{text}");
+        }
+        let last = if digits.ends_with('1') { "2" } else { "1" };
+        let mistyped = [&digits[..digits.len() - 1], last].concat();
+        assert_eq!(compare(&mistyped, &a, &b), Compared::Different);
+        let halves = digits.split_at(35);
+        let turned = [halves.1, halves.0].concat();
+        assert_eq!(compare(&turned, &a, &b), Compared::Different, "they are said in one order");
+        for text in ["", &digits[1..], &code[..140], "WATTLE-PAIR-1:", "equal", &of_member(&b)] {
+            assert_eq!(compare(text, &a, &b), Compared::Unreadable, "{text}");
+        }
+        let wide = digits.replace('0', "\u{ff10}").replace('1', "\u{661}");
+        assert_eq!(compare(&wide, &a, &b), Compared::Unreadable, "other scripts' digits");
     }
 
     #[test]

@@ -54,6 +54,7 @@ pub fn people() -> Json {
         ("cards", list([ada.card(), bob.card(), &old, &linked].map(shown))),
         ("fingerprint", text(fingerprint::of_member(&ada.member()))),
         ("pair", text(fingerprint::of_pair(&ada.member(), &bob.member()))),
+        ("pair_code", text(fingerprint::code_of_pair(&ada.member(), &bob.member()))),
         ("recovery_seed", list(drawn.taken().iter().map(hex))),
         ("recovery_public", hex(recovery.public())),
         ("recovery_code", text(recovery.code().as_str())),

@@ -110,7 +110,7 @@ fn what_is_no_command_is_a_usage_error() {
 
 #[test]
 fn without_a_node_each_command_says_how_to_start_one() {
-    let commands: [&[&str]; 13] = [
+    let commands: [&[&str]; 15] = [
         &["status"],
         &["down"],
         &["group", "create", "ops"],
@@ -124,6 +124,8 @@ fn without_a_node_each_command_says_how_to_start_one() {
         &["send", "ops", "hello"],
         &["tail", "ops"],
         &["--json", "history", "ops"],
+        &["verify", "ops"],
+        &["verify", "@ben", "--mark"],
     ];
     for args in commands {
         let said = nowhere(args, CODE);
@@ -206,6 +208,17 @@ fn an_empty_passphrase_locks_nothing_and_is_refused() {
     let said = nowhere(&["init", "--passphrase-file", file.to_str().unwrap()], "");
     assert_eq!((said.code, said.out.as_str()), (Some(2), ""));
     assert!(said.err.contains("passphrase is empty"), "{}", said.err);
+}
+
+#[test]
+fn what_is_compared_and_marked_is_a_member_and_in_one_way() {
+    for args in [&["--mark"][..], &["--unmark"], &["--accept"], &["--compare", "12345", "67890"]] {
+        let said = nowhere(&[&["verify", "ops"], args].concat(), "");
+        assert_eq!(said.code, Some(2), "{args:?}: {}", said.err);
+        assert!(said.err.contains("wattle verify @ops"), "{}", said.err);
+    }
+    let both = nowhere(&["verify", "@ben", "--mark", "--compare", "12345"], "");
+    assert_eq!(both.code, Some(2), "{}", both.err);
 }
 
 #[test]

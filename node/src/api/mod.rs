@@ -28,6 +28,7 @@ mod events;
 mod files;
 mod groups;
 mod joins;
+mod members;
 mod messages;
 mod node;
 mod pings;
@@ -128,6 +129,8 @@ impl Api {
             .route("/v1/groups/{group}/files", post(files::send).get(files::list))
             .route("/v1/groups/{group}/files/{file}", get(files::one).delete(files::cancel))
             .route("/v1/groups/{group}/files/{file}/fetch", post(files::fetch))
+            .route("/v1/members/{member}", get(members::one))
+            .route("/v1/members/{member}/verify", post(members::verify))
             .route("/v1/messages/{id}", get(messages::one))
             .route("/v1/join", post(joins::join))
             .route("/v1/joins", get(joins::list))

@@ -10,6 +10,7 @@ mod paths;
 mod pings;
 mod relays;
 mod tokens;
+mod trust;
 mod view;
 
 mod admins;
@@ -38,6 +39,7 @@ pub use self::{
     pings::{PingMember, PingView, Way, WayTried},
     relays::{RelayState, RelayStatus, Withheld},
     tokens::{CreateGroup, GiveToken},
+    trust::{MemberIdentity, OtherKey, SharedGroup, VerifyMember},
     view::{Adopted, Behind, Gap, GroupRelay, Notice, NoticeKind, Verified},
 };
 
@@ -128,6 +130,9 @@ pub struct GroupSummary {
     /// How far it is with what was said while this node was away, while that is read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backlog: Option<Backlog>,
+    /// Who is in it under the name of a verified identity, is another one, and was not seen: nothing is sent here till then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_keys: Vec<OtherKey>,
 }
 
 /// This node's standing in a group.
@@ -210,6 +215,15 @@ pub struct Person {
     /// other one.
     #[serde(default)]
     pub machines: Vec<String>,
+    /// Whether this identity was compared here.
+    #[serde(default)]
+    pub verified: bool,
+    /// The names under which it was, where the one of now is none of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub verified_as: Vec<String>,
+    /// Whether it has the name of another identity that was compared, and that was not seen.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub other_key: bool,
 }
 
 /// Rights in a group.
@@ -459,6 +473,22 @@ pub enum What {
         request: RequestView,
         /// What was said.
         approved: bool,
+    },
+    /// A person has compared a member's identity here, or taken that back.
+    MemberVerified {
+        /// Whose.
+        member: MemberRef,
+        /// Whether it counts as compared from now on.
+        verified: bool,
+    },
+    /// Somebody in the group has the name of a verified identity and is another one: nothing is sent to it until the
+    /// person has seen that.
+    KeyChanged {
+        /// Who, and whose name it is.
+        #[serde(flatten)]
+        other: OtherKey,
+        /// What it may mean and what to do, in words.
+        text: String,
     },
     /// Something that a person should look at.
     Alarm {

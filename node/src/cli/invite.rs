@@ -206,10 +206,11 @@ fn waits(request: &RequestView) -> String {
         .as_deref()
         .map_or_else(String::new, |machine| format!(", machine {}", show::safe(machine)));
     format!(
-        "{} waits to be let in: number {}{machine}, since {}",
+        "{} waits to be let in: number {}{machine}, since {}{}",
         show::name(&request.member),
         show::safe(&request.fingerprint),
-        show::moment(&request.since)
+        show::moment(&request.since),
+        show::imitates(&request.other_than)
     )
 }
 

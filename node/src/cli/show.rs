@@ -108,6 +108,16 @@ pub fn short(id: &str) -> &str {
     id.get(..8).unwrap_or(id)
 }
 
+/// A member by name and id, with so many digits that nobody finds another identity with the same.
+pub fn identity(member: &MemberRef) -> String {
+    format!("{} ({})", name(member), digits(&member.id))
+}
+
+/// The digits of an identity's id that are shown where it matters which one it is.
+pub fn digits(id: &str) -> &str {
+    id.get(..16).unwrap_or(id)
+}
+
 /// `1 member`, `2 members`.
 pub fn count(n: u64, one: &str) -> String {
     format!("{n} {one}{}", if n == 1 { "" } else { "s" })
@@ -115,6 +125,33 @@ pub fn count(n: u64, one: &str) -> String {
 
 /// What is said of a message whose writer's logical clock leaps.
 const AHEAD: &str = " (its writer's node counts far ahead of all others: shown where it came)";
+
+/// What is said of a writer who has a verified member's name and is another identity.
+const OTHER_KEY: &str = " (NOT the identity that you verified under this name)";
+
+/// What is said of who wants to be let in under a verified name, and is another identity.
+pub fn imitates(others: &[MemberRef]) -> String {
+    match others {
+        [] => String::new(),
+        others => {
+            let others = others.iter().map(identity).collect::<Vec<_>>().join(" or ");
+            format!("; NOT the identity of {others}, whom you verified under this name")
+        }
+    }
+}
+
+/// What is said of a member's identity.
+pub fn mark(verified: bool, verified_as: &[String], other_key: bool) -> Option<String> {
+    match (verified, other_key) {
+        (true, _) if verified_as.is_empty() => Some("verified".into()),
+        (true, _) => {
+            let names: Vec<String> = verified_as.iter().map(|name| safe(name)).collect();
+            Some(format!("verified as {}", names.join(", ")))
+        }
+        (false, true) => Some("NOT the identity that you verified under this name".into()),
+        (false, false) => None,
+    }
+}
 
 /// Emphasis that a terminal may show.
 #[derive(Clone, Copy)]
@@ -284,11 +321,14 @@ impl Conversation {
         let clock = toned(Tone::Dim, &clock(&message.at));
         let name = toned(Tone::Bold, &name(&message.from));
         let ahead = if message.ahead { AHEAD } else { "" };
+        let other = if message.more.other_key { OTHER_KEY } else { "" };
         let answers = message.more.reply.as_ref().map(answers).unwrap_or_default();
         let signs = signs(&message.more);
         let text = said(message);
         let id = if self.ids { format!(" {}", short(&message.id)) } else { String::new() };
-        data(format_args!("{clock}{id} {name}{answers}: {text}{signs}{by}{doubt}{ahead}{late}"))
+        data(format_args!(
+            "{clock}{id} {name}{other}{answers}: {text}{signs}{by}{doubt}{ahead}{late}"
+        ))
     }
 
     /// Shows something that happened.
@@ -296,6 +336,13 @@ impl Conversation {
         self.date(&event.at)?;
         let line = format!("{} * {what}", clock(&event.at));
         data(toned(Tone::Dim, &line))
+    }
+
+    /// Shows something that is not to be overlooked.
+    pub fn alarm(&mut self, event: &Event, what: impl fmt::Display) -> io::Result<()> {
+        self.date(&event.at)?;
+        let line = format!("{} ! LOOK AT THIS: {what}", clock(&event.at));
+        data(toned(Tone::Bold, &line))
     }
 
     fn date(&mut self, at: &str) -> io::Result<()> {

@@ -160,7 +160,8 @@ fn member(member: &MemberPath) -> Vec<String> {
     };
     let since = member.since.as_deref().map(|since| format!("since {}", show::moment(since)));
     let how = if member.reason.is_empty() { whence(member) } else { member.reason.clone() };
-    let detail: Vec<String> = since.into_iter().chain([how]).collect();
+    let mark = show::mark(member.verified, &[], member.other_key);
+    let detail: Vec<String> = mark.into_iter().chain(since).chain([how]).collect();
     vec![show::name(&member.member), path, show::safe(&detail.join("; "))]
 }
 
@@ -195,6 +196,8 @@ mod tests {
             lan: false,
             reason: "direct connections are off".into(),
             since: Some("2026-01-31T14:03:59Z".into()),
+            verified: true,
+            other_key: false,
         };
         let cleo = MemberPath {
             member: MemberRef { id: "ef".repeat(32), name: "cleo".into() },
@@ -205,6 +208,8 @@ mod tests {
             lan: true,
             reason: String::new(),
             since: None,
+            verified: false,
+            other_key: true,
         };
         let lan = Lan { only: true, networks: vec!["10.0.0.5".into()], problem: String::new() };
         let map = PortMap { problem: "the router refuses".into(), ..PortMap::default() };
@@ -270,10 +275,10 @@ mod tests {
                 "lan       local networks only; looking for members from 10.0.0.5",
                 "groups    none yet",
                 "joining   looking",
-                "members   ben\\u{1b}  through the relay, 23 ms to it  since 2026-01-31 14:03 UTC; direct \
+                "members   ben\\u{1b}  through the relay, 23 ms to it  verified; since 2026-01-31 14:03 UTC; direct \
                  connections are off",
-                "          cleo       direct on the LAN, 0.4 ms       /ip4/10.0.0.7/udp/1/quic-v1, found by \
-                 mDNS",
+                "          cleo       direct on the LAN, 0.4 ms       NOT the identity that you verified under this name; \
+                 /ip4/10.0.0.7/udp/1/quic-v1, found by mDNS",
             ]
         );
     }

@@ -185,6 +185,8 @@ impl View {
         self.bar.hide();
         if let What::Message { message } = &event.what {
             self.message(message)?;
+        } else if let What::KeyChanged { text, .. } = &event.what {
+            self.conversation.alarm(event, show::safe(text))?;
         } else if let Some(note) = note(&event.what) {
             self.conversation.note(event, note)?;
         }
@@ -291,9 +293,10 @@ fn note(what: &What) -> Option<String> {
         }
         What::CaughtUp => "this node has caught up and sends again, with new keys".into(),
         What::JoinRequested { request } => format!(
-            "{} waits to be let in, number {}: wattle invite approve, or deny",
+            "{} waits to be let in, number {}{}: wattle invite approve, or deny",
             name(&request.member),
-            show::safe(&request.fingerprint)
+            show::safe(&request.fingerprint),
+            show::imitates(&request.other_than)
         ),
         What::JoinAnswered { request, approved: true } => {
             format!("you let {} in", name(&request.member))

@@ -1,26 +1,56 @@
-//! `wattle verify`.
+//! `wattle verify`: a group's view, or with an @ before it a member's identity.
 
 use node::api::types::{Behind, Gap, Verified, Withheld};
 
-use super::{Place, exit, exit::Exit, group, show};
+use super::{
+    Place, exit,
+    exit::{Exit, Failure},
+    group,
+    identity::Act,
+    show,
+};
 
-/// Check whether a group's members hold the same, as far as this node sees
+/// Compare a member's identity (@MEMBER), or check whether a group's members hold the same (GROUP)
 ///
-/// Who has adopted the view, who is behind with your messages, what is missing here, what relays
-/// withhold, forks and clones.
+/// @MEMBER: the number that you and the member share, to be compared by another way on which you know each other; and
+/// its QR code, where standard error is a terminal. Once it is equal, --compare or --mark keeps that this identity is
+/// verified; then whoever comes under its name and is another one is told, and nothing is sent to that group from
+/// here (exit code 7) until you have looked: --accept, or --mark.
+///
+/// GROUP: its fingerprint, who has adopted the view, who is behind with your messages, what is missing here, what
+/// relays withhold, forks and clones, as far as this node sees.
 /// Ends with exit code 10 where something is missing or does not go together; not where only others than
 /// its writer say that what is missing exists, and it was asked for an hour in vain.
 #[derive(clap::Args)]
-#[command(after_help = exit::help(&["wattle verify ops"]))]
+#[command(after_help = exit::help(&[
+    "wattle verify @ben",
+    "wattle verify @ben --compare 11111 22222 33333 44444 55555 66666 11111 22222 33333 44444 55555 66666",
+    "zbarimg -q --raw photo.png | wattle verify @ben --compare -",
+    "wattle verify @1a2b3c4d --accept",
+    "wattle verify ops",
+]))]
 pub struct Verify {
-    /// The group's name, or the first digits of its id
-    #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    group: String,
+    /// @ and a member's name or the first digits of its id; or a group's name, or the first digits of its id
+    #[arg(value_name = "@MEMBER|GROUP", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    what: String,
+    #[command(flatten)]
+    act: Act,
+    /// Don't show the QR code
+    #[arg(long)]
+    no_qr: bool,
 }
 
 impl Verify {
     pub async fn run(self, place: &Place) -> anyhow::Result<Exit> {
-        let verified = place.client().await?.verify(&self.group).await?;
+        if self.what.starts_with('@') {
+            return self.act.run(&self.what, !self.no_qr, place).await;
+        }
+        if !self.act.is_none() {
+            let hint = format!("wattle verify @{}", show::safe(&self.what));
+            let message = "what is compared or marked is a member: put @ before its name";
+            return Err(Failure::new(Exit::Usage, message, hint).into());
+        }
+        let verified = place.client().await?.verify(&self.what).await?;
         if place.json {
             show::json(&verified)?;
             return Ok(ended(&verified));
@@ -39,7 +69,7 @@ impl Verify {
         for notice in &verified.notices {
             show::data(format_args!("look at this: {}", show::safe(&notice.text)))?;
         }
-        show::next(format_args!("wattle delivery {}", show::word(&self.group)));
+        show::next(format_args!("wattle delivery {}", show::word(&self.what)));
         Ok(ended(&verified))
     }
 }

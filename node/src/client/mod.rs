@@ -21,6 +21,7 @@
 mod conduct;
 mod events;
 mod files;
+mod members;
 mod pings;
 mod said;
 mod sse;

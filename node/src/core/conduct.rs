@@ -111,6 +111,7 @@ impl Core {
         now: Timestamp,
     ) -> Result<SharedHistory, VerbError> {
         let id = self.find_group(reference)?;
+        self.may_send(&id)?;
         let (mut shared, mut skipped) = (0, 0);
         let with = self.step(id, now, |group, step| {
             let records = step.tx.signed_records(id, last.min(SHARE_MAX))?;

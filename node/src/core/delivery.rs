@@ -70,7 +70,13 @@ impl Core {
                 self.reached(group, &sent, to, path, now)
             })
             .collect();
-        let (state, reason) = overall(group, &sent, &members, now);
+        let (state, mut reason) = overall(group, &sent, &members, now);
+        if let Err(held) = self.may_send(&group.id())
+            && state == DeliveryState::Queued
+            && reason.is_empty()
+        {
+            reason = held.to_string();
+        }
         Ok(DeliveryView {
             v: VERSION,
             message: sent.id,

@@ -12,7 +12,7 @@ use protocol::{
     snapshot::SnapshotError,
 };
 
-use super::said::SaidError;
+use super::{said::SaidError, trust::TrustError};
 use crate::{api::types::ApiError, store::StoreError};
 
 /// A verb that was not carried out. Nothing has changed.
@@ -258,6 +258,9 @@ pub enum VerbError {
     /// A message can't be changed or answered so.
     #[error(transparent)]
     Said(#[from] SaidError),
+    /// An identity that was not compared, or is another one than was.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -355,6 +358,7 @@ impl VerbError {
             Self::NotNow { .. } => "not-now",
             Self::EmptyMessage => "empty-message",
             Self::Said(error) => error.code(),
+            Self::Trust(error) => error.code(),
             Self::MessageTooLong { .. } => "message-too-long",
             Self::QueueFull { .. } => "queue-full",
             Self::BadUses { .. } => "bad-uses",
@@ -425,6 +429,7 @@ impl VerbError {
             Self::NotNow { .. } => "`wattle status` says what is waited for.",
             Self::EmptyMessage => "Write something after the group's name.",
             Self::Said(error) => error.hint(),
+            Self::Trust(error) => error.hint(),
             Self::MessageTooLong { .. } => "Send it in parts.",
             Self::QueueFull { .. } => "`wattle status` says what they wait for.",
             Self::BadUses { .. } => "Choose another number for --uses.",
@@ -507,6 +512,7 @@ impl VerbError {
             | Self::NotReady(_) => 4,
             Self::QueueFull { .. } | Self::TooManyPings { .. } | Self::Full => 9,
             Self::Said(error) => error.exit(),
+            Self::Trust(error) => error.exit(),
             Self::Store(_) => 1,
         }
     }

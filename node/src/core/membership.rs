@@ -246,6 +246,9 @@ impl Core {
             .members()
             .into_iter()
             .map(|member| Person {
+                verified: self.trust.mark_of(&member.id).is_some(),
+                verified_as: self.verified_as(&member),
+                other_key: self.trust.unseen(&id).iter().any(|new| new.member == member.id),
                 member: member_ref(&member),
                 role: role(member.role),
                 me: member.id == me,
@@ -277,6 +280,9 @@ impl Core {
         let group = self.groups.get(&id).ok_or(StoreError::Damaged)?;
         let waiting_for = match group.ready(now) {
             Err(reason) if queued > 0 => reason.to_string(),
+            Ok(()) if queued > 0 => {
+                self.may_send(&id).err().map(|it| it.to_string()).unwrap_or_default()
+            }
             _ => String::new(),
         };
         Ok(GroupSummary {
@@ -290,6 +296,7 @@ impl Core {
             warnings: u64::try_from(group.notices().count()).unwrap_or(u64::MAX),
             relay_states: self.relay_states(group),
             backlog: self.backlog(&id),
+            other_keys: self.other_keys(&id),
         })
     }
 }

@@ -43,6 +43,7 @@ mod step;
 mod tests;
 mod tokens;
 mod trims;
+mod trust;
 mod verify;
 mod why;
 mod wipe;
@@ -78,6 +79,7 @@ use self::{
     pings::Pings,
     relays::{Owner, Relay},
     step::{After, random},
+    trust::Trust,
     withheld::{Teller, Watch},
 };
 pub use self::{
@@ -164,6 +166,8 @@ pub struct Core {
     /// When to drop what is too old.
     tidy: Timestamp,
     overtaking: Overtaking,
+    /// Whom the person has compared.
+    trust: Trust,
     effects: VecDeque<Effect>,
 }
 
@@ -222,6 +226,7 @@ impl Core {
             node_key.as_slice().try_into().map(Zeroizing::new).map_err(|_| StoreError::Damaged)?;
         let node_key = keys::node_key(&mut store, &mut me, node_key, now, &mut rng)?;
         let passes = passes::load(&mut store)?;
+        let trust = store.read(Trust::load)?;
         let me = Arc::new(me);
         let noise = NoiseKey::generate(&me, now, &mut rng);
         let mut core = Self {
@@ -257,6 +262,7 @@ impl Core {
             backlogs: BTreeMap::new(),
             tidy: now,
             overtaking: Overtaking::default(),
+            trust,
             effects: VecDeque::new(),
         };
         core.take_up(now)?;
@@ -472,6 +478,10 @@ impl Core {
 
     fn follow_up(&mut self, now: Timestamp) -> Result<(), StoreError> {
         loop {
+            // Nothing is sealed to whoever came under another one's name.
+            if self.after.members {
+                self.watch_names(now)?;
+            }
             self.flush(now)?;
             let woken = self.after.woken.take();
             let mut todo = std::mem::replace(&mut self.after, After { woken, ..After::default() });

@@ -378,6 +378,8 @@ impl Core {
         };
         let direct = || self.why_not_direct(&member, now);
         MemberPath {
+            verified: self.trust.mark_of(&member).is_some(),
+            other_key: self.trust.is_unseen(&member),
             member: MemberRef { id: member.to_string(), name },
             path,
             address: channel.map(|channel| channel.address.clone()),

@@ -34,7 +34,7 @@ impl Core {
     /// Those who wait for a person's word in a group, oldest first.
     pub fn requests(&mut self, reference: &str) -> Result<Vec<RequestView>, VerbError> {
         let id = self.find_group(reference)?;
-        Ok(self.waiting_in(id).iter().filter_map(view).collect())
+        Ok(self.waiting_in(id).iter().filter_map(|row| self.request_view(row)).collect())
     }
 
     /// Lets somebody in who waits: by name, with or without `@`, or an unambiguous id prefix.
@@ -138,9 +138,10 @@ impl Core {
             RequestState::Denied => Verdict::Refused(RefusedReason::Denied),
             RequestState::Due(_) => Verdict::Silence,
         };
+        let new = self.request_view(&row).filter(|_| new);
         self.step(group, now, |group, step| {
             step.tx.put_request(&row)?;
-            if let Some(request) = view(&row).filter(|_| new) {
+            if let Some(request) = new {
                 step.emit(Some(group.id()), What::JoinRequested { request })?;
             }
             if letter {
@@ -192,10 +193,16 @@ impl Core {
         now: Timestamp,
     ) -> Result<RequestView, VerbError> {
         let group = self.hosted.invites.get(&row.invite).map(|hosting| hosting.row.group);
-        let request = view(row).ok_or(StoreError::Damaged)?;
+        let request = self.request_view(row).ok_or(StoreError::Damaged)?;
         let told = request.clone();
         self.record(now, |step| step.emit(group, What::JoinAnswered { request: told, approved }))?;
         Ok(request)
+    }
+
+    fn request_view(&self, row: &RequestRow) -> Option<RequestView> {
+        let request = view(row)?;
+        let other_than = self.verified_under(row.member, &request.member.name);
+        Some(RequestView { other_than, ..request })
     }
 
     fn waiting_in(&self, group: GroupId) -> Vec<RequestRow> {
@@ -320,5 +327,6 @@ fn view(row: &RequestRow) -> Option<RequestView> {
         fingerprint: fingerprint::of_member(&row.member),
         machine: card.nodes.first().and_then(|node| address::peer_text(node)),
         since: rfc3339(row.at),
+        other_than: Vec::new(),
     })
 }

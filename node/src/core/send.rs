@@ -42,6 +42,7 @@ impl Core {
         now: Timestamp,
         more: impl FnOnce(&mut Step<'_>, u64) -> Result<(), StoreError>,
     ) -> Result<u64, VerbError> {
+        self.may_send(&id)?;
         let seq = self.step(id, now, |group, step| {
             if group.state() == GroupState::Migrated {
                 return Err(VerbError::Moved);
@@ -73,6 +74,7 @@ impl Core {
         for id in self.queued.clone() {
             while self.queued.contains(&id)
                 && self.groups.get(&id).is_some_and(|group| group.ready(now).is_ok())
+                && self.may_send(&id).is_ok()
             {
                 match self.seal_some(id, now)? {
                     Progress::Emptied => drop(self.queued.remove(&id)),

@@ -12,8 +12,19 @@ use super::{FILE, Store, StoreError, Tx, Unlock, connect, key, lock, make_privat
 /// What is in a backup whole, in the order in which it can be written again. Of `meta` and `records`,
 /// which are in it too, the caller chooses. Not in it: where logs were read and when, what waits to be sealed,
 /// joins and requests under way, events, those that are due.
-pub const TABLES: [&str; 8] =
-    ["groups", "names", "messages", "recipients", "outbox", "archive", "invites", "audit"];
+pub const TABLES: [&str; 11] = [
+    "groups",
+    "names",
+    "verified",
+    "verified_names",
+    "other_keys",
+    "messages",
+    "recipients",
+    "outbox",
+    "archive",
+    "invites",
+    "audit",
+];
 
 /// One value of a row.
 #[derive(Clone, Debug, PartialEq, Eq)]

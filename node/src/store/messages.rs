@@ -95,7 +95,9 @@ pub struct Reclassed {
 const COLUMNS: &str = "
 SELECT m.seq, m.id, m.grp, g.name, m.sender, coalesce(n.name, ''), m.mine, m.text, m.at, m.class,
        m.chain IS NOT NULL, m.stored, m.shared_by, coalesce(s.name, ''), m.place, m.ahead IS NOT NULL, m.offer,
-       m.kind, m.said, m.chain, m.idx, m.msg, m.emptied
+       m.kind, m.said, m.chain, m.idx, m.msg, m.emptied,
+       EXISTS (SELECT 1 FROM verified v WHERE v.member = m.sender),
+       EXISTS (SELECT 1 FROM other_keys o WHERE o.member = m.sender AND o.seen = 0)
 FROM messages m JOIN groups g ON g.id = m.grp LEFT JOIN names n ON n.member = m.sender
 LEFT JOIN names s ON s.member = m.shared_by ";
 
@@ -445,7 +447,7 @@ fn raw(row: &Row<'_>) -> rusqlite::Result<Raw> {
             ahead: row.get(15)?,
             shared_by: shared_by.map(|id| MemberRef { id: hex(&id), name: by_name }),
             file: offer.as_deref().and_then(files::offered),
-            more: More::default(),
+            more: More { verified: row.get(23)?, other_key: row.get(24)?, ..More::default() },
             delivery: None,
         },
         group: GroupId(group),

@@ -31,6 +31,7 @@ mod schema;
 #[cfg(test)]
 mod tests;
 mod text;
+mod trust;
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
@@ -57,6 +58,7 @@ pub use self::{
     requests::{RequestRow, RequestState},
     said::{Body, Changed},
     text::{hex, rfc3339, unhex},
+    trust::{OtherKeyRow, VerifiedRow},
 };
 
 /// The node's database, open for writing: there is one of it for a data directory.

@@ -8,7 +8,7 @@ use super::{StoreError, key};
 
 /// `MIGRATIONS[n]` brings a database of format n (0: empty) to format n + 1. Never changed once
 /// released; only added to.
-pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5, V6, V7, V8, V9, V10, V11];
+pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5, V6, V7, V8, V9, V10, V11, V12];
 
 const V1: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
@@ -185,6 +185,20 @@ CREATE INDEX messages_changes ON messages(grp, changes, kind, sender, place)
 ALTER TABLE events ADD COLUMN message INTEGER;
 UPDATE events SET message = json_extract(event, '$.message.seq'), event = json_remove(event, '$.message')
     WHERE json_extract(event, '$.event') = 'message';
+";
+
+/// The identities that a person has compared, the names under which that was, and whoever else has come under one of these.
+const V12: &str = "
+CREATE TABLE verified(member BLOB PRIMARY KEY, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+
+CREATE TABLE verified_names(
+    member BLOB NOT NULL REFERENCES verified(member), name TEXT NOT NULL, PRIMARY KEY (member, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE other_keys(
+    member BLOB NOT NULL, name TEXT NOT NULL, at INTEGER NOT NULL, seen INTEGER NOT NULL,
+    PRIMARY KEY (member, name)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// The file that says the format, so that it can be known without the key.

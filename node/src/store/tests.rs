@@ -157,7 +157,7 @@ fn a_database_of_a_newer_version_is_refused_and_left_as_it_is() {
     let file = dir.path().join("wattle.db");
     let before = fs::read(&file).unwrap();
     let refused = error(open(dir.path()));
-    assert!(matches!(refused, StoreError::NewerVersion { found: 99, known: 11 }), "{refused}");
+    assert!(matches!(refused, StoreError::NewerVersion { found: 99, known: 12 }), "{refused}");
     assert_eq!(fs::read(&file).unwrap(), before);
 }
 
@@ -166,13 +166,13 @@ fn a_directory_that_says_to_be_newer_is_refused_without_its_key() {
     let dir = dir();
     drop(with_group(dir.path()));
     let version = dir.path().join("version");
-    assert_eq!(fs::read_to_string(&version).unwrap(), "11\n");
+    assert_eq!(fs::read_to_string(&version).unwrap(), "12\n");
     let key = fs::read(dir.path().join("key")).unwrap();
-    fs::write(&version, "12\n").unwrap();
+    fs::write(&version, "13\n").unwrap();
     fs::write(dir.path().join("key"), "of another kind").unwrap();
     let refused = error(open(dir.path()));
-    assert!(matches!(refused, StoreError::NewerVersion { found: 12, known: 11 }), "{refused}");
-    fs::write(&version, "11\n").unwrap();
+    assert!(matches!(refused, StoreError::NewerVersion { found: 13, known: 12 }), "{refused}");
+    fs::write(&version, "12\n").unwrap();
     fs::write(dir.path().join("key"), key).unwrap();
     assert!(open(dir.path()).is_ok());
 }
@@ -554,28 +554,19 @@ fn marks_say_what_was_read_by_when_and_what_still_stands() {
 #[test]
 fn events_of_before_name_their_messages_and_keep_no_words_of_their_own() {
     let dir = dir();
-    let store = with_group(dir.path());
-    // As a database of format 10 had them.
-    store
-        .sql
-        .execute_batch(
-            "DROP INDEX messages_shown; DROP INDEX messages_changes;
-             ALTER TABLE messages DROP COLUMN kind; ALTER TABLE messages DROP COLUMN said;
-             ALTER TABLE messages DROP COLUMN changes; ALTER TABLE messages DROP COLUMN by_admin;
-             ALTER TABLE messages DROP COLUMN emptied; ALTER TABLE events DROP COLUMN message;
-             PRAGMA user_version = 10;",
-        )
-        .unwrap();
-    let group = GROUP.0;
     let insert = "INSERT INTO messages(id, grp, sender, mine, text, at, class, place) VALUES
                   (?1, ?2, ?3, 0, 'hello', 1, 0, zeroblob(32))";
-    store.sql.execute(insert, rusqlite::params![[5u8; 16], group, BOB.0]).unwrap();
     let event = r#"{"v":1,"seq":0,"at":"1970-01-01T00:00:00Z","event":"message","message":{"seq":1,"text":"hello"}}"#;
     let other = r#"{"v":1,"seq":0,"at":"1970-01-01T00:00:00Z","event":"group-added"}"#;
-    for event in [event, other] {
-        store.sql.execute("INSERT INTO events(event) VALUES (?1)", [event]).unwrap();
-    }
-    drop(store);
+    Store::fill(dir.path(), &Unlock::KeyFile, 10, |tx| {
+        tx.put_group(GROUP, "reading", Timestamp(0))?;
+        tx.sql.execute(insert, rusqlite::params![[5u8; 16], GROUP.0, BOB.0])?;
+        for event in [event, other] {
+            tx.sql.execute("INSERT INTO events(event) VALUES (?1)", [event])?;
+        }
+        Ok::<_, StoreError>(())
+    })
+    .unwrap();
     let store = open(dir.path()).unwrap();
     let [first, second] = &store.reader().unwrap().events(0, 9).unwrap()[..] else { panic!() };
     assert!(matches!(&first.what, What::Message { message } if message.text == "hello"));

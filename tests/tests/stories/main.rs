@@ -48,5 +48,6 @@ mod terminal;
 mod trimmed_inbox;
 mod two_admins;
 mod upgrade;
+mod verify;
 mod who_comes_in;
 mod wipe;

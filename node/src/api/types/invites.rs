@@ -64,6 +64,9 @@ pub struct RequestView {
     pub machine: Option<String>,
     /// Since when.
     pub since: String,
+    /// Whose name it has, where it is another identity than was verified under that name; at most 8.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_than: Vec<MemberRef>,
 }
 
 /// Answer of `GET /v1/groups/{ref}/requests`.

@@ -121,6 +121,13 @@ pub struct More {
     /// Who pinned it, where it stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pinned_by: Option<MemberRef>,
+    /// Whether its writer's identity was compared here, and is the one that it was.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub verified: bool,
+    /// Whether its writer has the name of another identity that was compared here, and the person has not yet said to
+    /// have seen that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub other_key: bool,
 }
 
 /// What a message is.

@@ -27,6 +27,12 @@ pub struct MemberPath {
     pub reason: String,
     /// Since when this path stands.
     pub since: Option<String>,
+    /// Whether this identity was compared here.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub verified: bool,
+    /// Whether it has the name of another identity that was compared, and that was not seen.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub other_key: bool,
 }
 
 /// The kinds of path.

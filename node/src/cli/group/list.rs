@@ -1,6 +1,6 @@
 //! `wattle group list`.
 
-use node::api::types::{Backlog, GroupState, GroupSummary, VERSION};
+use node::api::types::{Backlog, GroupState, GroupSummary, OtherKey, VERSION};
 use serde::Serialize;
 
 use crate::cli::{Place, exit, exit::Exit, show};
@@ -44,6 +44,16 @@ fn catching_up(backlog: &Backlog) -> String {
     format!("catching up: {} %, {messages} read, up to {upto}", backlog.percent)
 }
 
+/// Whoever has a verified member's name and is another identity.
+fn other_key(other: &OtherKey) -> String {
+    let verified = other.verified.iter().map(show::identity).collect::<Vec<_>>().join(" or ");
+    let (who, id) = (show::identity(&other.member), show::digits(&other.member.id));
+    format!(
+        "LOOK AT THIS: {who} has the name of {verified}, whom you verified, and is another identity; nothing is sent here until \
+         you have looked: wattle verify @{id}"
+    )
+}
+
 /// A group in a table.
 pub fn row(group: &GroupSummary) -> Vec<String> {
     let standing = match group.state {
@@ -60,6 +70,7 @@ pub fn row(group: &GroupSummary) -> Vec<String> {
         n => format!("{} waiting: {}", show::count(n, "message"), show::safe(&group.waiting_for)),
     };
     let mut notes = Vec::from([waiting]);
+    notes.extend(group.other_keys.iter().map(other_key));
     notes.extend(group.backlog.as_ref().map(catching_up));
     if group.missing > 0 {
         notes.push(format!("{} missing", show::count(group.missing, "message")));

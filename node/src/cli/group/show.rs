@@ -104,7 +104,9 @@ fn row(person: &Person) -> Vec<String> {
     let path = if person.me { "you" } else { path(person.path) };
     let id = show::short(&person.member.id);
     let digits = show::safe(&person.fingerprint);
-    vec![show::name(&person.member), id.into(), role.into(), path.into(), digits]
+    let mark = show::mark(person.verified, &person.verified_as, person.other_key);
+    let mark = mark.unwrap_or_default();
+    vec![show::name(&person.member), id.into(), role.into(), path.into(), digits, mark]
 }
 
 /// A relay that wants a token and does not take the group's.
@@ -177,6 +179,9 @@ mod tests {
             fingerprint: String::new(),
             pair: String::new(),
             machines: machines.iter().map(ToString::to_string).collect(),
+            verified: false,
+            verified_as: Vec::new(),
+            other_key: false,
         };
         let people = [
             person("ana", "aaaaaaaa", &["cccccccc"]),

@@ -21,6 +21,7 @@ mod said;
 mod stories;
 mod tokens;
 mod trims;
+mod trust;
 mod wipe;
 mod withheld;
 mod world;

@@ -53,10 +53,10 @@ pub struct Found {
 impl Trust {
     /// Takes up what is stored.
     pub fn load(tx: &Tx<'_>) -> Result<Self, StoreError> {
-        let mut trust = Self::default();
-        trust.verified = tx.verified()?.into_iter().map(|row| (row.member, row)).collect();
+        let verified = tx.verified()?.into_iter().map(|row| (row.member, row)).collect();
         let others = tx.other_keys()?.into_iter();
-        trust.others = others.map(|row| ((row.member, look(&row.name)), row)).collect();
+        let others = others.map(|row| ((row.member, look(&row.name)), row)).collect();
+        let mut trust = Self { verified, others, ..Self::default() };
         trust.hold();
         Ok(trust)
     }

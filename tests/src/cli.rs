@@ -1,9 +1,10 @@
 //! One run of the command line, as a person or a script would run it.
 
 use std::{
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::mpsc::{Receiver, sync_channel},
     thread,
 };
 
@@ -35,6 +36,79 @@ impl Said {
         assert!(!self.err.trim().is_empty(), "it said nothing: {self:?}");
         assert!(!self.err.contains("panicked"), "{self:?}");
         self.err
+    }
+}
+
+/// A command that goes on, whose lines are read as they come; killed, by its own id, when this value ends.
+pub struct Talk {
+    child: Child,
+    lines: Receiver<String>,
+    input: Option<ChildStdin>,
+}
+
+/// How many of its lines wait to be read, at most.
+const LINES: usize = 4096;
+
+impl Talk {
+    pub(crate) fn start(data_dir: &Path, args: &[&str]) -> Self {
+        let mut child = Command::new(binaries::wattle())
+            .arg("--data-dir")
+            .arg(data_dir)
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the command starts");
+        let mut out = BufReader::new(child.stdout.take().expect("stdout is piped"));
+        let input = child.stdin.take();
+        let (sender, lines) = sync_channel(LINES);
+        thread::spawn(move || {
+            let mut line = String::new();
+            // What was cut off is no line.
+            while out.read_line(&mut line).is_ok_and(|bytes| bytes > 0) && line.ends_with('\n') {
+                if sender.send(std::mem::take(&mut line)).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { child, lines, input }
+    }
+
+    /// The next line; none where it has ended.
+    pub fn line(&self) -> Option<String> {
+        match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => Some(line),
+            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => None,
+            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => panic!("waited for a line"),
+        }
+    }
+
+    /// Gives it a line; nothing where it has ended.
+    pub fn say(&mut self, line: &str) {
+        if let Some(input) = &mut self.input {
+            let _ = writeln!(input, "{line}");
+        }
+    }
+
+    /// Ends it without a word (SIGKILL); the lines that it had written and were not read.
+    pub fn kill9(mut self) -> Vec<String> {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        std::iter::from_fn(|| self.line()).collect()
+    }
+
+    /// Ends its standard input, and waits until it has ended by itself; its exit code.
+    pub fn ended(mut self) -> Option<i32> {
+        drop(self.input.take());
+        ended_within(&mut self.child, PATIENCE).expect("it ends").code()
+    }
+}
+
+impl Drop for Talk {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -48,7 +48,7 @@ mod world;
 pub use available::available;
 pub use chance::{Chance, asked};
 pub use chaos::{Chaos, Disk};
-pub use cli::Said;
+pub use cli::{Said, Talk};
 pub use liar::Liar;
 pub use link::Link;
 pub use netns::{INSIDE, Machine, Nat, Nets, Network, Weather};

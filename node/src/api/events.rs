@@ -4,18 +4,21 @@
 use std::{collections::VecDeque, convert::Infallible, time::Duration};
 
 use axum::{
-    extract::{Query, State},
-    response::sse::{Event as Sent, KeepAlive, Sse},
+    Json,
+    extract::{Path, Query, State},
+    response::sse::{Event as Sent, KeepAlive, KeepAliveStream, Sse},
 };
-use futures::Stream;
+use futures::{StreamExt, stream::BoxStream};
 use tokio::sync::watch;
 
 use super::{
     Api,
+    cursors::Lease,
+    messages::PAGE,
     refusal::Refusal,
-    types::{Event, EventsAfter},
+    types::{CursorLease, CursorView, Event, EventPage, Events, EventsAfter, PAGE_MAX, VERSION},
 };
-use crate::store::Reader;
+use crate::store::{Reader, StoreError};
 
 /// How many events are read from the store at once.
 const BATCH: u32 = 256;
@@ -27,31 +30,66 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 pub(super) async fn follow(
     State(api): State<Api>,
     Query(from): Query<EventsAfter>,
-) -> Result<Sse<impl Stream<Item = Result<Sent, Infallible>>>, Refusal> {
+) -> Result<Told, Refusal> {
     let woken = api.handle.events();
     let after = match from.after {
+        // All that is kept, and no word of what is not.
+        Some(0) => api.read(Reader::events_begin).await?,
         Some(after) => after,
         None => api.read(Reader::last_event).await?,
     };
-    let place = Sent::default().id(after.to_string());
-    let listener = Listener { api, woken, after, read: VecDeque::new() };
-    let events = futures::stream::unfold(listener, |mut listener| async {
-        let event = listener.next().await?;
-        Some((Ok(event), listener))
-    });
-    let first = futures::stream::iter([Ok(place)]);
-    let stream = futures::StreamExt::chain(first, events);
-    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+    let place = Sent::default().id(from.after.unwrap_or(after).to_string());
+    Ok(Listener { api, woken, after, lost: 0, read: VecDeque::new(), _lease: None }.tell(place))
 }
+
+/// The last events of a group's messages.
+pub(super) async fn of_messages(
+    State(api): State<Api>,
+    Path(group): Path<String>,
+    Query(page): Query<EventPage>,
+) -> Result<Json<Events>, Refusal> {
+    let group = api.ask(move |core, _| core.find_group(&group)).await?;
+    let limit = page.limit.unwrap_or(PAGE).min(PAGE_MAX);
+    let events = api.read(move |it| it.events_of_messages(group, page.before, limit)).await?;
+    Ok(Json(Events { v: VERSION, events }))
+}
+
+/// Events for somebody who reads by a cursor: the place is where that stands.
+pub(super) fn by_cursor(api: Api, lease: Lease, cursor: CursorView) -> Result<Told, Refusal> {
+    let after = cursor.after;
+    let place = Sent::default().id(after.to_string());
+    let place = place.json_data(CursorLease { cursor, lease: lease.number() });
+    let place = place.map_err(|_| StoreError::Damaged)?;
+    let woken = api.handle.events();
+    let (read, _lease) = (VecDeque::new(), Some(lease));
+    Ok(Listener { api, woken, after, lost: 0, read, _lease }.tell(place))
+}
+
+/// Server-sent events.
+pub(super) type Told = Sse<KeepAliveStream<BoxStream<'static, Result<Sent, Infallible>>>>;
 
 struct Listener {
     api: Api,
     woken: watch::Receiver<u64>,
     after: u64,
+    /// Up to which event it was told that they are not kept.
+    lost: u64,
     read: VecDeque<Event>,
+    /// Whoever reads by a cursor does as long as this is.
+    _lease: Option<Lease>,
 }
 
 impl Listener {
+    fn tell(self, place: Sent) -> Told {
+        let events = futures::stream::unfold(self, |mut listener| async {
+            let event = listener.next().await?;
+            Some((Ok(event), listener))
+        });
+        let first = futures::stream::iter([Ok(place)]);
+        let stream = first.chain(events).boxed();
+        Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+    }
+
     /// The next event; none when the node ends.
     async fn next(&mut self) -> Option<Sent> {
         loop {
@@ -62,7 +100,15 @@ impl Listener {
             // Seen before the store is read: what comes in between wakes again.
             self.woken.borrow_and_update();
             let after = self.after;
-            self.read = self.api.read(move |reader| reader.events(after, BATCH)).await.ok()?.into();
+            let onward = self.api.read(move |reader| reader.onward(after, BATCH)).await.ok()?;
+            // Told once, also where more is lost while it is read.
+            if let Some(until) = onward.lost
+                && self.lost <= after
+            {
+                self.lost = until;
+                self.read.extend(onward.loss(after));
+            }
+            self.read.extend(onward.events);
             if self.read.is_empty() {
                 let over = self.api.over.clone();
                 tokio::select! {

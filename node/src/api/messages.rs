@@ -9,13 +9,14 @@ use super::{
     Api, Body,
     refusal::Refusal,
     types::{
-        DeliveryView, EditMessage, Message, Messages, PAGE_MAX, Page, PinMessage, React,
+        Beyond, DeliveryView, EditMessage, Message, Messages, PAGE_MAX, Page, PinMessage, React,
         SendMessage, VERSION,
     },
 };
 use crate::{core::Core, store::unhex};
 
-const PAGE: u32 = 100;
+/// How many are in an answer where nothing is said of it.
+pub(super) const PAGE: u32 = 100;
 
 pub(super) async fn send(
     State(api): State<Api>,
@@ -71,6 +72,29 @@ pub(super) async fn history(
             None => reader.messages(group, page.before, limit),
         })
         .await?;
+    Ok(Json(Messages { v: VERSION, messages }))
+}
+
+/// In the order of their places, from the first on.
+pub(super) async fn beyond(
+    State(api): State<Api>,
+    Path(group): Path<String>,
+    Query(page): Query<Beyond>,
+) -> Result<Json<Messages>, Refusal> {
+    let wrong = || {
+        let hint = "give the `place` of a message as it stands there, and its `seq`";
+        Refusal::wrong("no-such-place", "that is no place of a message", hint)
+    };
+    let group = api.ask(move |core, _| core.find_group(&group)).await?;
+    let limit = page.limit.unwrap_or(PAGE).min(PAGE_MAX);
+    let beyond = match &page.place {
+        Some(place) => {
+            let place = unhex(place).and_then(|place| place.try_into().ok()).ok_or_else(wrong)?;
+            Some((place, page.seq.unwrap_or(u64::MAX)))
+        }
+        None => None,
+    };
+    let messages = api.read(move |reader| reader.beyond(group, beyond, limit)).await?;
     Ok(Json(Messages { v: VERSION, messages }))
 }
 

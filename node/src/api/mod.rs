@@ -15,6 +15,10 @@
 //! GET  /v1/groups/{ref}/audit?from&limit GET /v1/groups/{ref}/audit/verify
 //! POST /v1/join                         GET /v1/joins            GET /v1/joins/{id}
 //! GET  /v1/events?after=SEQ             server-sent events; without `after`, from now on
+//! GET  /v1/groups/{ref}/events?before&limit       the last events of its messages
+//! GET  /v1/groups/{ref}/history?place&seq&limit   its messages from the first on
+//! GET  /v1/cursors                      PUT DELETE /v1/cursors/{name}
+//! POST /v1/cursors/{name}/events        server-sent events after a cursor; POST …/move
 //! GET  /v1/status                       POST /v1/down            GET DELETE /v1/recovery
 //! POST /v1/pings                        GET /v1/pings/{id}
 //! GET  /v1/machines                     POST /v1/machines/add · remove
@@ -24,6 +28,7 @@
 //! a guess. What is said stands in [`types`]; an error is always an [`types::ErrorBody`].
 
 pub mod conduct;
+mod cursors;
 mod events;
 mod files;
 mod groups;
@@ -44,7 +49,7 @@ use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, FromRequest, Request},
     middleware,
-    routing::{delete, get, post},
+    routing::{delete, get, post, put},
 };
 use protocol::ids::Timestamp;
 use serde::de::DeserializeOwned;
@@ -70,13 +75,21 @@ pub struct Api {
     files: Files,
     down: Arc<Notify>,
     over: CancellationToken,
+    leases: cursors::Leases,
 }
 
 impl Api {
     /// The API of a running core.
     #[must_use]
     pub fn new(handle: Handle, reader: Reader, files: Files) -> Self {
-        Self { handle, reader, files, down: Arc::default(), over: CancellationToken::new() }
+        Self {
+            handle,
+            reader,
+            files,
+            down: Arc::default(),
+            over: CancellationToken::new(),
+            leases: cursors::Leases::default(),
+        }
     }
 
     /// Answers on a socket until [`Self::end`], then until the answers under way are given.
@@ -131,6 +144,12 @@ impl Api {
             .route("/v1/groups/{group}/files/{file}/fetch", post(files::fetch))
             .route("/v1/members/{member}", get(members::one))
             .route("/v1/members/{member}/verify", post(members::verify))
+            .route("/v1/groups/{group}/events", get(events::of_messages))
+            .route("/v1/groups/{group}/history", get(messages::beyond))
+            .route("/v1/cursors", get(cursors::list))
+            .route("/v1/cursors/{name}", put(cursors::set).delete(cursors::remove))
+            .route("/v1/cursors/{name}/events", post(cursors::follow))
+            .route("/v1/cursors/{name}/move", post(cursors::advance))
             .route("/v1/messages/{id}", get(messages::one))
             .route("/v1/join", post(joins::join))
             .route("/v1/joins", get(joins::list))

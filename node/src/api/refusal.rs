@@ -42,7 +42,7 @@ impl From<VerbError> for Refusal {
             4 => StatusCode::GATEWAY_TIMEOUT,
             5 => StatusCode::FORBIDDEN,
             6 => StatusCode::NOT_FOUND,
-            7 => StatusCode::CONFLICT,
+            7 | 10 => StatusCode::CONFLICT,
             9 => StatusCode::TOO_MANY_REQUESTS,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };

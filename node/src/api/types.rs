@@ -2,6 +2,7 @@
 //! bots. Ids are strings (lower-case hexadecimal), times RFC 3339 in UTC.
 
 mod backlog;
+mod cursors;
 mod delivery;
 mod files;
 mod messages;
@@ -28,6 +29,10 @@ pub use self::admins::{
 };
 pub use self::{
     backlog::Backlog,
+    cursors::{
+        Beyond, CursorLease, CursorView, Cursors, EventPage, Events, MoveCursor, SetCursor,
+        TakeCursor,
+    },
     delivery::{Delivery, DeliveryState, DeliveryView, MemberDelivery, NAMED_MAX},
     files::{FileRef, FileStanding, FileView, Files, SendFile},
     messages::{
@@ -490,6 +495,14 @@ pub enum What {
         /// What it may mean and what to do, in words.
         text: String,
     },
+    /// What came after one event is not kept any more, up to another. The messages among it follow, and then what is kept;
+    /// its `seq` is where the reader was.
+    EventsLost {
+        /// The last event that was read.
+        after: u64,
+        /// The last that is not kept.
+        until: u64,
+    },
     /// Something that a person should look at.
     Alarm {
         /// What, in words; no secrets.
@@ -543,7 +556,8 @@ pub struct Done {
 /// Query of `GET /v1/events`.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct EventsAfter {
-    /// Resume after this `seq`; from now on where left out.
+    /// Resume after this `seq`; from now on where left out. 0 is all that is kept; after any other, what is not kept any more is told
+    /// by [`What::EventsLost`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<u64>,
 }

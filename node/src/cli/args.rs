@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
 /// A span of time: a number and `s`, `m`, `h`, `d` or `w`.
 pub fn duration(text: &str) -> Result<Duration, String> {
     const WHAT: &str = "a number with s, m, h, d or w, as in 30s, 48h or 7d";
@@ -19,9 +21,32 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(|| "too long".into())
 }
 
+/// A time: a day, which is its beginning in UTC, RFC 3339, or how long ago.
+pub fn moment(text: &str) -> Result<OffsetDateTime, String> {
+    const WHAT: &str = "a day as 2026-01-31, a time as 2026-01-31T14:03:00Z, or how long ago as 7d";
+    let read = |text: &str| OffsetDateTime::parse(text, &Rfc3339).ok();
+    if let Some(at) = read(text).or_else(|| read(&format!("{text}T00:00:00Z"))) {
+        return Ok(at);
+    }
+    let ago = duration(text).map_err(|_| WHAT)?;
+    let ago = time::Duration::try_from(ago).map_err(|_| WHAT)?;
+    OffsetDateTime::now_utc().checked_sub(ago).ok_or_else(|| WHAT.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_days_moments_or_so_long_ago() {
+        let at = |text| moment(text).unwrap().unix_timestamp();
+        assert_eq!(at("2026-01-31"), 1_769_817_600);
+        assert_eq!(at("2026-01-31T01:00:00+01:00"), at("2026-01-31"));
+        assert!(OffsetDateTime::now_utc().unix_timestamp() - at("7d") >= 7 * 86_400);
+        for text in ["", "yesterday", "2026-13-01", "2026-1-1", "99999999999999w"] {
+            assert!(moment(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn spans_are_read_with_their_unit() {

@@ -13,7 +13,7 @@ use super::{
 
 /// How many messages are asked for at once: with the longest texts, all of them escaped, and all
 /// members named in each, an answer is still short enough to be read.
-const PAGE: u32 = 100;
+pub const PAGE: u32 = 100;
 
 /// Print the messages of a group
 ///

@@ -8,11 +8,13 @@ mod audit;
 mod backup;
 mod bench;
 mod completions;
+mod cursor;
 mod delivery;
 mod demo;
 mod doctor;
 mod down;
 mod exit;
+mod export;
 mod file;
 mod group;
 mod history;
@@ -90,7 +92,9 @@ enum Command {
     File(file::File),
     Tail(tail::Tail),
     Notify(notify::Notify),
+    Cursor(cursor::Cursor),
     History(history::History),
+    Export(export::Export),
     Verify(verify::Verify),
     Wipe(wipe::Wipe),
     Recovery(recovery::Recovery),
@@ -164,6 +168,8 @@ impl Command {
             Self::File(file) => or_interrupted(file.run(place)).await,
             Self::Tail(tail) => or_interrupted(tail.run(place)).await,
             Self::Notify(notify) => or_interrupted(notify.run(place)).await,
+            Self::Cursor(cursor) => or_interrupted(cursor.run(place)).await,
+            Self::Export(export) => or_interrupted(export.run(place)).await,
             Self::Backup(backup) => backup.run(place).await,
             Self::Audit(audit) => or_interrupted(audit.run(place)).await,
             Self::Machine(machine) => or_interrupted(machine.run(place)).await,

@@ -36,6 +36,11 @@ pub fn next(command: impl fmt::Display) {
 
 /// One line of JSON, on standard output.
 pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
+    Ok(data(json_line(value)?)?)
+}
+
+/// One line of JSON.
+pub fn json_line(value: &impl Serialize) -> anyhow::Result<String> {
     let line = serde_json::to_string(value)?;
     let mut safe = String::with_capacity(line.len());
     for c in line.chars() {
@@ -48,7 +53,7 @@ pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
             safe.push(c);
         }
     }
-    Ok(data(safe)?)
+    Ok(safe)
 }
 
 /// Things as JSON, each on a line of its own.
@@ -226,6 +231,11 @@ pub fn took(micros: u64) -> String {
 
 /// What a message shows.
 fn said(message: &Message) -> String {
+    said_with(message, safe_lines)
+}
+
+/// The same, with its text as `shown`.
+fn said_with(message: &Message, shown: impl Fn(&str) -> String) -> String {
     let More { kind, edits, deleted_by, .. } = &message.more;
     if let Some(by) = deleted_by {
         return format!("(deleted by {})", name(by));
@@ -233,8 +243,8 @@ fn said(message: &Message) -> String {
     match (&message.file, kind) {
         (Some(file), _) => format!("[file] {}, {}", safe(&file.name), amount(file.size)),
         (None, MessageKind::Unknown) => UNKNOWN.into(),
-        (None, _) if *edits > 0 => format!("{} (edited)", safe_lines(&message.text)),
-        (None, _) => safe_lines(&message.text),
+        (None, _) if *edits > 0 => format!("{} (edited)", shown(&message.text)),
+        (None, _) => shown(&message.text),
     }
 }
 
@@ -251,6 +261,46 @@ fn answers(to: &Answered) -> String {
     let quoted: String = words.chars().take(QUOTED).collect();
     let more = if words.chars().count() > QUOTED { "…" } else { "" };
     format!(" (to {}: “{}{more}”)", name(from), safe(&quoted))
+}
+
+/// A message, in the parts of which its line is made. All of it is safe on a terminal, and nowhere else.
+pub struct Parts {
+    /// Who wrote it.
+    pub name: String,
+    /// What it answers; begins with a space.
+    pub answers: String,
+    /// What it says, in lines.
+    pub text: String,
+    /// Reactions, and whether it is pinned, each after a space.
+    pub signs: String,
+    /// What is to be said of where it is from and how far it is to be trusted, each after a space.
+    pub remarks: String,
+}
+
+impl Parts {
+    /// Those of a message, the lines of its text as they are.
+    pub fn of(message: &Message) -> Self {
+        let lines = |text: &str| text.lines().map(safe).collect::<Vec<_>>().join("\n");
+        Self {
+            name: name(&message.from),
+            answers: message.more.reply.as_ref().map(answers).unwrap_or_default(),
+            text: said_with(message, lines),
+            signs: signs(&message.more),
+            remarks: remarks(message),
+        }
+    }
+}
+
+/// What is to be said of where a message is from, and how far it is to be trusted.
+fn remarks(message: &Message) -> String {
+    let doubt = match message.class {
+        Class::StaleView if message.late => " (a member who was being removed could read this)",
+        Class::Ok | Class::StaleView => "",
+        Class::PostCut => " (written after its writer's removal: don't trust it)",
+    };
+    let by = message.shared_by.as_ref().map(|by| format!(" (shared by {})", name(by)));
+    let ahead = if message.ahead { AHEAD } else { "" };
+    format!("{}{doubt}{ahead}", by.unwrap_or_default())
 }
 
 /// Who reacts by what, and whether it is pinned.
@@ -311,24 +361,13 @@ impl Conversation {
 
     fn line(&mut self, message: &Message, late: &str) -> io::Result<()> {
         self.date(&message.at)?;
-        let doubt = match message.class {
-            Class::StaleView if message.late => " (a member who was being removed could read this)",
-            Class::Ok | Class::StaleView => "",
-            Class::PostCut => " (written after its writer's removal: don't trust it)",
-        };
-        let by = message.shared_by.as_ref().map(|by| format!(" (shared by {})", name(by)));
-        let by = by.unwrap_or_default();
         let clock = toned(Tone::Dim, &clock(&message.at));
         let name = toned(Tone::Bold, &name(&message.from));
-        let ahead = if message.ahead { AHEAD } else { "" };
         let other = if message.more.other_key { OTHER_KEY } else { "" };
         let answers = message.more.reply.as_ref().map(answers).unwrap_or_default();
-        let signs = signs(&message.more);
-        let text = said(message);
+        let (signs, text, remarks) = (signs(&message.more), said(message), remarks(message));
         let id = if self.ids { format!(" {}", short(&message.id)) } else { String::new() };
-        data(format_args!(
-            "{clock}{id} {name}{other}{answers}: {text}{signs}{by}{doubt}{ahead}{late}"
-        ))
+        data(format_args!("{clock}{id} {name}{other}{answers}: {text}{signs}{remarks}{late}"))
     }
 
     /// Shows something that happened.

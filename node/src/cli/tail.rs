@@ -1,20 +1,18 @@
 //! `wattle tail`.
 
-use std::{
-    collections::{BTreeSet, VecDeque},
-    io,
-    os::fd::AsFd,
-};
+mod cursors;
+
+use std::{collections::BTreeSet, io, os::fd::AsFd};
 
 use node::{
-    api::types::{Class, Event, Message, What},
+    api::types::{Class, Event, Message, TakeCursor, What},
     client::{Client, ClientError, EventStream},
 };
 use tokio::{io::Interest, net::unix::pipe};
 
 use super::{
     Place, exit,
-    exit::Exit,
+    exit::{Exit, Failure},
     history,
     progress::Bar,
     show::{self, Conversation},
@@ -24,9 +22,14 @@ use super::{
 /// Follow a group's messages as they come
 ///
 /// Times are UTC. What came late is shown when it comes, and says so: `wattle history` has it in its place. With --json each line is an event, with those that are no message too; resume
-/// after a `seq` with --after.
+/// after a `seq` with --since. With --cursor the node remembers how far you have read.
 #[derive(clap::Args)]
-#[command(after_help = exit::help(&["wattle tail ops", "wattle --json tail ops -n 0"]))]
+#[command(after_help = exit::help(&[
+    "wattle tail ops",
+    "wattle --json tail ops -n 0",
+    "wattle --json tail ops --since 4711",
+    "wattle --json tail ops --cursor log-shipper | while read -r line; do ship \"$line\"; done",
+]))]
 pub struct Tail {
     /// The group's name, or the first digits of its id
     #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
@@ -34,12 +37,24 @@ pub struct Tail {
     /// How many of the last messages to begin with
     #[arg(short, value_name = "N", default_value_t = 10)]
     n: u32,
-    /// Begin with all that the node has kept
-    #[arg(long, conflicts_with_all = ["n", "after"])]
+    /// Begin with all that the node has kept; with a cursor, where that is new
+    #[arg(long, conflicts_with_all = ["n", "since"])]
     from_start: bool,
-    /// Begin after the event with this `seq`
-    #[arg(long, value_name = "SEQ", conflicts_with = "n")]
-    after: Option<u64>,
+    /// Begin after the event with this `seq`, which is in each line of --json; what is not kept any more is told first
+    #[arg(long, visible_alias = "after", value_name = "SEQ", conflicts_with = "n")]
+    since: Option<u64>,
+    /// Begin after what was read by this name before, or with what comes where it is new; one reader at a time
+    ///
+    /// The node moves it after each line that was written and flushed. Where this program is killed between the two, that one line is shown
+    /// again; and a line that was written is not yet one that its reader has done something about: see --ack.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["n", "since"])]
+    cursor: Option<String>,
+    /// Move the cursor by what is acknowledged on standard input: the `seq` of a line that is done with, and all before it
+    ///
+    /// What is not acknowledged is shown again, at the next start, by the same `seq`: a reader that notes it with its work
+    /// loses nothing and does nothing twice. No more than 1,024 lines are shown ahead of what is acknowledged.
+    #[arg(long, requires = "cursor")]
+    ack: bool,
     /// Don't wait for more
     #[arg(long)]
     no_follow: bool,
@@ -47,9 +62,12 @@ pub struct Tail {
 
 impl Tail {
     pub async fn run(self, place: &Place) -> anyhow::Result<Exit> {
+        if self.ack && !place.json {
+            let hint = "wattle --json tail GROUP --cursor NAME --ack";
+            return Err(Failure::new(Exit::Usage, "--ack is for lines of --json", hint).into());
+        }
         let client = place.client().await?;
         let group = client.group(&self.group).await?.summary;
-        let mut now = client.events_from_now().await?;
         let mut view = View {
             json: place.json,
             group: group.id,
@@ -57,12 +75,24 @@ impl Tail {
             last: None,
             bar: Bar::new(),
         };
+        if let Some(name) = &self.cursor {
+            let asked = TakeCursor { group: view.group.clone(), from_start: self.from_start };
+            let stream = client.take_cursor(name, &asked).await?;
+            return tokio::select! {
+                ended = self.by_cursor(&client, stream, &mut view) => ended,
+                () = reader_gone() => Ok(Exit::Done),
+            };
+        }
+        let mut now = client.events_from_now().await?;
         let mut seen = BTreeSet::new();
-        let after = if self.from_start { Some(0) } else { self.after };
+        let after = if self.from_start { Some(0) } else { self.since };
         if let Some(after) = after {
-            view.replay(&client, after, now.after(), usize::MAX).await?;
+            has_been(after, now.after())?;
+            view.replay(&client, after, now.after()).await?;
         } else if place.json {
-            view.replay(&client, 0, now.after(), self.n as usize).await?;
+            for event in last(&client, &view.group, now.after(), self.n).await? {
+                view.show(&event)?;
+            }
         } else {
             for message in history::last(&client, &view.group, self.n).await? {
                 seen.insert(message.seq);
@@ -79,6 +109,32 @@ impl Tail {
             () = reader_gone() => Ok(Exit::Done),
         }
     }
+}
+
+/// Refuses an event that has not been, as after a restored backup: what comes would be passed over until it was.
+fn has_been(after: u64, last: u64) -> anyhow::Result<()> {
+    if after <= last {
+        return Ok(());
+    }
+    let message = format!("the event {after} has not been: {last} is this node's last");
+    let hint =
+        "a restored node counts its events anew: --from-start begins with the first that it has";
+    Err(Failure::new(Exit::Integrity, message, hint).into())
+}
+
+/// The events of the last `n` messages up to an event, oldest first.
+async fn last(client: &Client, group: &str, until: u64, n: u32) -> Result<Vec<Event>, ClientError> {
+    let mut pages: Vec<Vec<Event>> = Vec::new();
+    let (mut left, mut before) = (n, until.saturating_add(1));
+    while left > 0 {
+        let limit = left.min(history::PAGE);
+        let page = client.message_events(group, Some(before), limit).await?;
+        let Some(first) = page.first() else { break };
+        before = first.seq;
+        left -= limit;
+        pages.push(page);
+    }
+    Ok(pages.into_iter().rev().flatten().collect())
 }
 
 /// Ends when whoever reads standard output through a pipe has gone away, as `head` does: nothing
@@ -115,34 +171,19 @@ struct Shown {
 const LATE: time::Duration = time::Duration::minutes(1);
 
 impl View {
-    /// Shows the events after one and up to another: all, or the last `n` messages.
-    async fn replay(
-        &mut self,
-        client: &Client,
-        after: u64,
-        until: u64,
-        n: usize,
-    ) -> anyhow::Result<()> {
-        if after >= until || n == 0 {
+    /// Shows the events after one and up to another.
+    async fn replay(&mut self, client: &Client, after: u64, until: u64) -> anyhow::Result<()> {
+        if after >= until {
             return Ok(());
         }
-        let (mut events, mut kept) = (client.events(after).await?, VecDeque::new());
+        let mut events = client.events(after).await?;
         while events.after() < until {
             let event = events.next().await?;
-            let shown = n == usize::MAX || matches!(event.what, What::Message { .. });
-            if !shown || !self.is_here(&event) {
-                continue;
-            }
-            if n == usize::MAX {
+            if self.is_here(&event) {
                 self.show(&event)?;
-            } else {
-                kept.push_back(event);
-            }
-            if kept.len() > n {
-                kept.pop_front();
             }
         }
-        kept.iter().try_for_each(|event| self.show(event))
+        Ok(())
     }
 
     async fn follow(
@@ -156,7 +197,7 @@ impl View {
                 Err(error @ ClientError::Ended) => {
                     if self.json {
                         let after = events.after();
-                        show::words(format_args!("resume with: wattle tail --after {after} …"));
+                        show::words(format_args!("resume with: wattle tail --since {after} …"));
                     }
                     return Err(error.into());
                 }
@@ -171,27 +212,34 @@ impl View {
     }
 
     fn is_here(&self, event: &Event) -> bool {
-        event.group.as_ref().is_some_and(|group| group.id == self.group)
+        let whose = event.group.as_ref();
+        whose.is_some_and(|group| group.id == self.group)
+            || matches!(event.what, What::EventsLost { .. })
     }
 
-    fn show(&mut self, event: &Event) -> anyhow::Result<()> {
+    /// Shows an event; whether there was something to be written.
+    fn show(&mut self, event: &Event) -> anyhow::Result<bool> {
         if self.json {
-            return show::json(event);
+            show::json(event)?;
+            return Ok(true);
         }
         if let (What::CatchingUp { backlog }, Some(group)) = (&event.what, &event.group) {
             self.bar.show(&group.name, backlog);
-            return Ok(());
+            return Ok(false);
         }
         self.bar.hide();
+        let note = note(&event.what);
+        let is_shown =
+            note.is_some() || matches!(event.what, What::Message { .. } | What::KeyChanged { .. });
         if let What::Message { message } = &event.what {
             self.message(message)?;
         } else if let What::KeyChanged { text, .. } = &event.what {
             self.conversation.alarm(event, show::safe(text))?;
-        } else if let Some(note) = note(&event.what) {
+        } else if let Some(note) = note {
             self.conversation.note(event, note)?;
         }
         self.bar.redraw();
-        Ok(())
+        Ok(is_shown)
     }
 }
 
@@ -309,6 +357,9 @@ fn note(what: &What) -> Option<String> {
         What::RelayOpened { relay } => {
             format!("the relay has taken the group's token ({})", show::safe(relay))
         }
+        What::EventsLost { until, .. } => format!(
+            "events up to {until} are not kept any more: of those that were not read yet the messages follow, all else is lost"
+        ),
         What::Alarm { text } => format!("look at this: {}", show::safe(text)),
         _ => return None,
     })

@@ -9,7 +9,8 @@ use super::{
 };
 use crate::api::types::Event;
 
-/// Events of a node, in the order of their `seq`, none lost and none twice.
+/// Events of a node, in the order of their `seq`, none lost and none twice; where some are not kept any more that is told
+/// ([`What::EventsLost`](crate::api::types::What::EventsLost)), by a `seq` that does not grow.
 ///
 /// It ends with [`ClientError::Ended`] when the node does; [`EventStream::after`] is then where
 /// [`super::Client::events`] goes on at the next start of that node.
@@ -23,10 +24,15 @@ pub struct EventStream {
 impl EventStream {
     /// Reads from an answer; it stands when the node has told its place.
     pub(super) async fn open(body: Incoming) -> Result<Self, ClientError> {
+        Ok(Self::open_with(body).await?.0)
+    }
+
+    /// The same, with what was told beside its place.
+    pub(super) async fn open_with(body: Incoming) -> Result<(Self, Option<String>), ClientError> {
         let mut stream = Self { body, parser: Parser::default(), after: 0 };
         let first = stream.frame().await?;
         stream.after = first.id.ok_or(ClientError::Garbled)?;
-        Ok(stream)
+        Ok((stream, first.data))
     }
 
     /// The next event.

@@ -19,6 +19,7 @@
 //! ```
 
 mod conduct;
+mod cursors;
 mod events;
 mod files;
 mod members;
@@ -39,6 +40,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
 use tokio::net::UnixStream;
 
+pub use cursors::CursorStream;
 pub use events::EventStream;
 
 use crate::api::{

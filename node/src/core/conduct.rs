@@ -225,7 +225,7 @@ impl Core {
         })
     }
 
-    fn group_ref(&self, id: GroupId) -> GroupRef {
+    pub(super) fn group_ref(&self, id: GroupId) -> GroupRef {
         let name = self.groups.get(&id).map(|group| group.policy().name.clone());
         GroupRef { id: id.to_string(), name: name.unwrap_or_default() }
     }

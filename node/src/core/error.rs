@@ -12,7 +12,7 @@ use protocol::{
     snapshot::SnapshotError,
 };
 
-use super::{said::SaidError, trust::TrustError};
+use super::{cursors::CursorError, said::SaidError, trust::TrustError};
 use crate::{api::types::ApiError, store::StoreError};
 
 /// A verb that was not carried out. Nothing has changed.
@@ -261,6 +261,9 @@ pub enum VerbError {
     /// An identity that was not compared, or is another one than was.
     #[error(transparent)]
     Trust(#[from] TrustError),
+    /// A named cursor can't be used so.
+    #[error(transparent)]
+    Cursor(#[from] CursorError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -359,6 +362,7 @@ impl VerbError {
             Self::EmptyMessage => "empty-message",
             Self::Said(error) => error.code(),
             Self::Trust(error) => error.code(),
+            Self::Cursor(error) => error.code(),
             Self::MessageTooLong { .. } => "message-too-long",
             Self::QueueFull { .. } => "queue-full",
             Self::BadUses { .. } => "bad-uses",
@@ -430,6 +434,7 @@ impl VerbError {
             Self::EmptyMessage => "Write something after the group's name.",
             Self::Said(error) => error.hint(),
             Self::Trust(error) => error.hint(),
+            Self::Cursor(error) => error.hint(),
             Self::MessageTooLong { .. } => "Send it in parts.",
             Self::QueueFull { .. } => "`wattle status` says what they wait for.",
             Self::BadUses { .. } => "Choose another number for --uses.",
@@ -513,6 +518,7 @@ impl VerbError {
             Self::QueueFull { .. } | Self::TooManyPings { .. } | Self::Full => 9,
             Self::Said(error) => error.exit(),
             Self::Trust(error) => error.exit(),
+            Self::Cursor(error) => error.exit(),
             Self::Store(_) => 1,
         }
     }

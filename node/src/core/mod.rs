@@ -14,6 +14,7 @@ mod asking;
 mod backlog;
 mod circuits;
 pub mod conduct;
+mod cursors;
 mod delivery;
 mod effect;
 mod error;
@@ -84,6 +85,7 @@ use self::{
 };
 pub use self::{
     circuits::Summons,
+    cursors::CursorError,
     effect::Effect,
     error::{InitError, OpenError, VerbError},
     files::{Given, Givers, Made, Wanted},

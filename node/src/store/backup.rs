@@ -12,7 +12,7 @@ use super::{FILE, Store, StoreError, Tx, Unlock, connect, key, lock, make_privat
 /// What is in a backup whole, in the order in which it can be written again. Of `meta` and `records`,
 /// which are in it too, the caller chooses. Not in it: where logs were read and when, what waits to be sealed,
 /// joins and requests under way, events, those that are due.
-pub const TABLES: [&str; 11] = [
+pub const TABLES: [&str; 12] = [
     "groups",
     "names",
     "verified",
@@ -24,6 +24,7 @@ pub const TABLES: [&str; 11] = [
     "archive",
     "invites",
     "audit",
+    "cursors_named",
 ];
 
 /// One value of a row.

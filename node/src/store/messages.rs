@@ -416,6 +416,23 @@ pub(super) fn page(
     Ok(page)
 }
 
+/// Messages of a group in the order of their places: the first `limit` beyond a place, and who stands there by its number.
+pub(super) fn beyond(
+    sql: &Connection,
+    group: GroupId,
+    beyond: Option<(Place, u64)>,
+    limit: u32,
+) -> Result<Vec<Message>, StoreError> {
+    let query = format!(
+        "{COLUMNS} WHERE m.grp = ?1 AND m.changes IS NULL AND m.place >= ?2
+           AND (m.place > ?2 OR m.seq > ?3) ORDER BY m.place, m.seq LIMIT ?4"
+    );
+    let (place, seq) = beyond.map_or(([0; Place::BYTES], -1), |(place, seq)| (place.0, int(seq)));
+    let mut rows = sql.prepare(&query)?;
+    let raws = rows.query_map(params![group.0, place, seq, limit], raw)?;
+    raws.map(|raw| raw?.complete(sql)).collect()
+}
+
 struct Raw {
     message: Message,
     group: GroupId,

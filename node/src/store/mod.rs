@@ -10,6 +10,7 @@
 
 mod audit;
 mod backup;
+mod cursors;
 mod delivery;
 mod erase;
 mod events;
@@ -46,7 +47,9 @@ use zeroize::Zeroizing;
 
 pub use self::{
     backup::{Backed, Snapshot, TABLES, Value},
+    cursors::CursorRow,
     delivery::{Lack, Recipient, Sent, Which},
+    events::Onward,
     files::{FileState, GivenRow, OfferRow},
     invites::{InviteRow, JoinRow},
     key::Unlock,

@@ -11,7 +11,7 @@ use std::{
 use protocol::ids::GroupId;
 use rusqlite::{Connection, OpenFlags};
 
-use super::{StoreError, connect, events, key::DatabaseKey, messages};
+use super::{Onward, StoreError, connect, events, key::DatabaseKey, messages, order::Place};
 use crate::api::types::{Event, Message};
 
 /// A read-only view of the store, cheap to clone. Its methods touch the disk: call them where
@@ -58,6 +58,40 @@ impl Reader {
     /// The first `limit` events with a `seq` above `after`. The last 100,000 are kept.
     pub fn events(&self, after: u64, limit: u32) -> Result<Vec<Event>, StoreError> {
         self.read(|sql| events::page(sql, after, limit))
+    }
+
+    /// The same; and where they begin in what is not kept any more, that they do, and the messages that were told there.
+    pub fn onward(&self, after: u64, limit: u32) -> Result<Onward, StoreError> {
+        self.read(|sql| events::onward(sql, after, limit))
+    }
+
+    /// Events of a group's messages, oldest first: the last `limit`, before the event `before` where it is given.
+    pub fn events_of_messages(
+        &self,
+        group: GroupId,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<Event>, StoreError> {
+        self.read(|sql| events::of_messages(sql, group, before, limit))
+    }
+
+    /// Messages of a group in the order that is shown: the first `limit` beyond a place and the number in the order of
+    /// coming of who stands there, from the first on where there is none.
+    pub fn beyond(
+        &self,
+        group: GroupId,
+        beyond: Option<([u8; Place::BYTES], u64)>,
+        limit: u32,
+    ) -> Result<Vec<Message>, StoreError> {
+        self.read(|sql| {
+            let beyond = beyond.map(|(place, seq)| (Place(place), seq));
+            messages::beyond(sql, group, beyond, limit)
+        })
+    }
+
+    /// After which event those begin that are kept.
+    pub fn events_begin(&self) -> Result<u64, StoreError> {
+        self.read(events::begin)
     }
 
     /// The last event's `seq`; 0 before the first.

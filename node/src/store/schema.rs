@@ -188,6 +188,10 @@ UPDATE events SET message = json_extract(event, '$.message.seq'), event = json_r
 ";
 
 /// The identities that a person has compared, the names under which that was, and whoever else has come under one of these.
+///
+/// How far scripts have read events, by names that they chose. Of events of messages that are not kept any more, at which number
+/// each message was told: of those of before that is not known, so they get the last numbers that were free; none is told too early. Whose numbers those
+/// of events are: what is read from a backup has numbers of another database.
 const V12: &str = "
 CREATE TABLE verified(member BLOB PRIMARY KEY, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 
@@ -199,6 +203,25 @@ CREATE TABLE other_keys(
     member BLOB NOT NULL, name TEXT NOT NULL, at INTEGER NOT NULL, seen INTEGER NOT NULL,
     PRIMARY KEY (member, name)
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE cursors_named(
+    name TEXT PRIMARY KEY, grp BLOB NOT NULL REFERENCES groups(id) ON DELETE CASCADE,
+    event INTEGER NOT NULL, moved INTEGER NOT NULL, events BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE trimmed(
+    event INTEGER PRIMARY KEY, message INTEGER NOT NULL REFERENCES messages(seq) ON DELETE CASCADE,
+    at TEXT
+) STRICT;
+CREATE INDEX trimmed_message ON trimmed(message);
+INSERT INTO trimmed(event, message)
+    SELECT (SELECT min(seq) FROM events) - row_number() OVER (ORDER BY seq DESC), seq FROM messages
+    WHERE changes IS NULL AND (SELECT min(seq) FROM events) > 1 AND seq NOT IN (SELECT seq FROM queue)
+      AND seq NOT IN (SELECT message FROM events
+                      WHERE message IS NOT NULL AND json_extract(event, '$.event') = 'message');
+DELETE FROM trimmed WHERE event < 1;
+
+INSERT INTO meta(key, value) VALUES ('events', randomblob(16));
 ";
 
 /// The file that says the format, so that it can be known without the key.

@@ -554,20 +554,21 @@ fn marks_say_what_was_read_by_when_and_what_still_stands() {
 #[test]
 fn events_of_before_name_their_messages_and_keep_no_words_of_their_own() {
     let dir = dir();
-    let insert = "INSERT INTO messages(id, grp, sender, mine, text, at, class, place) VALUES
-                  (?1, ?2, ?3, 0, 'hello', 1, 0, zeroblob(32))";
-    let event = r#"{"v":1,"seq":0,"at":"1970-01-01T00:00:00Z","event":"message","message":{"seq":1,"text":"hello"}}"#;
-    let other = r#"{"v":1,"seq":0,"at":"1970-01-01T00:00:00Z","event":"group-added"}"#;
-    Store::fill(dir.path(), &Unlock::KeyFile, 10, |tx| {
-        tx.put_group(GROUP, "reading", Timestamp(0))?;
-        tx.sql.execute(insert, rusqlite::params![[5u8; 16], GROUP.0, BOB.0])?;
+    let path = dir.path().join("old");
+    Store::fill::<StoreError>(&path, &Unlock::KeyFile, 10, |tx| {
+        tx.put_group(GROUP, "reading", NOW)?;
+        let insert = "INSERT INTO messages(id, grp, sender, mine, text, at, class, place) VALUES
+                      (?1, ?2, ?3, 0, 'hello', 1, 0, zeroblob(32))";
+        tx.sql.execute(insert, params![[5u8; 16], GROUP.0, BOB.0])?;
+        let event = r#"{"v":1,"seq":0,"at":"1970-01-01T00:00:00Z","event":"message","message":{"seq":1,"text":"hello"}}"#;
+        let other = r#"{"v":1,"seq":0,"at":"1970-01-01T00:00:00Z","event":"group-added"}"#;
         for event in [event, other] {
             tx.sql.execute("INSERT INTO events(event) VALUES (?1)", [event])?;
         }
-        Ok::<_, StoreError>(())
+        Ok(())
     })
     .unwrap();
-    let store = open(dir.path()).unwrap();
+    let store = open(&path).unwrap();
     let [first, second] = &store.reader().unwrap().events(0, 9).unwrap()[..] else { panic!() };
     assert!(matches!(&first.what, What::Message { message } if message.text == "hello"));
     assert_eq!(second.what, What::GroupAdded);

@@ -12,7 +12,7 @@ use node::{
 use tokio::task::JoinHandle;
 
 pub use self::setup::NodeSetup;
-use crate::{PATIENCE, Place, Said, cli, process::Process, stored, watch::Watch};
+use crate::{PATIENCE, Place, Said, Talk, cli, process::Process, stored, watch::Watch};
 
 /// A node of this world.
 pub struct Node {
@@ -135,6 +135,12 @@ impl Node {
             said = self.cli(args);
         }
         said
+    }
+
+    /// Runs `wattle` on this node's data directory, to be spoken with.
+    #[must_use]
+    pub fn talk(&self, args: &[&str]) -> Talk {
+        Talk::start(&self.setup.data_dir, args)
     }
 
     /// Runs `wattle` on this node's data directory, with `input` on standard input.

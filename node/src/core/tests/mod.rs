@@ -4,6 +4,7 @@
 mod backlog;
 mod circuits;
 mod crashes;
+mod cursors;
 mod delivery;
 mod direct;
 mod files;

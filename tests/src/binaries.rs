@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-/// `wattle`.
-pub(crate) fn wattle() -> PathBuf {
+/// The program `wattle`.
+#[must_use]
+pub fn wattle() -> PathBuf {
     find("wattle")
 }
 

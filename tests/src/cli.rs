@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-use crate::{PATIENCE, binaries, process::ended_within};
+use crate::{PATIENCE, beside, binaries, process::ended_within};
 
 /// What a command said, and how it ended.
 #[derive(Debug, Clone)]
@@ -122,13 +122,18 @@ pub(crate) fn run(data_dir: &Path, args: &[&str], input: &str) -> Said {
 /// Runs a line of shell, in which `wattle` is the program that this workspace builds and its data
 /// directory is `data_dir`.
 pub(crate) fn shell(data_dir: &Path, line: &str) -> Said {
-    let programs = binaries::wattle();
-    let mut path = programs.parent().expect("a folder").as_os_str().to_owned();
-    path.push(":");
-    path.push(std::env::var_os("PATH").unwrap_or_default());
+    to_its_end(sh(data_dir, line), "")
+}
+
+/// Such a line, not yet started; examples are commands there, too.
+pub(crate) fn sh(data_dir: &Path, line: &str) -> Command {
+    let system = std::env::var_os("PATH").unwrap_or_default();
+    let folders = beside::folders().into_iter().chain(std::env::split_paths(&system));
+    let path = std::env::join_paths(folders).expect("no folder has a colon in its name");
     let mut command = Command::new("sh");
     command.args(["-c", line]).env("PATH", path).env("WATTLE_DATA_DIR", data_dir);
-    to_its_end(command, "")
+    command.env_remove("WATTLE_INVITE").env_remove("WATTLE_RELAY_TOKEN");
+    command
 }
 
 fn to_its_end(mut command: Command, input: &str) -> Said {

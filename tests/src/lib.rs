@@ -28,6 +28,7 @@
 use std::time::Duration;
 
 mod available;
+mod beside;
 mod binaries;
 mod chance;
 mod chaos;
@@ -46,6 +47,8 @@ mod watch;
 mod world;
 
 pub use available::available;
+pub use beside::Beside;
+pub use binaries::wattle;
 pub use chance::{Chance, asked};
 pub use chaos::{Chaos, Disk};
 pub use cli::{Said, Talk};

@@ -13,7 +13,7 @@ use crate::{Liar, Link, Machine, Node, NodeSetup, Relay, Said, cli, left, relay:
 
 /// A story's world. Its processes end with their own values; its directory ends with it.
 pub struct World {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// What every process of a world holds on to.
@@ -144,6 +144,11 @@ impl World {
 }
 
 impl Shared {
+    /// The world's directory.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// The data directory of the process `name`.
     pub(crate) fn data_dir(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)

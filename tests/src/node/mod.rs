@@ -16,7 +16,7 @@ use crate::{PATIENCE, Place, Said, Talk, cli, process::Process, stored, watch::W
 
 /// A node of this world.
 pub struct Node {
-    setup: NodeSetup,
+    pub(crate) setup: NodeSetup,
     watch: Arc<Watch>,
     running: Option<Running>,
     ready: Option<Ready>,

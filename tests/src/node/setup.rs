@@ -7,9 +7,9 @@ use crate::{Link, Machine, Relay, binaries, world::Shared};
 
 /// A node to be started.
 pub struct NodeSetup {
-    pub(super) shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     pub(super) name: String,
-    pub(super) data_dir: PathBuf,
+    pub(crate) data_dir: PathBuf,
     pub(super) args: Vec<String>,
     relays: Vec<String>,
     machine: Option<Machine>,

@@ -19,6 +19,7 @@ mod delivery;
 mod direct_only;
 mod doctor;
 mod export;
+mod examples;
 mod files;
 mod firewall;
 mod ipv6;

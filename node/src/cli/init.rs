@@ -7,6 +7,7 @@ use node::{
     core::{self, InitError},
     store::{Store, StoreError, Unlock},
 };
+use protocol::{endpoint::BadName, identity::is_name};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use zeroize::Zeroizing;
@@ -40,17 +41,24 @@ pub struct Lock {
     passphrase_file: Option<PathBuf>,
 }
 
+/// What to do about a name that can't be.
+const OTHER_NAME: &str = "choose another with --name NAME";
+
 impl Init {
     pub fn run(self, place: &Place) -> anyhow::Result<Exit> {
-        let store = Store::open(&place.data_dir, &self.lock.unlock()?);
-        let mut store = store.map_err(|error| locked_out(&error, &place.data_dir))?;
+        let unlock = self.lock.unlock()?;
         let name = self.name.unwrap_or_else(config::default_name);
+        if !is_name(&name) {
+            return Err(Failure::new(Exit::Usage, BadName.to_string(), OTHER_NAME).into());
+        }
+        let store = Store::open(&place.data_dir, &unlock);
+        let mut store = store.map_err(|error| locked_out(&error, &place.data_dir))?;
         if let Err(error) = core::init(&mut store, &name, &mut seeded()?) {
             let (exit, hint) = match error {
                 InitError::Exists => {
                     (Exit::Refused, "wattle up starts its node; --data-dir DIR names another place")
                 }
-                InitError::Name(_) => (Exit::Usage, "choose another with --name NAME"),
+                InitError::Name(_) => (Exit::Usage, OTHER_NAME),
                 InitError::Store(error) => return Err(locked_out(&error, &place.data_dir)),
             };
             return Err(Failure::new(exit, error.to_string(), hint).into());
@@ -65,7 +73,10 @@ impl Lock {
     /// How the store's key is had: by the file, by `WATTLE_PASSPHRASE`, or without a passphrase.
     pub fn unlock(&self) -> anyhow::Result<Unlock> {
         let passphrase = match (&self.passphrase_file, std::env::var("WATTLE_PASSPHRASE")) {
-            (Some(file), _) => config::passphrase(file)?,
+            (Some(file), _) => config::passphrase(file).map_err(|error| {
+                let hint = "name the file that the passphrase is in, or - for standard input";
+                Failure::new(Exit::Unexpected, error.to_string(), hint)
+            })?,
             (None, Ok(passphrase)) => Zeroizing::new(passphrase),
             (None, Err(_)) => return Ok(Unlock::KeyFile),
         };

@@ -158,7 +158,11 @@ impl<'a> Source<'a> {
         let text = match self {
             Self::File(file) => {
                 let read = std::fs::File::open(file).and_then(read_code);
-                read.with_context(|| format!("reading {}", file.display()))?
+                read.map_err(|error| {
+                    let message = format!("reading {}: {error}", file.display());
+                    let hint = "name the file that the code is in, or paste it to wattle join";
+                    Failure::new(Exit::Unexpected, message, hint)
+                })?
             }
             Self::Environment(code) => code,
             Self::Person => typed_code().await?,

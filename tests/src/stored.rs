@@ -110,6 +110,22 @@ fn export(data_dir: &Path, from: Connection, key: &str) {
     fs::rename(new, data_dir.join(DATABASE)).expect("the copy in its place");
 }
 
+/// Queues so many copies of the message that was queued last in the node's database. Its node must be down.
+pub(crate) fn queue_copies(data_dir: &Path, copies: u32) {
+    let sql = database(data_dir);
+    let names = "SELECT group_concat(name) FROM pragma_table_info('messages') WHERE name NOT IN ('seq', 'id')";
+    let names: String = sql.query_row(names, [], |row| row.get(0)).expect("its columns");
+    let last: i64 =
+        sql.query_row("SELECT max(seq) FROM queue", [], |row| row.get(0)).expect("one that waits");
+    let numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)";
+    let copy = format!(
+        "INSERT INTO messages(id, {names}) {numbers} SELECT randomblob(16), {names} FROM n, messages WHERE seq = ?2"
+    );
+    sql.execute(&copy, (copies, last)).expect("copies");
+    let queue = "INSERT INTO queue(seq, grp) SELECT seq, grp FROM messages WHERE seq > ?1";
+    sql.execute(queue, [last]).expect("a queue");
+}
+
 fn database(data_dir: &Path) -> Connection {
     let sql = Connection::open(data_dir.join(DATABASE)).expect("the node's database");
     sql.pragma_update(None, "key", key(data_dir)).expect("the key");

@@ -85,6 +85,12 @@ impl Node {
         stored::database_format(&self.setup.data_dir, change)
     }
 
+    /// Queues so many copies of the message that it queued last. Only while it is down.
+    pub fn queue_copies(&self, copies: u32) {
+        assert!(self.running.is_none(), "{} runs", self.name());
+        stored::queue_copies(&self.setup.data_dir, copies);
+    }
+
     /// Ends it without a word.
     pub fn kill9(&mut self) {
         drop(self.running.take().expect("it runs"));

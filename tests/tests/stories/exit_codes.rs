@@ -3,6 +3,7 @@
 use std::{fs::File, os::unix::fs::FileExt};
 
 use harness::World;
+use node::api::types::RelayState;
 
 #[test]
 fn each_exit_code_means_what_the_help_says() {
@@ -35,4 +36,25 @@ fn each_exit_code_means_what_the_help_says() {
     let said = ana.cli(&["doctor"]);
     assert_eq!(said.code, Some(10), "{said:?}");
     assert!(said.out.contains("the database is damaged"), "{said:?}");
+}
+
+/// The ninth: what waits for a way out has a bound. Nobody types until it is reached.
+#[test]
+fn a_full_queue_is_a_quota() {
+    let world = World::new();
+    let mut relay = world.relay();
+    let (mut ana, mut ben) = world.pair(&relay);
+    ben.stop();
+    relay.kill9();
+    ana.until_status("no way out", |status| {
+        status.relays.iter().all(|relay| relay.state != RelayState::Up)
+            && status.paths.iter().all(|path| path.address.is_none())
+    });
+    ana.send("tea", "hello");
+    ana.stop();
+    ana.queue_copies(9_998);
+    ana.start_again();
+    ana.cli(&["send", "tea", "the last for which there is room"]).ok();
+    let said = ana.cli(&["send", "tea", "one too many"]).refused(9);
+    assert!(said.contains("10000") && said.contains("hint: "), "{said}");
 }

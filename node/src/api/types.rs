@@ -13,6 +13,7 @@ mod relays;
 mod tokens;
 mod trust;
 mod view;
+mod wiped;
 
 mod admins;
 mod invites;
@@ -46,6 +47,7 @@ pub use self::{
     tokens::{CreateGroup, GiveToken},
     trust::{MemberIdentity, OtherKey, SharedGroup, VerifyMember},
     view::{Adopted, Behind, Gap, GroupRelay, Notice, NoticeKind, Verified},
+    wiped::{WipeGroup, Wiped},
 };
 
 /// The version of everything here, `"v"` in each line and body.
@@ -257,25 +259,6 @@ pub struct GroupRef {
 pub struct RemoveMember {
     /// A member's name (with or without `@`), or an unambiguous id prefix.
     pub member: String,
-}
-
-/// Body of `POST /v1/groups/{ref}/wipe`.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-pub struct WipeGroup {
-    /// Also if nobody has heard yet that this node left.
-    #[serde(default)]
-    pub unheard: bool,
-}
-
-/// A group that was erased.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Wiped {
-    /// [`VERSION`].
-    pub v: u8,
-    /// Its id, 64 hexadecimal digits.
-    pub id: String,
-    /// Files in the data directory that were deleted with it.
-    pub files: u64,
 }
 
 /// What happened. One line of `wattle tail --json`, one SSE event.

@@ -13,7 +13,8 @@ use super::{StoreError, Tx, groups::int};
 const OF_MESSAGE: [&str; 5] = ["queue", "untold", "files", "recipients", "outbox"];
 
 /// Tables whose rows are of a group, and of which it has few, or which are used; in this order before all else.
-const OF_GROUP: [&str; 6] = ["records", "outbox", "queue", "former", "joins", "invites"];
+const OF_GROUP: [&str; 7] =
+    ["records", "outbox", "queue", "former", "joins", "invites", "cursors_named"];
 
 /// Where its fetched files are, but of those of which another group has one, too.
 const FETCHED: &str = "
@@ -136,7 +137,11 @@ mod tests {
         };
         assert_eq!(of_group, sorted(&[&OF_GROUP[..], &["archive", "audit", "messages"]].concat()));
         assert_eq!(of_message, sorted(&OF_MESSAGE));
-        assert_eq!(of_others, ["requests"], "of invites");
+        assert_eq!(
+            of_others,
+            ["requests", "verified_names"],
+            "of invites, and of nobody in particular"
+        );
     }
 
     #[test]

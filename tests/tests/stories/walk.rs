@@ -74,6 +74,8 @@ impl<'a> Stage<'a> {
         program(&desk, "make", "echo make: nothing to be done");
         program(&desk, "man", "cat > /dev/null");
         program(&desk, "uptime", "echo up 3 days");
+        program(&desk, "jq", "cat > /dev/null");
+        program(&desk, "ship", "echo shipped");
         Self { world, relay, nodes, desk }
     }
 
@@ -145,6 +147,14 @@ impl<'a> Stage<'a> {
             let line =
                 list.lines().find(|line| line.contains("ana")).unwrap_or_else(|| panic!("{list}"));
             filled = filled.replace("3f9a1c2b", line.split_whitespace().next().unwrap());
+        }
+        filled = filled.replace("@1a2b3c4d", &format!("@{}", self.node("ben").member()));
+        filled = filled.replace("4711", "1");
+        if filled.contains("--compare") {
+            let people = self.node("ana").group("ops").people;
+            let ben = people.into_iter().find(|it| it.member.name == "ben").expect("he is in");
+            let (before, _) = filled.split_once("11111").expect("a number of 60 digits");
+            filled = format!("{before}{}", ben.pair);
         }
         if filled.contains("1a2b3c4d") {
             filled = filled.replace("1a2b3c4d", &self.id(&filled));

@@ -1,11 +1,17 @@
 //! What runs beside a node for as long as a story wants: an example, a script, a command that follows.
 
-use std::{path::Path, process::Command, sync::Arc};
+use std::{
+    os::unix::process::CommandExt,
+    path::Path,
+    process::{Command, Stdio},
+    sync::Arc,
+};
 
 use crate::{Node, World, binaries, cli, process::Process, world::Shared};
 
-/// A line of shell that runs; it is killed with this value.
+/// A line of shell that runs; it is killed with this value, and whatever it has started.
 pub struct Beside {
+    _group: Group,
     process: Process,
     /// The directory that it works in lives as long.
     _shared: Arc<Shared>,
@@ -31,9 +37,9 @@ impl World {
 impl Beside {
     fn start(shared: &Arc<Shared>, data_dir: &Path, name: &str, line: &str) -> Self {
         let mut command = cli::sh(data_dir, line);
-        command.current_dir(shared.dir());
+        command.current_dir(shared.dir()).process_group(0);
         let process = Process::start(name, &mut command, &shared.log_file(name));
-        Self { process, _shared: shared.clone() }
+        Self { _group: Group(process.id()), process, _shared: shared.clone() }
     }
 
     /// Waits for a line on its standard output of which `pick` makes something.
@@ -52,6 +58,18 @@ impl Beside {
     #[must_use]
     pub fn ended(self) -> Option<i32> {
         self.process.ended().code()
+    }
+}
+
+/// The processes of a line of shell, by the first one's id: a pipe has several.
+struct Group(u32);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let mut kill = Command::new("sh");
+        kill.args(["-c", "kill -KILL \"-$1\"", "sh", &self.0.to_string()]);
+        // None of them may be left.
+        let _ = kill.stderr(Stdio::null()).status();
     }
 }
 

@@ -76,6 +76,7 @@ impl<'a> Stage<'a> {
         program(&desk, "uptime", "echo up 3 days");
         program(&desk, "jq", "cat > /dev/null");
         program(&desk, "ship", "echo shipped");
+        program(&desk, "zbarimg", "cat pair");
         Self { world, relay, nodes, desk }
     }
 
@@ -153,8 +154,10 @@ impl<'a> Stage<'a> {
         if filled.contains("--compare") {
             let people = self.node("ana").group("ops").people;
             let ben = people.into_iter().find(|it| it.member.name == "ben").expect("he is in");
-            let (before, _) = filled.split_once("11111").expect("a number of 60 digits");
-            filled = format!("{before}{}", ben.pair);
+            fs::write(self.desk.join("pair"), &ben.pair).unwrap();
+            if let Some((before, _)) = filled.split_once("11111") {
+                filled = format!("{before}{}", ben.pair);
+            }
         }
         if filled.contains("1a2b3c4d") {
             filled = filled.replace("1a2b3c4d", &self.id(&filled));

@@ -13,6 +13,7 @@
 //! POST /v1/groups/{ref}/readmit · retire · migrate · follow · wipe
 //! POST GET /v1/groups/{ref}/policy      POST /v1/groups/{ref}/share
 //! GET  /v1/groups/{ref}/audit?from&limit GET /v1/groups/{ref}/audit/verify
+//! GET  /v1/search?q&group&from&since&until&before&limit   messages with these words, the newest first
 //! POST /v1/join                         GET /v1/joins            GET /v1/joins/{id}
 //! GET  /v1/events?after=SEQ             server-sent events; without `after`, from now on
 //! GET  /v1/groups/{ref}/events?before&limit       the last events of its messages
@@ -38,6 +39,7 @@ mod messages;
 mod node;
 mod pings;
 mod refusal;
+mod search;
 pub mod socket;
 #[cfg(test)]
 mod tests;
@@ -151,6 +153,7 @@ impl Api {
             .route("/v1/cursors/{name}/events", post(cursors::follow))
             .route("/v1/cursors/{name}/move", post(cursors::advance))
             .route("/v1/messages/{id}", get(messages::one))
+            .route("/v1/search", get(search::search))
             .route("/v1/join", post(joins::join))
             .route("/v1/joins", get(joins::list))
             .route("/v1/joins/{id}", get(joins::one))

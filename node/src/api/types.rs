@@ -10,6 +10,7 @@ mod own;
 mod paths;
 mod pings;
 mod relays;
+mod search;
 mod tokens;
 mod trust;
 mod view;
@@ -47,6 +48,7 @@ pub use self::{
     tokens::{CreateGroup, GiveToken},
     trust::{MemberIdentity, OtherKey, SharedGroup, VerifyMember},
     view::{Adopted, Behind, Gap, GroupRelay, Notice, NoticeKind, Verified},
+    search::{Found, Hit, SearchFor},
     wiped::{WipeGroup, Wiped},
 };
 

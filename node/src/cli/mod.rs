@@ -32,6 +32,7 @@ mod qr;
 mod recovery;
 mod relay;
 mod said;
+mod search;
 mod send;
 mod show;
 mod stage;
@@ -94,6 +95,7 @@ enum Command {
     Notify(notify::Notify),
     Cursor(cursor::Cursor),
     History(history::History),
+    Search(search::Search),
     Export(export::Export),
     Verify(verify::Verify),
     Wipe(wipe::Wipe),
@@ -169,6 +171,7 @@ impl Command {
             Self::Tail(tail) => or_interrupted(tail.run(place)).await,
             Self::Notify(notify) => or_interrupted(notify.run(place)).await,
             Self::Cursor(cursor) => or_interrupted(cursor.run(place)).await,
+            Self::Search(search) => or_interrupted(search.run(place)).await,
             Self::Export(export) => or_interrupted(export.run(place)).await,
             Self::Backup(backup) => backup.run(place).await,
             Self::Audit(audit) => or_interrupted(audit.run(place)).await,

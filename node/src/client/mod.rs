@@ -25,6 +25,7 @@ mod files;
 mod members;
 mod pings;
 mod said;
+mod search;
 mod sse;
 
 use std::{

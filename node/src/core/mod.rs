@@ -38,6 +38,7 @@ mod receive;
 mod relays;
 mod requests;
 mod said;
+mod search;
 mod send;
 mod step;
 #[cfg(test)]
@@ -135,6 +136,8 @@ pub struct Core {
     unloaded: BTreeSet<GroupId>,
     /// Groups of which nothing but rows is left, which go.
     erasing: BTreeSet<GroupId>,
+    /// When to take more of the history into the index of words.
+    index_at: Option<Timestamp>,
     /// Groups with messages that wait to be sealed.
     queued: BTreeSet<GroupId>,
     /// Groups that know of a member's channel.
@@ -242,6 +245,7 @@ impl Core {
             groups: BTreeMap::new(),
             unloaded: BTreeSet::new(),
             erasing: BTreeSet::new(),
+            index_at: None,
             queued: BTreeSet::new(),
             wired: BTreeSet::new(),
             resting: BTreeMap::new(),
@@ -326,6 +330,7 @@ impl Core {
             .chain(self.again)
             .chain(self.tell_at)
             .chain(self.erase_due())
+            .chain(self.index_at)
             .chain(self.joining.deadline())
             .chain(self.hosted.requests.deadline())
             .chain(self.refused_deadline())
@@ -353,6 +358,7 @@ impl Core {
         self.tidy = now;
         self.again = Some(now);
         self.tell_at = self.tell_at.map(|_| now);
+        self.index_at = self.index_at.map(|_| now);
         self.refused_due(now);
         self.overtaking.all_due();
         self.joining.all_due();
@@ -397,6 +403,7 @@ impl Core {
             self.groups.insert(id, group);
         }
         self.tell_at = self.store.read(|tx| tx.untold_due())?;
+        self.index_at = self.store.read(|tx| tx.lacks_index())?.then_some(now);
         for row in self.store.read(|tx| tx.invites())? {
             self.hosted.add(row);
         }
@@ -429,6 +436,7 @@ impl Core {
         }
         self.tell_deliveries(now)?;
         self.erase()?;
+        self.index(now)?;
         self.try_joins(now)?;
         self.serve_due(now)?;
         self.retry_refused(now)?;

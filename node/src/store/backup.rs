@@ -100,6 +100,9 @@ impl Store {
         let tx = sql.transaction_with_behavior(TransactionBehavior::Immediate);
         let tx = Tx { sql: tx.map_err(StoreError::from)? };
         write(&tx)?;
+        if format >= schema::WITH_SEARCH {
+            tx.index_all()?;
+        }
         tx.sql.commit().map_err(StoreError::from)?;
         Ok(())
     }

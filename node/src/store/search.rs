@@ -179,13 +179,14 @@ pub(super) fn search(sql: &mut Connection, search: &Search) -> Result<Vec<Hit>, 
 }
 
 fn find(sql: &Connection, search: &Search) -> Result<Vec<Hit>, StoreError> {
-    // One instant: what is marked is what is shown.
+    // One instant: what is marked is what is shown. A group without a name is one that is being erased.
     let at_once = sql.unchecked_transaction()?;
     let mut found = at_once.prepare(
         "SELECT found.rowid, highlight(found, 0, ?8, ?9) FROM found CROSS JOIN messages m ON m.seq = found.rowid
          WHERE found MATCH ?1 AND found.rowid < ?2
            AND (?3 IS NULL OR m.grp = ?3) AND (?4 IS NULL OR m.sender = ?4)
            AND m.at >= ?5 AND m.at < ?6
+           AND EXISTS (SELECT 1 FROM groups g WHERE g.id = m.grp AND g.name <> '')
          ORDER BY found.rowid DESC LIMIT ?7",
     )?;
     let rows = found.query_map(

@@ -137,6 +137,7 @@ fn what_was_deleted_or_edited_away_has_left_the_index_whole() {
         assert!(found(&reader, word).is_empty() && !has(&mut store, word.as_bytes()), "{word}");
     }
     store.transaction(|tx| tx.begin_erasing(GROUP, &[], &std::collections::BTreeSet::new())).unwrap();
+    assert!(found(&reader, "zeppelin").is_empty(), "at once");
     while store.transaction(|tx| tx.erase_group(GROUP, 2)).unwrap() {}
     assert!(!has(&mut store, b"zeppelin"));
 }

@@ -189,6 +189,7 @@ pub const EXCEPTIONS: &[(&str, &str)] = &[
     ("target/debug/wattle demo", "a minute of four processes: .ci/run demo"),
     ("wattle demo", "a minute of four processes: .ci/run demo"),
     ("wattle bench latency -n 200", "it measures, for a minute"),
+    ("wattle bench store --messages 1000000", "it measures, for minutes"),
     ("wattle backup create tea.backup", "it asks at a terminal for a passphrase: the story backup"),
     (
         "wattle backup restore tea.backup",

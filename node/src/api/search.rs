@@ -55,14 +55,19 @@ async fn writer(api: &Api, asked: String) -> Result<MemberId, Refusal> {
     match known.as_slice() {
         [] => {
             let hint = "`wattle group show GROUP` shows its members";
-            Err(Refusal::missing("no-such-member", &format!("nobody called \"{asked}\" is known here"), hint))
+            Err(Refusal::missing(
+                "no-such-member",
+                &format!("nobody called \"{asked}\" is known here"),
+                hint,
+            ))
         }
         [one] => {
             let id = unhex(&one.id).and_then(|id| id.try_into().ok());
             Ok(MemberId(id.ok_or(StoreError::Damaged)?))
         }
         several => {
-            let shown = |it: &MemberRef| format!("{} ({})", it.name, it.id.get(..8).unwrap_or_default());
+            let shown =
+                |it: &MemberRef| format!("{} ({})", it.name, it.id.get(..8).unwrap_or_default());
             let candidates = several.iter().map(shown).collect();
             Err(VerbError::AmbiguousMember { asked, candidates }.into())
         }

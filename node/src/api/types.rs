@@ -45,10 +45,10 @@ pub use self::{
     paths::{Ipv6, Lan, MemberPath, Nat, Outside, Path, PortMap, Via},
     pings::{PingMember, PingView, Way, WayTried},
     relays::{RelayState, RelayStatus, Withheld},
+    search::{Found, Hit, SearchFor},
     tokens::{CreateGroup, GiveToken},
     trust::{MemberIdentity, OtherKey, SharedGroup, VerifyMember},
     view::{Adopted, Behind, Gap, GroupRelay, Notice, NoticeKind, Verified},
-    search::{Found, Hit, SearchFor},
     wiped::{WipeGroup, Wiped},
 };
 

@@ -63,7 +63,11 @@ impl Search {
             (unindexed, is_more) = (lacks, hits.len() > left as usize);
             let is_last = hits.len() < limit as usize;
             for hit in hits.iter().take(left as usize) {
-                if place.json { show::json(hit)? } else { show::data(line(hit))? }
+                if place.json {
+                    show::json(hit)?
+                } else {
+                    show::data(line(hit))?
+                }
                 asked.before = Some(hit.message.seq);
                 (left, found) = (left - 1, found + 1);
             }
@@ -73,13 +77,19 @@ impl Search {
         }
         if unindexed > 0 {
             let lacking = show::count(unindexed, "older message");
-            show::words(format_args!("{lacking} not looked at yet: the index is being made; search again later"));
+            show::words(format_args!(
+                "{lacking} not looked at yet: the index is being made; search again later"
+            ));
         }
         if found == 0 {
-            show::words("no message has these words: fewer of them, or their beginnings, find more");
+            show::words(
+                "no message has these words: fewer of them, or their beginnings, find more",
+            );
         }
         if is_more {
-            show::words("there are more: -n shows more of them; --group, --from, --since and --until find fewer");
+            show::words(
+                "there are more: -n shows more of them; --group, --from, --since and --until find fewer",
+            );
         }
         Ok(Exit::Done)
     }

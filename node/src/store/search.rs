@@ -16,8 +16,8 @@ use protocol::{
 };
 use rusqlite::{Connection, OptionalExtension, params};
 
-pub use self::form::{Words, WordsError};
 use self::form::{BEGINS, ENDS};
+pub use self::form::{Words, WordsError};
 use super::{
     StoreError, Tx,
     groups::{int, uint},
@@ -119,8 +119,7 @@ impl Tx<'_> {
 
     /// What a row of these bytes changes.
     fn target_of(&self, group: GroupId, changes: &[u8]) -> Result<Option<i64>, StoreError> {
-        let (chain, index, id) =
-            (changes.get(..16), changes.get(16..20), changes.get(20..36));
+        let (chain, index, id) = (changes.get(..16), changes.get(16..20), changes.get(20..36));
         let (Some(chain), Some(index), Some(id)) = (
             chain.and_then(|it| it.try_into().ok()),
             index.and_then(|it| it.try_into().ok()),

@@ -25,7 +25,8 @@ fn words_are_found_in_all_groups_until_their_message_is_deleted() {
         said.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     };
     let texts = |args: &[&str]| -> Vec<String> {
-        let mut texts: Vec<String> = hits(&ben, args).into_iter().map(|hit| hit.message.text).collect();
+        let mut texts: Vec<String> =
+            hits(&ben, args).into_iter().map(|hit| hit.message.text).collect();
         texts.sort();
         texts
     };

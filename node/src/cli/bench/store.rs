@@ -54,7 +54,8 @@ pub(super) async fn run(messages: u32, place: &Place) -> anyhow::Result<Exit> {
             show::json(&figures)?;
             continue;
         }
-        let Figures { start_ms, history_ms, older_ms, word_ms, rare_word_ms, words_ms, .. } = figures;
+        let Figures { start_ms, history_ms, older_ms, word_ms, rare_word_ms, words_ms, .. } =
+            figures;
         show::data(format_args!(
             "{many}, {} MiB: start to ready {start_ms:.0} ms; medians: last page {history_ms:.2} ms, older page \
              {older_ms:.2} ms, search for a word {word_ms:.2} ms, a rare one {rare_word_ms:.2} ms, two words \
@@ -75,8 +76,10 @@ async fn measure(messages: u32) -> anyhow::Result<Figures> {
     let id = (0..32).map(|at| u8::from_str_radix(group.get(2 * at..2 * at + 2)?, 16).ok());
     let id: Vec<u8> = id.collect::<Option<_>>().context("that is no id")?;
     let group = GroupId(id.try_into().ok().context("that is no id")?);
-    tokio::task::spawn_blocking(move || fill(&mut Store::open(&dir, &Unlock::KeyFile)?, group, messages))
-        .await??;
+    tokio::task::spawn_blocking(move || {
+        fill(&mut Store::open(&dir, &Unlock::KeyFile)?, group, messages)
+    })
+    .await??;
 
     let begun = Instant::now();
     let mut ana = stage.node("ana", "ana", &["--no-relay"]).await?;
@@ -124,7 +127,8 @@ async fn measure(messages: u32) -> anyhow::Result<Figures> {
 
 /// The nth word: letters that no other one begins with.
 fn word(n: u32) -> String {
-    let letters = (0..4).map(|at| char::from(b'a' + u8::try_from(n / 13u32.pow(at) % 13).unwrap_or(0)));
+    let letters =
+        (0..4).map(|at| char::from(b'a' + u8::try_from(n / 13u32.pow(at) % 13).unwrap_or(0)));
     format!("{}z", letters.collect::<String>())
 }
 

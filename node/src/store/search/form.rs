@@ -43,7 +43,10 @@ pub(super) fn marks(text: &str, marked: &str) -> Vec<(u32, u32)> {
     let mut marks: Vec<(u32, u32)> = Vec::new();
     let (mut form, mut begun) = (marked.chars().peekable(), None);
     let mut at = 0;
-    let signs = |at: u32, form: &mut std::iter::Peekable<std::str::Chars<'_>>, begun: &mut Option<u32>, marks: &mut Vec<(u32, u32)>| {
+    let signs = |at: u32,
+                 form: &mut std::iter::Peekable<std::str::Chars<'_>>,
+                 begun: &mut Option<u32>,
+                 marks: &mut Vec<(u32, u32)>| {
         while let Some(sign) = form.next_if(|c| matches!(*c, BEGINS | ENDS)) {
             match begun.take() {
                 None if sign == BEGINS => *begun = Some(at),
@@ -105,7 +108,8 @@ impl Words {
         if parts.is_empty() {
             return Err(WordsError::Empty);
         }
-        if parts.len() > WORDS_MAX || parts.iter().any(|(part, _)| part.chars().count() > WORD_MAX) {
+        if parts.len() > WORDS_MAX || parts.iter().any(|(part, _)| part.chars().count() > WORD_MAX)
+        {
             return Err(WordsError::TooMany);
         }
         let part = |(part, is_whole): &(String, bool)| {

@@ -37,7 +37,8 @@ fn change(store: &mut Store, index: u32, change: &Said) {
     store
         .transaction(|tx| {
             tx.put_message(&message)?;
-            let target = change.changes().map(|head| said::seq_at(&tx.sql, GROUP, head)).transpose()?;
+            let target =
+                change.changes().map(|head| said::seq_at(&tx.sql, GROUP, head)).transpose()?;
             target.flatten().map_or(Ok(false), |target| tx.erase(target))
         })
         .unwrap();
@@ -53,9 +54,12 @@ fn words_are_found_by_their_beginnings_without_accents_and_in_scripts_without_sp
     let dir = dir();
     let mut store = with_group(dir.path());
     let reader = store.reader().unwrap();
-    for (index, text) in
-        [(0, "Déployé at noon"), (1, "東京タワーに行く"), (2, "at the deployment, noon"), (3, "well done 👍")]
-    {
+    for (index, text) in [
+        (0, "Déployé at noon"),
+        (1, "東京タワーに行く"),
+        (2, "at the deployment, noon"),
+        (3, "well done 👍"),
+    ] {
         put(&mut store, index, text);
     }
     assert_eq!(found(&reader, "deploy").len(), 2);
@@ -112,7 +116,9 @@ fn where_who_and_when_narrow_it_and_pages_go_on() {
 fn terms(store: &mut Store) -> Vec<Vec<u8>> {
     store
         .read(|tx| {
-            let mut rows = tx.sql.prepare("SELECT block FROM found_data UNION ALL SELECT CAST(text AS BLOB) FROM sought")?;
+            let mut rows = tx.sql.prepare(
+                "SELECT block FROM found_data UNION ALL SELECT CAST(text AS BLOB) FROM sought",
+            )?;
             let rows = rows.query_map([], |row| row.get(0))?;
             Ok::<_, StoreError>(rows.collect::<Result<Vec<Vec<u8>>, _>>()?)
         })
@@ -136,7 +142,9 @@ fn what_was_deleted_or_edited_away_has_left_the_index_whole() {
     for word in ["xylophone", "quagmire"] {
         assert!(found(&reader, word).is_empty() && !has(&mut store, word.as_bytes()), "{word}");
     }
-    store.transaction(|tx| tx.begin_erasing(GROUP, &[], &std::collections::BTreeSet::new())).unwrap();
+    store
+        .transaction(|tx| tx.begin_erasing(GROUP, &[], &std::collections::BTreeSet::new()))
+        .unwrap();
     assert!(found(&reader, "zeppelin").is_empty(), "at once");
     while store.transaction(|tx| tx.erase_group(GROUP, 2)).unwrap() {}
     assert!(!has(&mut store, b"zeppelin"));
@@ -147,9 +155,13 @@ fn what_came_before_the_index_is_taken_in_in_parts() {
     let dir = dir();
     let mut store = with_group(dir.path());
     let reader = store.reader().unwrap();
-    (0..7).for_each(|index| drop(put(&mut store, index, &format!("old n{index}"))));
+    for index in 0..7 {
+        put(&mut store, index, &format!("old n{index}"));
+    }
     // As after an update: the index has nothing.
-    store.transaction(|tx| tx.sql.execute_batch("DELETE FROM sought").map_err(StoreError::from)).unwrap();
+    store
+        .transaction(|tx| tx.sql.execute_batch("DELETE FROM sought").map_err(StoreError::from))
+        .unwrap();
     store.transaction(|tx| tx.index_all()).unwrap();
     put(&mut store, 7, "new");
     assert_eq!(found(&reader, "new"), ["new"]);
@@ -175,7 +187,8 @@ fn whatever_is_put_edited_deleted_and_judged_the_index_has_what_is_shown() {
         let reader = store.reader().unwrap();
         for index in 0..60 {
             let mut pick = |below: usize| rng.next_u64() as usize % below;
-            let text = (0..1 + pick(4)).map(|_| words[pick(words.len())]).collect::<Vec<_>>().join(" ");
+            let text =
+                (0..1 + pick(4)).map(|_| words[pick(words.len())]).collect::<Vec<_>>().join(" ");
             // Of those to come, too.
             let target = head(u32::try_from(pick(60)).unwrap());
             let class = if pick(8) == 0 { Class::PostCut } else { Class::Ok };
@@ -203,7 +216,8 @@ fn whatever_is_put_edited_deleted_and_judged_the_index_has_what_is_shown() {
             if pick(6) == 0 {
                 let from = u32::try_from(pick(60)).unwrap();
                 let class = [Class::Ok, Class::PostCut][pick(2)];
-                let judge = |tx: &Tx<'_>| tx.reclass(GROUP, ChainId([7; 16]), from..from + 4, class);
+                let judge =
+                    |tx: &Tx<'_>| tx.reclass(GROUP, ChainId([7; 16]), from..from + 4, class);
                 store.transaction(judge).unwrap();
             }
             if pick(9) == 0 {

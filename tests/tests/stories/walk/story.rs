@@ -53,10 +53,7 @@ pub const STORY: &[(&str, How)] = &[
     ("wattle --json tail ops -n 0", Until("ben", "following")),
     ("wattle history ops -n 100", By("ben")),
     ("wattle search deploy", By("ben")),
-    (
-        "wattle search --group ops --from @ana --since 7d '\"at noon\"' deploy",
-        By("ben"),
-    ),
+    ("wattle search --group ops --from @ana --since 7d '\"at noon\"' deploy", By("ben")),
     ("wattle --json search deploy | jq -r .message.id", By("ben")),
     ("wattle --json tail ops --since 4711", Until("ana", "deployed")),
     ("wattle cursor set log-shipper ops --from-start", By("ana")),

@@ -38,6 +38,8 @@ mod messages;
 mod node;
 mod pings;
 mod refusal;
+#[cfg(test)]
+mod schema;
 pub mod socket;
 #[cfg(test)]
 mod tests;

@@ -49,6 +49,7 @@ mod removed_member;
 mod restarted_relay;
 mod restored_backup;
 mod said;
+mod schema;
 mod terminal;
 mod trimmed_inbox;
 mod two_admins;

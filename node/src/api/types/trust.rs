@@ -6,6 +6,7 @@ use super::{GroupRef, MemberRef};
 
 /// A member as an identity to be compared. Answer of `GET /v1/members/{ref}`, and of `POST …/verify`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct MemberIdentity {
     /// [`super::VERSION`].
     pub v: u8,
@@ -38,6 +39,7 @@ pub struct MemberIdentity {
 
 /// A group that one shares with a member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SharedGroup {
     /// Which.
     #[serde(flatten)]
@@ -48,6 +50,7 @@ pub struct SharedGroup {
 
 /// Body of `POST /v1/members/{ref}/verify`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "act", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum VerifyMember {
     /// The person has compared it.
@@ -65,6 +68,7 @@ pub enum VerifyMember {
 
 /// An identity that has the name of another one, which was compared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct OtherKey {
     /// Which.
     pub member: MemberRef,

@@ -49,6 +49,7 @@ fn files() -> Vec<(&'static str, Schema)> {
         ("policy", said::<conduct::PolicyView>()),
         ("ready", said::<types::Ready>()),
         ("recovery", said::<types::RecoveryView>()),
+        ("removal", said::<types::Removal>()),
         ("request", said::<types::RequestView>()),
         ("requests", said::<types::Requests>()),
         ("shared-history", said::<conduct::SharedHistory>()),

@@ -47,7 +47,7 @@ pub use self::{
     pings::{PingMember, PingView, Way, WayTried},
     relays::{RelayState, RelayStatus, Withheld},
     tokens::{CreateGroup, GiveToken},
-    trust::{MemberIdentity, OtherKey, SharedGroup, VerifyMember},
+    trust::{MemberIdentity, OtherKey, Removal, SharedGroup, VerifyMember},
     view::{Adopted, Behind, Gap, GroupRelay, Notice, NoticeKind, Verified},
     wiped::{WipeGroup, Wiped},
 };

@@ -29,6 +29,7 @@ mod join_and_converse;
 mod lan;
 mod leave;
 mod long_absence;
+mod lost_device;
 mod lost_founder;
 mod lying_relay;
 mod moved_group;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{GroupRef, MemberRef};
+use super::{ApiError, GroupRef, MemberRef};
 
 /// A member as an identity to be compared. Answer of `GET /v1/members/{ref}`, and of `POST …/verify`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,4 +76,19 @@ pub struct OtherKey {
     pub verified: Vec<MemberRef>,
     /// Since when it is known.
     pub since: String,
+}
+
+/// Whether a member was removed from one of several groups. A line of `wattle group remove --everywhere --json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Removal {
+    /// [`super::VERSION`].
+    pub v: u8,
+    /// From which.
+    pub group: GroupRef,
+    /// Who.
+    pub member: MemberRef,
+    /// Why not, where it was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ApiError>,
 }

@@ -129,6 +129,8 @@ pub const STORY: &[(&str, How)] = &[
     ("wattle group rotate ops", By("ana")),
     ("wattle group remove ops cleo", By("ana")),
     ("wattle group readmit ops cleo", By("ana")),
+    ("wattle group remove @cleo --everywhere", By("ana")),
+    ("wattle group readmit ops cleo", By("ana")),
     ("wattle recovery > code.txt", By("cleo")),
     ("wattle recovery --forget", By("cleo")),
     ("wattle group retire ops < code.txt", By("ana")),

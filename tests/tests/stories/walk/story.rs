@@ -41,6 +41,7 @@ pub const STORY: &[(&str, How)] = &[
     ("wattle invite ops", By("ana")),
     ("wattle invite create ops --uses 3 --expires 7d", By("ana")),
     ("wattle invite create ops --uses 3 --expires 7d --any-admin", By("ana")),
+    ("wattle invite create ops --qr", By("ana")),
     ("wattle invite list ops", By("ana")),
     ("wattle invite revoke ops 1a2b3c4d", By("ana")),
     ("ana$ wattle group create tea", By("ana")),

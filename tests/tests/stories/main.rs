@@ -51,6 +51,7 @@ mod restarted_relay;
 mod restored_backup;
 mod said;
 mod schema;
+mod send_file;
 mod terminal;
 mod trimmed_inbox;
 mod two_admins;

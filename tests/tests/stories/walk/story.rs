@@ -85,6 +85,7 @@ pub const STORY: &[(&str, How)] = &[
     ("make 2>&1 | wattle send ops --block", By("ana")),
     ("journalctl -f -u web | wattle send ops -", By("ana")),
     ("wattle delete ops 1a2b3c4d", By("ana")),
+    ("wattle send ops --file plan.pdf the plan for Monday", By("ana")),
     ("ana$ echo \"the kettle is on\" | wattle send tea", By("ana")),
     ("ben$ wattle tail tea", Until("ben", "the kettle is on")),
     ("ana$ uptime | wattle send tea --block", By("ana")),

@@ -42,7 +42,7 @@ pub use self::{
         Answered, ChangeKind, Class, EditMessage, Message, MessageKind, More, PinMessage, React,
         Reaction, SendMessage,
     },
-    own::{Machine, Machines, NameMachine},
+    own::{Machine, Machines, NameMachine, Rename, Renamed},
     paths::{Ipv6, Lan, MemberPath, Nat, Outside, Path, PortMap, Via},
     pings::{PingMember, PingView, Way, WayTried},
     relays::{RelayState, RelayStatus, Withheld},

@@ -47,6 +47,7 @@ mod proxy;
 mod relay_killed;
 mod relay_only;
 mod removed_member;
+mod renamed;
 mod restarted_relay;
 mod restored_backup;
 mod said;

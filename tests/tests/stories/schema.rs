@@ -43,13 +43,23 @@ const COMMANDS: &[(&str, &str, &str)] = &[
     ("ana", "audit export tea", "audit-entry"),
     ("ana", "machine list", "machines"),
     ("ana", "recovery", "recovery"),
-    ("ana", "group remove tea ben", "group"),
+    ("ana", "name anna", "renamed"),
+    ("ana", "group remove @ben --everywhere", "removal"),
     ("ana", "tail tea --from-start --no-follow", "event"),
 ];
 
 /// Events that come in this story, whatever else does.
-const EVENTS: &[&str] =
-    &["changed", "delivery", "group-added", "join", "member-joined", "member-removed", "message"];
+const EVENTS: &[&str] = &[
+    "changed",
+    "delivery",
+    "group-added",
+    "join",
+    "member-joined",
+    "member-removed",
+    "member-renamed",
+    "member-verified",
+    "message",
+];
 
 #[test]
 fn each_line_has_the_shape_that_its_schema_says() {
@@ -87,6 +97,9 @@ fn each_line_has_the_shape_that_its_schema_says() {
         assert_eq!(fits(&schema, &value), Ok(()), "{value}");
         kinds.insert(value["event"].as_str().unwrap().to_owned());
     }
+    let wiped = ben.cli_until(&["--json", "wipe", "tea"], |said| said.code == Some(0)).ok();
+    let wiped = serde_json::from_str(&wiped).unwrap();
+    assert_eq!(fits(&read("wiped"), &wiped), Ok(()), "{wiped}");
     let missing: Vec<_> = EVENTS.iter().filter(|kind| !kinds.contains(**kind)).collect();
     assert!(missing.is_empty(), "{missing:?} did not come, of {kinds:?}");
 }
@@ -150,6 +163,11 @@ fn part_fits(part: &Value, value: &Value, whole: &Value) -> Result<(), String> {
                     }
                 }
                 true
+            }
+            "additionalProperties" if *says == Value::Bool(false) => {
+                let known = words.get("properties").and_then(Value::as_object);
+                let names = value.as_object().into_iter().flatten().map(|(name, _)| name);
+                names.fold(true, |all, name| all && known.is_some_and(|it| it.contains_key(name)))
             }
             "items" => {
                 for item in value.as_array().into_iter().flatten() {

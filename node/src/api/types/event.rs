@@ -210,6 +210,15 @@ pub enum What {
         /// What was said.
         approved: bool,
     },
+    /// A member has another name from now on, and is the same identity.
+    MemberRenamed {
+        /// Who, by the new name.
+        member: MemberRef,
+        /// The name before.
+        before: String,
+        /// Whether this was this node's own member.
+        me: bool,
+    },
     /// A person has compared a member's identity here, or taken that back.
     MemberVerified {
         /// Whose.

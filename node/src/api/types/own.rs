@@ -1,4 +1,4 @@
-//! The other machines of a node's owner.
+//! A node's own name, and the other machines of its owner.
 
 use serde::{Deserialize, Serialize};
 
@@ -34,4 +34,25 @@ pub struct Machine {
 pub struct NameMachine {
     /// Its identity: 64 hexadecimal digits.
     pub machine: String,
+}
+
+/// Body of `POST /v1/name`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Rename {
+    /// The name that others see from now on.
+    pub name: String,
+}
+
+/// Answer of `POST /v1/name`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Renamed {
+    /// [`super::VERSION`].
+    pub v: u8,
+    /// This node's identity, by its new name.
+    pub me: MemberRef,
+    /// The name before.
+    pub before: String,
 }

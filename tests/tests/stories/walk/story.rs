@@ -172,6 +172,7 @@ pub const STORY: &[(&str, How)] = &[
         By("nobody"),
     ),
     // People who have no group of the name yet.
+    ("wattle name anna", By("dora")),
     ("wattle group create ops --relay /dns/relay.example.org/tcp/4407/p2p/12D3…", By("dora")),
     ("wattle group create ops --relay-token-file ana.token", By("eve")),
 ];

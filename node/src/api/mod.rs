@@ -22,7 +22,7 @@
 //! POST /v1/cursors/{name}/events        server-sent events after a cursor; POST …/move
 //! GET  /v1/status                       POST /v1/down            GET DELETE /v1/recovery
 //! POST /v1/pings                        GET /v1/pings/{id}
-//! GET  /v1/machines                     POST /v1/machines/add · remove
+//! GET  /v1/machines                     POST /v1/machines/add · remove · /v1/name
 //! ```
 //!
 //! `{ref}` is a group's exact name or an unambiguous prefix of its id, at least four digits; never
@@ -39,6 +39,8 @@ mod messages;
 mod node;
 mod pings;
 mod refusal;
+#[cfg(test)]
+mod schema;
 mod search;
 pub mod socket;
 #[cfg(test)]
@@ -160,6 +162,7 @@ impl Api {
             .route("/v1/events", get(events::follow))
             .route("/v1/pings", post(pings::ping))
             .route("/v1/pings/{id}", get(pings::one))
+            .route("/v1/name", post(node::rename))
             .route("/v1/machines", get(node::machines))
             .route("/v1/machines/add", post(node::add_machine))
             .route("/v1/machines/remove", post(node::remove_machine))

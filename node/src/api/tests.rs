@@ -110,7 +110,7 @@ async fn what_leaves_out_what_it_is_about_is_refused() {
     let of_group =
         ["remove", "promote", "demote", "readmit", "retire", "share", "messages", "files"];
     let of_group = of_group.map(|what| format!("/v1/groups/ops/{what}"));
-    let others = ["groups", "join", "pings", "machines/add", "machines/remove"];
+    let others = ["groups", "join", "pings", "machines/add", "machines/remove", "name"];
     let others = others.map(|what| format!("/v1/{what}"));
     for path in of_group.iter().chain(&others) {
         let (status, body) = served.post(path, "{}").await;

@@ -25,6 +25,7 @@ mod invite;
 mod join;
 mod machine;
 mod man;
+mod name;
 mod notify;
 mod ping;
 mod progress;
@@ -104,6 +105,7 @@ enum Command {
     Backup(backup::Backup),
     Demo(demo::Demo),
     Machine(machine::Arguments),
+    Name(name::Name),
     Bench(bench::Bench),
     Relay(relay::Relay),
     Man(man::Man),
@@ -176,6 +178,7 @@ impl Command {
             Self::Backup(backup) => backup.run(place).await,
             Self::Audit(audit) => or_interrupted(audit.run(place)).await,
             Self::Machine(machine) => or_interrupted(machine.run(place)).await,
+            Self::Name(name) => or_interrupted(name.run(place)).await,
             Self::Verify(verify) => or_interrupted(verify.run(place)).await,
             Self::Wipe(wipe) => or_interrupted(wipe.run(place)).await,
             Self::History(history) => or_interrupted(history.run(place)).await,

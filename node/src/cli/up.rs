@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::Context;
-use clap::builder::FalseyValueParser;
+use clap::builder::{FalseyValueParser, NonEmptyStringValueParser};
 use node::{
     api::{
         Api,
@@ -51,7 +51,7 @@ use super::{
 ]))]
 pub struct Up {
     /// Use this relay, by the address that it printed; may be repeated
-    #[arg(long = "relay", value_name = "ADDR")]
+    #[arg(long = "relay", value_name = "ADDR", value_parser = NonEmptyStringValueParser::new())]
     relays: Vec<String>,
     /// Run a relay inside this node, beside others that are given
     #[arg(long)]
@@ -261,7 +261,9 @@ fn ready(node: &Running, socket: &Socket) -> Ready {
 fn announce(ready: &Ready, named: Option<&str>, place: &Place) -> anyhow::Result<()> {
     let name = show::safe(&ready.name);
     if named.is_some_and(|named| named != ready.name) {
-        show::words(format_args!("this node's name is {name} since its first start, and stays so"));
+        show::words(format_args!(
+            "this node's name is {name} and stays so: `wattle name NEW` changes it"
+        ));
     }
     if place.json {
         return show::json(ready);

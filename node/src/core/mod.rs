@@ -36,6 +36,7 @@ mod peers;
 mod pings;
 mod receive;
 mod relays;
+mod renamed;
 mod requests;
 mod said;
 mod search;
@@ -80,6 +81,7 @@ use self::{
     peers::Peers,
     pings::Pings,
     relays::{Owner, Relay},
+    renamed::Names,
     step::{After, random},
     trust::Trust,
     withheld::{Teller, Watch},
@@ -173,6 +175,8 @@ pub struct Core {
     overtaking: Overtaking,
     /// Whom the person has compared.
     trust: Trust,
+    /// Who is called what, in each group.
+    names: Names,
     effects: VecDeque<Effect>,
 }
 
@@ -269,6 +273,7 @@ impl Core {
             tidy: now,
             overtaking: Overtaking::default(),
             trust,
+            names: Names::default(),
             effects: VecDeque::new(),
         };
         core.take_up(now)?;
@@ -491,6 +496,7 @@ impl Core {
             // Nothing is sealed to whoever came under another one's name.
             if self.after.members {
                 self.watch_names(now)?;
+                self.watch_renames(now)?;
             }
             self.flush(now)?;
             let woken = self.after.woken.take();

@@ -31,6 +31,7 @@ pub struct SearchFor {
 
 /// A message that has all the words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Hit {
     /// As it is shown now.
     pub message: Message,
@@ -40,6 +41,7 @@ pub struct Hit {
 
 /// Answer of `GET /v1/search`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Found {
     /// [`super::VERSION`].
     pub v: u8,

@@ -41,6 +41,7 @@ pub const STORY: &[(&str, How)] = &[
     ("wattle invite ops", By("ana")),
     ("wattle invite create ops --uses 3 --expires 7d", By("ana")),
     ("wattle invite create ops --uses 3 --expires 7d --any-admin", By("ana")),
+    ("wattle invite create ops --qr", By("ana")),
     ("wattle invite list ops", By("ana")),
     ("wattle invite revoke ops 1a2b3c4d", By("ana")),
     ("ana$ wattle group create tea", By("ana")),
@@ -87,6 +88,7 @@ pub const STORY: &[(&str, How)] = &[
     ("make 2>&1 | wattle send ops --block", By("ana")),
     ("journalctl -f -u web | wattle send ops -", By("ana")),
     ("wattle delete ops 1a2b3c4d", By("ana")),
+    ("wattle send ops --file plan.pdf the plan for Monday", By("ana")),
     ("ana$ echo \"the kettle is on\" | wattle send tea", By("ana")),
     ("ben$ wattle tail tea", Until("ben", "the kettle is on")),
     ("ana$ uptime | wattle send tea --block", By("ana")),
@@ -132,6 +134,8 @@ pub const STORY: &[(&str, How)] = &[
     ("wattle group rotate ops", By("ana")),
     ("wattle group remove ops cleo", By("ana")),
     ("wattle group readmit ops cleo", By("ana")),
+    ("wattle group remove @cleo --everywhere", By("ana")),
+    ("wattle group readmit ops cleo", By("ana")),
     ("wattle recovery > code.txt", By("cleo")),
     ("wattle recovery --forget", By("cleo")),
     ("wattle group retire ops < code.txt", By("ana")),
@@ -172,6 +176,7 @@ pub const STORY: &[(&str, How)] = &[
         By("nobody"),
     ),
     // People who have no group of the name yet.
+    ("wattle name anna", By("dora")),
     ("wattle group create ops --relay /dns/relay.example.org/tcp/4407/p2p/12D3…", By("dora")),
     ("wattle group create ops --relay-token-file ana.token", By("eve")),
 ];

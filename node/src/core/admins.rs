@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use protocol::{
     endpoint::Endpoint,
-    group::{Group, Successor},
+    group::{Group, GroupState, Successor},
     ids::{GroupId, MemberId, Timestamp},
     membership::{Kind, Op},
     recovery::RecoveryKey,
@@ -57,6 +57,12 @@ impl Core {
         now: Timestamp,
     ) -> Result<GroupView, VerbError> {
         let id = self.find_group(reference)?;
+        // Who may not is told that, whatever the code is.
+        match self.groups.get(&id).map(Group::state) {
+            Some(GroupState::Active) => {}
+            Some(GroupState::Migrated) => return Err(VerbError::Moved),
+            _ => return Err(VerbError::NotAMember),
+        }
         let key = RecoveryKey::from_code(code)?;
         let hosted = self.hosted.rows(id);
         let ended = self.step(id, now, |group, step| {

@@ -167,8 +167,8 @@ fn part_fits(part: &Value, value: &Value, whole: &Value) -> Result<(), String> {
             }
             "additionalProperties" if *says == Value::Bool(false) => {
                 let known = words.get("properties").and_then(Value::as_object);
-                let names = value.as_object().into_iter().flatten().map(|(name, _)| name);
-                names.fold(true, |all, name| all && known.is_some_and(|it| it.contains_key(name)))
+                let mut names = value.as_object().into_iter().flatten().map(|(name, _)| name);
+                names.all(|name| known.is_some_and(|it| it.contains_key(name)))
             }
             "items" => {
                 for item in value.as_array().into_iter().flatten() {

@@ -94,7 +94,9 @@ impl History {
             Some(message) => Some(client.find_message(&self.group, message).await?.seq),
             None => None,
         };
-        let rfc3339 = |at: Option<OffsetDateTime>| at.map(|at| at.format(&Rfc3339)).transpose();
+        // Nothing was written before that, and a year before 0 can't be told.
+        let written = |at: OffsetDateTime| at.max(OffsetDateTime::UNIX_EPOCH).format(&Rfc3339);
+        let rfc3339 = |at: Option<OffsetDateTime>| at.map(written).transpose();
         let (since, until) = (rfc3339(self.since)?, rfc3339(self.until)?);
         let only = Only { from: self.from.clone(), since, until };
         Ok(read(client, &self.group, &only, (before, self.n)).await?)

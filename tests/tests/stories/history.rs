@@ -28,6 +28,7 @@ fn a_history_is_shown_in_parts() {
     assert_eq!(shown(&["--member", "ana", "--before", &before(7)]), lines[..7]);
     assert_eq!(shown(&["--since", "1d", "-n", "3"]), lines[127..]);
     assert!(shown(&["--until", "1d"]).is_empty());
+    assert_eq!(shown(&["--since", "150000w", "-n", "1"]), lines[129..]);
 
     let said = ana.cli(&["history", "tea", "--from", "ana", "-n", "2"]);
     assert!(said.err.contains(&format!("--before {}", &all[128].id[..8])), "{said:?}");

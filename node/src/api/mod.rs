@@ -5,8 +5,8 @@
 //! POST /v1/groups                       GET /v1/groups           GET /v1/groups/{ref}
 //! POST GET /v1/groups/{ref}/invites     DELETE /v1/groups/{ref}/invites/{id}
 //! GET  /v1/groups/{ref}/requests        POST   /v1/groups/{ref}/requests/{member}/approve · deny
-//! POST GET /v1/groups/{ref}/messages    GET /v1/messages/{id}
-//! DELETE   /v1/groups/{ref}/messages/{message}        POST …/edit · react · pin
+//! POST GET /v1/groups/{ref}/messages    GET /v1/messages/{id}; GET with ?before&limit&from&since&until
+//! GET DELETE /v1/groups/{ref}/messages/{message}      POST …/edit · react · pin
 //! POST GET /v1/groups/{ref}/files       POST   /v1/groups/{ref}/files/{file}/fetch
 //! GET DELETE /v1/groups/{ref}/files/{file}
 //! POST /v1/groups/{ref}/remove · promote · demote · leave · rotate
@@ -139,7 +139,10 @@ impl Api {
             .route("/v1/groups/{group}/requests/{member}/deny", post(groups::deny))
             .route("/v1/groups/{group}/messages", post(messages::send).get(messages::history))
             .route("/v1/groups/{group}/messages/{message}/delivery", get(messages::delivery))
-            .route("/v1/groups/{group}/messages/{message}", delete(messages::delete))
+            .route(
+                "/v1/groups/{group}/messages/{message}",
+                delete(messages::delete).get(messages::found),
+            )
             .route("/v1/groups/{group}/messages/{message}/edit", post(messages::edit))
             .route("/v1/groups/{group}/messages/{message}/react", post(messages::react))
             .route("/v1/groups/{group}/messages/{message}/pin", post(messages::pin))

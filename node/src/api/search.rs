@@ -4,11 +4,11 @@ use axum::{
     Json,
     extract::{Query, State},
 };
-use protocol::ids::{MemberId, Timestamp};
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use protocol::ids::MemberId;
 
 use super::{
     Api,
+    messages::moment,
     refusal::Refusal,
     types::{Found, MemberRef, PAGE_MAX, SearchFor, VERSION},
 };
@@ -72,12 +72,4 @@ async fn writer(api: &Api, asked: String) -> Result<MemberId, Refusal> {
             Err(VerbError::AmbiguousMember { asked, candidates }.into())
         }
     }
-}
-
-fn moment(at: Option<&str>) -> Result<Option<Timestamp>, Refusal> {
-    let Some(at) = at else { return Ok(None) };
-    let read = OffsetDateTime::parse(at, &Rfc3339).ok();
-    let ms = read.map(|at| u64::try_from(at.unix_timestamp_nanos() / 1_000_000).unwrap_or(0));
-    let wrong = || Refusal::wrong("no-such-time", "that is no time", "as 2026-01-31T14:03:00Z");
-    ms.map(|ms| Some(Timestamp(ms))).ok_or_else(wrong)
 }

@@ -40,8 +40,8 @@ pub use self::{
     event::{Event, What},
     files::{FileRef, FileStanding, FileView, Files, SendFile},
     messages::{
-        Answered, ChangeKind, Class, EditMessage, Message, MessageKind, More, PinMessage, React,
-        Reaction, SendMessage,
+        Answered, ChangeKind, Class, EditMessage, Message, MessageKind, More, Only, PinMessage,
+        React, Reaction, SendMessage,
     },
     own::{Machine, Machines, NameMachine, Rename, Renamed},
     paths::{Ipv6, Lan, MemberPath, Nat, Outside, Path, PortMap, Via},
@@ -311,6 +311,9 @@ pub struct Messages {
     pub v: u8,
     /// In the order of `place`, or with `after` in that of `seq`.
     pub messages: Vec<Message>,
+    /// With [`Only`]: the `before` by which to go on, where there may be more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<u64>,
 }
 
 /// Answer of what has nothing more to say than that it is done.

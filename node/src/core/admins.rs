@@ -154,7 +154,7 @@ impl Core {
     }
 
     /// Anybody who is or was a member, by exact name, or an unambiguous id prefix.
-    fn find_known(&self, id: GroupId, reference: &str) -> Result<MemberId, VerbError> {
+    pub fn find_known(&self, id: GroupId, reference: &str) -> Result<MemberId, VerbError> {
         if let Ok(member) = self.find_member(id, reference) {
             return Ok(member);
         }

@@ -15,6 +15,7 @@ mod delivery;
 mod erase;
 mod events;
 mod files;
+mod filter;
 mod former;
 mod groups;
 mod health;
@@ -52,6 +53,7 @@ pub use self::{
     delivery::{Lack, Recipient, Sent, Which},
     events::Onward,
     files::{FileState, GivenRow, OfferRow},
+    filter::Filter,
     invites::{InviteRow, JoinRow},
     key::Unlock,
     marks::{MARK_MS, Standing},

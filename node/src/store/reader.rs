@@ -12,7 +12,8 @@ use protocol::ids::GroupId;
 use rusqlite::{Connection, OpenFlags};
 
 use super::{
-    Onward, Search, StoreError, connect, events, key::DatabaseKey, messages, order::Place, search,
+    Filter, Onward, Search, StoreError, connect, events, filter, key::DatabaseKey, messages,
+    order::Place, search,
 };
 use crate::api::types::{Event, Hit, MemberRef, Message};
 
@@ -42,6 +43,18 @@ impl Reader {
         limit: u32,
     ) -> Result<Vec<Message>, StoreError> {
         self.read(|sql| messages::page(sql, group, before, limit))
+    }
+
+    /// The same, of those that `filter` takes; and the `seq` before which to go on, where there may be more: a read looks at
+    /// 10,000 messages at most, so that others need not wait long for it.
+    pub fn filtered(
+        &self,
+        group: GroupId,
+        filter: &Filter,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<(Vec<Message>, Option<u64>), StoreError> {
+        self.read(|sql| filter::page(sql, group, filter, before, (limit, filter::LOOKED_AT)))
     }
 
     /// Messages in the order in which they came here, of one group or of all: the first `limit` with a

@@ -24,6 +24,7 @@ mod exit_codes;
 mod export;
 mod files;
 mod firewall;
+mod history;
 mod ipv6;
 mod join_and_converse;
 mod lan;

@@ -77,6 +77,22 @@ pub struct SendMessage {
     pub mentions: Vec<String>,
 }
 
+/// Beside [`super::Page`] in the query of `GET /v1/groups/{ref}/messages`, without `after`: which messages are wanted. An answer may have fewer than are
+/// asked for, or none, and yet not be the last: where it has a `next`, go on with that as `before`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Only {
+    /// What this member wrote, or who was one: a name, with or without `@`, or the first digits of an id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// What was written at this time (RFC 3339) or later, by the writer's clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// What was written before this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+}
+
 /// Body of `POST /v1/groups/{ref}/messages/{message}/edit`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

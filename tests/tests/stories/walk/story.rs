@@ -75,6 +75,8 @@ pub const STORY: &[(&str, How)] = &[
     ),
     ("wattle export ops --from @ben | jq -r .text", By("ana")),
     ("wattle history ops --ids", By("ben")),
+    ("wattle history ops --before 1a2b3c4d", By("ana")),
+    ("wattle history ops --from @ben --since 7d --until 1d", By("ana")),
     ("wattle edit ops 1a2b3c4d deployed to staging", By("ana")),
     ("wattle edit ops last - < text", By("ana")),
     ("wattle react ops 1a2b3c4d 👍", By("ana")),

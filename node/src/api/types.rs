@@ -47,7 +47,7 @@ pub use self::{
     paths::{Ipv6, Lan, MemberPath, Nat, Outside, Path, PortMap, Via},
     pings::{PingMember, PingView, Way, WayTried},
     relays::{RelayState, RelayStatus, Withheld},
-    search::{Found, Hit, SearchFor},
+    search::{Found, Hit, Mark, SearchFor},
     tokens::{CreateGroup, GiveToken},
     trust::{MemberIdentity, OtherKey, Removal, SharedGroup, VerifyMember},
     view::{Adopted, Behind, Gap, GroupRelay, Notice, NoticeKind, Verified},

@@ -99,7 +99,7 @@ impl Search {
 fn line(hit: &Hit) -> String {
     let message = &hit.message;
     let text: Vec<char> = message.text.chars().collect();
-    let first = hit.marks.first().map_or(0, |(from, _)| *from as usize).min(text.len());
+    let first = hit.marks.first().map_or(0, |mark| mark.from as usize).min(text.len());
     let from = first.saturating_sub(BEFORE);
     let to = (from + SHOWN).min(text.len());
     let mut shown = String::new();
@@ -108,9 +108,9 @@ fn line(hit: &Hit) -> String {
         let part: String = text.get(from..to).unwrap_or_default().iter().collect();
         show::safe(&part.replace(['\n', '\r', '\t'], " "))
     };
-    for (begin, end) in &hit.marks {
-        let begin = (*begin as usize).clamp(at, to);
-        let end = (*end as usize).clamp(begin, to);
+    for mark in &hit.marks {
+        let begin = (mark.from as usize).clamp(at, to);
+        let end = (mark.to as usize).clamp(begin, to);
         shown += &plain(at, begin);
         if end > begin {
             shown += &show::toned(show::Tone::Bold, &plain(begin, end));
@@ -131,7 +131,7 @@ fn line(hit: &Hit) -> String {
 
 #[cfg(test)]
 mod tests {
-    use node::api::types::Message;
+    use node::api::types::{Mark, Message};
 
     use super::*;
 
@@ -142,7 +142,10 @@ mod tests {
             "at": "2026-01-31T14:03:00Z", "class": "ok", "late": false, "ahead": false,
             "shared_by": null, "file": null, "delivery": null
         });
-        Hit { message: serde_json::from_value::<Message>(message).unwrap(), marks: marks.to_vec() }
+        Hit {
+            message: serde_json::from_value::<Message>(message).unwrap(),
+            marks: marks.iter().map(|(from, to)| Mark { from: *from, to: *to }).collect(),
+        }
     }
 
     #[test]

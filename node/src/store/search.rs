@@ -25,7 +25,7 @@ use super::{
     said,
     text::hex,
 };
-use crate::api::types::{Hit, MemberRef};
+use crate::api::types::{Hit, Mark, MemberRef};
 
 /// Notes which messages a transaction changes: in memory, of the one connection that writes.
 pub(super) const NOTES: &str = "
@@ -206,7 +206,9 @@ fn find(sql: &Connection, search: &Search) -> Result<Vec<Hit>, StoreError> {
     let mut hits = Vec::with_capacity(rows.len());
     for (seq, marked) in rows {
         if let Some(message) = message_by_seq(&at_once, seq)? {
-            hits.push(Hit { marks: form::marks(&message.text, &marked), message });
+            let marks = form::marks(&message.text, &marked).into_iter();
+            let marks = marks.map(|(from, to)| Mark { from, to }).collect();
+            hits.push(Hit { marks, message });
         }
     }
     Ok(hits)

@@ -1,7 +1,7 @@
 //! What was said is found by its words, and what was deleted is not.
 
 use harness::{Node, World};
-use node::api::types::Hit;
+use node::api::types::{Hit, Mark};
 
 #[test]
 fn words_are_found_in_all_groups_until_their_message_is_deleted() {
@@ -37,7 +37,7 @@ fn words_are_found_in_all_groups_until_their_message_is_deleted() {
     assert_eq!(texts(&["--since", "1h", "\"at noon\""]), ["we deploy at noon"]);
     assert_eq!(texts(&["--until", "2020-01-01", "noon"]), [""; 0]);
     let hit = &hits(&ben, &["deploy", "NOON"])[0];
-    assert_eq!(hit.marks, [(3, 9), (13, 17)]);
+    assert_eq!(hit.marks, [Mark { from: 3, to: 9 }, Mark { from: 13, to: 17 }]);
     let shown = ben.cli(&["search", "noon"]).ok();
     assert!(shown.contains("  ops  ") && shown.contains("ana: we deploy at noon"), "{shown}");
     let nothing = ben.cli(&["search", "OR"]);

@@ -35,8 +35,18 @@ pub struct SearchFor {
 pub struct Hit {
     /// As it is shown now.
     pub message: Message,
-    /// Where they are in its text: from which character (Unicode scalar value) to before which one.
-    pub marks: Vec<(u32, u32)>,
+    /// Where they are in its text.
+    pub marks: Vec<Mark>,
+}
+
+/// A part of a text, by its characters (Unicode scalar values).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Mark {
+    /// The first one.
+    pub from: u32,
+    /// The one after the last.
+    pub to: u32,
 }
 
 /// Answer of `GET /v1/search`.

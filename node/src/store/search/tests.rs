@@ -73,7 +73,7 @@ fn words_are_found_by_their_beginnings_without_accents_and_in_scripts_without_sp
     let (hits, lacks) = reader.search(&wanted("noon タ")).unwrap();
     assert!(hits.is_empty() && lacks == 0);
     let (hits, _) = reader.search(&wanted("deploy noon")).unwrap();
-    assert_eq!(hits[0].marks, [(7, 17), (19, 23)]);
+    assert_eq!(hits[0].marks, [Mark { from: 7, to: 17 }, Mark { from: 19, to: 23 }]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::Context;
-use clap::builder::{FalseyValueParser, NonEmptyStringValueParser};
+use clap::builder::FalseyValueParser;
 use node::{
     api::{
         Api,
@@ -51,7 +51,7 @@ use super::{
 ]))]
 pub struct Up {
     /// Use this relay, by the address that it printed; may be repeated
-    #[arg(long = "relay", value_name = "ADDR", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long = "relay", value_name = "ADDR")]
     relays: Vec<String>,
     /// Run a relay inside this node, beside others that are given
     #[arg(long)]

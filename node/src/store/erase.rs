@@ -13,8 +13,8 @@ use super::{StoreError, Tx, groups::int};
 const OF_MESSAGE: [&str; 5] = ["queue", "untold", "files", "recipients", "outbox"];
 
 /// Tables whose rows are of a group, and of which it has few, or which are used; in this order before all else.
-const OF_GROUP: [&str; 7] =
-    ["records", "outbox", "queue", "former", "joins", "invites", "cursors_named"];
+const OF_GROUP: [&str; 8] =
+    ["records", "outbox", "queue", "former", "joins", "invites", "cursors_named", "shelf"];
 
 /// Where its fetched files are, but of those of which another group has one, too.
 const FETCHED: &str = "

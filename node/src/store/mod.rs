@@ -31,6 +31,7 @@ mod requests;
 mod said;
 mod schema;
 mod search;
+mod shelf;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -64,6 +65,7 @@ pub use self::{
     requests::{RequestRow, RequestState},
     said::{Body, Changed},
     search::{Search, Words, WordsError},
+    shelf::{BLOCKED, MUTED_FOR_EVER, Shelf, UNREAD},
     text::{hex, rfc3339, unhex},
     trust::{OtherKeyRow, VerifiedRow},
 };

@@ -8,7 +8,7 @@ use super::{StoreError, key};
 
 /// `MIGRATIONS[n]` brings a database of format n (0: empty) to format n + 1. Never changed once
 /// released; only added to.
-pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5, V6, V7, V8, V9, V10, V11, V12, V13];
+pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5, V6, V7, V8, V9, V10, V11, V12, V13, V14];
 
 const V1: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
@@ -247,6 +247,21 @@ END;
 
 CREATE TABLE unsought(below INTEGER NOT NULL) STRICT;
 INSERT INTO unsought SELECT coalesce(max(seq), 0) + 1 FROM messages;
+";
+
+/// What this node's people keep of groups and members for themselves, and tell nobody: how long a group is muted, after
+/// which number in the order of coming it was put away (none: it wasn't), up to which it was read, and who is blocked. What came before is read.
+const V14: &str = "
+CREATE TABLE shelf(
+    grp BLOB PRIMARY KEY REFERENCES groups(id) ON DELETE CASCADE, muted_until INTEGER NOT NULL DEFAULT 0,
+    away_seq INTEGER, read_seq INTEGER NOT NULL DEFAULT 0
+) STRICT, WITHOUT ROWID;
+INSERT INTO shelf(grp, read_seq) SELECT grp, max(seq) FROM messages GROUP BY grp;
+
+CREATE TABLE blocked(member BLOB PRIMARY KEY, since INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+
+CREATE INDEX messages_unread ON messages(grp, seq, sender)
+    WHERE mine = 0 AND changes IS NULL AND emptied IS NULL;
 ";
 
 /// The file that says the format, so that it can be known without the key.

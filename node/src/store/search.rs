@@ -168,7 +168,7 @@ pub(super) fn known(sql: &Connection, asked: &str) -> Result<Vec<MemberRef>, Sto
     Ok(known.collect::<Result<_, _>>()?)
 }
 
-/// Messages that have all the words, those that came last first.
+/// Messages that have all the words, but those of blocked members; those that came last first.
 pub(super) fn search(sql: &mut Connection, search: &Search) -> Result<Vec<Hit>, StoreError> {
     let began = Instant::now();
     sql.progress_handler(STEPS, Some(move || began.elapsed() > PATIENCE))?;
@@ -185,6 +185,7 @@ fn find(sql: &Connection, search: &Search) -> Result<Vec<Hit>, StoreError> {
          WHERE found MATCH ?1 AND found.rowid < ?2
            AND (?3 IS NULL OR m.grp = ?3) AND (?4 IS NULL OR m.sender = ?4)
            AND m.at >= ?5 AND m.at < ?6
+           AND m.sender NOT IN (SELECT member FROM blocked)
            AND EXISTS (SELECT 1 FROM groups g WHERE g.id = m.grp AND g.name <> '')
          ORDER BY found.rowid DESC LIMIT ?7",
     )?;

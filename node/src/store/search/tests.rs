@@ -249,3 +249,20 @@ fn whatever_is_put_edited_deleted_and_judged_the_index_has_what_is_shown() {
             .unwrap();
     }
 }
+
+#[test]
+fn nothing_of_a_blocked_member_is_found_until_it_is_unblocked() {
+    let dir = dir();
+    let mut store = with_group(dir.path());
+    let reader = store.reader().unwrap();
+    put(&mut store, 0, "of one at noon");
+    let message = NewMessage { from: OTHER, ..received(1, "of another at noon") };
+    store.transaction(|tx| tx.put_message(&message)).unwrap();
+    assert_eq!(found(&reader, "noon").len(), 2);
+    assert!(store.transaction(|tx| tx.block(OTHER, Timestamp(1))).unwrap());
+    assert_eq!(found(&reader, "noon"), ["of one at noon"]);
+    let of_it = Search { from: Some(OTHER), ..wanted("noon") };
+    assert!(texts(&reader, &of_it).is_empty());
+    store.transaction(|tx| tx.unblock(OTHER)).unwrap();
+    assert_eq!(found(&reader, "noon").len(), 2);
+}

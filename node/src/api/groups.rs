@@ -120,7 +120,9 @@ pub(super) async fn wipe(
     // Before the rows that name them.
     let files = api.files.clone();
     tokio::task::spawn_blocking(move || files.remove(&doomed.files)).await?;
-    api.ask(move |core, now| core.wipe(id, now)).await?;
+    let late = api.ask(move |core, now| core.wipe(id, now)).await?;
+    let files = api.files.clone();
+    tokio::task::spawn_blocking(move || files.remove(&late)).await?;
     api.files.look();
     // Whoever waits no longer has it go on all the same.
     while api.ask(move |core, _| Ok::<_, VerbError>(core.is_being_erased(id))).await? {

@@ -26,6 +26,9 @@ const EVENTS: i64 = 100_000;
 /// The field of an event that has a message, whose number is stored in its stead.
 const MESSAGE: &str = "message";
 
+/// After which event those begin that are kept, in decimal digits.
+const BEGIN: &str = "events begin";
+
 /// How many events pass between two trimmings.
 const TRIM_EVERY: i64 = 1024;
 
@@ -59,7 +62,13 @@ impl Tx<'_> {
                       AND json_extract(event, '$.event') = 'message'";
         self.sql.execute(keep, [until])?;
         self.sql.execute("DELETE FROM events WHERE seq <= ?1", [until])?;
-        Ok(())
+        if until > 0 { self.put_meta(BEGIN, until.to_string().as_bytes()) } else { Ok(()) }
+    }
+
+    /// Notes after which event those begin that are kept, before some of them are erased: these are lost to nobody who reads
+    /// another group.
+    pub(super) fn note_begin(&self) -> Result<(), StoreError> {
+        self.put_meta(BEGIN, self.events_begin()?.to_string().as_bytes())
     }
 
     /// The last event's `seq`; 0 before the first.
@@ -79,10 +88,12 @@ pub(super) fn last(sql: &Connection) -> Result<u64, StoreError> {
     Ok(uint(sql.query_row(query, [], |row| row.get(0))?))
 }
 
-/// After which event those begin that are kept.
+/// After which event those begin that are kept: as it is noted, and where it is not, by the first that is there.
 pub(super) fn begin(sql: &Connection) -> Result<u64, StoreError> {
-    let query = "SELECT coalesce(min(seq), 1) - 1 FROM events";
-    Ok(uint(sql.query_row(query, [], |row| row.get(0))?))
+    let query =
+        "SELECT coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = ?1), min(seq) - 1, 0)
+                 FROM events";
+    Ok(uint(sql.query_row(query, [BEGIN], |row| row.get(0))?))
 }
 
 /// The first `limit` events after `after`. A message is as it is shown now.

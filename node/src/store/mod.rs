@@ -72,6 +72,8 @@ pub struct Store {
     _lock: File,
     #[cfg(test)]
     refuses: bool,
+    #[cfg(test)]
+    unreadable: bool,
 }
 
 /// One transaction: what is written through it is kept together or not at all.
@@ -178,6 +180,8 @@ impl Store {
             _lock: lock,
             #[cfg(test)]
             refuses: false,
+            #[cfg(test)]
+            unreadable: false,
         })
     }
 
@@ -201,7 +205,17 @@ impl Store {
         &mut self,
         look: impl FnOnce(&Tx<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
+        #[cfg(test)]
+        if self.unreadable {
+            return Err(StoreError::Damaged.into());
+        }
         self.run(TransactionBehavior::Deferred, look)
+    }
+
+    /// Makes every read fail, or no longer.
+    #[cfg(test)]
+    pub(crate) fn refuse_reads(&mut self, refuse: bool) {
+        self.unreadable = refuse;
     }
 
     /// Makes every commit of a transaction that may write fail, or no longer.

@@ -349,7 +349,7 @@ impl Tx<'_> {
              WHERE seq = ?1",
             params![int(seq), by.0],
         )?;
-        Ok(())
+        self.forget_file(seq)
     }
 
     /// Empties those changes of a message that count no more, of the kind and the sender of this one: so that a message has so many

@@ -36,8 +36,10 @@ mod peers;
 mod pings;
 mod receive;
 mod relays;
+mod renamed;
 mod requests;
 mod said;
+mod search;
 mod send;
 mod step;
 #[cfg(test)]
@@ -79,6 +81,7 @@ use self::{
     peers::Peers,
     pings::Pings,
     relays::{Owner, Relay},
+    renamed::Names,
     step::{After, random},
     trust::Trust,
     withheld::{Teller, Watch},
@@ -135,6 +138,8 @@ pub struct Core {
     unloaded: BTreeSet<GroupId>,
     /// Groups of which nothing but rows is left, which go.
     erasing: BTreeSet<GroupId>,
+    /// When to take more of the history into the index of words.
+    index_at: Option<Timestamp>,
     /// Groups with messages that wait to be sealed.
     queued: BTreeSet<GroupId>,
     /// Groups that know of a member's channel.
@@ -170,6 +175,8 @@ pub struct Core {
     overtaking: Overtaking,
     /// Whom the person has compared.
     trust: Trust,
+    /// Who is called what, in each group.
+    names: Names,
     effects: VecDeque<Effect>,
 }
 
@@ -242,6 +249,7 @@ impl Core {
             groups: BTreeMap::new(),
             unloaded: BTreeSet::new(),
             erasing: BTreeSet::new(),
+            index_at: None,
             queued: BTreeSet::new(),
             wired: BTreeSet::new(),
             resting: BTreeMap::new(),
@@ -265,6 +273,7 @@ impl Core {
             tidy: now,
             overtaking: Overtaking::default(),
             trust,
+            names: Names::default(),
             effects: VecDeque::new(),
         };
         core.take_up(now)?;
@@ -326,6 +335,7 @@ impl Core {
             .chain(self.again)
             .chain(self.tell_at)
             .chain(self.erase_due())
+            .chain(self.index_at)
             .chain(self.joining.deadline())
             .chain(self.hosted.requests.deadline())
             .chain(self.refused_deadline())
@@ -353,6 +363,7 @@ impl Core {
         self.tidy = now;
         self.again = Some(now);
         self.tell_at = self.tell_at.map(|_| now);
+        self.index_at = self.index_at.map(|_| now);
         self.refused_due(now);
         self.overtaking.all_due();
         self.joining.all_due();
@@ -397,6 +408,7 @@ impl Core {
             self.groups.insert(id, group);
         }
         self.tell_at = self.store.read(|tx| tx.untold_due())?;
+        self.index_at = self.store.read(|tx| tx.lacks_index())?.then_some(now);
         for row in self.store.read(|tx| tx.invites())? {
             self.hosted.add(row);
         }
@@ -429,6 +441,7 @@ impl Core {
         }
         self.tell_deliveries(now)?;
         self.erase()?;
+        self.index(now)?;
         self.try_joins(now)?;
         self.serve_due(now)?;
         self.retry_refused(now)?;
@@ -483,6 +496,7 @@ impl Core {
             // Nothing is sealed to whoever came under another one's name.
             if self.after.members {
                 self.watch_names(now)?;
+                self.watch_renames(now)?;
             }
             self.flush(now)?;
             let woken = self.after.woken.take();

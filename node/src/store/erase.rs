@@ -48,7 +48,6 @@ impl Tx<'_> {
         members: &BTreeSet<MemberId>,
     ) -> Result<(), StoreError> {
         // While it is known which joins are its own.
-        self.note_begin()?;
         let ids: Vec<String> = members.iter().map(|member| format!("\"{member}\"")).collect();
         let ids = format!("[{}]", ids.join(","));
         self.sql.execute(EVENTS, params![group.to_string(), group.0, ids])?;

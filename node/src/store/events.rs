@@ -26,9 +26,6 @@ const EVENTS: i64 = 100_000;
 /// The field of an event that has a message, whose number is stored in its stead.
 const MESSAGE: &str = "message";
 
-/// After which event those begin that are kept, in decimal digits.
-const BEGIN: &str = "events begin";
-
 /// How many events pass between two trimmings.
 const TRIM_EVERY: i64 = 1024;
 
@@ -62,13 +59,7 @@ impl Tx<'_> {
                       AND json_extract(event, '$.event') = 'message'";
         self.sql.execute(keep, [until])?;
         self.sql.execute("DELETE FROM events WHERE seq <= ?1", [until])?;
-        if until > 0 { self.put_meta(BEGIN, until.to_string().as_bytes()) } else { Ok(()) }
-    }
-
-    /// Notes after which event those begin that are kept, before some of them are erased: these are lost to nobody who reads
-    /// another group.
-    pub(super) fn note_begin(&self) -> Result<(), StoreError> {
-        self.put_meta(BEGIN, self.events_begin()?.to_string().as_bytes())
+        Ok(())
     }
 
     /// The last event's `seq`; 0 before the first.
@@ -88,12 +79,13 @@ pub(super) fn last(sql: &Connection) -> Result<u64, StoreError> {
     Ok(uint(sql.query_row(query, [], |row| row.get(0))?))
 }
 
-/// After which event those begin that are kept: as it is noted, and where it is not, by the first that is there.
+/// After which event those begin that are kept: up to it they were trimmed. What was erased with a group is not lost to
+/// anybody, wherever it stood.
 pub(super) fn begin(sql: &Connection) -> Result<u64, StoreError> {
-    let query =
-        "SELECT coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = ?1), min(seq) - 1, 0)
-                 FROM events";
-    Ok(uint(sql.query_row(query, [BEGIN], |row| row.get(0))?))
+    let last = int(last(sql)?);
+    let query = "SELECT coalesce(max(event), 0) FROM trimmed";
+    let told: i64 = sql.query_row(query, [], |row| row.get(0))?;
+    Ok(uint((last - last % TRIM_EVERY - EVENTS).max(told)))
 }
 
 /// The first `limit` events after `after`. A message is as it is shown now.
@@ -246,6 +238,23 @@ mod tests {
                     messages.push((event.seq, message.seq));
                 }
             }
+        }
+    }
+
+    #[test]
+    fn what_was_erased_with_a_group_is_no_loss_to_who_reads_another() {
+        let dir = dir();
+        let mut store = with_group(dir.path());
+        let last = store.transaction(|tx| {
+            for _ in 0..10 {
+                tx.put_event(&event(What::CaughtUp))?;
+            }
+            tx.sql.execute("DELETE FROM events WHERE seq <= 8", [])?;
+            tx.put_event(&event(What::GroupWiped))
+        });
+        let last = last.unwrap();
+        for after in 0..=last {
+            assert_eq!(read(&store, after).1, 0, "after {after}");
         }
     }
 

@@ -15,6 +15,7 @@ mod delivery;
 mod erase;
 mod events;
 mod files;
+mod filter;
 mod former;
 mod groups;
 mod health;
@@ -29,6 +30,7 @@ mod reader;
 mod requests;
 mod said;
 mod schema;
+mod search;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -51,6 +53,7 @@ pub use self::{
     delivery::{Lack, Recipient, Sent, Which},
     events::Onward,
     files::{FileState, GivenRow, OfferRow},
+    filter::Filter,
     invites::{InviteRow, JoinRow},
     key::Unlock,
     marks::{MARK_MS, Standing},
@@ -60,6 +63,7 @@ pub use self::{
     reader::Reader,
     requests::{RequestRow, RequestState},
     said::{Body, Changed},
+    search::{Search, Words, WordsError},
     text::{hex, rfc3339, unhex},
     trust::{OtherKeyRow, VerifiedRow},
 };
@@ -131,6 +135,9 @@ pub enum StoreError {
     /// What is on the disk can't be what was written.
     #[error("the database is damaged")]
     Damaged,
+    /// It was given up.
+    #[error("that takes too long")]
+    TooSlow,
     /// No room.
     #[error("the disk is full")]
     DiskFull,
@@ -173,6 +180,7 @@ impl Store {
         )?;
         schema::migrate(&mut sql, schema::MIGRATIONS)?;
         schema::write_file(dir)?;
+        sql.execute_batch(search::NOTES)?;
         Ok(Self {
             sql,
             path,
@@ -191,6 +199,11 @@ impl Store {
         &mut self,
         step: impl FnOnce(&Tx<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
+        let step = |tx: &Tx<'_>| {
+            let value = step(tx)?;
+            tx.index_touched()?;
+            Ok(value)
+        };
         #[cfg(test)]
         if self.refuses {
             return self.run(TransactionBehavior::Immediate, |tx| {
@@ -260,6 +273,7 @@ impl From<rusqlite::Error> for StoreError {
             Some(ErrorCode::NotADatabase) => Self::WrongKey,
             Some(ErrorCode::DatabaseCorrupt) => Self::Damaged,
             Some(ErrorCode::DiskFull) => Self::DiskFull,
+            Some(ErrorCode::OperationInterrupted) => Self::TooSlow,
             _ => Self::Sql(error),
         }
     }

@@ -17,6 +17,7 @@ mod order;
 mod outside;
 mod pings;
 mod refusals;
+mod renamed;
 mod returns;
 mod said;
 mod stories;

@@ -92,13 +92,14 @@ pub struct Reclassed {
 }
 
 /// What a message's row and its names say, before its delivery is looked up.
+// A group without a name is one that is being erased.
 const COLUMNS: &str = "
 SELECT m.seq, m.id, m.grp, g.name, m.sender, coalesce(n.name, ''), m.mine, m.text, m.at, m.class,
        m.chain IS NOT NULL, m.stored, m.shared_by, coalesce(s.name, ''), m.place, m.ahead IS NOT NULL, m.offer,
        m.kind, m.said, m.chain, m.idx, m.msg, m.emptied,
        EXISTS (SELECT 1 FROM verified v WHERE v.member = m.sender),
        EXISTS (SELECT 1 FROM other_keys o WHERE o.member = m.sender AND o.seen = 0)
-FROM messages m JOIN groups g ON g.id = m.grp LEFT JOIN names n ON n.member = m.sender
+FROM messages m JOIN groups g ON g.id = m.grp AND g.name <> '' LEFT JOIN names n ON n.member = m.sender
 LEFT JOIN names s ON s.member = m.shared_by ";
 
 impl Tx<'_> {

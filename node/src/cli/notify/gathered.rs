@@ -57,11 +57,6 @@ impl Gathered {
         });
     }
 
-    /// All of them; nothing came since.
-    pub fn take(&mut self) -> Self {
-        std::mem::take(self)
-    }
-
     /// What is said: of whom and what only with `content`.
     pub fn words(&self, content: bool) -> Words {
         let count = show::count(self.count, "new message");

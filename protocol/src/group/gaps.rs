@@ -585,7 +585,7 @@ mod tests {
         world.act(2, |group, cx| {
             group.stuck.topics.insert([7; 32]);
             group.stuck.lacking = Some(Lacking::since(cx.now));
-            assert_eq!(group.next_due(), Some(cx.now.plus_ms(2 * ASK_STEP_MS)));
+            assert_eq!(group.next_due(), Some(cx.now.plus_ms(group.place() * ASK_STEP_MS)));
             group.is_asked_beside(cx.now.plus_ms(50));
             group.is_asked_beside(cx.now.plus_ms(4_000));
             assert_eq!(group.next_due(), Some(cx.now.plus_ms(50 + 5_000)));

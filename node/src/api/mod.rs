@@ -40,6 +40,7 @@ mod members;
 mod messages;
 mod node;
 mod pings;
+mod places;
 mod refusal;
 #[cfg(test)]
 mod schema;
@@ -62,7 +63,7 @@ use serde::de::DeserializeOwned;
 use tokio::{net::UnixListener, sync::Notify};
 use tokio_util::sync::CancellationToken;
 
-use self::{access::Asker, refusal::Refusal};
+use self::{access::Asker, places::Places, refusal::Refusal};
 use crate::{
     core::{Core, VerbError},
     driver::Handle,
@@ -108,7 +109,8 @@ impl Api {
     /// The same for programs with tokens.
     pub async fn serve_programs(self, listener: UnixListener) -> io::Result<()> {
         let over = self.over.clone();
-        axum::serve(listener, self.door()).with_graceful_shutdown(over.cancelled_owned()).await
+        let places = Places::new(listener);
+        axum::serve(places, self.door()).with_graceful_shutdown(over.cancelled_owned()).await
     }
 
     /// Waits until somebody asks the node to end.

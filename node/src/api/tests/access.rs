@@ -220,6 +220,24 @@ async fn a_program_that_may_read_one_group_reads_that_one_alone_until_its_token_
 }
 
 #[tokio::test]
+async fn programs_that_take_all_places_hold_up_no_owner_and_others_until_they_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = open(dir.path()).await;
+    let bot = open.program("bot", &[Scope::Send], None).await;
+    let mut stuck = Vec::new();
+    for _ in 0..64 {
+        stuck.push(UnixStream::connect(open.socket.path()).await.unwrap());
+    }
+    let asked = tokio::spawn(async move { bot.groups().await.unwrap().len() });
+    assert_eq!(open.served.client.groups().await.unwrap().len(), 2);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!asked.is_finished());
+    stuck.clear();
+    assert_eq!(asked.await.unwrap(), 2);
+    open.end().await;
+}
+
+#[tokio::test]
 async fn a_program_of_a_group_that_was_erased_is_of_none() {
     let dir = tempfile::tempdir().unwrap();
     let open = open(dir.path()).await;

@@ -21,6 +21,9 @@ fn told<T: JsonSchema>() -> Schema {
 /// Each file, by its name.
 fn files() -> Vec<(&'static str, Schema)> {
     vec![
+        ("access", said::<types::AccessView>()),
+        ("access-list", said::<types::Accesses>()),
+        ("access-granted", said::<types::GrantedAccess>()),
         ("audit-entry", said::<conduct::AuditEntry>()),
         ("audit-page", said::<conduct::AuditPage>()),
         ("audit-report", said::<conduct::AuditReport>()),
@@ -59,6 +62,7 @@ fn files() -> Vec<(&'static str, Schema)> {
         ("status", said::<types::Status>()),
         ("verified", said::<types::Verified>()),
         ("wiped", said::<types::Wiped>()),
+        ("body-access", told::<types::GrantAccess>()),
         ("body-create-group", told::<types::CreateGroup>()),
         ("body-create-invite", told::<types::CreateInvite>()),
         ("body-cursor", told::<types::SetCursor>()),

@@ -1,6 +1,7 @@
 //! What the local API says, in JSON: one set of types for the node, the command line, tests and
 //! bots. Ids are strings (lower-case hexadecimal), times RFC 3339 in UTC.
 
+mod access;
 mod backlog;
 mod cursors;
 mod delivery;
@@ -31,6 +32,7 @@ pub use self::admins::{
     FollowMove, MigrateGroup, Move, RecoveryView, RetireMember, Returned, VoidAct,
 };
 pub use self::{
+    access::{AccessView, Accesses, GrantAccess, GrantedAccess, Scope},
     backlog::Backlog,
     cursors::{
         Beyond, CursorLease, CursorView, Cursors, EventPage, Events, MoveCursor, SetCursor,
@@ -378,4 +380,7 @@ pub struct ApiError {
     pub hint: String,
     /// The exit code of the command line.
     pub exit: u8,
+    /// In how many milliseconds it may be asked again, where it came too soon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_ms: Option<u64>,
 }

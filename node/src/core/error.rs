@@ -12,7 +12,7 @@ use protocol::{
     snapshot::SnapshotError,
 };
 
-use super::{cursors::CursorError, said::SaidError, trust::TrustError};
+use super::{access::AccessError, cursors::CursorError, said::SaidError, trust::TrustError};
 use crate::{api::types::ApiError, store::StoreError};
 
 /// A verb that was not carried out. Nothing has changed.
@@ -264,6 +264,9 @@ pub enum VerbError {
     /// A named cursor can't be used so.
     #[error(transparent)]
     Cursor(#[from] CursorError),
+    /// A program was not let in, or no token made for one.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -363,6 +366,7 @@ impl VerbError {
             Self::Said(error) => error.code(),
             Self::Trust(error) => error.code(),
             Self::Cursor(error) => error.code(),
+            Self::Access(error) => error.code(),
             Self::MessageTooLong { .. } => "message-too-long",
             Self::QueueFull { .. } => "queue-full",
             Self::BadUses { .. } => "bad-uses",
@@ -435,6 +439,7 @@ impl VerbError {
             Self::Said(error) => error.hint(),
             Self::Trust(error) => error.hint(),
             Self::Cursor(error) => error.hint(),
+            Self::Access(error) => error.hint(),
             Self::MessageTooLong { .. } => "Send it in parts.",
             Self::QueueFull { .. } => "`wattle status` says what they wait for.",
             Self::BadUses { .. } => "Choose another number for --uses.",
@@ -519,6 +524,7 @@ impl VerbError {
             Self::Said(error) => error.exit(),
             Self::Trust(error) => error.exit(),
             Self::Cursor(error) => error.exit(),
+            Self::Access(error) => error.exit(),
             Self::Store(_) => 1,
         }
     }
@@ -531,6 +537,10 @@ impl From<&VerbError> for ApiError {
             message: error.to_string(),
             hint: error.hint().into(),
             exit: error.exit(),
+            wait_ms: match error {
+                VerbError::Access(AccessError::TooFast { wait_ms, .. }) => Some(*wait_ms),
+                _ => None,
+            },
         }
     }
 }

@@ -128,18 +128,23 @@ impl Core {
     /// Which group a name or id prefix means. A group that one is in goes before one of the same
     /// name that one is out of.
     pub fn find_group(&self, reference: &str) -> Result<GroupId, VerbError> {
-        let named: Vec<&Group> =
-            self.groups.values().filter(|group| group.policy().name == reference).collect();
+        Self::find_group_among(reference, &self.groups.values().collect::<Vec<_>>())
+    }
+
+    /// The same, of some.
+    pub(super) fn find_group_among(
+        reference: &str,
+        groups: &[&Group],
+    ) -> Result<GroupId, VerbError> {
+        let all = || groups.iter().copied();
+        let named: Vec<&Group> = all().filter(|group| group.policy().name == reference).collect();
         let active: Vec<&Group> = named.iter().copied().filter(|group| is_current(group)).collect();
         let found = if !active.is_empty() {
             active
         } else if !named.is_empty() {
             named
         } else if let Some(prefix) = id_prefix(reference) {
-            self.groups
-                .values()
-                .filter(|group| group.id().to_string().starts_with(&prefix))
-                .collect()
+            all().filter(|group| group.id().to_string().starts_with(&prefix)).collect()
         } else {
             Vec::new()
         };

@@ -9,6 +9,7 @@
 //! until [`Core::deadline`] at the latest. A handler that gives an error has kept nothing of what
 //! it was told; it is told again, or the network makes up for it.
 
+mod access;
 mod admins;
 mod asking;
 mod backlog;
@@ -70,6 +71,7 @@ use rand_chacha::ChaCha20Rng;
 use zeroize::Zeroizing;
 
 use self::{
+    access::Accesses,
     backlog::Backlog,
     invites::Hosted,
     joins::Joining,
@@ -87,6 +89,7 @@ use self::{
     withheld::{Teller, Watch},
 };
 pub use self::{
+    access::{AccessError, Permit},
     circuits::Summons,
     cursors::CursorError,
     effect::Effect,
@@ -174,6 +177,8 @@ pub struct Core {
     tidy: Timestamp,
     overtaking: Overtaking,
     /// Whom the person has compared.
+    /// Programs with tokens.
+    accesses: Accesses,
     trust: Trust,
     /// Who is called what, in each group.
     names: Names,
@@ -273,10 +278,12 @@ impl Core {
             tidy: now,
             overtaking: Overtaking::default(),
             trust,
+            accesses: Accesses::default(),
             names: Names::default(),
             effects: VecDeque::new(),
         };
         core.take_up(now)?;
+        core.load_access()?;
         core.finish(now);
         Ok(core)
     }

@@ -55,6 +55,7 @@ impl Core {
             step.tx.begin_erasing(id, &logs, &names)?;
             step.emit(None, What::GroupWiped)
         })?;
+        self.forget_access(id);
         self.groups.remove(&id);
         self.queued.remove(&id);
         self.resting.remove(&id);

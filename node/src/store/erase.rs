@@ -72,6 +72,7 @@ impl Tx<'_> {
         for member in members {
             self.sql.execute("DELETE FROM names WHERE member = ?1", [member.0])?;
         }
+        self.forget_access(group)?;
         self.sql.execute("UPDATE groups SET name = '' WHERE id = ?1", [group.0])?;
         Ok(())
     }

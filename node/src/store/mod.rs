@@ -8,6 +8,7 @@
 //! journal. `secure_delete=ON` overwrites used-up keys in the database; the log's older copies of
 //! them go at the checkpoint of each start and end. Everything on disk is encrypted either way.
 
+mod access;
 mod audit;
 mod backup;
 mod cursors;
@@ -48,6 +49,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use zeroize::Zeroizing;
 
 pub use self::{
+    access::AccessRow,
     backup::{Backed, Snapshot, TABLES, Value},
     cursors::CursorRow,
     delivery::{Lack, Recipient, Sent, Which},

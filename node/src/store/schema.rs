@@ -8,7 +8,8 @@ use super::{StoreError, key};
 
 /// `MIGRATIONS[n]` brings a database of format n (0: empty) to format n + 1. Never changed once
 /// released; only added to.
-pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5, V6, V7, V8, V9, V10, V11, V12, V13];
+pub(super) const MIGRATIONS: &[&str] =
+    &[V1, V2, V3, V4, V5, V6, V7, V8, V9, V10, V11, V12, V13, V14];
 
 const V1: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
@@ -247,6 +248,14 @@ END;
 
 CREATE TABLE unsought(below INTEGER NOT NULL) STRICT;
 INSERT INTO unsought SELECT coalesce(max(seq), 0) + 1 FROM messages;
+";
+
+/// Programs with tokens. A backup has none of them.
+const V14: &str = "
+CREATE TABLE access(
+    label TEXT PRIMARY KEY, hash BLOB NOT NULL UNIQUE, may INTEGER NOT NULL, groups BLOB,
+    rate INTEGER NOT NULL, made INTEGER NOT NULL, until INTEGER
+) STRICT, WITHOUT ROWID;
 ";
 
 /// The file that says the format, so that it can be known without the key.

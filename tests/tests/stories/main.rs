@@ -44,6 +44,7 @@ mod path_figures;
 mod paths;
 mod pings;
 mod port_map;
+mod programs;
 mod proxy;
 mod relay_killed;
 mod relay_only;

@@ -57,6 +57,12 @@ pub const STORY: &[(&str, How)] = &[
     ("wattle search --group ops --from @ana --since 7d '\"at noon\"' deploy", By("ben")),
     ("wattle --json search deploy | jq -r .message.id", By("ben")),
     ("wattle --json tail ops --since 4711", Until("ana", "deployed")),
+    ("wattle token new backup-report --may send --group ops > token", By("ana")),
+    ("wattle token new archive --may read --group ops --group tea --expires 30d", By("ana")),
+    ("wattle token new bot --may read,send --group ops --rate 10", By("ana")),
+    ("wattle token list", By("ana")),
+    ("wattle --json token list", By("ana")),
+    ("wattle token revoke backup-report", By("ana")),
     ("wattle cursor set log-shipper ops --from-start", By("ana")),
     (
         "wattle --json tail ops --cursor log-shipper | while read -r line; do ship \"$line\"; done",
@@ -198,6 +204,10 @@ pub const EXCEPTIONS: &[(&str, &str)] = &[
     (
         "wattle backup restore tea.backup",
         "it asks at a terminal for a passphrase: the story backup",
+    ),
+    (
+        "WATTLE_SOCKET=/run/wattle/programs WATTLE_TOKEN_FILE=token wattle send ops done",
+        "its socket is a place of the system's: the story programs",
     ),
     ("wattle notify", "it needs a desktop's session: the story notify"),
     (

@@ -30,6 +30,10 @@ const ANSWERS: usize = 256;
 const OF_ONE: usize = 64;
 /// How long each member before this one in the roster is given to answer first, in milliseconds.
 const ANSWER_STEP_MS: u64 = 250;
+/// How many members answer so, and how long the others wait beside that, in milliseconds: where what these say takes its time, a
+/// hundred who say it too would take more.
+const NEAR: u64 = 6;
+const FAR_MS: u64 = 30_000;
 /// How long an author is given to tell its own messages first, in milliseconds.
 const OTHERS_MS: u64 = 3_000;
 /// One member's questions to everybody are heard this often, in milliseconds.
@@ -151,8 +155,12 @@ impl Group {
             let answer = Answer { due, messages: others, ..answer(Vec::new()) };
             self.answer(Asked::Messages(said.from), answer);
         }
-        // Whoever can't open a bundle learns from it that its chain is not for it.
+        // Whoever can't open a bundle learns from it that its chain is not for it. Who made it answers first.
         for chain in want.bundles.iter().take(64) {
+            let entry = self.receiving.chains.get(chain);
+            let is_mine = entry.is_some_and(|it| matches!(it.state, ChainState::Mine { .. }));
+            let due = if is_mine { cx.now } else { due };
+            let answer = |ops| Answer { due, ..answer(ops) };
             if self.may_have(&said.from, chain) {
                 self.answer(Asked::Bundle(*chain), answer(Vec::new()));
             } else if self.receiving.chains.contains_key(chain) {
@@ -167,7 +175,9 @@ impl Group {
     /// When this node answers, unless one before it in the roster has.
     pub(super) fn turn_to_answer<R: CryptoRng>(&self, cx: &mut Cx<'_, R>) -> Timestamp {
         let jitter = cx.rng.next_u64() % ANSWER_STEP_MS;
-        cx.now.plus_ms(self.place() * ANSWER_STEP_MS + jitter)
+        let place = self.place();
+        let far = if place < NEAR { 0 } else { FAR_MS };
+        cx.now.plus_ms(place * ANSWER_STEP_MS + far + jitter)
     }
 
     /// How many members come before this one in the roster.

@@ -29,7 +29,8 @@ use crate::{
 
 /// How long a message may be on its way before it is asked for, in milliseconds.
 pub(super) const PATIENCE_MS: u64 = 1_500;
-/// How long each member before this one in the roster is given to ask for ops and topics first, in milliseconds.
+/// How much longer each member waits than the one before it in the roster until it asks for what may be on its way to all, in
+/// milliseconds.
 const ASK_STEP_MS: u64 = 50;
 /// What is lacking is asked for again this often: (up to this age, so often), in milliseconds.
 const AGAIN_MS: [(u64, u64); 2] = [(MINUTE_MS, 5_000), (10 * MINUTE_MS, 30_000)];
@@ -435,6 +436,7 @@ impl Group {
         let mut due = Vec::new();
         let parked: BTreeSet<ChainId> =
             self.receiving.parked.values().map(|parked| parked.chain).collect();
+        let patience = self.place() * ASK_STEP_MS;
         for (chain, lacking) in &mut self.receiving.wanted {
             let all = (*chain, 0)..=(*chain, CHAIN_MESSAGES);
             let awaited = parked.contains(chain) || self.witness.named.range(all).next().is_some();
@@ -442,7 +444,7 @@ impl Group {
             if late && !core::mem::replace(&mut lacking.told, true) {
                 self.out.push_back(Output::Event(Event::Alarm(Alarm::KeysMissing(*chain))));
             }
-            if due.len() < BUNDLES && lacking.take_due(0, now) {
+            if due.len() < BUNDLES && lacking.take_due(patience, now) {
                 due.push(*chain);
             }
         }
@@ -487,9 +489,9 @@ impl Group {
     }
 
     fn next_due(&self) -> Option<Timestamp> {
-        let stuck = self.stuck.lacking.and_then(|it| it.due(self.place() * ASK_STEP_MS));
-        let bundles = self.receiving.wanted.values().filter_map(|lacking| lacking.due(0));
-        let bundles = bundles.chain(stuck);
+        let patience = self.place() * ASK_STEP_MS;
+        let bundles = self.receiving.wanted.values().chain(&self.stuck.lacking);
+        let bundles = bundles.filter_map(|lacking| lacking.due(patience));
         let gaps = self.gaps.values().filter_map(|gap| gap.lacking.due(PATIENCE_MS));
         gaps.chain(bundles).min()
     }

@@ -116,7 +116,7 @@ impl<'a> Oracle<'a> {
             .filter(|cap| step.past >> cap & 1 == 1 && self.dag.grants(*cap) == Some(step.author));
         match step.act {
             Do::Genesis | Do::Leave => step.cap.is_none(),
-            Do::Refresh | Do::Retire => grant.is_some(),
+            Do::Refresh | Do::Retire | Do::Conduct => grant.is_some(),
             Do::Inert => true,
             _ => grant.is_some_and(|cap| self.dag.is_admin_grant(cap)),
         }
@@ -140,6 +140,9 @@ impl<'a> Oracle<'a> {
             return Ok(false);
         }
         let Some(cap) = step.cap.map(usize::from) else { return Ok(true) };
+        if step.act == Do::Conduct && !self.dag.is_admin_grant(cap) {
+            return Ok(false);
+        }
         if !self.has_authority(at, cap)? {
             return Ok(false);
         }

@@ -6,6 +6,11 @@ use alloc::vec::Vec;
 use proptest::{collection::vec, prelude::*};
 
 use super::{
+    super::{
+        bits::Bits,
+        node::{Act, Node},
+        resolve::resolve,
+    },
     dag::{Dag, Do, PEOPLE, Step},
     laws::{assert_one_outcome, check},
     oracle::Rule,
@@ -57,6 +62,7 @@ fn push(dag: &mut Dag, (grant, past, kind, who, use_no): Choice) {
         4..=6 => Do::Promote(who),
         7..=9 => Do::Remove(who),
         10 | 11 => Do::Demote(who),
+        12 if use_no % 2 == 0 => Do::Conduct,
         12 => Do::Invite(use_no % 3),
         13 => Do::Revoke,
         _ => match invites.as_slice() {
@@ -67,12 +73,34 @@ fn push(dag: &mut Dag, (grant, past, kind, who, use_no): Choice) {
             }
         },
     };
-    if !dag.is_admin_grant(cap) && !matches!(act, Do::Leave | Do::Refresh | Do::Retire) {
+    if !dag.is_admin_grant(cap)
+        && !matches!(act, Do::Leave | Do::Refresh | Do::Retire | Do::Conduct)
+    {
         return;
     }
     let cap = (act != Do::Leave).then(|| u8::try_from(cap).unwrap());
     let height = dag.height(past);
     dag.push(Step { height, author, past, cap, act, id: 0, order: 0 });
+}
+
+/// To who takes each Conduct for an op of an unknown kind all else is as valid, and stands as well.
+fn assert_same_to_older_nodes(dag: &Dag) {
+    let of = |nodes: &[Node]| resolve(nodes, Bits::below(nodes.len()));
+    let (new, mut nodes) = (dag.nodes(), dag.nodes());
+    for node in nodes.iter_mut().filter(|node| node.act == Act::Conduct) {
+        node.act = Act::Other;
+    }
+    let (knows, older) = (of(&new), of(&nodes));
+    for at in 0..nodes.len() {
+        assert_eq!(new[at].is_formed(&new), nodes[at].is_formed(&nodes));
+        assert_eq!(
+            (knows.rank[at], knows.stands(&new, at)),
+            (older.rank[at], older.stands(&nodes, at))
+        );
+        assert!(!older.valid[at] || knows.valid[at]);
+        assert!(older.valid[at] == knows.valid[at] || new[at].act == Act::Conduct);
+    }
+    assert_eq!(knows.uses, older.uses);
 }
 
 proptest! {
@@ -84,5 +112,6 @@ proptest! {
             .unwrap_or_else(|broken| panic!("{broken:?}: {:?}", dag.steps()));
         let first: Vec<usize> = (0..dag.steps().len()).collect();
         assert_one_outcome(&dag, &oracle, &[first, dag.last_order()]);
+        assert_same_to_older_nodes(&dag);
     }
 }

@@ -248,6 +248,7 @@ impl Step<'_> {
         if let Some(seq) = self.tx.put_message(&new)?
             && let Some(place) = self.tx.place(seq)?
         {
+            self.count_down(seq, received.kind, &received.payload)?;
             match new.body.changes {
                 Some(_) => self.has_changed(group.id(), seq)?,
                 None => {

@@ -16,6 +16,7 @@ mod circuits;
 pub mod conduct;
 mod cursors;
 mod delivery;
+mod due;
 mod effect;
 mod error;
 mod events;
@@ -163,6 +164,7 @@ pub struct Core {
     again: Option<Timestamp>,
     /// When to tell how far own messages are.
     tell_at: Option<Timestamp>,
+    due: due::Due,
     /// What is being read of what groups missed.
     backlogs: BTreeMap<GroupId, Backlog>,
     /// When to drop what is too old.
@@ -261,6 +263,7 @@ impl Core {
             after: After { logs: true, members: true, moved: true, ..After::default() },
             again: None,
             tell_at: None,
+            due: due::Due::default(),
             backlogs: BTreeMap::new(),
             tidy: now,
             overtaking: Overtaking::default(),
@@ -325,6 +328,7 @@ impl Core {
         groups
             .chain(self.again)
             .chain(self.tell_at)
+            .chain(self.due.deadline())
             .chain(self.erase_due())
             .chain(self.joining.deadline())
             .chain(self.hosted.requests.deadline())
@@ -353,6 +357,9 @@ impl Core {
         self.tidy = now;
         self.again = Some(now);
         self.tell_at = self.tell_at.map(|_| now);
+        if let Err(error) = self.recount_due(now) {
+            tracing::error!(%error, "the store refuses; trying again");
+        }
         self.refused_due(now);
         self.overtaking.all_due();
         self.joining.all_due();
@@ -397,6 +404,7 @@ impl Core {
             self.groups.insert(id, group);
         }
         self.tell_at = self.store.read(|tx| tx.untold_due())?;
+        self.recount_due(now)?;
         for row in self.store.read(|tx| tx.invites())? {
             self.hosted.add(row);
         }
@@ -428,6 +436,7 @@ impl Core {
             })?;
         }
         self.tell_deliveries(now)?;
+        self.expire(now)?;
         self.erase()?;
         self.try_joins(now)?;
         self.serve_due(now)?;

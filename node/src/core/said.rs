@@ -112,7 +112,8 @@ impl Core {
         if mentions.len() > MENTIONS {
             return Err(SaidError::Mentions(mentions.len()).into());
         }
-        let text = Text { text: asked.text.clone(), reply, mentions, expires_s: None };
+        let expires_s = self.groups.get(&id).and_then(|group| group.conduct().expires_s);
+        let text = Text { text: asked.text.clone(), reply, mentions, expires_s };
         let seq = self.say(id, &Said::Text(text), now)?;
         Ok(self.store.read(|tx| tx.message(seq))?.ok_or(StoreError::Damaged)?)
     }

@@ -10,7 +10,7 @@ use rusqlite::params;
 use super::{StoreError, Tx, groups::int};
 
 /// Tables whose rows are of a message; in this order before it.
-const OF_MESSAGE: [&str; 5] = ["queue", "untold", "files", "recipients", "outbox"];
+const OF_MESSAGE: [&str; 6] = ["due", "queue", "untold", "files", "recipients", "outbox"];
 
 /// Tables whose rows are of a group, and of which it has few, or which are used; in this order before all else.
 const OF_GROUP: [&str; 7] =

@@ -12,6 +12,7 @@ mod audit;
 mod backup;
 mod cursors;
 mod delivery;
+mod due;
 mod erase;
 mod events;
 mod files;

@@ -8,7 +8,7 @@ use super::{StoreError, key};
 
 /// `MIGRATIONS[n]` brings a database of format n (0: empty) to format n + 1. Never changed once
 /// released; only added to.
-pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5, V6, V7, V8, V9, V10, V11, V12];
+pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5, V6, V7, V8, V9, V10, V11, V12, V13];
 
 const V1: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
@@ -222,6 +222,14 @@ INSERT INTO trimmed(event, message)
 DELETE FROM trimmed WHERE event < 1;
 
 INSERT INTO meta(key, value) VALUES ('events', randomblob(16));
+";
+
+/// Messages that are to be kept for some time only: until when by this node's clock, and for how many milliseconds in all.
+const V13: &str = "
+CREATE TABLE due(
+    seq INTEGER PRIMARY KEY REFERENCES messages(seq), at INTEGER NOT NULL, ms INTEGER NOT NULL
+) STRICT;
+CREATE INDEX due_at ON due(at);
 ";
 
 /// The file that says the format, so that it can be known without the key.

@@ -14,6 +14,7 @@ use super::{
 
 /// Answer of `GET` and `POST /v1/groups/{ref}/policy`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PolicyView {
     /// [`super::types::VERSION`].
     pub v: u8,
@@ -38,6 +39,7 @@ pub struct PolicyView {
 
 /// Body of `POST /v1/groups/{ref}/policy`: what is left out stays.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SetPolicy {
     /// Seconds; 0: nobody is removed for being away.
@@ -80,6 +82,7 @@ pub struct SetConduct {
 
 /// Body of `POST /v1/groups/{ref}/share`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ShareHistory {
     /// How many of the last messages, at most 1,000.
@@ -88,6 +91,7 @@ pub struct ShareHistory {
 
 /// Answer of `POST /v1/groups/{ref}/share`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SharedHistory {
     /// [`super::types::VERSION`].
     pub v: u8,
@@ -101,6 +105,7 @@ pub struct SharedHistory {
 
 /// Query of `GET /v1/groups/{ref}/audit`.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AuditFrom {
     /// The first entry; the last ones where left out.
     pub from: Option<u64>,
@@ -110,6 +115,7 @@ pub struct AuditFrom {
 
 /// Answer of `GET /v1/groups/{ref}/audit`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AuditPage {
     /// [`super::types::VERSION`].
     pub v: u8,
@@ -121,6 +127,7 @@ pub struct AuditPage {
 
 /// An entry of the audit log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AuditEntry {
     /// Its number, from 0.
     pub seq: u64,
@@ -136,6 +143,7 @@ pub struct AuditEntry {
 
 /// Answer of `GET /v1/groups/{ref}/audit/verify`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AuditReport {
     /// [`super::types::VERSION`].
     pub v: u8,
@@ -160,6 +168,7 @@ pub struct AuditReport {
 
 /// The head of another member's audit log, as its newest bundle says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PeerAnchor {
     /// Whose log.
     pub member: MemberRef,

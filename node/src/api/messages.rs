@@ -4,16 +4,21 @@ use axum::{
     Json,
     extract::{Path, Query, State},
 };
+use protocol::ids::{GroupId, Timestamp};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
     Api, Body,
     refusal::Refusal,
     types::{
-        Beyond, DeliveryView, EditMessage, Message, Messages, PAGE_MAX, Page, PinMessage, React,
-        SendMessage, VERSION,
+        Beyond, DeliveryView, EditMessage, Message, Messages, Only, PAGE_MAX, Page, PinMessage,
+        React, SendMessage, VERSION,
     },
 };
-use crate::{core::Core, store::unhex};
+use crate::{
+    core::Core,
+    store::{Filter, unhex},
+};
 
 /// How many are in an answer where nothing is said of it.
 pub(super) const PAGE: u32 = 100;
@@ -63,16 +68,59 @@ pub(super) async fn history(
     State(api): State<Api>,
     Path(group): Path<String>,
     Query(page): Query<Page>,
+    Query(only): Query<Only>,
 ) -> Result<Json<Messages>, Refusal> {
-    let group = api.ask(move |core, _| core.find_group(&group)).await?;
     let limit = page.limit.unwrap_or(PAGE).min(PAGE_MAX);
+    if only != Only::default() {
+        let (group, filter) = filter(&api, group, only, page).await?;
+        let read = api.read(move |reader| reader.filtered(group, &filter, page.before, limit));
+        let (messages, next) = read.await?;
+        return Ok(Json(Messages { v: VERSION, messages, next }));
+    }
+    let group = api.ask(move |core, _| core.find_group(&group)).await?;
     let messages = api
         .read(move |reader| match page.after {
             Some(after) => reader.came_after(Some(group), after, limit),
             None => reader.messages(group, page.before, limit),
         })
         .await?;
-    Ok(Json(Messages { v: VERSION, messages }))
+    Ok(Json(Messages { v: VERSION, messages, next: None }))
+}
+
+/// What is meant, where that can be asked for.
+async fn filter(
+    api: &Api,
+    group: String,
+    only: Only,
+    page: Page,
+) -> Result<(GroupId, Filter), Refusal> {
+    if page.after.is_some() {
+        let hint = "leave out `after`, and go on by `before`";
+        let message = "what comes after one is not told by its writer or time";
+        return Err(Refusal::wrong("bad-request", message, hint));
+    }
+    let (since, until) = (moment(only.since.as_deref())?, moment(only.until.as_deref())?);
+    let from = only.from;
+    let found = api.ask(move |core, _| {
+        let group = core.find_group(&group)?;
+        let from = from.map(|from| core.find_known(group, &from)).transpose()?;
+        Ok((group, from))
+    });
+    let (group, from) = found.await?;
+    Ok((group, Filter { from, since, until }))
+}
+
+/// A time that somebody gave.
+pub(super) fn moment(at: Option<&str>) -> Result<Option<Timestamp>, Refusal> {
+    let wrong = || {
+        let hint = "give it as 2026-01-31T14:03:00Z";
+        Refusal::wrong("no-such-time", "that is no time", hint)
+    };
+    let Some(at) = at else { return Ok(None) };
+    let at = OffsetDateTime::parse(at, &Rfc3339).map_err(|_| wrong())?;
+    // What is before 1970 is before all messages.
+    let ms = u64::try_from(at.unix_timestamp_nanos().div_euclid(1_000_000)).unwrap_or_default();
+    Ok(Some(Timestamp(ms)))
 }
 
 /// In the order of their places, from the first on.
@@ -95,7 +143,7 @@ pub(super) async fn beyond(
         None => None,
     };
     let messages = api.read(move |reader| reader.beyond(group, beyond, limit)).await?;
-    Ok(Json(Messages { v: VERSION, messages }))
+    Ok(Json(Messages { v: VERSION, messages, next: None }))
 }
 
 pub(super) async fn delivery(
@@ -103,6 +151,14 @@ pub(super) async fn delivery(
     Path((group, message)): Path<(String, String)>,
 ) -> Result<Json<DeliveryView>, Refusal> {
     api.ask(move |core, now| core.delivery(&group, &message, now)).await.map(Json)
+}
+
+/// One of a group's, by the first digits of its id.
+pub(super) async fn found(
+    State(api): State<Api>,
+    Path((group, message)): Path<(String, String)>,
+) -> Result<Json<Message>, Refusal> {
+    api.ask(move |core, _| core.find_message(&group, &message)).await.map(Json)
 }
 
 pub(super) async fn one(

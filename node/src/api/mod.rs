@@ -5,8 +5,8 @@
 //! POST /v1/groups                       GET /v1/groups           GET /v1/groups/{ref}
 //! POST GET /v1/groups/{ref}/invites     DELETE /v1/groups/{ref}/invites/{id}
 //! GET  /v1/groups/{ref}/requests        POST   /v1/groups/{ref}/requests/{member}/approve · deny
-//! POST GET /v1/groups/{ref}/messages    GET /v1/messages/{id}
-//! DELETE   /v1/groups/{ref}/messages/{message}        POST …/edit · react · pin
+//! POST GET /v1/groups/{ref}/messages    GET /v1/messages/{id}; GET with ?before&limit&from&since&until
+//! GET DELETE /v1/groups/{ref}/messages/{message}      POST …/edit · react · pin
 //! POST GET /v1/groups/{ref}/files       POST   /v1/groups/{ref}/files/{file}/fetch
 //! GET DELETE /v1/groups/{ref}/files/{file}
 //! POST /v1/groups/{ref}/remove · promote · demote · leave · rotate
@@ -14,6 +14,7 @@
 //! POST GET /v1/groups/{ref}/policy      POST /v1/groups/{ref}/share
 //! POST GET /v1/groups/{ref}/conduct
 //! GET  /v1/groups/{ref}/audit?from&limit GET /v1/groups/{ref}/audit/verify
+//! GET  /v1/search?q&group&from&since&until&before&limit   messages with these words, the newest first
 //! POST /v1/join                         GET /v1/joins            GET /v1/joins/{id}
 //! GET  /v1/events?after=SEQ             server-sent events; without `after`, from now on
 //! GET  /v1/groups/{ref}/events?before&limit       the last events of its messages
@@ -22,7 +23,7 @@
 //! POST /v1/cursors/{name}/events        server-sent events after a cursor; POST …/move
 //! GET  /v1/status                       POST /v1/down            GET DELETE /v1/recovery
 //! POST /v1/pings                        GET /v1/pings/{id}
-//! GET  /v1/machines                     POST /v1/machines/add · remove
+//! GET  /v1/machines                     POST /v1/machines/add · remove · /v1/name
 //! ```
 //!
 //! `{ref}` is a group's exact name or an unambiguous prefix of its id, at least four digits; never
@@ -39,6 +40,9 @@ mod messages;
 mod node;
 mod pings;
 mod refusal;
+#[cfg(test)]
+mod schema;
+mod search;
 pub mod socket;
 #[cfg(test)]
 mod tests;
@@ -137,7 +141,10 @@ impl Api {
             .route("/v1/groups/{group}/requests/{member}/deny", post(groups::deny))
             .route("/v1/groups/{group}/messages", post(messages::send).get(messages::history))
             .route("/v1/groups/{group}/messages/{message}/delivery", get(messages::delivery))
-            .route("/v1/groups/{group}/messages/{message}", delete(messages::delete))
+            .route(
+                "/v1/groups/{group}/messages/{message}",
+                delete(messages::delete).get(messages::found),
+            )
             .route("/v1/groups/{group}/messages/{message}/edit", post(messages::edit))
             .route("/v1/groups/{group}/messages/{message}/react", post(messages::react))
             .route("/v1/groups/{group}/messages/{message}/pin", post(messages::pin))
@@ -153,12 +160,14 @@ impl Api {
             .route("/v1/cursors/{name}/events", post(cursors::follow))
             .route("/v1/cursors/{name}/move", post(cursors::advance))
             .route("/v1/messages/{id}", get(messages::one))
+            .route("/v1/search", get(search::search))
             .route("/v1/join", post(joins::join))
             .route("/v1/joins", get(joins::list))
             .route("/v1/joins/{id}", get(joins::one))
             .route("/v1/events", get(events::follow))
             .route("/v1/pings", post(pings::ping))
             .route("/v1/pings/{id}", get(pings::one))
+            .route("/v1/name", post(node::rename))
             .route("/v1/machines", get(node::machines))
             .route("/v1/machines/add", post(node::add_machine))
             .route("/v1/machines/remove", post(node::remove_machine))

@@ -5,7 +5,7 @@ use axum::{Json, extract::State};
 use super::{
     Api, Body,
     refusal::Refusal,
-    types::{Done, Machines, NameMachine, RecoveryView, Status, VERSION},
+    types::{Done, Machines, NameMachine, RecoveryView, Rename, Renamed, Status, VERSION},
 };
 
 pub(super) async fn status(State(api): State<Api>) -> Result<Json<Status>, Refusal> {
@@ -43,4 +43,11 @@ pub(super) async fn remove_machine(
     Body(asked): Body<NameMachine>,
 ) -> Result<Json<Machines>, Refusal> {
     api.ask(move |core, now| core.remove_machine(&asked.machine, now)).await.map(Json)
+}
+
+pub(super) async fn rename(
+    State(api): State<Api>,
+    Body(asked): Body<Rename>,
+) -> Result<Json<Renamed>, Refusal> {
+    api.ask(move |core, now| core.rename(&asked.name, now)).await.map(Json)
 }

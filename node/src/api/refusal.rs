@@ -29,6 +29,12 @@ impl Refusal {
         Self::new(StatusCode::BAD_REQUEST, code, message, hint, 2)
     }
 
+    /// It took longer than an answer may.
+    pub fn too_slow() -> Self {
+        let hint = "look in one group, for what one member wrote, or between two dates";
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "too-slow", "that takes too long", hint, 4)
+    }
+
     fn new(status: StatusCode, code: &str, message: &str, hint: &str, exit: u8) -> Self {
         let (code, message, hint) = (code.into(), message.into(), hint.into());
         Self { status, error: ApiError { code, message, hint, exit } }

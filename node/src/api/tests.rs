@@ -11,7 +11,7 @@ use tokio::{
 
 use super::{
     Api, BODY_MAX, socket,
-    types::{ErrorBody, FileStanding, Page, What},
+    types::{ErrorBody, FileStanding, Only, Page, What},
 };
 use crate::{
     client::{Client, ClientError},
@@ -110,7 +110,7 @@ async fn what_leaves_out_what_it_is_about_is_refused() {
     let of_group =
         ["remove", "promote", "demote", "readmit", "retire", "share", "messages", "files"];
     let of_group = of_group.map(|what| format!("/v1/groups/ops/{what}"));
-    let others = ["groups", "join", "pings", "machines/add", "machines/remove"];
+    let others = ["groups", "join", "pings", "machines/add", "machines/remove", "name"];
     let others = others.map(|what| format!("/v1/{what}"));
     for path in of_group.iter().chain(&others) {
         let (status, body) = served.post(path, "{}").await;
@@ -177,6 +177,48 @@ async fn history_is_read_in_pages_of_which_none_is_without_bound() {
     assert_eq!(read(page(None, None, Some(2))).await, all[3..]);
     assert_eq!(read(page(None, Some(all[3].0), Some(2))).await, all[1..3]);
     assert_eq!(read(page(Some(all[0].0), None, Some(2))).await, all[1..3]);
+    served.end().await;
+}
+
+#[tokio::test]
+async fn a_history_is_asked_for_by_writer_and_time_and_a_message_by_how_its_id_begins() {
+    let dir = tempfile::tempdir().unwrap();
+    let served = serve(dir.path()).await;
+    served.client.create_group("ops").await.unwrap();
+    for n in 0..5 {
+        served.client.send("ops", &n.to_string()).await.unwrap();
+    }
+    let all = served.client.history("ops", Page::default()).await.unwrap();
+    let me = Some(all[0].from.id[..8].to_owned());
+    let read = async |only: Only, before| {
+        let read = served.client.history_only("ops", &only, (before, 2)).await;
+        read.map(|(page, next)| (page.into_iter().map(|one| one.text).collect::<Vec<_>>(), next))
+    };
+    let mine = Only { from: me, ..Only::default() };
+    let (texts, next) = read(mine.clone(), None).await.unwrap();
+    assert_eq!(texts, ["3", "4"]);
+    let (texts, next) = read(mine.clone(), next).await.unwrap();
+    assert_eq!(texts, ["1", "2"]);
+    assert_eq!(read(mine.clone(), next).await.unwrap(), (vec!["0".into()], None));
+    let at = |text: &str| Some(text.to_owned());
+    let until = Only { until: at("2001-01-01T00:00:00Z"), ..Only::default() };
+    assert_eq!(read(until, None).await.unwrap(), (vec![], None));
+    let since = Only { since: at("1931-01-01T00:00:00+01:00"), ..mine };
+    assert_eq!(read(since, None).await.unwrap().0, ["3", "4"]);
+
+    let code = |error: ClientError| match error {
+        ClientError::Refused(error) => (error.code, error.exit),
+        other => panic!("{other}"),
+    };
+    let wrong = Only { since: at("noon&limit=1"), ..Only::default() };
+    assert_eq!(code(read(wrong, None).await.unwrap_err()), ("no-such-time".into(), 2));
+    let nobody = Only { from: at("@zed"), ..Only::default() };
+    assert_eq!(code(read(nobody, None).await.unwrap_err()), ("no-such-member".into(), 6));
+
+    let found = served.client.find_message("ops", &all[1].id[..12]).await.unwrap();
+    assert_eq!(found.text, "1");
+    assert_eq!(served.client.find_message("ops", "last").await.unwrap().text, "4");
+    assert_eq!(code(served.client.find_message("ops", "zzzz").await.unwrap_err()).1, 6);
     served.end().await;
 }
 

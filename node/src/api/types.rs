@@ -4,12 +4,14 @@
 mod backlog;
 mod cursors;
 mod delivery;
+mod event;
 mod files;
 mod messages;
 mod own;
 mod paths;
 mod pings;
 mod relays;
+mod search;
 mod tokens;
 mod trust;
 mod view;
@@ -35,17 +37,19 @@ pub use self::{
         TakeCursor,
     },
     delivery::{Delivery, DeliveryState, DeliveryView, MemberDelivery, NAMED_MAX},
+    event::{Event, What},
     files::{FileRef, FileStanding, FileView, Files, SendFile},
     messages::{
-        Answered, ChangeKind, Class, EditMessage, Message, MessageKind, More, PinMessage, React,
-        Reaction, SendMessage,
+        Answered, ChangeKind, Class, EditMessage, Message, MessageKind, More, Only, PinMessage,
+        React, Reaction, SendMessage,
     },
-    own::{Machine, Machines, NameMachine},
+    own::{Machine, Machines, NameMachine, Rename, Renamed},
     paths::{Ipv6, Lan, MemberPath, Nat, Outside, Path, PortMap, Via},
     pings::{PingMember, PingView, Way, WayTried},
     relays::{RelayState, RelayStatus, Withheld},
+    search::{Found, Hit, Mark, SearchFor},
     tokens::{CreateGroup, GiveToken},
-    trust::{MemberIdentity, OtherKey, SharedGroup, VerifyMember},
+    trust::{MemberIdentity, OtherKey, Removal, SharedGroup, VerifyMember},
     view::{Adopted, Behind, Gap, GroupRelay, Notice, NoticeKind, Verified},
     wiped::{WipeGroup, Wiped},
 };
@@ -55,6 +59,7 @@ pub const VERSION: u8 = 1;
 
 /// A member, as shown: never a name without the id behind it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct MemberRef {
     /// Identity key, 64 hexadecimal digits.
     pub id: String,
@@ -64,6 +69,7 @@ pub struct MemberRef {
 
 /// A node, as `wattle status` shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Status {
     /// [`VERSION`].
     pub v: u8,
@@ -112,6 +118,7 @@ pub struct Status {
 
 /// A group in a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct GroupSummary {
     /// Group id, 64 hexadecimal digits.
     pub id: String,
@@ -144,6 +151,7 @@ pub struct GroupSummary {
 
 /// This node's standing in a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum GroupState {
     /// A member.
@@ -161,6 +169,7 @@ pub enum GroupState {
 
 /// A group, whole.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct GroupView {
     /// [`VERSION`].
     pub v: u8,
@@ -201,6 +210,7 @@ pub struct GroupView {
 
 /// One member of a group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Person {
     /// Who.
     #[serde(flatten)]
@@ -235,6 +245,7 @@ pub struct Person {
 
 /// Rights in a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
     /// Made the group; nobody can remove the founder.
@@ -247,6 +258,7 @@ pub enum Role {
 
 /// A group by id and name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct GroupRef {
     /// Group id, 64 hexadecimal digits.
     pub id: String,
@@ -256,245 +268,15 @@ pub struct GroupRef {
 
 /// Body of `POST /v1/groups/{ref}/remove`, `promote` and `demote`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RemoveMember {
     /// A member's name (with or without `@`), or an unambiguous id prefix.
     pub member: String,
 }
 
-/// What happened. One line of `wattle tail --json`, one SSE event.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Event {
-    /// [`VERSION`].
-    pub v: u8,
-    /// Grows by at least one with each event of this node; resume after it.
-    pub seq: u64,
-    /// When this node saw it.
-    pub at: String,
-    /// The group, where it is about one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub group: Option<GroupRef>,
-    /// What.
-    #[serde(flatten)]
-    pub what: What,
-}
-
-/// The kinds of event: `"event"` names it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "kebab-case")]
-pub enum What {
-    /// A message was read or written here.
-    Message {
-        /// The message.
-        message: Box<Message>,
-    },
-    /// Somebody changed a message.
-    Changed {
-        /// What it shows now.
-        message: Box<Message>,
-        /// Who changed it.
-        by: MemberRef,
-        /// What was changed.
-        #[serde(flatten)]
-        change: ChangeKind,
-    },
-    /// An own message got further. What comes at short intervals is told together.
-    Delivery {
-        /// Its local id.
-        message: String,
-        /// How far it is now.
-        delivery: Delivery,
-    },
-    /// What came to be known of the group's members gives these messages another class.
-    Reclassed {
-        /// Their local ids.
-        messages: Vec<String>,
-        /// What they are now.
-        class: Class,
-    },
-    /// A group was made or joined by this node.
-    GroupAdded,
-    /// A group was erased from this machine: which is not said any more.
-    GroupWiped,
-    /// Somebody was admitted.
-    MemberJoined {
-        /// Who.
-        member: MemberRef,
-        /// By whom.
-        by: MemberRef,
-    },
-    /// Somebody was removed.
-    MemberRemoved {
-        /// Who.
-        member: MemberRef,
-        /// By whom.
-        by: MemberRef,
-        /// Whether this was this node's own member.
-        me: bool,
-    },
-    /// Somebody was admitted, and the admission does not count: two admins acted at once, and the
-    /// more senior one's act stands.
-    NotAdmitted {
-        /// Who.
-        member: MemberRef,
-        /// By whom.
-        by: MemberRef,
-        /// Whether this was this node's own member.
-        me: bool,
-        /// Why, in words.
-        why: String,
-    },
-    /// What this node knows of the group is the word of the admin who let it in, so far.
-    ViewUnconfirmed {
-        /// That admin.
-        by: MemberRef,
-    },
-    /// Somebody else, or the group's log, has told what is new since.
-    ViewConfirmed,
-    /// Somebody left.
-    MemberLeft {
-        /// Who.
-        member: MemberRef,
-    },
-    /// Somebody's membership was ended with its recovery code.
-    MemberRetired {
-        /// Who.
-        member: MemberRef,
-        /// Whether this was this node's own member.
-        me: bool,
-    },
-    /// An admin says that the group goes on as another one.
-    Moved {
-        /// The new group's id.
-        to: String,
-        /// Who made it.
-        by: MemberRef,
-        /// Whether this node follows by itself, or was told to.
-        followed: bool,
-    },
-    /// Somebody's keys were made anew and sealed to each of these.
-    Rotated {
-        /// Whose.
-        sender: MemberRef,
-        /// To whom.
-        to: Vec<MemberRef>,
-    },
-    /// A message is known to exist and nobody has supplied it yet.
-    Gap {
-        /// Who wrote it.
-        from: MemberRef,
-        /// How many are missing from that writer.
-        missing: u64,
-        /// Who is asked for them directly.
-        #[serde(default)]
-        asked: Vec<MemberRef>,
-        /// Whether all members are asked, by the group's logs.
-        #[serde(default)]
-        everybody: bool,
-    },
-    /// What was missing and asked for has come.
-    GapHealed {
-        /// Who wrote it.
-        from: MemberRef,
-        /// How many of the same writer are still missing: they were asked for in vain before.
-        #[serde(default)]
-        missing: u64,
-    },
-    /// What is missing of somebody was asked for in vain; it is taken all the same if it comes.
-    GivenUp {
-        /// Who wrote it.
-        from: MemberRef,
-        /// How many it is by now that can't be had.
-        #[serde(default)]
-        missing: u64,
-    },
-    /// This node's state was older than what others had seen of it, and has caught up.
-    CaughtUp,
-    /// What was said while this node was away is being read; at 100 percent it is. Once a second at most, and not
-    /// where there is little of it.
-    CatchingUp {
-        /// How far that is.
-        backlog: Backlog,
-    },
-    /// A relay does not tell messages that it said it keeps: of one writer once an hour, where there are more.
-    Withheld {
-        /// Which, and how they are known.
-        withheld: Withheld,
-    },
-    /// A relay's state changed.
-    Relay {
-        /// The relay.
-        relay: RelayStatus,
-    },
-    /// A relay of the group's wants a token and does not take its own; its other relays, and other
-    /// groups there, go on.
-    RelayClosed {
-        /// The relay's first address.
-        relay: String,
-        /// Why, in words.
-        reason: String,
-        /// What to do.
-        hint: String,
-    },
-    /// A relay of the group's has taken its token.
-    RelayOpened {
-        /// The relay's first address.
-        relay: String,
-    },
-    /// A member is reached differently now.
-    Path {
-        /// The member and its path.
-        path: MemberPath,
-    },
-    /// A join got further.
-    Join {
-        /// The join.
-        join: JoinView,
-    },
-    /// Somebody who showed an invite waits for a person's word: approve or deny.
-    JoinRequested {
-        /// Who.
-        request: RequestView,
-    },
-    /// The word was given.
-    JoinAnswered {
-        /// Who had asked.
-        request: RequestView,
-        /// What was said.
-        approved: bool,
-    },
-    /// A person has compared a member's identity here, or taken that back.
-    MemberVerified {
-        /// Whose.
-        member: MemberRef,
-        /// Whether it counts as compared from now on.
-        verified: bool,
-    },
-    /// Somebody in the group has the name of a verified identity and is another one: nothing is sent to it until the
-    /// person has seen that.
-    KeyChanged {
-        /// Who, and whose name it is.
-        #[serde(flatten)]
-        other: OtherKey,
-        /// What it may mean and what to do, in words.
-        text: String,
-    },
-    /// What came after one event is not kept any more, up to another. The messages among it follow, and then what is kept;
-    /// its `seq` is where the reader was.
-    EventsLost {
-        /// The last event that was read.
-        after: u64,
-        /// The last that is not kept.
-        until: u64,
-    },
-    /// Something that a person should look at.
-    Alarm {
-        /// What, in words; no secrets.
-        text: String,
-    },
-}
-
 /// Answer of `GET /v1/groups`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Groups {
     /// [`VERSION`].
     pub v: u8,
@@ -505,6 +287,7 @@ pub struct Groups {
 /// Query of `GET /v1/groups/{ref}/messages`. Without `after`, the last in the order of `place` are
 /// answered; with it, what came here after that one, in the order of coming.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Page {
     /// Only messages with a greater `seq`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -522,15 +305,20 @@ pub const PAGE_MAX: u32 = 1000;
 
 /// Answer of `GET /v1/groups/{ref}/messages`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Messages {
     /// [`VERSION`].
     pub v: u8,
     /// In the order of `place`, or with `after` in that of `seq`.
     pub messages: Vec<Message>,
+    /// With [`Only`]: the `before` by which to go on, where there may be more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<u64>,
 }
 
 /// Answer of what has nothing more to say than that it is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Done {
     /// [`VERSION`].
     pub v: u8,
@@ -538,6 +326,7 @@ pub struct Done {
 
 /// Query of `GET /v1/events`.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct EventsAfter {
     /// Resume after this `seq`; from now on where left out. 0 is all that is kept; after any other, what is not kept any more is told
     /// by [`What::EventsLost`].
@@ -547,6 +336,7 @@ pub struct EventsAfter {
 
 /// The one line that `wattle up --json` prints when the node is ready.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Ready {
     /// [`VERSION`].
     pub v: u8,
@@ -568,6 +358,7 @@ pub struct Ready {
 
 /// Body of every answer that is an error.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ErrorBody {
     /// [`VERSION`].
     pub v: u8,
@@ -577,6 +368,7 @@ pub struct ErrorBody {
 
 /// Why something was not done, and what to do next.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ApiError {
     /// A short name, stable: `no-such-group`.
     pub code: String,

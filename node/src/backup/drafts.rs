@@ -1,4 +1,4 @@
-//! What a backup, or a restored directory, is until it is whole.
+//! What a backup, an export or a restored directory is until it is whole.
 //!
 //! > Whoever makes a draft holds it locked. One that nobody holds is what a process left that was
 //! > killed: it goes when the next one begins beside it.
@@ -11,17 +11,34 @@ use std::{
 
 use tempfile::{Builder, NamedTempFile, TempDir};
 
-const BACKUP: &str = ".wattle-backup-";
+/// What becomes of a draft that is a file.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// A backup.
+    Backup,
+    /// What a group has said.
+    Export,
+}
+
+impl Kind {
+    const fn prefix(self) -> &'static str {
+        match self {
+            Self::Backup => ".wattle-backup-",
+            Self::Export => ".wattle-export-",
+        }
+    }
+}
+
 const RESTORE: &str = ".wattle-restore-";
 
 /// How many random letters end a draft's name.
 const RANDOM: usize = 8;
 
-/// A new file for a backup: 0600, and gone again unless it is kept.
-pub(super) fn file(beside: &Path) -> io::Result<NamedTempFile> {
-    sweep(beside, BACKUP);
+/// A new file: 0600, and gone again unless it is kept.
+pub fn file(beside: &Path, kind: Kind) -> io::Result<NamedTempFile> {
+    sweep(beside, kind.prefix());
     loop {
-        let draft = Builder::new().prefix(BACKUP).rand_bytes(RANDOM).tempfile_in(beside)?;
+        let draft = Builder::new().prefix(kind.prefix()).rand_bytes(RANDOM).tempfile_in(beside)?;
         // Where the file system knows no locks, nobody takes a draft for one that was left.
         let _ = draft.as_file().lock();
         // Unless another process took it away before it was held.
@@ -81,7 +98,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let home = home.path();
         // Killed: nothing of it runs, not even what would take the draft away.
-        let (_, left) = file(home).unwrap().keep().unwrap();
+        let (_, left) = file(home, Kind::Backup).unwrap().keep().unwrap();
         let (left_dir, held) = dir(home).unwrap();
         let left_dir = left_dir.keep();
         fs::write(left_dir.join("wattle.db"), "half of it").unwrap();
@@ -90,10 +107,10 @@ mod tests {
             fs::write(home.join(other), "not ours").unwrap();
         }
         assert_eq!(names(home).len(), 5);
-        let (draft, (restored, _held)) = (file(home).unwrap(), dir(home).unwrap());
+        let (draft, (restored, _held)) = (file(home, Kind::Backup).unwrap(), dir(home).unwrap());
         assert!(!left.exists() && !left_dir.exists());
         // Another one begins while these are made.
-        let (second, (third, _also)) = (file(home).unwrap(), dir(home).unwrap());
+        let (second, (third, _also)) = (file(home, Kind::Backup).unwrap(), dir(home).unwrap());
         let all = [draft.path(), restored.path(), second.path(), third.path()];
         assert!(all.iter().all(|path| path.exists()));
         assert_eq!(names(home).len(), 3 + 4);

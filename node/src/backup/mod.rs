@@ -7,7 +7,8 @@
 //! It is made beside a running node or without one, at one instant. It is restored into a directory
 //! that does not exist or is empty, and whole or not at all. docs/spec/storage.md.
 
-mod drafts;
+pub mod drafts;
+mod far;
 mod sealed;
 
 use std::{
@@ -27,7 +28,10 @@ use protocol::{
 use rand_chacha::ChaCha20Rng;
 use zeroize::{Zeroize, Zeroizing};
 
-use self::sealed::{Reader, Writer};
+use self::{
+    far::{Far, Read},
+    sealed::{Reader, Writer},
+};
 use crate::{
     core::{ENDPOINT, META_KEPT},
     store::{Backed, Snapshot, Store, StoreError, TABLES, Tx, Unlock, Value},
@@ -115,7 +119,8 @@ pub struct Contents {
 /// The longest thing in a backup, in bytes.
 const ITEM_MAX: u32 = 64 << 20;
 
-/// Writes a backup of the node in `data_dir` to `file`, which must not exist.
+/// Writes a backup of the node in `data_dir` to `file`, which must not exist. `told` is given the percent that is done,
+/// each once.
 pub fn create(
     data_dir: &Path,
     unlock: &Unlock,
@@ -123,16 +128,17 @@ pub fn create(
     passphrase: &str,
     now: Timestamp,
     rng: &mut ChaCha20Rng,
+    told: &mut dyn FnMut(u8),
 ) -> Result<Contents, BackupError> {
     if fs::symlink_metadata(file).is_ok() {
         return Err(BackupError::Exists);
     }
     let mut snapshot = Snapshot::open(data_dir, unlock)?;
     let beside = parent(file);
-    let draft = drafts::file(&beside)?;
+    let draft = drafts::file(&beside, drafts::Kind::Backup)?;
     let mut writer = Writer::new(io::BufWriter::new(draft.as_file()), passphrase)?;
     let relays = optional(fs::read_to_string(data_dir.join("relays")))?;
-    let contents = snapshot.read(|tx| write(tx, &mut writer, relays, now, rng))?;
+    let contents = snapshot.read(|tx| write(tx, &mut writer, relays, (now, rng), told))?;
     writer.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
     draft.as_file().sync_all()?;
     draft.persist_noclobber(file).map_err(|error| match error.error.kind() {
@@ -143,18 +149,23 @@ pub fn create(
     Ok(contents)
 }
 
-/// Makes the data directory of a node from a backup. It must not exist, or be empty.
+/// Makes the data directory of a node from a backup. It must not exist, or be empty. `told` is given the percent of the
+/// file that is read, each once.
 pub fn restore(
     file: &Path,
     passphrase: &str,
     data_dir: &Path,
     unlock: &Unlock,
     rng: &mut ChaCha20Rng,
+    told: &mut dyn FnMut(u8),
 ) -> Result<Contents, BackupError> {
     if !is_free(data_dir)? {
         return Err(BackupError::NotEmpty);
     }
-    let mut reader = Reader::new(File::open(file)?, passphrase)?;
+    let input = File::open(file)?;
+    let mut far = Far::new(input.metadata()?.len());
+    let (input, done) = Read::new(input);
+    let mut reader = Reader::new(input, passphrase)?;
     let first = item(&mut reader)?.ok_or(BackupError::Damaged)?;
     let beginning: Beginning = codec::decode(&first).map_err(|_| BackupError::Damaged)?;
     let me = Endpoint::restore(&beginning.endpoint, rng)?;
@@ -170,6 +181,7 @@ pub fn restore(
             let row = row(&bytes)?;
             contents.count(&row);
             tx.put_row(&row)?;
+            far.is_at(done.get(), told);
         }
         Ok::<_, BackupError>(())
     })?;
@@ -193,8 +205,8 @@ fn write(
     tx: &Tx<'_>,
     writer: &mut Writer<impl io::Write>,
     relays: Option<String>,
-    now: Timestamp,
-    rng: &mut ChaCha20Rng,
+    (now, rng): (Timestamp, &mut ChaCha20Rng),
+    told: &mut dyn FnMut(u8),
 ) -> Result<Contents, BackupError> {
     let me = Endpoint::load(&tx.meta(ENDPOINT)?.ok_or(BackupError::NoIdentity)?, rng)?;
     let format = u32::try_from(Store::format()).unwrap_or(u32::MAX);
@@ -209,9 +221,14 @@ fn write(
             put_row(writer, &Backed { table: "meta".into(), values })?;
         }
     }
+    let counts = TABLES.iter().map(|table| tx.count(table));
+    let mut far = Far::new(counts.sum::<Result<u64, StoreError>>()?);
+    let mut rows = 0;
     for table in TABLES {
         tx.rows(table, |row| {
             contents.count(&row);
+            rows += 1;
+            far.is_at(rows, told);
             put_row(writer, &row)
         })?;
     }

@@ -21,6 +21,14 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(|| "too long".into())
 }
 
+/// A span, or that it never is, which is as a span of nothing.
+pub fn span_or_never(text: &str) -> Result<Duration, String> {
+    match text {
+        "never" => Ok(Duration::ZERO),
+        span => duration(span).map_err(|why| format!("{why}, or never")),
+    }
+}
+
 /// A time: a day, which is its beginning in UTC, RFC 3339, or how long ago.
 pub fn moment(text: &str) -> Result<OffsetDateTime, String> {
     const WHAT: &str = "a day as 2026-01-31, a time as 2026-01-31T14:03:00Z, or how long ago as 7d";
@@ -53,6 +61,13 @@ mod tests {
         assert_eq!(duration("30s"), Ok(Duration::from_secs(30)));
         assert_eq!(duration("48h"), Ok(Duration::from_secs(172_800)));
         assert_eq!(duration("2w"), Ok(Duration::from_secs(1_209_600)));
+    }
+
+    #[test]
+    fn what_never_is_can_be_said_so() {
+        assert_eq!(span_or_never("never"), Ok(Duration::ZERO));
+        assert_eq!(span_or_never("30d"), duration("30d"));
+        assert!(span_or_never("Never ever").unwrap_err().ends_with("or never"));
     }
 
     #[test]

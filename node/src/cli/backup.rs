@@ -21,6 +21,7 @@ use super::{
     Place, exit,
     exit::{Exit, Failure},
     init::{self, Lock},
+    progress::Percent,
     show,
 };
 
@@ -100,7 +101,10 @@ fn create(file: &Path, seal: &Seal, lock: &Lock, dir: &Path, json: bool) -> anyh
     let passphrase = seal.passphrase(Asked::Twice)?;
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
-    let made = backup::create(dir, &unlock, file, &passphrase, now, &mut init::seeded()?);
+    let bar = Percent::new("writing the backup");
+    let (rng, told) = (&mut init::seeded()?, &mut |percent| bar.show(percent));
+    let made = backup::create(dir, &unlock, file, &passphrase, now, rng, told);
+    drop(bar);
     let contents = made.map_err(|error| refused(error, file, dir))?;
     tell("wrote a backup of", &contents, json)?;
     show::words("keep the file and its passphrase apart from this machine, and from each other");
@@ -113,7 +117,10 @@ fn create(file: &Path, seal: &Seal, lock: &Lock, dir: &Path, json: bool) -> anyh
 fn restore(file: &Path, seal: &Seal, lock: &Lock, dir: &Path, json: bool) -> anyhow::Result<Exit> {
     let unlock = lock.unlock()?;
     let passphrase = seal.passphrase(Asked::Once)?;
-    let made = backup::restore(file, &passphrase, dir, &unlock, &mut init::seeded()?);
+    let bar = Percent::new("reading the backup");
+    let (rng, told) = (&mut init::seeded()?, &mut |percent| bar.show(percent));
+    let made = backup::restore(file, &passphrase, dir, &unlock, rng, told);
+    drop(bar);
     let contents = made.map_err(|error| refused(error, file, dir))?;
     tell("restored", &contents, json)?;
     show::words(

@@ -1,5 +1,7 @@
 //! `wattle bench`.
 
+mod store;
+
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -16,7 +18,7 @@ use super::{
 
 /// Measure on this machine, with real processes
 #[derive(clap::Args)]
-#[command(after_help = exit::help(&["wattle bench latency -n 200"]))]
+#[command(after_help = exit::help(&["wattle bench latency -n 200", "wattle bench store --messages 1000000"]))]
 pub struct Bench {
     #[command(subcommand)]
     command: Command,
@@ -30,6 +32,13 @@ enum Command {
         /// How many messages, one after the other
         #[arg(short, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
         n: u32,
+    },
+    /// Start-up, pages and searches with a long history, beside a hundredth of it
+    #[command(after_help = exit::help(&["wattle bench store --messages 1000000"]))]
+    Store {
+        /// How many messages
+        #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1_000..=10_000_000))]
+        messages: u32,
     },
 }
 
@@ -47,9 +56,14 @@ const GROUP: &str = "bench";
 
 impl Bench {
     pub async fn run(self, place: &Place) -> anyhow::Result<Exit> {
-        let Command::Latency { n } = self.command;
+        let measure = async {
+            match self.command {
+                Command::Latency { n } => latency(n, place).await,
+                Command::Store { messages } => store::run(messages, place).await,
+            }
+        };
         tokio::select! {
-            ended = latency(n, place) => ended,
+            ended = measure => ended,
             _ = tokio::signal::ctrl_c() => Ok(Exit::Interrupted),
         }
     }

@@ -71,7 +71,12 @@ impl Cursor {
         for line in show::table(&cursors.iter().map(row).collect::<Vec<_>>()) {
             show::data(line)?;
         }
-        match cursors.first() {
+        match cursors.iter().find(|cursor| !cursor.restored).or(cursors.first()) {
+            Some(cursor) if cursor.restored => show::next(format_args!(
+                "wattle cursor set {} {}",
+                show::word(&cursor.name),
+                show::word(&cursor.group.name)
+            )),
             Some(cursor) => show::next(format_args!(
                 "wattle tail {} --cursor {}",
                 show::word(&cursor.group.name),
@@ -89,10 +94,19 @@ impl Cursor {
 fn row(cursor: &CursorView) -> Vec<String> {
     let CursorView { after, last, .. } = cursor;
     let how = match (cursor.restored, cursor.held) {
-        (true, _) => "of a node whose backup this is: set it anew".into(),
+        (true, _) => format!(
+            "set it anew: wattle cursor set {} {}",
+            show::word(&cursor.name),
+            show::word(&cursor.group.name)
+        ),
         (false, true) => "read by somebody now".into(),
         (false, false) => format!("moved {}", show::moment(&cursor.moved)),
     };
-    let group = show::safe(&cursor.group.name);
-    vec![show::safe(&cursor.name), group, format!("after event {after} of {last}"), how]
+    let at = match cursor.restored {
+        true => format!(
+            "after event {after} of the node whose backup this is, which counted on its own"
+        ),
+        false => format!("after event {after} of {last}"),
+    };
+    vec![show::safe(&cursor.name), show::safe(&cursor.group.name), at, how]
 }

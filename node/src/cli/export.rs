@@ -14,6 +14,7 @@ use anyhow::Context;
 use clap::{ValueEnum, builder::NonEmptyStringValueParser};
 use node::{
     api::types::{Class, GroupView, MemberRef, Message},
+    backup::drafts::{self, Kind},
     client::Client,
 };
 use tempfile::NamedTempFile;
@@ -107,14 +108,12 @@ impl Export {
                 out.flush()?;
                 drop(out);
                 draft.as_file().sync_all()?;
+                wanted.found(count)?;
                 keep(draft, path, self.force)?;
                 count
             }
         };
-        if let (0, Some(Writer::Former { asked, found: None })) = (count, &wanted.from) {
-            let message = format!("nobody called \"{asked}\" has written here");
-            return Err(no_such(message).into());
-        }
+        wanted.found(count)?;
         let messages = show::count(count, "message");
         match &self.out {
             Some(path) => {
@@ -195,6 +194,16 @@ impl Kept {
 }
 
 impl Wanted {
+    /// Refuses where it was asked for somebody who has written nothing here and is no member.
+    fn found(&self, count: u64) -> Result<(), Failure> {
+        match (count, &self.from) {
+            (0, Some(Writer::Former { asked, found: None })) => {
+                Err(no_such(format!("nobody called \"{asked}\" has written here")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn takes(&mut self, message: &Message) -> anyhow::Result<bool> {
         let at = show::time(&message.at);
         if self.since.is_some_and(|since| at < since) || self.until.is_some_and(|until| at >= until)
@@ -260,9 +269,7 @@ fn draft(path: &Path, force: bool) -> anyhow::Result<NamedTempFile> {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
-    tempfile::Builder::new()
-        .prefix(".wattle-export-")
-        .tempfile_in(beside)
+    drafts::file(beside, Kind::Export)
         .with_context(|| format!("no file can be made in {}", beside.display()))
 }
 

@@ -1,15 +1,16 @@
 //! `wattle file`.
 
 use std::{
+    fs,
     io::{self, IsTerminal, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
 use anyhow::Context;
 use clap::{Subcommand, builder::NonEmptyStringValueParser};
 use node::{
-    api::types::{FileStanding, FileView},
+    api::types::{FileStanding, FileView, Message},
     client::Client,
 };
 use tokio::time::{Instant, sleep, timeout};
@@ -114,22 +115,47 @@ impl File {
 impl Send {
     async fn run(self, place: &Place) -> anyhow::Result<Exit> {
         let client = place.client().await?;
-        let path = std::path::absolute(&self.path).context("the path can't be read")?;
-        let path = path.to_str().context("the path is not UTF-8")?;
-        let message = client.send_file(&self.group, path).await?;
+        let message = client.send_file(&self.group, &whole(&self.path)?).await?;
         if place.json {
             show::json(&message)?;
             return Ok(Exit::Done);
         }
-        let size = message.file.as_ref().map_or(0, |file| file.size);
-        show::words(format_args!(
-            "offered {} ({}): it is given from where it is, as long as this node runs",
-            show::safe(&message.text),
-            amount(size)
-        ));
+        show::words(offered(&message));
         show::data(&message.id)?;
         Ok(Exit::Done)
     }
+}
+
+/// A path as the node takes it.
+fn whole(path: &Path) -> anyhow::Result<String> {
+    let path = std::path::absolute(path).context("the path can't be read")?;
+    Ok(path.to_str().context("the path is not UTF-8")?.into())
+}
+
+/// The same, of a file that can be read.
+pub fn readable(path: &Path) -> anyhow::Result<String> {
+    let refused = |why: String| {
+        let message =
+            format!("{} can't be offered: {why}", show::safe(&path.display().to_string()));
+        Failure::new(Exit::Usage, message, "name a file that you can read; nothing was sent")
+    };
+    // Not opened before: a pipe would be waited for.
+    let meta = fs::metadata(path).map_err(|error| refused(error.to_string()))?;
+    if !meta.is_file() {
+        return Err(refused("it is no file".into()).into());
+    }
+    fs::File::open(path).map_err(|error| refused(error.to_string()))?;
+    whole(path)
+}
+
+/// What is said of a file that was offered.
+pub fn offered(message: &Message) -> String {
+    let size = message.file.as_ref().map_or(0, |file| file.size);
+    format!(
+        "offered {} ({}): it is given from where it is, as long as this node runs",
+        show::safe(&message.text),
+        amount(size)
+    )
 }
 
 impl Get {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use node::api::types::{CreateInvite, InviteView, RequestView};
 
-use super::{Place, args, exit, exit::Exit, show};
+use super::{Place, args, exit, exit::Exit, qr, show};
 
 /// Make an invite code for a group, and decide who comes in
 ///
@@ -41,7 +41,11 @@ enum Verb {
 /// privately. It works once unless --uses says otherwise; then you are asked about everybody who
 /// shows it, unless --no-ask.
 #[derive(clap::Args)]
-#[command(after_help = exit::help(&["wattle invite create ops > code.txt", "wattle invite create ops --uses 3 --expires 7d"]))]
+#[command(after_help = exit::help(&[
+    "wattle invite create ops > code.txt",
+    "wattle invite create ops --uses 3 --expires 7d",
+    "wattle invite create ops --qr",
+]))]
 pub struct Create {
     /// The group's name, or the first digits of its id
     #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
@@ -61,6 +65,18 @@ pub struct Create {
     /// Let every admin's node serve it, not this one alone
     #[arg(long)]
     any_admin: bool,
+    /// Show the code as a QR code, too, on standard error where that is a terminal; with --qr=always also where it is none.
+    /// Whoever sees it can use it
+    #[arg(long, value_enum, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "auto")]
+    qr: Option<Qr>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Qr {
+    /// On a terminal
+    Auto,
+    /// Into a file or a pipe, too
+    Always,
 }
 
 /// List a group's invites, and who waits to be let in
@@ -142,6 +158,14 @@ impl Create {
             show::json(&invite)?;
         } else {
             show::data(invite.code.as_deref().unwrap_or_default())?;
+        }
+        if let Some(when) = self.qr {
+            let code = invite.code.as_deref().unwrap_or_default();
+            match when {
+                Qr::Auto if !qr::show(code) => show::words(qr::HIDDEN),
+                Qr::Always if !qr::write(code) => show::words("the code is too long for a QR code"),
+                Qr::Auto | Qr::Always => {}
+            }
         }
         let uses = if invite.uses == 1 { "once".into() } else { format!("{} times", invite.uses) };
         let until = show::moment(&invite.expires);

@@ -25,6 +25,7 @@ mod invite;
 mod join;
 mod machine;
 mod man;
+mod name;
 mod notify;
 mod ping;
 mod progress;
@@ -32,6 +33,7 @@ mod qr;
 mod recovery;
 mod relay;
 mod said;
+mod search;
 mod send;
 mod show;
 mod stage;
@@ -94,6 +96,7 @@ enum Command {
     Notify(notify::Notify),
     Cursor(cursor::Cursor),
     History(history::History),
+    Search(search::Search),
     Export(export::Export),
     Verify(verify::Verify),
     Wipe(wipe::Wipe),
@@ -102,6 +105,7 @@ enum Command {
     Backup(backup::Backup),
     Demo(demo::Demo),
     Machine(machine::Arguments),
+    Name(name::Name),
     Bench(bench::Bench),
     Relay(relay::Relay),
     Man(man::Man),
@@ -169,10 +173,12 @@ impl Command {
             Self::Tail(tail) => or_interrupted(tail.run(place)).await,
             Self::Notify(notify) => or_interrupted(notify.run(place)).await,
             Self::Cursor(cursor) => or_interrupted(cursor.run(place)).await,
+            Self::Search(search) => or_interrupted(search.run(place)).await,
             Self::Export(export) => or_interrupted(export.run(place)).await,
             Self::Backup(backup) => backup.run(place).await,
             Self::Audit(audit) => or_interrupted(audit.run(place)).await,
             Self::Machine(machine) => or_interrupted(machine.run(place)).await,
+            Self::Name(name) => or_interrupted(name.run(place)).await,
             Self::Verify(verify) => or_interrupted(verify.run(place)).await,
             Self::Wipe(wipe) => or_interrupted(wipe.run(place)).await,
             Self::History(history) => or_interrupted(history.run(place)).await,

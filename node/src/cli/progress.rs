@@ -73,6 +73,33 @@ impl Drop for Bar {
     }
 }
 
+/// A line on standard error that shows how far this program is, where that is a terminal; gone when it ends.
+pub struct Percent {
+    what: &'static str,
+    is_terminal: bool,
+}
+
+impl Percent {
+    pub fn new(what: &'static str) -> Self {
+        Self { what, is_terminal: io::stderr().is_terminal() }
+    }
+
+    pub fn show(&self, percent: u8) {
+        if self.is_terminal {
+            let line = percent_line(self.what, percent);
+            drop(write!(io::stderr().lock(), "\r\x1b[2K{line}"));
+        }
+    }
+}
+
+impl Drop for Percent {
+    fn drop(&mut self) {
+        if self.is_terminal {
+            drop(write!(io::stderr().lock(), "\r\x1b[2K"));
+        }
+    }
+}
+
 /// Shows the backlogs of all groups of a node, where somebody looks, until it ends.
 pub async fn follow(client: Client) -> Result<(), ClientError> {
     if !io::stderr().is_terminal() {
@@ -89,11 +116,16 @@ pub async fn follow(client: Client) -> Result<(), ClientError> {
 
 /// `tea  [#########               ]  38 %  4211 messages, up to 2026-11-03`
 fn line(group: &str, backlog: &Backlog) -> String {
-    let full = WIDTH * usize::from(backlog.percent.min(100)) / 100;
-    let bar = format!("{}{}", "#".repeat(full), " ".repeat(WIDTH - full));
     let messages = show::count(backlog.messages, "message");
     let upto = show::time(&backlog.upto).date();
-    format!("{}  [{bar}] {:>3} %  {messages}, up to {upto}", show::safe(group), backlog.percent)
+    format!("{}  {messages}, up to {upto}", percent_line(&show::safe(group), backlog.percent))
+}
+
+/// `tea  [#########               ]  38 %`
+fn percent_line(what: &str, percent: u8) -> String {
+    let full = WIDTH * usize::from(percent.min(100)) / 100;
+    let bar = format!("{}{}", "#".repeat(full), " ".repeat(WIDTH - full));
+    format!("{what}  [{bar}] {percent:>3} %")
 }
 
 fn done(group: &str, backlog: &Backlog) -> String {

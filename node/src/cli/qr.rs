@@ -13,12 +13,21 @@ use super::show;
 /// of the two is dark. Says whether it was.
 pub fn show(text: &str) -> bool {
     let colours = env::var_os("NO_COLOR").is_none_or(|it| it.is_empty());
-    let code = (io::stderr().is_terminal() && colours).then(|| code(text)).flatten();
+    io::stderr().is_terminal() && colours && write(text)
+}
+
+/// Writes it to standard error, whatever that is; not where the text is too long for a code.
+pub fn write(text: &str) -> bool {
+    let code = code(text);
     if let Some(code) = &code {
         show::words(code);
     }
     code.is_some()
 }
+
+/// What is said where [`show()`] shows nothing.
+pub const HIDDEN: &str =
+    "no QR code is shown: standard error is no terminal with colours, or the code is too long";
 
 /// A code in half blocks, with its quiet zone: dark on light, whatever colours the terminal has.
 fn code(text: &str) -> Option<String> {

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io::{self, IsTerminal},
     mem,
+    path::PathBuf,
     time::Duration,
 };
 
@@ -22,7 +23,7 @@ use tokio::sync::mpsc;
 use super::{
     Place, args, exit,
     exit::{Exit, Failure},
-    input, show,
+    file, input, show,
 };
 
 /// Send messages to a group
@@ -34,6 +35,7 @@ use super::{
     "wattle send ops deployed",
     "wattle send ops deployed --wait all --timeout 5m",
     "wattle send ops --reply 1a2b3c4d on it",
+    "wattle send ops --file plan.pdf the plan for Monday",
     "make 2>&1 | wattle send ops --block",
     "journalctl -f -u web | wattle send ops -",
 ]))]
@@ -53,6 +55,9 @@ pub struct Send {
     /// A member whom it is for in particular; may be given several times
     #[arg(long, value_name = "MEMBER")]
     mention: Vec<String>,
+    /// Offer this file, too, after the text; without a text, the file alone. It stays where it is, and members fetch it from there
+    #[arg(long, value_name = "PATH", conflicts_with = "block")]
+    file: Option<PathBuf>,
     /// Wait until a relay has it, until any member's node has it, or until all members' nodes have it
     #[arg(long, value_name = "FOR")]
     wait: Option<Wait>,
@@ -111,6 +116,16 @@ impl Send {
             let message = "--block is for standard input, and a text is given";
             return Err(Failure::new(Exit::Usage, message, hint).into());
         }
+        if self.text.is_empty()
+            && self.file.is_some()
+            && !(self.reply.is_none() && self.mention.is_empty())
+        {
+            let hint = "give a text, or leave --reply and --mention out";
+            let message = "a file alone answers nobody and mentions nobody";
+            return Err(Failure::new(Exit::Usage, message, hint).into());
+        }
+        // A file that can't be is told before the text is sent.
+        let file = self.file.as_deref().map(file::readable).transpose()?;
         let client = place.client().await?;
         let waiting = match self.wait {
             Some(wait) => Some((Waiting::new(wait), client.events_from_now().await?)),
@@ -119,8 +134,17 @@ impl Send {
         let mut sent = Sent { count: 0, waiting };
         if self.is_input() {
             self.send_input(&client, &mut sent, place).await?;
-        } else {
+        } else if !self.text.is_empty() {
             self.send(&client, &self.text.join(" "), &mut sent, place).await?;
+        }
+        if let Some(path) = &file {
+            let offered = self.offer(&client, path, &mut sent, place).await;
+            offered.with_context(|| match sent.count {
+                0 => "the file is not offered".into(),
+                count => {
+                    format!("{} sent, and the file is not offered", show::count(count, "message"))
+                }
+            })?;
         }
         let messages = show::count(sent.count, "message");
         match &mut sent.waiting {
@@ -136,7 +160,7 @@ impl Send {
 
     /// Whether standard input is what is sent.
     fn is_input(&self) -> bool {
-        self.text.is_empty() || self.text == ["-"]
+        (self.text.is_empty() && self.file.is_none()) || self.text == ["-"]
     }
 
     /// Waits until no more than so many are open. Where that does not come: says of which, and why.
@@ -201,6 +225,30 @@ impl Send {
         let (reply, mentions) = (self.reply.clone(), self.mention.clone());
         let said = SendMessage { text: text.into(), reply, mentions };
         let message = client.say(&self.group, &said).await?;
+        self.sent(client, message, sent, place).await
+    }
+
+    /// Offers a file.
+    async fn offer(
+        &self,
+        client: &Client,
+        path: &str,
+        sent: &mut Sent,
+        place: &Place,
+    ) -> anyhow::Result<()> {
+        let message = client.send_file(&self.group, path).await?;
+        show::words(file::offered(&message));
+        self.sent(client, message, sent, place).await
+    }
+
+    /// Counts what was sent, and waits for it where that is asked.
+    async fn sent(
+        &self,
+        client: &Client,
+        message: Message,
+        sent: &mut Sent,
+        place: &Place,
+    ) -> anyhow::Result<()> {
         if place.json {
             show::json(&message)?;
         }

@@ -301,6 +301,12 @@ fn note(what: &What) -> Option<String> {
         What::MemberRetired { member, .. } => {
             format!("{} was retired with the recovery code: that machine is lost", name(member))
         }
+        What::MemberRenamed { member, before, me: true } => {
+            format!("you are {} from now on; you were {}", name(member), show::safe(before))
+        }
+        What::MemberRenamed { member, before, .. } => {
+            format!("{} was {}: another name, the same member", name(member), show::safe(before))
+        }
         What::MemberLeft { member } => format!("{} left", name(member)),
         What::NotAdmitted { me: true, why, .. } => {
             format!("you are not in after all: {}", show::safe(why))

@@ -261,7 +261,9 @@ fn ready(node: &Running, socket: &Socket) -> Ready {
 fn announce(ready: &Ready, named: Option<&str>, place: &Place) -> anyhow::Result<()> {
     let name = show::safe(&ready.name);
     if named.is_some_and(|named| named != ready.name) {
-        show::words(format_args!("this node's name is {name} since its first start, and stays so"));
+        show::words(format_args!(
+            "this node's name is {name} and stays so: `wattle name NEW` changes it"
+        ));
     }
     if place.json {
         return show::json(ready);

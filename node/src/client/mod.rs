@@ -25,6 +25,7 @@ mod files;
 mod members;
 mod pings;
 mod said;
+mod search;
 mod sse;
 
 use std::{
@@ -48,7 +49,7 @@ use crate::api::{
     types::{
         ApiError, CreateGroup, CreateInvite, DeliveryView, Done, ErrorBody, EventsAfter,
         FollowMove, GroupSummary, GroupView, Groups, InviteView, Invites, JoinRequest, JoinView,
-        Joins, Machines, Message, Messages, MigrateGroup, NameMachine, Page, RecoveryView,
+        Joins, Machines, Message, Messages, MigrateGroup, NameMachine, Only, Page, RecoveryView,
         RemoveMember, RequestView, Requests, RetireMember, SendMessage, Status, Verified,
         WipeGroup, Wiped,
     },
@@ -190,6 +191,29 @@ impl Client {
             fields.filter_map(|(name, value)| Some(format!("{name}={}", value?))).collect();
         let path = at(group, &format!("/messages?{}", query.join("&")));
         Ok(self.get::<Messages>(&path).await?.messages)
+    }
+
+    /// The same, of those messages that are wanted; and by which `before` to go on, where there may be more.
+    pub async fn history_only(
+        &self,
+        group: &str,
+        only: &Only,
+        (before, limit): (Option<u64>, u32),
+    ) -> Result<(Vec<Message>, Option<u64>), ClientError> {
+        let Only { from, since, until } = only;
+        let fields = [("from", from), ("since", since), ("until", until)];
+        let fields = fields.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        let fields: String =
+            fields.map(|(name, value)| format!("&{name}={}", escaped(value))).collect();
+        let before = before.map(|before| format!("&before={before}")).unwrap_or_default();
+        let path = at(group, &format!("/messages?limit={limit}{before}{fields}"));
+        let Messages { messages, next, .. } = self.get(&path).await?;
+        Ok((messages, next))
+    }
+
+    /// A group's message, by the first digits of its local id, at least four, or `last`.
+    pub async fn find_message(&self, group: &str, message: &str) -> Result<Message, ClientError> {
+        self.get(&at(group, &format!("/messages/{}", escaped(message)))).await
     }
 
     /// One message, by its local id.

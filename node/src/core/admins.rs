@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use protocol::{
     endpoint::Endpoint,
-    group::{Group, Successor},
+    group::{Group, GroupState, Successor},
     ids::{GroupId, MemberId, Timestamp},
     membership::{Kind, Op},
     recovery::RecoveryKey,
@@ -57,6 +57,12 @@ impl Core {
         now: Timestamp,
     ) -> Result<GroupView, VerbError> {
         let id = self.find_group(reference)?;
+        // Who may not is told that, whatever the code is.
+        match self.groups.get(&id).map(Group::state) {
+            Some(GroupState::Active) => {}
+            Some(GroupState::Migrated) => return Err(VerbError::Moved),
+            _ => return Err(VerbError::NotAMember),
+        }
         let key = RecoveryKey::from_code(code)?;
         let hosted = self.hosted.rows(id);
         let ended = self.step(id, now, |group, step| {
@@ -148,7 +154,7 @@ impl Core {
     }
 
     /// Anybody who is or was a member, by exact name, or an unambiguous id prefix.
-    fn find_known(&self, id: GroupId, reference: &str) -> Result<MemberId, VerbError> {
+    pub fn find_known(&self, id: GroupId, reference: &str) -> Result<MemberId, VerbError> {
         if let Ok(member) = self.find_member(id, reference) {
             return Ok(member);
         }

@@ -193,7 +193,10 @@ impl Core {
     pub(super) fn put_endpoint(&mut self, me: Endpoint, now: Timestamp) -> Result<(), StoreError> {
         let saved = me.save();
         if *saved != *self.me.save() {
-            self.store.transaction(|tx| tx.put_meta(ENDPOINT, &saved))?;
+            self.store.transaction(|tx| {
+                tx.put_name(me.member(), &me.card().card().name)?;
+                tx.put_meta(ENDPOINT, &saved)
+            })?;
             self.me = Arc::new(me);
         }
         let (member, seq) = (self.me.member(), self.me.card().card().seq);

@@ -37,8 +37,10 @@ mod peers;
 mod pings;
 mod receive;
 mod relays;
+mod renamed;
 mod requests;
 mod said;
+mod search;
 mod send;
 mod step;
 #[cfg(test)]
@@ -80,6 +82,7 @@ use self::{
     peers::Peers,
     pings::Pings,
     relays::{Owner, Relay},
+    renamed::Names,
     step::{After, random},
     trust::Trust,
     withheld::{Teller, Watch},
@@ -136,6 +139,8 @@ pub struct Core {
     unloaded: BTreeSet<GroupId>,
     /// Groups of which nothing but rows is left, which go.
     erasing: BTreeSet<GroupId>,
+    /// When to take more of the history into the index of words.
+    index_at: Option<Timestamp>,
     /// Groups with messages that wait to be sealed.
     queued: BTreeSet<GroupId>,
     /// Groups that know of a member's channel.
@@ -172,6 +177,8 @@ pub struct Core {
     overtaking: Overtaking,
     /// Whom the person has compared.
     trust: Trust,
+    /// Who is called what, in each group.
+    names: Names,
     effects: VecDeque<Effect>,
 }
 
@@ -244,6 +251,7 @@ impl Core {
             groups: BTreeMap::new(),
             unloaded: BTreeSet::new(),
             erasing: BTreeSet::new(),
+            index_at: None,
             queued: BTreeSet::new(),
             wired: BTreeSet::new(),
             resting: BTreeMap::new(),
@@ -268,6 +276,7 @@ impl Core {
             tidy: now,
             overtaking: Overtaking::default(),
             trust,
+            names: Names::default(),
             effects: VecDeque::new(),
         };
         core.take_up(now)?;
@@ -330,6 +339,7 @@ impl Core {
             .chain(self.tell_at)
             .chain(self.due.deadline())
             .chain(self.erase_due())
+            .chain(self.index_at)
             .chain(self.joining.deadline())
             .chain(self.hosted.requests.deadline())
             .chain(self.refused_deadline())
@@ -360,6 +370,7 @@ impl Core {
         if let Err(error) = self.recount_due(now) {
             tracing::error!(%error, "the store refuses; trying again");
         }
+        self.index_at = self.index_at.map(|_| now);
         self.refused_due(now);
         self.overtaking.all_due();
         self.joining.all_due();
@@ -405,6 +416,7 @@ impl Core {
         }
         self.tell_at = self.store.read(|tx| tx.untold_due())?;
         self.recount_due(now)?;
+        self.index_at = self.store.read(|tx| tx.lacks_index())?.then_some(now);
         for row in self.store.read(|tx| tx.invites())? {
             self.hosted.add(row);
         }
@@ -438,6 +450,7 @@ impl Core {
         self.tell_deliveries(now)?;
         self.expire(now)?;
         self.erase()?;
+        self.index(now)?;
         self.try_joins(now)?;
         self.serve_due(now)?;
         self.retry_refused(now)?;
@@ -492,6 +505,7 @@ impl Core {
             // Nothing is sealed to whoever came under another one's name.
             if self.after.members {
                 self.watch_names(now)?;
+                self.watch_renames(now)?;
             }
             self.flush(now)?;
             let woken = self.after.woken.take();

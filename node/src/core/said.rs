@@ -207,6 +207,11 @@ impl Core {
         self.change(&target, &Said::Pin { target: head, on }, now)
     }
 
+    /// A message of a group: the last one that is shown, or the one whose local id begins so.
+    pub fn find_message(&mut self, group: &str, message: &str) -> Result<Message, VerbError> {
+        Ok(self.target(group, message)?.message)
+    }
+
     fn change(
         &mut self,
         target: &Target,

@@ -7,7 +7,9 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params_from_iter, types::ValueRef};
 
-use super::{FILE, Store, StoreError, Tx, Unlock, connect, key, lock, make_private, schema};
+use super::{
+    FILE, Store, StoreError, Tx, Unlock, connect, groups::uint, key, lock, make_private, schema,
+};
 
 /// What is in a backup whole, in the order in which it can be written again. Of `meta` and `records`,
 /// which are in it too, the caller chooses. Not in it: where logs were read and when, what waits to be sealed,
@@ -101,6 +103,9 @@ impl Store {
         let tx = sql.transaction_with_behavior(TransactionBehavior::Immediate);
         let tx = Tx { sql: tx.map_err(StoreError::from)? };
         write(&tx)?;
+        if format >= schema::WITH_SEARCH {
+            tx.index_all()?;
+        }
         tx.sql.commit().map_err(StoreError::from)?;
         Ok(())
     }
@@ -142,6 +147,16 @@ impl Tx<'_> {
             each(Backed { table: table.into(), values })?;
         }
         Ok(())
+    }
+
+    /// How many rows a table of [`TABLES`] has.
+    pub fn count(&self, table: &str) -> Result<u64, StoreError> {
+        let Some(table) = TABLES.into_iter().find(|known| *known == table) else {
+            return Err(StoreError::Damaged);
+        };
+        let rows =
+            self.sql.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?;
+        Ok(uint(rows))
     }
 
     /// Writes a row as it was.

@@ -79,10 +79,13 @@ pub(super) fn last(sql: &Connection) -> Result<u64, StoreError> {
     Ok(uint(sql.query_row(query, [], |row| row.get(0))?))
 }
 
-/// After which event those begin that are kept.
+/// After which event those begin that are kept: up to it they were trimmed. What was erased with a group is not lost to
+/// anybody, wherever it stood.
 pub(super) fn begin(sql: &Connection) -> Result<u64, StoreError> {
-    let query = "SELECT coalesce(min(seq), 1) - 1 FROM events";
-    Ok(uint(sql.query_row(query, [], |row| row.get(0))?))
+    let last = int(last(sql)?);
+    let query = "SELECT coalesce(max(event), 0) FROM trimmed";
+    let told: i64 = sql.query_row(query, [], |row| row.get(0))?;
+    Ok(uint((last - last % TRIM_EVERY - EVENTS).max(told)))
 }
 
 /// The first `limit` events after `after`. A message is as it is shown now.
@@ -235,6 +238,23 @@ mod tests {
                     messages.push((event.seq, message.seq));
                 }
             }
+        }
+    }
+
+    #[test]
+    fn what_was_erased_with_a_group_is_no_loss_to_who_reads_another() {
+        let dir = dir();
+        let mut store = with_group(dir.path());
+        let last = store.transaction(|tx| {
+            for _ in 0..10 {
+                tx.put_event(&event(What::CaughtUp))?;
+            }
+            tx.sql.execute("DELETE FROM events WHERE seq <= 8", [])?;
+            tx.put_event(&event(What::GroupWiped))
+        });
+        let last = last.unwrap();
+        for after in 0..=last {
+            assert_eq!(read(&store, after).1, 0, "after {after}");
         }
     }
 

@@ -45,13 +45,23 @@ mod tests {
         io::{Seek, SeekFrom, Write},
     };
 
+    use protocol::ids::{GroupId, Timestamp};
+
     use super::*;
     use crate::store::{Store, Unlock};
 
     #[test]
     fn a_database_that_was_written_to_by_somebody_else_is_found_out() {
         let dir = tempfile::tempdir().unwrap();
-        drop(Store::open(dir.path(), &Unlock::KeyFile).unwrap());
+        let mut store = Store::open(dir.path(), &Unlock::KeyFile).unwrap();
+        let (group, now) = (GroupId([1; 32]), Timestamp(1));
+        // So that the last pages are nothing that a start reads.
+        let put = store.transaction(|tx| {
+            tx.put_group(group, "ops", now)?;
+            tx.put_record(group, b"key", Some(&[7; 40_000]))
+        });
+        put.unwrap();
+        drop(store);
         let faults = || Snapshot::open(dir.path(), &Unlock::KeyFile).unwrap().faults();
         assert_eq!(faults().unwrap(), Vec::<String>::new());
         let path = dir.path().join("wattle.db");

@@ -16,6 +16,7 @@ mod due;
 mod erase;
 mod events;
 mod files;
+mod filter;
 mod former;
 mod groups;
 mod health;
@@ -30,6 +31,7 @@ mod reader;
 mod requests;
 mod said;
 mod schema;
+mod search;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -52,6 +54,7 @@ pub use self::{
     delivery::{Lack, Recipient, Sent, Which},
     events::Onward,
     files::{FileState, GivenRow, OfferRow},
+    filter::Filter,
     invites::{InviteRow, JoinRow},
     key::Unlock,
     marks::{MARK_MS, Standing},
@@ -61,6 +64,7 @@ pub use self::{
     reader::Reader,
     requests::{RequestRow, RequestState},
     said::{Body, Changed},
+    search::{Search, Words, WordsError},
     text::{hex, rfc3339, unhex},
     trust::{OtherKeyRow, VerifiedRow},
 };
@@ -130,6 +134,9 @@ pub enum StoreError {
     /// What is on the disk can't be what was written.
     #[error("the database is damaged")]
     Damaged,
+    /// It was given up.
+    #[error("that takes too long")]
+    TooSlow,
     /// No room.
     #[error("the disk is full")]
     DiskFull,
@@ -172,6 +179,7 @@ impl Store {
         )?;
         schema::migrate(&mut sql, schema::MIGRATIONS)?;
         schema::write_file(dir)?;
+        sql.execute_batch(search::NOTES)?;
         Ok(Self {
             sql,
             path,
@@ -188,6 +196,11 @@ impl Store {
         &mut self,
         step: impl FnOnce(&Tx<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
+        let step = |tx: &Tx<'_>| {
+            let value = step(tx)?;
+            tx.index_touched()?;
+            Ok(value)
+        };
         #[cfg(test)]
         if self.refuses {
             return self.run(TransactionBehavior::Immediate, |tx| {
@@ -247,6 +260,7 @@ impl From<rusqlite::Error> for StoreError {
             Some(ErrorCode::NotADatabase) => Self::WrongKey,
             Some(ErrorCode::DatabaseCorrupt) => Self::Damaged,
             Some(ErrorCode::DiskFull) => Self::DiskFull,
+            Some(ErrorCode::OperationInterrupted) => Self::TooSlow,
             _ => Self::Sql(error),
         }
     }

@@ -11,8 +11,11 @@ use std::{
 use protocol::ids::GroupId;
 use rusqlite::{Connection, OpenFlags};
 
-use super::{Onward, StoreError, connect, events, key::DatabaseKey, messages, order::Place};
-use crate::api::types::{Event, Message};
+use super::{
+    Filter, Onward, Search, StoreError, connect, events, filter, key::DatabaseKey, messages,
+    order::Place, search,
+};
+use crate::api::types::{Event, Hit, MemberRef, Message};
 
 /// A read-only view of the store, cheap to clone. Its methods touch the disk: call them where
 /// blocking is allowed. It sees what is committed, nothing else.
@@ -20,12 +23,15 @@ use crate::api::types::{Event, Message};
 pub struct Reader {
     /// Gone when it was closed.
     sql: Arc<Mutex<Option<Connection>>>,
+    /// One of its own for searches, which may take long.
+    searching: Arc<Mutex<Option<Connection>>>,
 }
 
 impl Reader {
     pub(super) fn open(path: &Path, key: &DatabaseKey) -> Result<Self, StoreError> {
-        let sql = connect(path, key, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        Ok(Self { sql: Arc::new(Mutex::new(Some(sql))) })
+        let open = || connect(path, key, OpenFlags::SQLITE_OPEN_READ_ONLY);
+        let [sql, searching] = [open()?, open()?].map(|sql| Arc::new(Mutex::new(Some(sql))));
+        Ok(Self { sql, searching })
     }
 
     /// Messages of a group in the order that is shown: the last `limit`, before the one with the `seq`
@@ -37,6 +43,18 @@ impl Reader {
         limit: u32,
     ) -> Result<Vec<Message>, StoreError> {
         self.read(|sql| messages::page(sql, group, before, limit))
+    }
+
+    /// The same, of those that `filter` takes; and the `seq` before which to go on, where there may be more: a read looks at
+    /// 10,000 messages at most, so that others need not wait long for it.
+    pub fn filtered(
+        &self,
+        group: GroupId,
+        filter: &Filter,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<(Vec<Message>, Option<u64>), StoreError> {
+        self.read(|sql| filter::page(sql, group, filter, before, (limit, filter::LOOKED_AT)))
     }
 
     /// Messages in the order in which they came here, of one group or of all: the first `limit` with a
@@ -99,6 +117,18 @@ impl Reader {
         self.read(events::last)
     }
 
+    /// Messages that have all the words, those that came last first; and how many messages the index lacks yet.
+    pub fn search(&self, wanted: &Search) -> Result<(Vec<Hit>, u64), StoreError> {
+        let mut sql = locked(&self.searching);
+        let sql = sql.as_mut().ok_or(StoreError::Closed)?;
+        Ok((search::search(sql, wanted)?, search::unindexed(sql)?))
+    }
+
+    /// Whoever is known here by this name, or by an id that begins so: nine of them at most.
+    pub fn known(&self, asked: &str) -> Result<Vec<MemberRef>, StoreError> {
+        self.read(|sql| search::known(sql, asked))
+    }
+
     /// How many rows each table has.
     #[cfg(test)]
     pub(crate) fn rows(&self) -> Result<std::collections::BTreeMap<String, u64>, StoreError> {
@@ -117,18 +147,19 @@ impl Reader {
 
     /// Ends it for all its clones, once nobody reads; from then on each read is refused.
     pub fn close(&self) {
-        drop(self.sql().take());
+        drop(locked(&self.sql).take());
+        drop(locked(&self.searching).take());
     }
 
     fn read<T>(
         &self,
         read: impl FnOnce(&Connection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        read(self.sql().as_ref().ok_or(StoreError::Closed)?)
+        read(locked(&self.sql).as_ref().ok_or(StoreError::Closed)?)
     }
+}
 
-    fn sql(&self) -> MutexGuard<'_, Option<Connection>> {
-        // A reader changes nothing, so one that panicked left nothing half done.
-        self.sql.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn locked(sql: &Mutex<Option<Connection>>) -> MutexGuard<'_, Option<Connection>> {
+    // A reader changes nothing, so one that panicked left nothing half done.
+    sql.lock().unwrap_or_else(PoisonError::into_inner)
 }

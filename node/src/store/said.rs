@@ -246,7 +246,11 @@ fn answered(sql: &Connection, group: GroupId, head: &HeadRef) -> Result<Answered
     Ok(Answered { id: Some(hex(&id)), from: Some(named(sql, from)?), text })
 }
 
-fn seq_at(sql: &Connection, group: GroupId, head: &HeadRef) -> Result<Option<u64>, StoreError> {
+pub(super) fn seq_at(
+    sql: &Connection,
+    group: GroupId,
+    head: &HeadRef,
+) -> Result<Option<u64>, StoreError> {
     let at = "SELECT seq FROM messages
               WHERE grp = ?1 AND chain = ?2 AND idx = ?3 AND msg = ?4 AND changes IS NULL";
     let place = params![group.0, head.chain.0, head.index, head.id.0];

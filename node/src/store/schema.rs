@@ -8,7 +8,7 @@ use super::{StoreError, key};
 
 /// `MIGRATIONS[n]` brings a database of format n (0: empty) to format n + 1. Never changed once
 /// released; only added to.
-pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5, V6, V7, V8, V9, V10, V11, V12, V13];
+pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5, V6, V7, V8, V9, V10, V11, V12, V13, V14];
 
 const V1: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
@@ -224,8 +224,33 @@ DELETE FROM trimmed WHERE event < 1;
 INSERT INTO meta(key, value) VALUES ('events', randomblob(16));
 ";
 
-/// Messages that are to be kept for some time only: until when by this node's clock, and for how many milliseconds in all.
+/// The first format with an index of words.
+pub(super) const WITH_SEARCH: usize = 13;
+
+/// What messages show, in the form in which it is looked for, by their numbers; the index of its words; and the number below which what there is
+/// has yet to be taken in.
 const V13: &str = "
+CREATE TABLE sought(seq INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT;
+CREATE VIRTUAL TABLE found USING fts5(
+    text, content='sought', content_rowid='seq', columnsize=0,
+    tokenize=\"unicode61 remove_diacritics 2 categories 'L* N* Co So'\"
+);
+INSERT INTO found(found, rank) VALUES ('secure-delete', 1);
+CREATE TRIGGER sought_came AFTER INSERT ON sought
+    BEGIN INSERT INTO found(rowid, text) VALUES (new.seq, new.text); END;
+CREATE TRIGGER sought_gone AFTER DELETE ON sought
+    BEGIN INSERT INTO found(found, rowid, text) VALUES ('delete', old.seq, old.text); END;
+CREATE TRIGGER sought_changed AFTER UPDATE ON sought BEGIN
+    INSERT INTO found(found, rowid, text) VALUES ('delete', old.seq, old.text);
+    INSERT INTO found(rowid, text) VALUES (new.seq, new.text);
+END;
+
+CREATE TABLE unsought(below INTEGER NOT NULL) STRICT;
+INSERT INTO unsought SELECT coalesce(max(seq), 0) + 1 FROM messages;
+";
+
+/// Messages that are to be kept for some time only: until when by this node's clock, and for how many milliseconds in all.
+const V14: &str = "
 CREATE TABLE due(
     seq INTEGER PRIMARY KEY REFERENCES messages(seq), at INTEGER NOT NULL, ms INTEGER NOT NULL
 ) STRICT;

@@ -469,7 +469,8 @@ impl Group {
             *lacking = Lacking::since(now);
         }
         let due = lacking.take_due(0, now);
-        (due && !stuck.ops.is_empty(), due && !stuck.topics.is_empty())
+        // What was said under a topic that is lacking may be ops: this member's own removal, too.
+        (due, due && !stuck.topics.is_empty())
     }
 
     fn next_due(&self) -> Option<Timestamp> {

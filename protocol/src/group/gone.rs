@@ -140,4 +140,20 @@ mod tests {
         assert_eq!(asks(&mut world, 60_000), 0);
         assert_eq!(asks(&mut world, 60 * 60_000), 1);
     }
+
+    #[test]
+    fn who_is_back_and_out_again_before_it_knows_the_topic_is_told_so() {
+        let mut world = World::with(3, true);
+        let third = world.id(2);
+        let key = world.people[2].me.recovery().unwrap().clone();
+        [(0, 1), (0, 2), (1, 2)].into_iter().for_each(|(a, b)| world.link(a, b));
+        world.settle();
+        world.act(0, |group, cx| group.remove(cx, third)).unwrap();
+        world.act(0, |group, cx| group.readmit(cx, third)).unwrap();
+        world.deliver();
+        assert!(world.member(2).state() == GroupState::Active && world.member(2).lacks_topics());
+        world.act(0, |group, cx| group.retire(cx, &key)).unwrap();
+        world.pass(60_000);
+        assert_eq!(world.member(2).state(), GroupState::Removed);
+    }
 }

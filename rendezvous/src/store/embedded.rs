@@ -25,6 +25,7 @@
 //! > failed all the same, the store is read on, and is to be opened again.
 
 mod append;
+mod damage;
 mod doomed;
 mod floors;
 mod home;
@@ -234,13 +235,13 @@ impl EmbeddedStore {
             witness.sync()?;
         }
         let mut used = Usage::default();
-        for log in logs.iter() {
+        damage::readable(&logs, |_, record| {
             // A damaged record is its own log's misfortune.
-            if let Ok(tally) = log.value().map_err(StoreError::from).and_then(|v| tally(&v)) {
+            if let Ok(tally) = tally(record) {
                 used.bytes = used.bytes.saturating_add(tally.bytes);
                 used.entries = used.entries.saturating_add(tally.entries);
             }
-        }
+        });
         let last = expiry.last_key_value().map(fjall::Guard::key);
         let is_empty = last.is_none() && used.entries == 0;
         let newest = last.and_then(|last| due_time(&last.ok()?));

@@ -59,6 +59,14 @@ fn a_group_is_exported_whole_and_what_others_write_stays_text() {
     assert_eq!(count(&["--since", "7d"]), 233);
     assert_eq!(count(&["--from", "@ana"]), 233);
     ana.cli(&["export", "tea", "--from", "zed"]).refused(6);
+    // What one left that was killed goes, and nothing else.
+    let [left, other] =
+        ["aB3dE6gH", "notes"].map(|end| world.dir().join(format!(".wattle-export-{end}")));
+    [&left, &other].into_iter().for_each(|file| fs::write(file, "half of it").unwrap());
+    let none = world.dir().join("none.md");
+    ana.cli(&["export", "tea", "--from", "zed", "--out", none.to_str().unwrap()]).refused(6);
+    assert!(!none.exists(), "an empty file was left");
+    assert!(!left.exists() && other.exists());
     ana.cli(&["export", "tea", "--since", "yesterday"]).refused(2);
     ana.cli(&["export", "coffee"]).refused(6);
     let said = ana.shell("wattle export tea | head -n 2");

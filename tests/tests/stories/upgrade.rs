@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use harness::{Node, PATIENCE, Relay, World, seal, unseal};
+use harness::{Node, PATIENCE, Relay, Said, World, seal, unseal};
 use node::api::types::{CreateInvite, DeliveryState, FileStanding, GroupState, Path as Way};
 
 /// Where the relay of the fixtures listened: its address is in the group's policy.
@@ -202,6 +202,11 @@ fn goes_on(fixture: &Fixture, days: u32) {
     ana.hears("tea", "the secret is kettle");
     assert!(!carl.texts("tea").iter().any(|text| text.contains("secret")));
 
+    // What there was before there was an index is found, too.
+    let said = fixture.history().iter().filter(|text| text.contains("yesterday")).count();
+    let all = |it: &Said| it.out.lines().count() == said && it.err.is_empty();
+    assert_eq!(ana.cli_until(&["search", "yesterd"], all).code, Some(0));
+
     // The audit log is whole; of format 1 it began today.
     for node in [&ana, &ben] {
         let said = node.cli(&["audit", "verify", "tea"]);
@@ -241,6 +246,13 @@ fn a_group_of_format_10_goes_on_under_todays_program() {
 fn a_group_of_format_11_goes_on_under_todays_program() {
     for days in LATER {
         goes_on(&Fixture::of(11), days);
+    }
+}
+
+#[test]
+fn a_group_of_format_12_goes_on_under_todays_program() {
+    for days in LATER {
+        goes_on(&Fixture::of(12), days);
     }
 }
 

@@ -7,6 +7,7 @@ use super::MemberRef;
 /// A member who is back because a removal does not count. Nothing is sent before an admin has let
 /// them in again, or removed them again, or the time is over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Returned {
     /// Who is back.
     pub member: MemberRef,
@@ -19,6 +20,7 @@ pub struct Returned {
 /// What somebody did and does not count, because they were removed, demoted or retired at the same
 /// time, or an invite was used up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct VoidAct {
     /// Who did it.
     pub by: MemberRef,
@@ -30,6 +32,7 @@ pub struct VoidAct {
 
 /// A group that this one goes on as, by an admin's word.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Move {
     /// The new group's id.
     pub to: String,
@@ -43,6 +46,7 @@ pub struct Move {
 
 /// This machine's recovery code.
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RecoveryView {
     /// [`super::VERSION`].
     pub v: u8,
@@ -52,6 +56,7 @@ pub struct RecoveryView {
 
 /// Body of `POST /v1/groups/{ref}/retire`.
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RetireMember {
     /// The recovery code of the lost machine.
     pub code: String,
@@ -59,6 +64,7 @@ pub struct RetireMember {
 
 /// Body of `POST /v1/groups/{ref}/migrate`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct MigrateGroup {
     /// Members who are left out: names or id prefixes.
     #[serde(default)]
@@ -67,6 +73,7 @@ pub struct MigrateGroup {
 
 /// Body of `POST /v1/groups/{ref}/follow`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FollowMove {
     /// The new group's id, or the first digits of it; the most senior admin's move where left out.
     pub to: Option<String>,

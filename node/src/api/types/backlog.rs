@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 /// How far what was said in a group meanwhile is read. How much there is nobody knows before it is read: the way
 /// is the time from when the first of it was written to when reading began.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Backlog {
     /// Messages of it that were read, since this node was started or connected last.
     pub messages: u64,

@@ -6,6 +6,7 @@ use super::{Event, GroupRef};
 
 /// A named cursor: how far a script has read the events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CursorView {
     /// [`super::VERSION`].
     pub v: u8,
@@ -29,6 +30,7 @@ pub struct CursorView {
 
 /// Answer of `GET /v1/cursors`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Cursors {
     /// [`super::VERSION`].
     pub v: u8,
@@ -38,6 +40,7 @@ pub struct Cursors {
 
 /// Body of `PUT /v1/cursors/{name}`: makes a cursor, or puts one elsewhere.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SetCursor {
     /// The group.
     pub group: String,
@@ -52,6 +55,7 @@ pub struct SetCursor {
 /// Body of `POST /v1/cursors/{name}/events`: what it answers are server-sent events, and the cursor is the caller's until they end. It is made
 /// where there is none.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct TakeCursor {
     /// The group.
     pub group: String,
@@ -62,6 +66,7 @@ pub struct TakeCursor {
 
 /// The first of those server-sent events.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CursorLease {
     /// Where the cursor stands.
     pub cursor: CursorView,
@@ -71,6 +76,7 @@ pub struct CursorLease {
 
 /// Body of `POST /v1/cursors/{name}/move`.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct MoveCursor {
     /// That of [`CursorLease`].
     pub lease: u64,
@@ -80,6 +86,7 @@ pub struct MoveCursor {
 
 /// Query of `GET /v1/groups/{ref}/events`: the last events of its messages.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct EventPage {
     /// Only events before this one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -91,6 +98,7 @@ pub struct EventPage {
 
 /// Answer of `GET /v1/groups/{ref}/events`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Events {
     /// [`super::VERSION`].
     pub v: u8,
@@ -101,6 +109,7 @@ pub struct Events {
 /// Query of `GET /v1/groups/{ref}/history`: messages in the order of their places, from the first on. The answer is
 /// [`super::Messages`].
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Beyond {
     /// Only what stands beyond this place.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -6,6 +6,7 @@ use super::{GroupRef, MemberRef};
 
 /// How far an own message is, in short: what stands beside it and in events.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Delivery {
     /// Encrypted to the members of that moment; before that it is queued.
     pub sealed: bool,
@@ -33,6 +34,7 @@ pub const NAMED_MAX: u32 = 64;
 /// Answer of `GET /v1/groups/{ref}/messages/{message}/delivery`: how far an own message is with each
 /// member. `{message}` is its local id, the first four digits of it at least, or `last`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct DeliveryView {
     /// [`super::VERSION`].
     pub v: u8,
@@ -52,6 +54,7 @@ pub struct DeliveryView {
 
 /// How far a message is with one member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct MemberDelivery {
     /// Who.
     pub member: MemberRef,
@@ -66,6 +69,7 @@ pub struct MemberDelivery {
 
 /// How far a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum DeliveryState {
     /// Written, and not yet encrypted to anybody.

@@ -6,6 +6,7 @@ use super::MemberRef;
 
 /// A file, by its sender's word.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FileRef {
     /// What it is called: no path.
     pub name: String,
@@ -15,6 +16,7 @@ pub struct FileRef {
 
 /// Body of `POST /v1/groups/{ref}/files`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SendFile {
     /// The file's absolute path on this machine. It stays where it is, and has to, as long as it is to be given.
     pub path: String,
@@ -22,6 +24,7 @@ pub struct SendFile {
 
 /// A file that was offered in a group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FileView {
     /// [`super::VERSION`].
     pub v: u8,
@@ -57,6 +60,7 @@ pub struct FileView {
 
 /// How a file stands on this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum FileStanding {
     /// It is offered, and nobody has asked for it here.
@@ -69,6 +73,7 @@ pub enum FileStanding {
 
 /// Answer to `GET /v1/groups/{ref}/files`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Files {
     /// [`super::VERSION`].
     pub v: u8,

@@ -8,6 +8,7 @@ use super::{GroupRef, MemberRef};
 
 /// Body of `POST /v1/groups/{ref}/invites`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CreateInvite {
     /// How often it may be used; 1 where left out.
     pub uses: Option<u32>,
@@ -24,6 +25,7 @@ pub struct CreateInvite {
 
 /// An invite. The code is a secret: it is in the answer that makes it, and nowhere else.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct InviteView {
     /// [`VERSION`].
     pub v: u8,
@@ -50,6 +52,7 @@ pub struct InviteView {
 
 /// Somebody who showed an invite and waits for a person's word.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RequestView {
     /// [`VERSION`].
     pub v: u8,
@@ -71,6 +74,7 @@ pub struct RequestView {
 
 /// Answer of `GET /v1/groups/{ref}/requests`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Requests {
     /// [`VERSION`].
     pub v: u8,
@@ -80,6 +84,7 @@ pub struct Requests {
 
 /// Body of `POST /v1/join`.
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct JoinRequest {
     /// The code.
     pub code: String,
@@ -87,6 +92,7 @@ pub struct JoinRequest {
 
 /// Answer of `GET /v1/groups/{ref}/invites`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Invites {
     /// [`VERSION`].
     pub v: u8,
@@ -96,6 +102,7 @@ pub struct Invites {
 
 /// A join under way, or ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct JoinView {
     /// [`VERSION`].
     pub v: u8,
@@ -113,6 +120,7 @@ pub struct JoinView {
 
 /// The named states of joining.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum JoinState {
     /// Looking for the inviter's relay or node.
@@ -135,6 +143,7 @@ pub enum JoinState {
 
 /// Answer of `GET /v1/joins`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Joins {
     /// [`VERSION`].
     pub v: u8,

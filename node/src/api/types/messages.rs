@@ -6,6 +6,7 @@ use super::{Delivery, FileRef, GroupRef, MemberRef};
 
 /// A message, as it stands in this node's history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Message {
     /// [`super::VERSION`].
     pub v: u8,
@@ -51,6 +52,7 @@ pub struct Message {
 
 /// How late or doubtful a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Class {
     /// Nothing to say.
@@ -63,6 +65,7 @@ pub enum Class {
 
 /// Body of `POST /v1/groups/{ref}/messages`. A message is named by its local id, at least four digits of it, or is `last`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SendMessage {
     /// UTF-8 text.
     pub text: String,
@@ -74,8 +77,25 @@ pub struct SendMessage {
     pub mentions: Vec<String>,
 }
 
+/// Beside [`super::Page`] in the query of `GET /v1/groups/{ref}/messages`, without `after`: which messages are wanted. An answer may have fewer than are
+/// asked for, or none, and yet not be the last: where it has a `next`, go on with that as `before`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Only {
+    /// What this member wrote, or who was one: a name, with or without `@`, or the first digits of an id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// What was written at this time (RFC 3339) or later, by the writer's clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// What was written before this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+}
+
 /// Body of `POST /v1/groups/{ref}/messages/{message}/edit`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct EditMessage {
     /// What it says from now on.
     pub text: String,
@@ -83,6 +103,7 @@ pub struct EditMessage {
 
 /// Body of `POST /v1/groups/{ref}/messages/{message}/react`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct React {
     /// An emoji, or a short word.
     pub sign: String,
@@ -92,6 +113,7 @@ pub struct React {
 
 /// Body of `POST /v1/groups/{ref}/messages/{message}/pin`.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PinMessage {
     /// Whether it stands from now on.
     pub on: bool,
@@ -99,6 +121,7 @@ pub struct PinMessage {
 
 /// What a message says beside its text, and what it shows now.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct More {
     /// What it is.
     #[serde(default)]
@@ -132,6 +155,7 @@ pub struct More {
 
 /// What a message is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum MessageKind {
     /// A text.
@@ -145,6 +169,7 @@ pub enum MessageKind {
 
 /// The message that another one answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Answered {
     /// Its local id, where it is here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -159,6 +184,7 @@ pub struct Answered {
 
 /// A sign, and who put it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Reaction {
     /// The sign.
     pub text: String,
@@ -168,6 +194,7 @@ pub struct Reaction {
 
 /// What somebody changes of a message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "change", rename_all = "kebab-case")]
 pub enum ChangeKind {
     /// Its text.

@@ -1,4 +1,4 @@
-//! The other machines of a node's owner.
+//! A node's own name, and the other machines of its owner.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,6 +6,7 @@ use super::MemberRef;
 
 /// This machine and the others of its owner. `GET /v1/machines`, and the answer of a change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Machines {
     /// [`super::VERSION`].
     pub v: u8,
@@ -17,6 +18,7 @@ pub struct Machines {
 
 /// Another machine of the same person, as this one's card names it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Machine {
     /// Which.
     #[serde(flatten)]
@@ -28,7 +30,29 @@ pub struct Machine {
 
 /// Names another machine, or names it no more. `POST /v1/machines/add` and `remove`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NameMachine {
     /// Its identity: 64 hexadecimal digits.
     pub machine: String,
+}
+
+/// Body of `POST /v1/name`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Rename {
+    /// The name that others see from now on.
+    pub name: String,
+}
+
+/// Answer of `POST /v1/name`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Renamed {
+    /// [`super::VERSION`].
+    pub v: u8,
+    /// This node's identity, by its new name.
+    pub me: MemberRef,
+    /// The name before.
+    pub before: String,
 }

@@ -6,6 +6,7 @@ use super::MemberRef;
 
 /// How a member is reached, and why not better.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct MemberPath {
     /// Who.
     pub member: MemberRef,
@@ -37,6 +38,7 @@ pub struct MemberPath {
 
 /// The kinds of path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Path {
     /// A Noise channel from node to node.
@@ -49,6 +51,7 @@ pub enum Path {
 
 /// How the address of a direct path was known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Via {
     /// The member's node called this one.
@@ -61,6 +64,7 @@ pub enum Via {
 
 /// How this machine looks from outside, as a relay says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Outside {
     /// Its address on the internet.
     pub address: String,
@@ -70,6 +74,7 @@ pub struct Outside {
 
 /// What a NAT before this machine does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Nat {
     /// There is none.
@@ -82,6 +87,7 @@ pub enum Nat {
 
 /// How this machine is met over IPv6, where firewalls let in nobody but who was called.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Ipv6 {
     /// Its own addresses of the internet, from which it calls members behind firewalls and is called by them.
     pub addresses: Vec<String>,
@@ -91,6 +97,7 @@ pub struct Ipv6 {
 
 /// How members are looked for on the local networks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Lan {
     /// Whether this node speaks on local networks alone.
     pub only: bool,
@@ -103,6 +110,7 @@ pub struct Lan {
 /// How the router's port stands that is to lead to this node from outside. While it is being asked for, all of it
 /// is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PortMap {
     /// In which language the router has agreed: PCP, NAT-PMP or UPnP.
     pub by: String,

@@ -6,6 +6,7 @@ use super::{MemberRef, Via};
 
 /// Body of `POST /v1/pings`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PingMember {
     /// Whom: a name, with or without `@`, or an unambiguous prefix of the id.
@@ -17,6 +18,7 @@ pub struct PingMember {
 
 /// Answer of `POST /v1/pings` and of `GET /v1/pings/{id}`: what is known so far.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PingView {
     /// [`super::VERSION`].
     pub v: u8,
@@ -32,6 +34,7 @@ pub struct PingView {
 
 /// One way to a member's node that was tried.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct WayTried {
     /// Which kind.
     pub way: Way,
@@ -58,6 +61,7 @@ pub struct WayTried {
 
 /// The kinds of way that are tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Way {
     /// The channel that stands, as it was measured last.

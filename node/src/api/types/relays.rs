@@ -6,6 +6,7 @@ use super::MemberRef;
 
 /// A relay, as this node sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RelayStatus {
     /// Its addresses, with PeerId.
     pub addresses: Vec<String>,
@@ -27,6 +28,7 @@ pub struct RelayStatus {
 
 /// How a relay stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum RelayState {
     /// Connected; logs are followed.
@@ -39,6 +41,7 @@ pub enum RelayState {
 
 /// Messages of a writer that a relay does not tell, though it said to this node that it keeps them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Withheld {
     /// The relay's first address.
     pub relay: String,

@@ -7,6 +7,7 @@ use zeroize::Zeroize;
 
 /// Body of `POST /v1/groups`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CreateGroup {
     /// Its name.
     pub name: String,
@@ -29,6 +30,7 @@ impl CreateGroup {
 /// A token of a relay's operator, for a group to use. It goes into the group's policy, and is in no
 /// answer.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct GiveToken {
     /// As the operator passes it on: `wtt1…`. A secret.

@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{GroupRef, MemberRef};
+use super::{ApiError, GroupRef, MemberRef};
 
 /// A member as an identity to be compared. Answer of `GET /v1/members/{ref}`, and of `POST …/verify`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct MemberIdentity {
     /// [`super::VERSION`].
     pub v: u8,
@@ -38,6 +39,7 @@ pub struct MemberIdentity {
 
 /// A group that one shares with a member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SharedGroup {
     /// Which.
     #[serde(flatten)]
@@ -48,6 +50,7 @@ pub struct SharedGroup {
 
 /// Body of `POST /v1/members/{ref}/verify`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "act", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum VerifyMember {
     /// The person has compared it.
@@ -65,6 +68,7 @@ pub enum VerifyMember {
 
 /// An identity that has the name of another one, which was compared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct OtherKey {
     /// Which.
     pub member: MemberRef,
@@ -72,4 +76,19 @@ pub struct OtherKey {
     pub verified: Vec<MemberRef>,
     /// Since when it is known.
     pub since: String,
+}
+
+/// Whether a member was removed from one of several groups. A line of `wattle group remove --everywhere --json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Removal {
+    /// [`super::VERSION`].
+    pub v: u8,
+    /// From which.
+    pub group: GroupRef,
+    /// Who.
+    pub member: MemberRef,
+    /// Why not, where it was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ApiError>,
 }

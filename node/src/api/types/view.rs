@@ -7,6 +7,7 @@ use super::{GroupRef, MemberRef, RelayState, Withheld};
 
 /// Who sends under this node's view of the group.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Adopted {
     /// Whose newest keys are sealed to exactly these members.
     pub under: Vec<MemberRef>,
@@ -16,6 +17,7 @@ pub struct Adopted {
 
 /// Answer of `GET /v1/groups/{ref}/verify`: whether the members hold the same, as far as this node sees.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Verified {
     /// [`super::VERSION`].
     pub v: u8,
@@ -38,6 +40,7 @@ pub struct Verified {
 
 /// A member who lacks own messages of this node's, as far as is known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Behind {
     /// Who.
     pub member: MemberRef,
@@ -49,6 +52,7 @@ pub struct Behind {
 
 /// Messages of one writer that are known to exist and have not come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Gap {
     /// Who wrote them.
     pub from: MemberRef,
@@ -67,6 +71,7 @@ pub struct Gap {
 
 /// Statements of a member that don't go together, each checked by its signature.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Notice {
     /// Whose they are.
     pub member: MemberRef,
@@ -80,6 +85,7 @@ pub struct Notice {
 
 /// What statements that don't go together show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum NoticeKind {
     /// Proof of a lie.
@@ -90,6 +96,7 @@ pub enum NoticeKind {
 
 /// How a relay of a group's stands with it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct GroupRelay {
     /// Its first address, with PeerId.
     pub address: String,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Body of `POST /v1/groups/{ref}/wipe`.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct WipeGroup {
     /// Also if nobody has heard yet that this node left.
     #[serde(default)]
@@ -12,6 +13,7 @@ pub struct WipeGroup {
 
 /// A group that was erased.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Wiped {
     /// [`super::VERSION`].
     pub v: u8,

@@ -15,7 +15,10 @@ pub struct Leave {
 
 impl Leave {
     pub async fn run(self, place: &Place) -> anyhow::Result<Exit> {
-        place.client().await?.leave(&self.group).await?;
+        let left = place.client().await?.leave(&self.group).await?;
+        if place.json {
+            show::json(&left)?;
+        }
         show::words(format_args!("you have left {}", show::safe(&self.group)));
         show::next("wattle group list");
         Ok(Exit::Done)

@@ -10,7 +10,7 @@ use crate::cli::{Place, args, exit, exit::Exit, show};
 
 /// Show or change what a group's admins agree on
 ///
-/// Without a change it prints the policy. Only admins may change it; `0s` turns a time off.
+/// Without a change it prints the policy. Only admins may change it; `never` turns a time off.
 ///
 /// Where a relay serves holders of its operator's tokens only, --relay-token-file gives the group one,
 /// or another in the place of the one that it has: all members use it from then on. Replace a token
@@ -27,11 +27,11 @@ pub struct Policy {
     /// The group's name, or the first digits of its id
     #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
     group: String,
-    /// Remove who was away this long: 30d; an admin's node does it
-    #[arg(long, value_name = "TIME", value_parser = args::duration)]
+    /// Remove who was away this long: 30d, or never; an admin's node does it
+    #[arg(long, value_name = "TIME", value_parser = args::span_or_never)]
     evict_after: Option<Duration>,
-    /// Make new keys when a member was lost this long: 10m
-    #[arg(long, value_name = "TIME", value_parser = args::duration)]
+    /// Make new keys when a member was lost this long: 10m, or never
+    #[arg(long, value_name = "TIME", value_parser = args::span_or_never)]
     rotate_on_disconnect: Option<Duration>,
     /// Whether members may share history with those who came later
     #[arg(long, value_enum)]

@@ -3,9 +3,14 @@
 use std::io::{self, IsTerminal, Read};
 
 use anyhow::Context;
+use node::api::types::GroupState;
 use zeroize::Zeroizing;
 
-use crate::cli::{Place, exit, exit::Exit, show};
+use crate::cli::{
+    Place, exit,
+    exit::{Exit, Failure},
+    show,
+};
 
 /// Where a recovery code may stand.
 const VARIABLE: &str = "WATTLE_RECOVERY";
@@ -29,6 +34,13 @@ pub struct Retire {
 impl Retire {
     pub async fn run(self, place: &Place) -> anyhow::Result<Exit> {
         let client = place.client().await?;
+        // Before a code is asked for.
+        let group = client.group(&self.group).await?.summary;
+        if !matches!(group.state, GroupState::Active | GroupState::Desynced) {
+            let message = format!("you are not in {} any more", show::safe(&group.name));
+            let hint = "any member's node can retire the lost machine: ask one";
+            return Err(Failure::new(Exit::Refused, message, hint).into());
+        }
         let code = code()?;
         let group = client.retire(&self.group, &code).await?;
         if place.json {

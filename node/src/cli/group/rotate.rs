@@ -16,7 +16,10 @@ pub struct Rotate {
 
 impl Rotate {
     pub async fn run(self, place: &Place) -> anyhow::Result<Exit> {
-        place.client().await?.rotate(&self.group).await?;
+        let rotated = place.client().await?.rotate(&self.group).await?;
+        if place.json {
+            show::json(&rotated)?;
+        }
         let group = show::safe(&self.group);
         show::words(format_args!("your next message in {group} is under new keys"));
         show::next(format_args!("wattle send {}", show::word(&self.group)));

@@ -18,6 +18,7 @@ mod order;
 mod outside;
 mod pings;
 mod refusals;
+mod renamed;
 mod returns;
 mod said;
 mod stories;

@@ -186,3 +186,16 @@ fn the_longest_text_goes_through() {
     world.send("ada", "reading", "short");
     assert_eq!(world.texts("bob"), [long.as_str(), "short"]);
 }
+
+#[test]
+fn who_is_out_of_a_group_is_told_so_before_a_recovery_code_is_read() {
+    let (mut world, _) = group_of(&["ada", "bob"]);
+    let now = world.now;
+    let error = world.core("bob").retire("reading", "no code", now).unwrap_err();
+    assert_eq!(error.code(), "bad-recovery-code", "a plain member may retire");
+    world.remove("ada", "reading", "bob");
+    world.settle();
+    let now = world.now;
+    let error = world.core("bob").retire("reading", "no code", now).unwrap_err();
+    assert_eq!((error.code(), error.exit()), ("not-a-member", 5));
+}

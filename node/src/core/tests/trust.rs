@@ -1,6 +1,6 @@
 //! Identities that were compared, and who comes under their names.
 
-use protocol::{endpoint::Endpoint, ids::MemberId};
+use protocol::ids::MemberId;
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 
 use super::{World, stories::group_of};
@@ -33,10 +33,7 @@ fn mark(world: &mut World, name: &str, whom: MemberId) -> MemberIdentity {
 fn rename(world: &mut World, node: &str, name: &str) {
     let now = world.now;
     let core = world.core(node);
-    let mut me = Endpoint::clone(&core.endpoint());
-    me.set_name(name).unwrap();
-    core.put_endpoint(me, now).unwrap();
-    core.finish(now);
+    core.rename(name, now).unwrap();
     world.settle();
 }
 
@@ -299,9 +296,18 @@ fn marks_and_what_was_seen_are_in_a_backup() {
         let (file, home) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (at, now) = (file.path().join("backup"), world.now);
         let mut rng = ChaCha20Rng::seed_from_u64(7);
-        backup::create(world.dir("ada"), &Unlock::KeyFile, &at, "a passphrase", now, &mut rng)
+        backup::create(
+            world.dir("ada"),
+            &Unlock::KeyFile,
+            &at,
+            "a passphrase",
+            now,
+            &mut rng,
+            &mut drop,
+        )
+        .unwrap();
+        backup::restore(&at, "a passphrase", home.path(), &Unlock::KeyFile, &mut rng, &mut drop)
             .unwrap();
-        backup::restore(&at, "a passphrase", home.path(), &Unlock::KeyFile, &mut rng).unwrap();
         world.set_back("ada", home);
         world.pass(60_000);
     };

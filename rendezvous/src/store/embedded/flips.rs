@@ -199,6 +199,45 @@ fn one_flipped_bit_serves_nothing_wrong_and_loses_nothing_in_silence() {
     );
 }
 
+/// A table whose blocks are damaged one after the other: a start ends, and what else there is is counted.
+#[test]
+fn a_start_reads_past_damaged_records_of_logs() {
+    let dir = directory();
+    fill(dir.path());
+    let store = EmbeddedStore::open(dir.path(), AMPLE_ALL).unwrap();
+    let whole = store.usage().unwrap().entries;
+    // So that there are several blocks.
+    let new = |n: u32| {
+        let log = [&n.reverse_bits().to_be_bytes()[..], &[7; 16]].concat();
+        NewEntry { log: LogId(log.try_into().unwrap()), bytes: vec![1; 8] }
+    };
+    let new: Vec<NewEntry> = (0..2_000).map(new).collect();
+    store.append(&new, Timestamp(50)).unwrap();
+    store.logs.rotate_memtable_and_wait().unwrap();
+    let all = store.usage().unwrap().entries;
+    drop(store);
+    let mut original = files(dir.path());
+    original.retain(|path| path.to_str().unwrap().contains("keyspaces/4/tables"));
+    let (path, bytes) = original
+        .into_iter()
+        .map(|path| (path.clone(), fs::read(path).unwrap()))
+        .max_by_key(|(_, bytes)| bytes.len())
+        .unwrap();
+    assert!(bytes.len() > 40_000, "{}", bytes.len());
+    let mut counted = Vec::new();
+    for at in (0..bytes.len()).step_by(bytes.len() / 12) {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 4;
+        fs::write(&path, damaged).unwrap();
+        let opened = catch_unwind(AssertUnwindSafe(|| EmbeddedStore::open(dir.path(), AMPLE_ALL)));
+        if let Ok(Ok(store)) = opened {
+            counted.push(store.usage().unwrap().entries);
+        }
+    }
+    let some = counted.iter().filter(|it| (whole + 1..all).contains(it)).count();
+    assert!(some >= 6, "blocks are lost one at a time: {counted:?} of {all}");
+}
+
 struct Random(u64);
 
 impl Random {

@@ -72,9 +72,9 @@ const NOTE_STEP: u64 = 60 * 1000;
 
 /// The newest time of the records that were applied last, by what an index says of itself.
 pub(super) fn newest(meta: &Keyspace) -> Option<Timestamp> {
-    let places = meta.range([b'p', 0]..=[b'p', u8::MAX]).filter_map(|item| {
-        let (key, place) = item.into_inner().ok()?;
-        let time = place.get(8..16).filter(|_| key.len() == 2 && place.len() == 32)?;
+    let places = (0..=u8::MAX).filter_map(|shard| {
+        let place = meta.get([b'p', shard]).ok()??;
+        let time = place.get(8..16).filter(|_| place.len() == 32)?;
         number(time).ok().map(Timestamp)
     });
     places.max()

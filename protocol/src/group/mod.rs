@@ -218,6 +218,8 @@ pub struct Group {
     slots: Ciphertexts,
     nacks: Nacks,
     word: Word,
+    /// The conduct that was told of last.
+    conducted: Conduct,
     pings: Pings,
     circuits: Circuits,
     out: VecDeque<Output>,

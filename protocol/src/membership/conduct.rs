@@ -127,7 +127,7 @@ mod tests {
 
     /// What there is beside the conduct.
     fn rest(of: &Resolution) -> Resolution {
-        Resolution { conduct: Conduct::default(), ..of.clone() }
+        Resolution { conduct: Conduct::default(), conduct_by: None, ..of.clone() }
     }
 
     /// An op by `who` under the grant `cap`, whether it may or not.
@@ -190,7 +190,7 @@ mod tests {
         act(&mut other, &b, lasting(200).kind());
         merge(&mut set, &other);
         merge(&mut other, &set);
-        assert_eq!(set.resolve().conduct, lasting(100));
+        assert_eq!((set.resolve().conduct, set.resolve().conduct_by), (lasting(100), Some(a.id())));
         assert_eq!(other.resolve(), set.resolve());
         act(&mut set, &b, lasting(300).kind());
         assert_eq!(set.resolve().conduct, lasting(300));

@@ -27,6 +27,8 @@ pub struct Resolution {
     pub policy: Policy,
     /// Found as the policy is, of those alone that can be read. What an older node does not have.
     pub conduct: Conduct,
+    /// Whose that is; `None`: nobody set one.
+    pub conduct_by: Option<MemberId>,
     /// The valid invites. Where admins published one id twice, the most senior one's counts.
     pub invites: BTreeMap<InviteId, InviteState>,
     /// The grants that came to an end or never counted.
@@ -187,10 +189,12 @@ impl Resolution {
     }
 
     pub(super) fn new(ops: &[Op], nodes: &[Node], verdict: &Verdict, topics: Topics) -> Self {
+        let (conduct, conduct_by) = conduct(ops, nodes, verdict).unzip();
         Self {
             members: members(nodes, verdict),
             policy: policy(ops, nodes, verdict),
-            conduct: conduct(ops, nodes, verdict),
+            conduct: conduct.unwrap_or_default(),
+            conduct_by,
             invites: invites(ops, nodes, verdict),
             ended: ended(ops, nodes, verdict),
             void: verdict
@@ -273,15 +277,18 @@ fn policy(ops: &[Op], nodes: &[Node], verdict: &Verdict) -> Policy {
         .unwrap_or_default()
 }
 
-fn conduct(ops: &[Op], nodes: &[Node], verdict: &Verdict) -> Conduct {
-    in_force(nodes, verdict, |act| *act == Act::Conduct)
-        .and_then(|at| Conduct::of(&ops[at].body().kind))
-        .unwrap_or_default()
+fn conduct(ops: &[Op], nodes: &[Node], verdict: &Verdict) -> Option<(Conduct, MemberId)> {
+    let at = in_force(nodes, verdict, |act| *act == Act::Conduct)?;
+    Some((Conduct::of(&ops[at].body().kind)?, ops[at].author()))
 }
 
 /// Of the valid ops of one sort that no other such one follows, the most senior author's; then the greatest height,
 /// then the smallest id.
-fn in_force(nodes: &[Node], verdict: &Verdict, is: impl Fn(&Act) -> bool) -> Option<usize> {
+pub(super) fn in_force(
+    nodes: &[Node],
+    verdict: &Verdict,
+    is: impl Fn(&Act) -> bool,
+) -> Option<usize> {
     let set: Vec<usize> = verdict.valid().filter(|at| is(&nodes[*at].act)).collect();
     let followed = super::node::union_of_pasts(nodes, set.iter().copied());
     set.into_iter().filter(|at| !followed.contains(*at)).min_by_key(|at| {

@@ -6,13 +6,8 @@ use alloc::vec::Vec;
 use proptest::{collection::vec, prelude::*};
 
 use super::{
-    super::{
-        bits::Bits,
-        node::{Act, Node},
-        resolve::resolve,
-    },
     dag::{Dag, Do, PEOPLE, Step},
-    laws::{assert_one_outcome, check},
+    laws::{assert_one_outcome, assert_same_to_older_nodes, check},
     oracle::Rule,
 };
 
@@ -81,26 +76,6 @@ fn push(dag: &mut Dag, (grant, past, kind, who, use_no): Choice) {
     let cap = (act != Do::Leave).then(|| u8::try_from(cap).unwrap());
     let height = dag.height(past);
     dag.push(Step { height, author, past, cap, act, id: 0, order: 0 });
-}
-
-/// To who takes each Conduct for an op of an unknown kind all else is as valid, and stands as well.
-fn assert_same_to_older_nodes(dag: &Dag) {
-    let of = |nodes: &[Node]| resolve(nodes, Bits::below(nodes.len()));
-    let (new, mut nodes) = (dag.nodes(), dag.nodes());
-    for node in nodes.iter_mut().filter(|node| node.act == Act::Conduct) {
-        node.act = Act::Other;
-    }
-    let (knows, older) = (of(&new), of(&nodes));
-    for at in 0..nodes.len() {
-        assert_eq!(new[at].is_formed(&new), nodes[at].is_formed(&nodes));
-        assert_eq!(knows.rank[at], older.rank[at]);
-        if new[at].grants().is_some() {
-            assert_eq!(knows.stands(&new, at), older.stands(&nodes, at));
-        }
-        assert!(!older.valid[at] || knows.valid[at]);
-        assert!(older.valid[at] == knows.valid[at] || new[at].act == Act::Conduct);
-    }
-    assert_eq!(knows.uses, older.uses);
 }
 
 proptest! {

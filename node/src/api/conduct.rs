@@ -61,6 +61,7 @@ pub struct SetPolicy {
 
 /// Answer of `GET` and `POST /v1/groups/{ref}/conduct`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ConductView {
     /// [`super::types::VERSION`].
     pub v: u8,
@@ -73,6 +74,7 @@ pub struct ConductView {
 
 /// Body of `POST /v1/groups/{ref}/conduct`: what is left out stays.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SetConduct {
     /// Seconds, of 60 to 31,536,000; 0: no end.

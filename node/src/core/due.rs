@@ -1,88 +1,123 @@
 //! Messages that disappear: each is kept for as long as its sender says in it, from when it came here, or was sent.
 //!
-//! > By this node's clock, and never early because that leaps: what looks over for longer than a minute (the clock was
-//! > set, or the machine slept) stays for one more minute of one clock. Nor for longer than its time after the clock
-//! > was set back.
+//! > No clock that is set ends one early. What came in the run that goes on is counted by the machine's clock, which nobody
+//! > sets: where the wall's is set, its end is moved along. What came in an earlier run is over where the wall's clock says
+//! > so and has gone on for a minute since the start, or since it was set. Nothing stays for longer than its time after that.
 //!
-//! What is over is emptied as a message that its writer deletes. Its row stays, so that it does not come back.
+//! What is over is emptied as a deletion does it, and says so. Its row stays, so that it does not come back.
+
+mod steady;
+
+use std::collections::BTreeMap;
 
 use protocol::{
-    ids::Timestamp,
+    ids::{GroupId, Timestamp},
     said::{Said, Text},
 };
 
+use self::steady::Steady;
 use super::{Core, step::Step};
 use crate::{
-    api::types::{ChangeKind, What},
-    store::StoreError,
+    api::types::What,
+    store::{StoreError, Tx},
 };
 
 /// When what is to be kept for some time only is looked at.
 #[derive(Debug, Default)]
 pub(super) struct Due {
-    at: Option<Timestamp>,
-    /// Since when the clock goes as it does, where it was found to have leapt.
-    leapt: Option<Timestamp>,
+    clocks: Steady,
+    /// The first that came in this run.
+    fresh: Option<Timestamp>,
+    /// The first of earlier ones.
+    earlier: Option<Timestamp>,
+    /// By how much the wall's clock was set, where the store has yet to be told.
+    owed_ms: i64,
 }
 
-/// So much later than it should be is a leap; and so long is waited after one.
-const LEAP_MS: u64 = 60_000;
-
-/// How many are emptied in one step.
+/// How many of each are emptied at once.
 const BATCH: u32 = 500;
 
 impl Due {
+    /// Something came that is kept until then.
     pub(super) fn begin(&mut self, at: Option<Timestamp>) {
-        self.at = self.at.into_iter().chain(at).min();
+        self.fresh = self.fresh.into_iter().chain(at).min();
     }
 
     pub(super) fn deadline(&self) -> Option<Timestamp> {
-        let after = self.leapt.map(|leapt| leapt.plus_ms(LEAP_MS)).unwrap_or_default();
-        Some(self.at?.max(after))
+        if self.owed_ms != 0 {
+            return None;
+        }
+        let sure = self.clocks.sure_at();
+        let earlier = self.earlier.zip(sure).map(|(at, sure)| at.max(sure));
+        self.fresh.into_iter().chain(earlier).min()
     }
 
-    /// Whether something is over, and that by a clock that did not leap.
-    fn is_over(&mut self, now: Timestamp) -> bool {
-        let Some(deadline) = self.deadline().filter(|deadline| *deadline <= now) else {
-            return false;
-        };
-        if now.ms_since(deadline) > LEAP_MS {
-            self.leapt = Some(now);
-            return false;
-        }
-        true
+    fn look(&mut self, tx: &Tx<'_>) -> Result<(), StoreError> {
+        (self.fresh, self.earlier) = (tx.next_due(true)?, tx.next_due(false)?);
+        Ok(())
     }
 }
 
 impl Core {
-    /// Empties what is over.
-    pub(super) fn expire(&mut self, now: Timestamp) -> Result<(), StoreError> {
-        if !self.due.is_over(now) {
-            return Ok(());
+    /// Told before all else that comes: what time it is, and for how many milliseconds the machine has run, from any
+    /// beginning.
+    pub fn on_time(&mut self, now: Timestamp, ran_ms: u64) {
+        if let Some(by) = self.due.clocks.told(now, ran_ms) {
+            self.due.owed_ms = self.due.owed_ms.saturating_add(by);
         }
-        for (seq, group) in self.store.read(|tx| tx.over(now, BATCH))? {
-            if self.groups.contains_key(&group) {
-                self.step(group, now, |_, step| step.expire(group, seq))?;
-            } else {
-                // It is being wiped.
-                self.store.transaction(|tx| tx.expire(seq))?;
-            }
+        if self.due.owed_ms == 0 {
+            return;
         }
-        self.due.at = self.store.read(|tx| tx.next_due())?;
-        if self.due.at.is_none_or(|at| at > now) {
-            self.due.leapt = None;
+        let by = self.due.owed_ms;
+        match self.store.transaction(|tx| tx.move_due(by, now)) {
+            Ok(()) => self.due.owed_ms = 0,
+            Err(error) => return tracing::error!(%error, "the store refuses; trying again"),
         }
-        Ok(())
+        let due = &mut self.due;
+        if let Err(error) = self.store.read(|tx| due.look(tx)) {
+            tracing::error!(%error, "the store can't be read; trying again");
+            due.fresh = Some(now);
+        }
     }
 
-    /// The clock was set, or the node starts.
-    pub(super) fn recount_due(&mut self, now: Timestamp) -> Result<(), StoreError> {
-        self.due.leapt = None;
-        self.due.at = self.store.transaction(|tx| {
-            tx.recount_due(now)?;
-            tx.next_due()
+    /// Empties what is over.
+    pub(super) fn expire(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        if self.due.deadline().is_none_or(|deadline| deadline > now) {
+            return Ok(());
+        }
+        let sure = self.due.clocks.is_sure();
+        let over = self.store.read(|tx| {
+            let mut over = tx.over(now, true, BATCH)?;
+            if sure {
+                over.extend(tx.over(now, false, BATCH)?);
+            }
+            Ok::<_, StoreError>(over)
         })?;
-        Ok(())
+        let mut groups: BTreeMap<GroupId, Vec<u64>> = BTreeMap::new();
+        over.into_iter().for_each(|(seq, group)| groups.entry(group).or_default().push(seq));
+        for (group, seqs) in groups {
+            if self.groups.contains_key(&group) {
+                self.step(group, now, |_, step| {
+                    seqs.into_iter().try_for_each(|seq| step.expire(group, seq))
+                })?;
+            } else {
+                // It is being wiped.
+                self.store.transaction(|tx| {
+                    seqs.into_iter().try_for_each(|seq| tx.expire(seq).map(drop))
+                })?;
+            }
+        }
+        let due = &mut self.due;
+        self.store.read(|tx| due.look(tx))
+    }
+
+    /// The node starts: all that there is came in an earlier run.
+    pub(super) fn take_up_due(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        let due = &mut self.due;
+        self.store.transaction(|tx| {
+            tx.begin_run(now)?;
+            due.look(tx)
+        })
     }
 }
 
@@ -101,10 +136,16 @@ impl Step<'_> {
         Ok(())
     }
 
-    fn expire(&mut self, group: protocol::ids::GroupId, seq: u64) -> Result<(), StoreError> {
-        let Some(by) = self.tx.expire(seq)? else { return Ok(()) };
+    fn expire(&mut self, group: GroupId, seq: u64) -> Result<(), StoreError> {
+        if let Some(head) = self.tx.head(seq)? {
+            // What it was to say instead is said to nobody any more.
+            let edits = self.tx.queued_edits(group, &head)?;
+            edits.into_iter().try_for_each(|edit| self.tx.unqueue(edit))?;
+        }
+        if !self.tx.expire(seq)? {
+            return Ok(());
+        }
         let message = Box::new(self.tx.message(seq)?.ok_or(StoreError::Damaged)?);
-        let (by, change) = (self.tx.member(by)?, ChangeKind::Delete);
-        self.emit(Some(group), What::Changed { message, by, change })
+        self.emit(Some(group), What::Expired { message })
     }
 }

@@ -367,9 +367,6 @@ impl Core {
         self.tidy = now;
         self.again = Some(now);
         self.tell_at = self.tell_at.map(|_| now);
-        if let Err(error) = self.recount_due(now) {
-            tracing::error!(%error, "the store refuses; trying again");
-        }
         self.index_at = self.index_at.map(|_| now);
         self.refused_due(now);
         self.overtaking.all_due();
@@ -415,7 +412,7 @@ impl Core {
             self.groups.insert(id, group);
         }
         self.tell_at = self.store.read(|tx| tx.untold_due())?;
-        self.recount_due(now)?;
+        self.take_up_due(now)?;
         self.index_at = self.store.read(|tx| tx.lacks_index())?.then_some(now);
         for row in self.store.read(|tx| tx.invites())? {
             self.hosted.add(row);

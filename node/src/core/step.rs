@@ -314,7 +314,8 @@ impl Step<'_> {
 
     /// Enters an event.
     pub(super) fn emit(&mut self, group: Option<GroupId>, what: What) -> Result<(), StoreError> {
-        let is_said = matches!(what, What::Message { .. } | What::Changed { .. });
+        let is_said =
+            matches!(what, What::Message { .. } | What::Changed { .. } | What::Expired { .. });
         if !is_said {
             self.show_all()?;
         }

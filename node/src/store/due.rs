@@ -17,53 +17,78 @@ impl Tx<'_> {
         let ms = u64::from(seconds.min(EXPIRES_MAX_S)) * 1_000;
         let at = now.plus_ms(ms);
         self.sql.execute(
-            "INSERT OR IGNORE INTO due(seq, at, ms) VALUES (?1, ?2, ?3)",
-            params![int(seq), int(at.0), int(ms)],
+            "INSERT OR IGNORE INTO due(seq, at, ms, fresh) VALUES (?1, ?2, ?3, 1)",
+            params![int(seq), int(at.0).min(FAR_MS), int(ms)],
         )?;
         Ok(at)
     }
 
-    /// When the first of them is over.
-    pub fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        let first = "SELECT min(at) FROM due";
-        let first: Option<i64> = self.sql.query_row(first, [], |row| row.get(0))?;
+    /// When the first is over of those that came in this run, or of the others.
+    pub fn next_due(&self, fresh: bool) -> Result<Option<Timestamp>, StoreError> {
+        let first = "SELECT min(at) FROM due WHERE fresh = ?1";
+        let first: Option<i64> = self.sql.query_row(first, [fresh], |row| row.get(0))?;
         Ok(first.map(|at| Timestamp(uint(at))))
     }
 
-    /// The clock may have been set back: nothing is kept for longer than its time from now on.
-    pub fn recount_due(&self, now: Timestamp) -> Result<(), StoreError> {
-        self.sql.execute("UPDATE due SET at = ?1 + ms WHERE at > ?1 + ms", [int(now.0)])?;
+    /// None came in this run yet.
+    pub fn begin_run(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.sql.execute("UPDATE due SET fresh = 0 WHERE fresh", [])?;
+        self.recount_due(now)
+    }
+
+    /// The clock was set by so much: what came in this run ends by so much later.
+    pub fn move_due(&self, by_ms: i64, now: Timestamp) -> Result<(), StoreError> {
+        // Far from what would overflow: no clock is set by more than its own range.
+        let by_ms = by_ms.clamp(-FAR_MS, FAR_MS);
+        self.sql.execute("UPDATE due SET at = max(0, at + ?1) WHERE fresh", [by_ms])?;
+        self.recount_due(now)
+    }
+
+    /// Nothing is kept for longer than its time from now on.
+    fn recount_due(&self, now: Timestamp) -> Result<(), StoreError> {
+        let late = "UPDATE due SET at = ?1 + ms WHERE at > ?1 + ms";
+        self.sql.execute(late, [int(now.0).min(FAR_MS)])?;
         Ok(())
     }
 
-    /// As a wrong clock has it.
+    /// As a wrong clock had it in an earlier run.
     #[cfg(test)]
     pub fn expire_at(&self, seq: u64, at: Timestamp) -> Result<(), StoreError> {
-        self.sql.execute("UPDATE due SET at = ?2 WHERE seq = ?1", params![int(seq), int(at.0)])?;
+        let set = "UPDATE due SET at = ?2 WHERE seq = ?1";
+        self.sql.execute(set, params![int(seq), int(at.0)])?;
         Ok(())
     }
 
-    /// Those that are over, so many at most; with their groups.
-    pub fn over(&self, now: Timestamp, most: u32) -> Result<Vec<(u64, GroupId)>, StoreError> {
+    /// Those that are over of what came in this run, or of the others, so many at most; with their groups.
+    pub fn over(
+        &self,
+        now: Timestamp,
+        fresh: bool,
+        most: u32,
+    ) -> Result<Vec<(u64, GroupId)>, StoreError> {
         let mut rows = self.sql.prepare(
             "SELECT d.seq, m.grp FROM due d JOIN messages m ON m.seq = d.seq
-             WHERE d.at <= ?1 ORDER BY d.at LIMIT ?2",
+             WHERE d.fresh = ?2 AND d.at <= ?1 ORDER BY d.at LIMIT ?3",
         )?;
-        let rows = rows.query_map(params![int(now.0), most], |row| {
+        let rows = rows.query_map(params![int(now.0), fresh, most], |row| {
             Ok((uint(row.get(0)?), GroupId(row.get(1)?)))
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// Empties a message whose time is over, as its writer's deletion does; who that is. `None`: it was deleted already.
-    pub fn expire(&self, seq: u64) -> Result<Option<MemberId>, StoreError> {
+    /// Empties a message whose time is over, and what it said before; whether it was not empty already.
+    pub fn expire(&self, seq: u64) -> Result<bool, StoreError> {
         let row = "SELECT sender FROM messages WHERE seq = ?1 AND emptied IS NULL";
         let by = self.sql.query_row(row, [int(seq)], |row| row.get(0).map(MemberId)).optional()?;
         if let Some(by) = by {
             self.empty(seq, by)?;
+            self.sql.execute("UPDATE messages SET expired = 1 WHERE seq = ?1", [int(seq)])?;
             self.erase(seq)?;
         }
         self.sql.execute("DELETE FROM due WHERE seq = ?1", [int(seq)])?;
-        Ok(by)
+        Ok(by.is_some())
     }
 }
+
+/// Further off than any time that is shown, and far from the end of numbers.
+const FAR_MS: i64 = 1 << 60;

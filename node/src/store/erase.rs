@@ -161,6 +161,7 @@ mod tests {
                     id[0] = n;
                     let id = id.try_into().unwrap();
                     let seq = tx.queue_message(group, id, me, &Body::of(0, b"words"), now)?;
+                    tx.put_due(seq, now, 60)?;
                     tx.sql.execute(
                         "INSERT INTO recipients(seq, member) VALUES (?1, ?2)",
                         params![int(seq), me.0],
@@ -193,6 +194,7 @@ mod tests {
         assert_eq!(parts, 4, "two of messages, then the archive, then the audit log");
         for (table, left) in [
             ("messages", "5"),
+            ("due", "5"),
             ("recipients", "5"),
             ("queue", "5"),
             ("archive", "1"),

@@ -249,12 +249,14 @@ CREATE TABLE unsought(below INTEGER NOT NULL) STRICT;
 INSERT INTO unsought SELECT coalesce(max(seq), 0) + 1 FROM messages;
 ";
 
-/// Messages that are to be kept for some time only: until when by this node's clock, and for how many milliseconds in all.
+/// Messages that are to be kept for some time only: until when by this node's clock, for how many milliseconds in all, and whether they came in
+/// the run that goes on. Which were emptied because that was over.
 const V14: &str = "
 CREATE TABLE due(
-    seq INTEGER PRIMARY KEY REFERENCES messages(seq), at INTEGER NOT NULL, ms INTEGER NOT NULL
+    seq INTEGER PRIMARY KEY REFERENCES messages(seq), at INTEGER NOT NULL, ms INTEGER NOT NULL, fresh INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX due_at ON due(at);
+CREATE INDEX due_at ON due(fresh, at);
+ALTER TABLE messages ADD COLUMN expired INTEGER NOT NULL DEFAULT 0;
 ";
 
 /// The file that says the format, so that it can be known without the key.

@@ -1,8 +1,8 @@
 //! `wattle group conduct`.
 
 use node::api::conduct::{ConductView, SetConduct};
+use protocol::limits::{EXPIRES_MAX_S, EXPIRES_MIN_S};
 
-use super::policy::span;
 use crate::cli::{Place, args, exit, exit::Exit, show};
 
 /// Show or change for how long a group's messages are kept
@@ -33,8 +33,9 @@ fn time(text: &str) -> Result<u32, String> {
     if text == "never" {
         return Ok(0);
     }
-    let seconds = args::duration(text).map_err(|why| format!("{why}, or never"))?.as_secs();
-    let fits = u32::try_from(seconds).ok().filter(|seconds| *seconds > 0);
+    let seconds = args::span_or_never(text)?.as_secs();
+    let bounds = EXPIRES_MIN_S..=EXPIRES_MAX_S;
+    let fits = u32::try_from(seconds).ok().filter(|seconds| bounds.contains(seconds));
     fits.ok_or_else(|| "1m to 365d, or never".into())
 }
 
@@ -58,7 +59,7 @@ fn print(conduct: &ConductView) -> std::io::Result<()> {
     match conduct.disappear {
         None => show::data("messages disappear  never"),
         Some(seconds) => {
-            let after = span(seconds.into());
+            let after = show::span(seconds.into());
             show::data(format_args!(
                 "messages disappear  after {after}: asks all members' nodes to delete; can't make them"
             ))

@@ -2,13 +2,13 @@
 //!
 //! > No clock that is set ends one early. What came in the run that goes on is counted by the machine's clock, which nobody
 //! > sets: where the wall's is set, its end is moved along. What came in an earlier run is over where the wall's clock says
-//! > so and has gone on for a minute since the start, or since it was set. Nothing stays for longer than its time after that.
+//! > so and has gone on for a minute since the start, or since it was set; or once the run has lasted for its whole time.
 //!
 //! What is over is emptied as a deletion does it, and says so. Its row stays, so that it does not come back.
 
 mod steady;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::{
     ids::{GroupId, Timestamp},
@@ -30,6 +30,8 @@ pub(super) struct Due {
     fresh: Option<Timestamp>,
     /// The first of earlier ones.
     earlier: Option<Timestamp>,
+    /// The shortest time of these, in milliseconds.
+    shortest: Option<u64>,
     /// By how much the wall's clock was set, where the store has yet to be told.
     owed_ms: i64,
 }
@@ -49,11 +51,13 @@ impl Due {
         }
         let sure = self.clocks.sure_at();
         let earlier = self.earlier.zip(sure).map(|(at, sure)| at.max(sure));
-        self.fresh.into_iter().chain(earlier).min()
+        let outlasted = self.shortest.and_then(|ms| self.clocks.lasts_for(ms));
+        self.fresh.into_iter().chain(earlier).chain(outlasted).min()
     }
 
     fn look(&mut self, tx: &Tx<'_>) -> Result<(), StoreError> {
         (self.fresh, self.earlier) = (tx.next_due(true)?, tx.next_due(false)?);
+        self.shortest = tx.shortest_due()?;
         Ok(())
     }
 }
@@ -69,9 +73,13 @@ impl Core {
             return;
         }
         let by = self.due.owed_ms;
-        match self.store.transaction(|tx| tx.move_due(by, now)) {
+        match self.store.transaction(|tx| tx.move_due(by)) {
             Ok(()) => self.due.owed_ms = 0,
-            Err(error) => return tracing::error!(%error, "the store refuses; trying again"),
+            Err(error) => {
+                // What comes meanwhile is not to end early: rather late, where it was set back.
+                self.due.owed_ms = by.max(0);
+                return tracing::error!(%error, "the store refuses; trying again");
+            }
         }
         let due = &mut self.due;
         if let Err(error) = self.store.read(|tx| due.look(tx)) {
@@ -85,16 +93,19 @@ impl Core {
         if self.due.deadline().is_none_or(|deadline| deadline > now) {
             return Ok(());
         }
-        let sure = self.due.clocks.is_sure();
+        let (sure, ran_ms) = (self.due.clocks.is_sure(), self.due.clocks.lasted());
         let over = self.store.read(|tx| {
             let mut over = tx.over(now, true, BATCH)?;
+            over.extend(tx.outlasted(ran_ms, BATCH)?);
             if sure {
                 over.extend(tx.over(now, false, BATCH)?);
             }
             Ok::<_, StoreError>(over)
         })?;
-        let mut groups: BTreeMap<GroupId, Vec<u64>> = BTreeMap::new();
-        over.into_iter().for_each(|(seq, group)| groups.entry(group).or_default().push(seq));
+        let mut groups: BTreeMap<GroupId, BTreeSet<u64>> = BTreeMap::new();
+        over.into_iter().for_each(|(seq, group)| {
+            groups.entry(group).or_default().insert(seq);
+        });
         for (group, seqs) in groups {
             if self.groups.contains_key(&group) {
                 self.step(group, now, |_, step| {
@@ -112,10 +123,10 @@ impl Core {
     }
 
     /// The node starts: all that there is came in an earlier run.
-    pub(super) fn take_up_due(&mut self, now: Timestamp) -> Result<(), StoreError> {
+    pub(super) fn take_up_due(&mut self) -> Result<(), StoreError> {
         let due = &mut self.due;
         self.store.transaction(|tx| {
-            tx.begin_run(now)?;
+            tx.begin_run()?;
             due.look(tx)
         })
     }

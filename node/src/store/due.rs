@@ -30,24 +30,24 @@ impl Tx<'_> {
         Ok(first.map(|at| Timestamp(uint(at))))
     }
 
+    /// The shortest time, in milliseconds, of those that came in earlier runs.
+    pub fn shortest_due(&self) -> Result<Option<u64>, StoreError> {
+        let shortest = "SELECT min(ms) FROM due WHERE fresh = 0";
+        let shortest: Option<i64> = self.sql.query_row(shortest, [], |row| row.get(0))?;
+        Ok(shortest.map(uint))
+    }
+
     /// None came in this run yet.
-    pub fn begin_run(&self, now: Timestamp) -> Result<(), StoreError> {
-        self.sql.execute("UPDATE due SET fresh = 0 WHERE fresh", [])?;
-        self.recount_due(now)
+    pub fn begin_run(&self) -> Result<(), StoreError> {
+        self.sql.execute("UPDATE due SET fresh = 0 WHERE fresh = 1", [])?;
+        Ok(())
     }
 
     /// The clock was set by so much: what came in this run ends by so much later.
-    pub fn move_due(&self, by_ms: i64, now: Timestamp) -> Result<(), StoreError> {
-        // Far from what would overflow: no clock is set by more than its own range.
+    pub fn move_due(&self, by_ms: i64) -> Result<(), StoreError> {
         let by_ms = by_ms.clamp(-FAR_MS, FAR_MS);
-        self.sql.execute("UPDATE due SET at = max(0, at + ?1) WHERE fresh", [by_ms])?;
-        self.recount_due(now)
-    }
-
-    /// Nothing is kept for longer than its time from now on.
-    fn recount_due(&self, now: Timestamp) -> Result<(), StoreError> {
-        let late = "UPDATE due SET at = ?1 + ms WHERE at > ?1 + ms";
-        self.sql.execute(late, [int(now.0).min(FAR_MS)])?;
+        let set = "UPDATE due SET at = min(max(0, at + ?1), ?2) WHERE fresh = 1";
+        self.sql.execute(set, [by_ms, FAR_MS])?;
         Ok(())
     }
 
@@ -71,6 +71,18 @@ impl Tx<'_> {
              WHERE d.fresh = ?2 AND d.at <= ?1 ORDER BY d.at LIMIT ?3",
         )?;
         let rows = rows.query_map(params![int(now.0), fresh, most], |row| {
+            Ok((uint(row.get(0)?), GroupId(row.get(1)?)))
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Those of earlier runs whose whole time is over since, so many at most; with their groups.
+    pub fn outlasted(&self, ran_ms: u64, most: u32) -> Result<Vec<(u64, GroupId)>, StoreError> {
+        let mut rows = self.sql.prepare(
+            "SELECT d.seq, m.grp FROM due d JOIN messages m ON m.seq = d.seq
+             WHERE d.fresh = 0 AND d.ms <= ?1 ORDER BY d.ms LIMIT ?2",
+        )?;
+        let rows = rows.query_map(params![int(ran_ms), most], |row| {
             Ok((uint(row.get(0)?), GroupId(row.get(1)?)))
         })?;
         Ok(rows.collect::<Result<_, _>>()?)

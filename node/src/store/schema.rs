@@ -256,6 +256,7 @@ CREATE TABLE due(
     seq INTEGER PRIMARY KEY REFERENCES messages(seq), at INTEGER NOT NULL, ms INTEGER NOT NULL, fresh INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX due_at ON due(fresh, at);
+CREATE INDEX due_ms ON due(fresh, ms);
 ALTER TABLE messages ADD COLUMN expired INTEGER NOT NULL DEFAULT 0;
 ";
 

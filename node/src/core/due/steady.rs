@@ -15,14 +15,17 @@ const SURE_MS: u64 = 60_000;
 pub(super) struct Steady {
     /// Since when the wall's goes on as it does: by both.
     since: Option<(Timestamp, u64)>,
-    /// The machine's, as it was told last.
-    ran: u64,
+    /// Both, as they were told last.
+    last: (Timestamp, u64),
+    /// The machine's, as it was told first.
+    first: Option<u64>,
 }
 
 impl Steady {
     /// What both say now; by how much the wall's was set since, in milliseconds.
     pub(super) fn told(&mut self, wall: Timestamp, ran: u64) -> Option<i64> {
-        self.ran = ran;
+        self.last = (wall, ran);
+        self.first.get_or_insert(ran);
         let (began, at) = *self.since.get_or_insert((wall, ran));
         let expected = began.plus_ms(ran.saturating_sub(at));
         if wall.0.abs_diff(expected.0) <= APART_MS {
@@ -35,7 +38,17 @@ impl Steady {
 
     /// Whether it has gone on for long enough.
     pub(super) fn is_sure(&self) -> bool {
-        self.since.is_some_and(|(_, at)| self.ran.saturating_sub(at) >= SURE_MS)
+        self.since.is_some_and(|(_, at)| self.last.1.saturating_sub(at) >= SURE_MS)
+    }
+
+    /// For how long it was told, in milliseconds.
+    pub(super) fn lasted(&self) -> u64 {
+        self.first.map_or(0, |first| self.last.1.saturating_sub(first))
+    }
+
+    /// When that is so much, by the wall's. `None`: it was never told.
+    pub(super) fn lasts_for(&self, ms: u64) -> Option<Timestamp> {
+        self.first.map(|_| self.last.0.plus_ms(ms.saturating_sub(self.lasted())))
     }
 
     /// When it has, by the wall's: late rather than early. `None`: it was never told.

@@ -179,7 +179,21 @@ fn a_clock_that_is_wrong_at_the_start_and_put_right_within_a_minute_ends_nothing
 }
 
 #[test]
-fn what_a_clock_ahead_put_off_is_kept_for_no_longer_than_its_time_from_then() {
+fn a_whole_run_with_a_clock_that_is_behind_ends_nothing_early() {
+    let mut world = for_ten_minutes();
+    world.stop("bob");
+    world.start("bob");
+    world.alone("bob", 3 * MINUTE, -YEAR);
+    world.stop("bob");
+    world.start("bob");
+    world.alone("bob", 3 * MINUTE, 0);
+    assert_eq!(world.texts("bob"), ["for a while"]);
+    world.alone("bob", 5 * MINUTE, 0);
+    assert_eq!(world.texts("bob"), [""]);
+}
+
+#[test]
+fn what_a_clock_ahead_put_off_is_kept_for_no_longer_than_its_time_in_one_run() {
     let mut world = for_ten_minutes();
     let (now, seq) = (world.now, world.newest("bob").seq);
     let far = now.plus_ms(YEAR.unsigned_abs());

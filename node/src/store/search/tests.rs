@@ -118,7 +118,11 @@ fn what_was_deleted_or_edited_away_has_left_the_index_whole() {
     let mut store = with_group(dir.path());
     let reader = store.reader().unwrap();
     let has = |store: &mut Store, word: &[u8]| {
-        store.read(|tx| tx.terms()).unwrap().iter().any(|block| block.windows(word.len()).any(|it| it == word))
+        store
+            .read(|tx| tx.terms())
+            .unwrap()
+            .iter()
+            .any(|block| block.windows(word.len()).any(|it| it == word))
     };
     put(&mut store, 0, "xylophone");
     put(&mut store, 1, "quagmire");

@@ -8,7 +8,11 @@ use super::Sim;
 use crate::{
     ids::{MemberId, OpId},
     membership::{Body, InsertError, Inserted, Kind, Op, OpSet, RemoveReason},
-    sim::{invariant::Invariant, oracle::{self, View}, rules::Rule},
+    sim::{
+        invariant::Invariant,
+        oracle::{self, View},
+        rules::Rule,
+    },
 };
 
 /// Hostile ops tried on each set of ops at the end.

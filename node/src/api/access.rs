@@ -29,7 +29,7 @@ use protocol::ids::GroupId;
 pub(super) struct Asker(Option<Permit>);
 
 /// What programs may ask for, by what they may do. `{group}` is a group that the token is for.
-pub(super) const ROUTES: [(Method, &str, &[Scope]); 38] = {
+pub(super) const ROUTES: [(Method, &str, &[Scope]); 40] = {
     use Scope::{Admin, Read, Send};
     const ANY: &[Scope] = &[Read, Send];
     const READ: &[Scope] = &[Read];
@@ -41,6 +41,7 @@ pub(super) const ROUTES: [(Method, &str, &[Scope]); 38] = {
         (GET, "/v1/groups", ANY),
         (GET, "/v1/groups/{group}", ANY),
         (GET, "/v1/groups/{group}/verify", READ),
+        (GET, "/v1/groups/{group}/conduct", READ),
         (GET, "/v1/groups/{group}/policy", READ),
         (GET, "/v1/groups/{group}/audit", READ),
         (GET, "/v1/groups/{group}/audit/verify", READ),
@@ -75,6 +76,7 @@ pub(super) const ROUTES: [(Method, &str, &[Scope]); 38] = {
         (POST, "/v1/groups/{group}/demote", ADMIN),
         (POST, "/v1/groups/{group}/readmit", ADMIN),
         (POST, "/v1/groups/{group}/rotate", ADMIN),
+        (POST, "/v1/groups/{group}/conduct", ADMIN),
         (POST, "/v1/groups/{group}/policy", ADMIN),
     ]
 };

@@ -12,6 +12,7 @@
 //! POST /v1/groups/{ref}/remove · promote · demote · leave · rotate
 //! POST /v1/groups/{ref}/readmit · retire · migrate · follow · wipe
 //! POST GET /v1/groups/{ref}/policy      POST /v1/groups/{ref}/share
+//! POST GET /v1/groups/{ref}/conduct
 //! GET  /v1/groups/{ref}/audit?from&limit GET /v1/groups/{ref}/audit/verify
 //! GET  /v1/search?q&group&from&since&until&before&limit   messages with these words, the newest first
 //! POST /v1/join                         GET /v1/joins            GET /v1/joins/{id}
@@ -139,6 +140,7 @@ impl Api {
             .route("/v1/groups/{group}/leave", post(groups::leave))
             .route("/v1/groups/{group}/rotate", post(groups::rotate))
             .route("/v1/groups/{group}/wipe", post(groups::wipe))
+            .route("/v1/groups/{group}/conduct", get(conduct::conduct).post(conduct::set_conduct))
             .route("/v1/groups/{group}/policy", get(conduct::policy).post(conduct::set_policy))
             .route("/v1/groups/{group}/share", post(conduct::share))
             .route("/v1/groups/{group}/audit", get(conduct::audit))

@@ -274,6 +274,14 @@ fn note(what: &What) -> Option<String> {
     let name = show::name;
     Some(match what {
         What::Changed { message, by, change } => show::changed(message, by, change),
+        What::Conduct { by, disappear } => {
+            let by = by.as_ref().map_or_else(String::new, |by| format!("{}: ", name(by)));
+            let kept = disappear.map_or_else(
+                || "messages no longer disappear".into(),
+                |seconds| format!("messages disappear after {}", show::span(seconds.into())),
+            );
+            format!("{by}from now on {kept}")
+        }
         What::MemberJoined { member, by } => {
             format!("{} joined, invited by {}", name(member), name(by))
         }

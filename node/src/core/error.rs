@@ -135,6 +135,9 @@ pub enum VerbError {
         "--evict-after is 1 hour to 10 years, --rotate-on-disconnect 10 seconds to 30 days; 0s is off"
     )]
     BadTime,
+    /// A time out of bounds for messages.
+    #[error("messages are kept for 1 minute to 1 year, or --disappear never")]
+    BadDisappear,
     /// No text of a relay's token.
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -350,7 +353,7 @@ impl VerbError {
             Self::Unheard => "unheard",
             Self::BadName => "bad-name",
             Self::NameTaken { .. } => "name-taken",
-            Self::BadTime => "bad-time",
+            Self::BadTime | Self::BadDisappear => "bad-time",
             Self::Token(TokenError::NotAToken) => "not-a-token",
             Self::Token(TokenError::Mistyped) => "mistyped-token",
             Self::Token(TokenError::Newer { .. }) => "newer-token",
@@ -424,7 +427,7 @@ impl VerbError {
                 "Once a relay or a member is reached, it can be; or at once with --unheard."
             }
             Self::BadName | Self::NameTaken { .. } => "Choose another name.",
-            Self::BadTime => "Choose another time.",
+            Self::BadTime | Self::BadDisappear => "Choose another time.",
             Self::Token(TokenError::Newer { .. }) => "Update this program.",
             Self::Token(_) => {
                 "Copy the whole line that the relay's operator has passed on; don't type it."
@@ -489,6 +492,7 @@ impl VerbError {
             | Self::NameTaken { .. }
             | Self::EmptyMessage
             | Self::BadTime
+            | Self::BadDisappear
             | Self::Token(_)
             | Self::BadRelay { .. }
             | Self::WhichRelay { .. }

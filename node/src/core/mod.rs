@@ -17,6 +17,7 @@ mod circuits;
 pub mod conduct;
 mod cursors;
 mod delivery;
+mod due;
 mod effect;
 mod error;
 mod events;
@@ -171,6 +172,7 @@ pub struct Core {
     again: Option<Timestamp>,
     /// When to tell how far own messages are.
     tell_at: Option<Timestamp>,
+    due: due::Due,
     /// What is being read of what groups missed.
     backlogs: BTreeMap<GroupId, Backlog>,
     /// When to drop what is too old.
@@ -274,6 +276,7 @@ impl Core {
             after: After { logs: true, members: true, moved: true, ..After::default() },
             again: None,
             tell_at: None,
+            due: due::Due::default(),
             backlogs: BTreeMap::new(),
             tidy: now,
             overtaking: Overtaking::default(),
@@ -341,6 +344,7 @@ impl Core {
         groups
             .chain(self.again)
             .chain(self.tell_at)
+            .chain(self.due.deadline())
             .chain(self.erase_due())
             .chain(self.index_at)
             .chain(self.joining.deadline())
@@ -415,6 +419,7 @@ impl Core {
             self.groups.insert(id, group);
         }
         self.tell_at = self.store.read(|tx| tx.untold_due())?;
+        self.take_up_due()?;
         self.index_at = self.store.read(|tx| tx.lacks_index())?.then_some(now);
         for row in self.store.read(|tx| tx.invites())? {
             self.hosted.add(row);
@@ -447,6 +452,7 @@ impl Core {
             })?;
         }
         self.tell_deliveries(now)?;
+        self.expire(now)?;
         self.erase()?;
         self.index(now)?;
         self.try_joins(now)?;

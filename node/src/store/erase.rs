@@ -10,7 +10,7 @@ use rusqlite::params;
 use super::{StoreError, Tx, groups::int};
 
 /// Tables whose rows are of a message; in this order before it.
-const OF_MESSAGE: [&str; 5] = ["queue", "untold", "files", "recipients", "outbox"];
+const OF_MESSAGE: [&str; 6] = ["due", "queue", "untold", "files", "recipients", "outbox"];
 
 /// Tables whose rows are of a group, and of which it has few, or which are used; in this order before all else.
 const OF_GROUP: [&str; 7] =
@@ -211,6 +211,7 @@ mod tests {
                     id[0] = n;
                     let id = id.try_into().unwrap();
                     let seq = tx.queue_message(group, id, me, &Body::of(0, b"words"), now)?;
+                    tx.put_due(seq, now, 60)?;
                     tx.sql.execute(
                         "INSERT INTO recipients(seq, member) VALUES (?1, ?2)",
                         params![int(seq), me.0],
@@ -243,6 +244,7 @@ mod tests {
         assert_eq!(parts, 4, "two of messages, then the archive, then the audit log");
         for (table, left) in [
             ("messages", "5"),
+            ("due", "5"),
             ("recipients", "5"),
             ("queue", "5"),
             ("archive", "1"),

@@ -98,7 +98,7 @@ SELECT m.seq, m.id, m.grp, g.name, m.sender, coalesce(n.name, ''), m.mine, m.tex
        m.chain IS NOT NULL, m.stored, m.shared_by, coalesce(s.name, ''), m.place, m.ahead IS NOT NULL, m.offer,
        m.kind, m.said, m.chain, m.idx, m.msg, m.emptied,
        EXISTS (SELECT 1 FROM verified v WHERE v.member = m.sender),
-       EXISTS (SELECT 1 FROM other_keys o WHERE o.member = m.sender AND o.seen = 0)
+       EXISTS (SELECT 1 FROM other_keys o WHERE o.member = m.sender AND o.seen = 0), m.expired
 FROM messages m JOIN groups g ON g.id = m.grp AND g.name <> '' LEFT JOIN names n ON n.member = m.sender
 LEFT JOIN names s ON s.member = m.shared_by ";
 
@@ -475,6 +475,7 @@ fn raw(row: &Row<'_>) -> rusqlite::Result<Raw> {
             said: row.get(18)?,
             head: said::head(row, 19)?,
             emptied: row.get::<_, Option<[u8; 32]>>(22)?.map(MemberId),
+            expired: row.get(25)?,
         },
         sealed: row.get(10)?,
         stored: row.get(11)?,

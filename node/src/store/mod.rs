@@ -13,6 +13,7 @@ mod audit;
 mod backup;
 mod cursors;
 mod delivery;
+mod due;
 mod erase;
 mod events;
 mod files;

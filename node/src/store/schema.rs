@@ -250,12 +250,20 @@ CREATE TABLE unsought(below INTEGER NOT NULL) STRICT;
 INSERT INTO unsought SELECT coalesce(max(seq), 0) + 1 FROM messages;
 ";
 
-/// Programs with tokens. A backup has none of them.
+/// Programs with tokens; a backup has none of them. Messages that are to be kept for some time only: until when by this node's clock, for how many
+/// milliseconds in all, and whether they came in the run that goes on. Which were emptied because that was over.
 const V14: &str = "
 CREATE TABLE access(
     label TEXT PRIMARY KEY, hash BLOB NOT NULL UNIQUE, may INTEGER NOT NULL, groups BLOB,
     rate INTEGER NOT NULL, made INTEGER NOT NULL, until INTEGER
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE due(
+    seq INTEGER PRIMARY KEY REFERENCES messages(seq), at INTEGER NOT NULL, ms INTEGER NOT NULL, fresh INTEGER NOT NULL
+) STRICT;
+CREATE INDEX due_at ON due(fresh, at);
+CREATE INDEX due_ms ON due(fresh, ms);
+ALTER TABLE messages ADD COLUMN expired INTEGER NOT NULL DEFAULT 0;
 ";
 
 /// The file that says the format, so that it can be known without the key.

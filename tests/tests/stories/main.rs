@@ -18,6 +18,7 @@ mod command_line;
 mod cursors;
 mod delivery;
 mod direct_only;
+mod disappear;
 mod doctor;
 mod examples;
 mod exit_codes;

@@ -1,5 +1,6 @@
 //! `wattle group`.
 
+mod conduct;
 mod create;
 mod follow;
 mod leave;
@@ -47,6 +48,7 @@ enum Command {
     Leave(leave::Leave),
     Rotate(rotate::Rotate),
     Policy(policy::Policy),
+    Conduct(conduct::Conduct),
     ShareHistory(share_history::ShareHistory),
 }
 
@@ -66,6 +68,7 @@ impl Group {
             Command::Leave(leave) => leave.run(place).await,
             Command::Rotate(rotate) => rotate.run(place).await,
             Command::Policy(policy) => policy.run(place).await,
+            Command::Conduct(conduct) => conduct.run(place).await,
             Command::ShareHistory(share) => share.run(place).await,
         }
     }

@@ -102,6 +102,9 @@ fn shown(message: &Message) -> String {
     if message.more.deleted_by.is_some() {
         return "(deleted)".into();
     }
+    if message.more.expired {
+        return "(expired)".into();
+    }
     if message.more.kind == MessageKind::Unknown {
         return "(a message that this version of wattle can't show)".into();
     }

@@ -51,7 +51,7 @@ use super::{
 ]))]
 pub struct Up {
     /// Use this relay, by the address that it printed; may be repeated
-    #[arg(long = "relay", value_name = "ADDR")]
+    #[arg(long = "relay", value_name = "ADDR", value_parser = args::address)]
     relays: Vec<String>,
     /// Run a relay inside this node, beside others that are given
     #[arg(long)]

@@ -345,11 +345,20 @@ def ops(all_kinds):
         check("op's field", said[7] == it["kind"] and (said[1] == b"") == (it["kind"] == 0))
 
 
+def read_conduct(args):
+    """The five fields that are read; None where they can't be."""
+    if not isinstance(args, list) or len(args) < 5:
+        return None
+    flags, seconds = [args[at] for at in (0, 1, 3, 4)], args[2]
+    lasts = seconds is None or type(seconds) is int and 60 <= seconds <= 31_536_000
+    return args[:5] if lasts and all(type(flag) is bool for flag in flags) else None
+
+
 class Dag:
     """The rule of membership.md, word by word: slow, and without invites (`steps` has them)."""
 
     GENESIS, CREATE, REVOKE, ADMIT, REMOVE, LEAVE, PROMOTE, DEMOTE, REFRESH, POLICY = 0, 1, 2, 3, 4, 5, 6, 7, 8, 10
-    MIGRATE, RETIRE = 11, 12
+    MIGRATE, RETIRE, CONDUCT = 11, 12, 13
 
     def __init__(self, ops, read=None):
         self.ops = read or dict(read_op(data) for data in ops)
@@ -403,6 +412,11 @@ class Dag:
     def known(self, op):
         return self.kind(op) in range(13) and self.kind(op) != 9
 
+    def conducts(self, op):
+        """Whether it is judged as an admin's word on the group's conduct."""
+        is_admins = self.cap(op) is not None and self.kind(self.cap(op)) in (self.GENESIS, self.PROMOTE)
+        return self.kind(op) == self.CONDUCT and is_admins and read_conduct(self.ops[op][8]) is not None
+
     def formed(self, op):
         kind, cap = self.kind(op), self.cap(op)
         if kind in (self.GENESIS, self.LEAVE):
@@ -422,7 +436,7 @@ class Dag:
     def valid(self, op):
         if not self.formed(op) or self.kind(op) in (self.GENESIS, self.LEAVE):
             return self.formed(op)
-        if not self.known(op):
+        if not self.known(op) and not self.conducts(op):
             return False
         cap = self.cap(op)
         return self.valid(cap) and not self.left(op) and not any(
@@ -463,7 +477,7 @@ def steps(dag):
     def under(g, kinds):
         if g not in valid:
             return
-        mine = [op for op in ops if cap(op) == g and dag.known(op) and kinds(kind(op))]
+        mine = [op for op in ops if cap(op) == g and (dag.known(op) or dag.conducts(op)) and kinds(kind(op))]
         ends = {dag.REMOVE, dag.DEMOTE} if kind(g) == dag.PROMOTE else {dag.REMOVE}
         revokers = [r for r in valid if kind(r) in ends and dag.ops[r][8][0] == dag.granted(g)
                     and dag.rank(cap(r)) < dag.rank(g) and r not in past(g)]
@@ -505,13 +519,23 @@ def members_of(dag, standing):
     return list(dict.fromkeys(dag.granted(g) for g in standing))
 
 
-def policy_of(dag, valid):
-    """The policy in force, as its op says it."""
-    said = {op: dag.ops[op][8][2 if dag.kind(op) == dag.GENESIS else 0]
-            for op in valid if dag.kind(op) in (dag.GENESIS, dag.POLICY)}
+def in_force(dag, said):
+    """Of ops that set something the one that counts."""
     last = [op for op in said if not any(op in dag.past(other) for other in said)]
     path = lambda op: dag.rank(dag.cap(op)) if dag.cap(op) else (-1, [])
-    return said[min(last, key=lambda op: (path(op), -dag.height(op), op))]
+    return said[min(last, key=lambda op: (path(op), -dag.height(op), op))] if last else None
+
+
+def policy_of(dag, valid):
+    """The policy in force, as its op says it."""
+    return in_force(dag, {op: dag.ops[op][8][2 if dag.kind(op) == dag.GENESIS else 0]
+                          for op in valid if dag.kind(op) in (dag.GENESIS, dag.POLICY)})
+
+
+def conduct_of(dag, valid):
+    """The conduct in force."""
+    said = {op: read_conduct(dag.ops[op][8]) for op in valid if dag.kind(op) == dag.CONDUCT}
+    return in_force(dag, said) or [True, False, None, False, False]
 
 
 def topics_of(dag, valid, standing):
@@ -542,6 +566,7 @@ def membership(stories):
         members = members_of(dag, standing)
         policy = policy_of(dag, valid)
         check("policy", cbor2.dumps(policy) == it["policy"] and policy[0] == it["policy_name"])
+        check("conduct", cbor2.dumps(conduct_of(dag, valid)) == it["conduct"])
         check("topics", topics_of(dag, valid, standing) == (it["frontier"], it["write"], it["clean"]))
         check("members by steps", members == it["by_seniority"])
         check("formed", all(map(dag.formed, dag.ops)))
@@ -550,6 +575,8 @@ def membership(stories):
         if not any(said[7] == Dag.CREATE for said in dag.ops.values()):
             check("members", dag.members(False) == it["by_seniority"])
             check("admins", sorted(dag.members(True)) == sorted(it["admins"]))
+            word = {op for op in dag.ops if dag.valid(op)}
+            check("conduct by the rule", conduct_of(dag, word) == conduct_of(dag, valid))
             check("void ops", sorted(op for op in filter(dag.known, dag.ops) if not dag.valid(op)) == it["void"])
         roster = sorted(members)
         check("roster", roster == it["roster"])

@@ -7,8 +7,9 @@
 //! goes around them by leaving them out. So does `map-port`, whatever the relays are.
 
 use std::{
-    env, fs,
-    io::{self, Write},
+    env,
+    fs::{self, File},
+    io::{self, Read, Write},
     path::{Path, PathBuf},
 };
 
@@ -16,6 +17,11 @@ use directories::ProjectDirs;
 use protocol::{identity::is_name, limits::NAME_BYTES};
 use thiserror::Error;
 use zeroize::Zeroizing;
+
+use crate::client::Token;
+
+/// The most that is read of a token's file, in bytes.
+const TOKEN_MAX: u64 = 1024;
 
 /// Which relays a node uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -268,6 +274,21 @@ pub fn passphrase(path: &Path) -> Result<Zeroizing<String>, ConfigError> {
     let text = read.map_err(|error| ConfigError::File { path: path.into(), error })?;
     let text = Zeroizing::new(text);
     Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).into()))
+}
+
+/// The token that a program shows: of `WATTLE_TOKEN`, or of the first line of the file that `WATTLE_TOKEN_FILE` names.
+pub fn token() -> Result<Option<Token>, ConfigError> {
+    if let Some(token) = env::var_os("WATTLE_TOKEN").filter(|token| !token.is_empty()) {
+        return Ok(Some(Token::new(&token.to_string_lossy())));
+    }
+    let Some(path) = env::var_os("WATTLE_TOKEN_FILE").filter(|path| !path.is_empty()) else {
+        return Ok(None);
+    };
+    let path = PathBuf::from(path);
+    let mut text = Zeroizing::new(String::new());
+    let read = File::open(&path).and_then(|file| file.take(TOKEN_MAX).read_to_string(&mut text));
+    read.map_err(|error| ConfigError::File { path, error })?;
+    Ok(Some(Token::new(text.lines().next().unwrap_or_default())))
 }
 
 fn file(data_dir: &Path) -> PathBuf {

@@ -305,6 +305,23 @@ pub fn now() -> Timestamp {
     system.plus_ms(AHEAD_MS.load(Ordering::Relaxed))
 }
 
+/// For how long the machine has run, in milliseconds: a clock that nobody sets, and that goes on while the machine
+/// sleeps where the system has such a one.
+#[cfg(target_os = "linux")]
+fn ran_ms() -> u64 {
+    use rustix::time::{ClockId, clock_gettime};
+    let ran = clock_gettime(ClockId::Boottime);
+    let (seconds, nanos) = (u64::try_from(ran.tv_sec), u64::try_from(ran.tv_nsec));
+    seconds.unwrap_or(0).saturating_mul(1_000).saturating_add(nanos.unwrap_or(0) / 1_000_000)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn ran_ms() -> u64 {
+    static FIRST: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+    let ran = FIRST.get_or_init(std::time::Instant::now).elapsed();
+    u64::try_from(ran.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Has this process's clock go ahead of the system's, so that tests need not wait for weeks.
 pub fn set_clock_ahead(by: Duration) {
     AHEAD_MS.store(u64::try_from(by.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);

@@ -59,6 +59,29 @@ pub struct SetPolicy {
     pub relay_token: Option<GiveToken>,
 }
 
+/// Answer of `GET` and `POST /v1/groups/{ref}/conduct`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ConductView {
+    /// [`super::types::VERSION`].
+    pub v: u8,
+    /// Which group.
+    pub group: GroupRef,
+    /// For how many seconds new messages are to be kept; left out where there is no end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disappear: Option<u32>,
+}
+
+/// Body of `POST /v1/groups/{ref}/conduct`: what is left out stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SetConduct {
+    /// Seconds, of 60 to 31,536,000; 0: no end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disappear: Option<u32>,
+}
+
 /// Body of `POST /v1/groups/{ref}/share`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -172,6 +195,21 @@ pub(super) async fn set_policy(
     Body(change): Body<SetPolicy>,
 ) -> Answer<PolicyView> {
     api.ask(move |core, now| core.set_policy(&group, &change, now)).await.map(Json)
+}
+
+pub(super) async fn conduct(
+    State(api): State<Api>,
+    Path(group): Path<String>,
+) -> Answer<ConductView> {
+    api.ask(move |core, _| core.conduct(&group)).await.map(Json)
+}
+
+pub(super) async fn set_conduct(
+    State(api): State<Api>,
+    Path(group): Path<String>,
+    Body(change): Body<SetConduct>,
+) -> Answer<ConductView> {
+    api.ask(move |core, now| core.set_conduct(&group, &change, now)).await.map(Json)
 }
 
 pub(super) async fn share(

@@ -9,13 +9,15 @@ use std::{
 };
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Path, State},
 };
 use tokio::{sync::Notify, time::timeout};
 
 use super::{
-    Api, Body, events,
+    Api, Body,
+    access::Asker,
+    events,
     refusal::Refusal,
     types::{CursorView, Cursors, Done, MoveCursor, SetCursor, TakeCursor, VERSION},
 };
@@ -47,8 +49,12 @@ pub(super) struct Lease {
     number: u64,
 }
 
-pub(super) async fn list(State(api): State<Api>) -> Result<Json<Cursors>, Refusal> {
+pub(super) async fn list(
+    State(api): State<Api>,
+    Extension(asker): Extension<Asker>,
+) -> Result<Json<Cursors>, Refusal> {
     let mut cursors = api.ask(|core, _| core.cursors()).await?;
+    cursors.retain(|cursor| asker.is_for_id(&cursor.group.id));
     for cursor in &mut cursors {
         cursor.held = api.leases.is_held(&cursor.name);
     }
@@ -57,17 +63,22 @@ pub(super) async fn list(State(api): State<Api>) -> Result<Json<Cursors>, Refusa
 
 pub(super) async fn set(
     State(api): State<Api>,
+    Extension(asker): Extension<Asker>,
     Path(name): Path<String>,
-    Body(asked): Body<SetCursor>,
+    Body(mut asked): Body<SetCursor>,
 ) -> Result<Json<CursorView>, Refusal> {
+    is_theirs(&api, &asker, &name).await?;
+    asked.group = asker.find(&api, asked.group).await?.to_string();
     let _lease = api.leases.soon(&name).await.ok_or_else(|| held(&name))?;
     api.ask(move |core, now| core.set_cursor(&name, &asked, now)).await.map(Json)
 }
 
 pub(super) async fn remove(
     State(api): State<Api>,
+    Extension(asker): Extension<Asker>,
     Path(name): Path<String>,
 ) -> Result<Json<Done>, Refusal> {
+    is_theirs(&api, &asker, &name).await?;
     let _lease = api.leases.soon(&name).await.ok_or_else(|| held(&name))?;
     api.ask(move |core, _| core.drop_cursor(&name)).await?;
     Ok(Json(Done { v: VERSION }))
@@ -75,20 +86,25 @@ pub(super) async fn remove(
 
 pub(super) async fn follow(
     State(api): State<Api>,
+    Extension(asker): Extension<Asker>,
     Path(name): Path<String>,
-    Body(asked): Body<TakeCursor>,
+    Body(mut asked): Body<TakeCursor>,
 ) -> Result<events::Told, Refusal> {
+    is_theirs(&api, &asker, &name).await?;
+    asked.group = asker.find(&api, asked.group).await?.to_string();
     let lease = api.leases.soon(&name).await.ok_or_else(|| held(&name))?;
     let mut cursor = api.ask(move |core, now| core.take_cursor(&name, &asked, now)).await?;
     cursor.held = true;
-    events::by_cursor(api, lease, cursor)
+    events::by_cursor(api, asker, lease, cursor)
 }
 
 pub(super) async fn advance(
     State(api): State<Api>,
+    Extension(asker): Extension<Asker>,
     Path(name): Path<String>,
     Body(asked): Body<MoveCursor>,
 ) -> Result<Json<CursorView>, Refusal> {
+    is_theirs(&api, &asker, &name).await?;
     if !api.leases.is(&name, asked.lease) {
         return Err(VerbError::from(CursorError::NotHeld(name)).into());
     }
@@ -96,6 +112,21 @@ pub(super) async fn advance(
     let mut cursor = api.ask(verb).await?;
     cursor.held = true;
     Ok(Json(cursor))
+}
+
+/// Refuses a cursor of a group that whoever asks may not know of, as one that is not there. It has one lease for all: between two
+/// looks it may become another group's, which the core refuses.
+async fn is_theirs(api: &Api, asker: &Asker, name: &str) -> Result<(), Refusal> {
+    if !asker.is_bound() {
+        return Ok(());
+    }
+    let cursors = api.ask(|core, _| core.cursors()).await?;
+    match cursors.iter().find(|cursor| cursor.name == name) {
+        Some(cursor) if !asker.is_for_id(&cursor.group.id) => {
+            Err(VerbError::from(CursorError::Held(name.into())).into())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn held(name: &str) -> Refusal {

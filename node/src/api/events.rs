@@ -4,7 +4,7 @@
 use std::{collections::VecDeque, convert::Infallible, time::Duration};
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Path, Query, State},
     response::sse::{Event as Sent, KeepAlive, KeepAliveStream, Sse},
 };
@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use super::{
     Api,
+    access::Asker,
     cursors::Lease,
     messages::PAGE,
     refusal::Refusal,
@@ -29,6 +30,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Tells the place first, as an id of its own, then event after event.
 pub(super) async fn follow(
     State(api): State<Api>,
+    Extension(asker): Extension<Asker>,
     Query(from): Query<EventsAfter>,
 ) -> Result<Told, Refusal> {
     let woken = api.handle.events();
@@ -39,7 +41,8 @@ pub(super) async fn follow(
         None => api.read(Reader::last_event).await?,
     };
     let place = Sent::default().id(from.after.unwrap_or(after).to_string());
-    Ok(Listener { api, woken, after, lost: 0, read: VecDeque::new(), _lease: None }.tell(place))
+    let read = VecDeque::new();
+    Ok(Listener { api, asker, woken, after, lost: 0, read, _lease: None }.tell(place))
 }
 
 /// The last events of a group's messages.
@@ -55,14 +58,19 @@ pub(super) async fn of_messages(
 }
 
 /// Events for somebody who reads by a cursor: the place is where that stands.
-pub(super) fn by_cursor(api: Api, lease: Lease, cursor: CursorView) -> Result<Told, Refusal> {
+pub(super) fn by_cursor(
+    api: Api,
+    asker: Asker,
+    lease: Lease,
+    cursor: CursorView,
+) -> Result<Told, Refusal> {
     let after = cursor.after;
     let place = Sent::default().id(after.to_string());
     let place = place.json_data(CursorLease { cursor, lease: lease.number() });
     let place = place.map_err(|_| StoreError::Damaged)?;
     let woken = api.handle.events();
     let (read, _lease) = (VecDeque::new(), Some(lease));
-    Ok(Listener { api, woken, after, lost: 0, read, _lease }.tell(place))
+    Ok(Listener { api, asker, woken, after, lost: 0, read, _lease }.tell(place))
 }
 
 /// Server-sent events.
@@ -70,6 +78,8 @@ pub(super) type Told = Sse<KeepAliveStream<BoxStream<'static, Result<Sent, Infal
 
 struct Listener {
     api: Api,
+    /// Who listens.
+    asker: Asker,
     woken: watch::Receiver<u64>,
     after: u64,
     /// Up to which event it was told that they are not kept.
@@ -93,14 +103,19 @@ impl Listener {
     /// The next event; none when the node ends.
     async fn next(&mut self) -> Option<Sent> {
         loop {
-            if let Some(event) = self.read.pop_front() {
+            while let Some(event) = self.read.pop_front() {
                 self.after = event.seq;
-                return sent(&event);
+                if self.asker.may_hear(&event) {
+                    return sent(&event);
+                }
             }
             // Seen before the store is read: what comes in between wakes again.
             self.woken.borrow_and_update();
             let after = self.after;
             let onward = self.api.read(move |reader| reader.onward(after, BATCH)).await.ok()?;
+            if !self.asker.is_still_let_in(&self.api).await {
+                return None;
+            }
             // Told once, also where more is lost while it is read.
             if let Some(until) = onward.lost
                 && self.lost <= after

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Path, State},
 };
 use tokio::time::sleep;
@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Api, Body,
+    access::Asker,
     refusal::Refusal,
     types::{
         CreateGroup, CreateInvite, FollowMove, GroupView, Groups, InviteView, Invites,
@@ -32,8 +33,12 @@ pub(super) async fn create(
     api.ask(move |core, now| core.create_group(&asked, now)).await.map(Json)
 }
 
-pub(super) async fn list(State(api): State<Api>) -> Answer<Groups> {
-    let groups = api.ask(|core, now| core.groups(now)).await?;
+pub(super) async fn list(
+    State(api): State<Api>,
+    Extension(asker): Extension<Asker>,
+) -> Answer<Groups> {
+    let mut groups = api.ask(|core, now| core.groups(now)).await?;
+    groups.retain(|group| asker.is_for_id(&group.id));
     Ok(Json(Groups { v: VERSION, groups }))
 }
 
@@ -120,7 +125,9 @@ pub(super) async fn wipe(
     // Before the rows that name them.
     let files = api.files.clone();
     tokio::task::spawn_blocking(move || files.remove(&doomed.files)).await?;
-    api.ask(move |core, now| core.wipe(id, now)).await?;
+    let late = api.ask(move |core, now| core.wipe(id, now)).await?;
+    let files = api.files.clone();
+    tokio::task::spawn_blocking(move || files.remove(&late)).await?;
     api.files.look();
     // Whoever waits no longer has it go on all the same.
     while api.ask(move |core, _| Ok::<_, VerbError>(core.is_being_erased(id))).await? {

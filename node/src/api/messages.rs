@@ -1,7 +1,7 @@
 //! Messages: queued by the core, read from the store beside it.
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Path, Query, State},
 };
 use protocol::ids::{GroupId, Timestamp};
@@ -9,6 +9,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
     Api, Body,
+    access::Asker,
     refusal::Refusal,
     types::{
         Beyond, DeliveryView, EditMessage, Message, Messages, Only, PAGE_MAX, Page, PinMessage,
@@ -163,6 +164,7 @@ pub(super) async fn found(
 
 pub(super) async fn one(
     State(api): State<Api>,
+    Extension(asker): Extension<Asker>,
     Path(id): Path<String>,
 ) -> Result<Json<Message>, Refusal> {
     let missing = || {
@@ -170,5 +172,6 @@ pub(super) async fn one(
         Refusal::missing("no-such-message", "there is no message with this id", hint)
     };
     let id = unhex(&id).ok_or_else(missing)?;
-    api.read(move |reader| reader.message(&id)).await?.map(Json).ok_or_else(missing)
+    let message = api.read(move |reader| reader.message(&id)).await?;
+    message.filter(|it| asker.is_for_id(&it.group.id)).map(Json).ok_or_else(missing)
 }

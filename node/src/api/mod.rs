@@ -12,6 +12,7 @@
 //! POST /v1/groups/{ref}/remove · promote · demote · leave · rotate
 //! POST /v1/groups/{ref}/readmit · retire · migrate · follow · wipe
 //! POST GET /v1/groups/{ref}/policy      POST /v1/groups/{ref}/share
+//! POST GET /v1/groups/{ref}/conduct
 //! GET  /v1/groups/{ref}/audit?from&limit GET /v1/groups/{ref}/audit/verify
 //! GET  /v1/search?q&group&from&since&until&before&limit   messages with these words, the newest first
 //! POST /v1/join                         GET /v1/joins            GET /v1/joins/{id}
@@ -21,13 +22,16 @@
 //! GET  /v1/cursors                      PUT DELETE /v1/cursors/{name}
 //! POST /v1/cursors/{name}/events        server-sent events after a cursor; POST …/move
 //! GET  /v1/status                       POST /v1/down            GET DELETE /v1/recovery
+//! POST /v1/groups/{ref}/shelf           POST GET /v1/blocked     DELETE /v1/blocked/{member}
 //! POST /v1/pings                        GET /v1/pings/{id}
 //! GET  /v1/machines                     POST /v1/machines/add · remove · /v1/name
+//! POST GET /v1/access                   DELETE /v1/access/{label}
 //! ```
 //!
 //! `{ref}` is a group's exact name or an unambiguous prefix of its id, at least four digits; never
-//! a guess. What is said stands in [`types`]; an error is always an [`types::ErrorBody`].
+//! a guess. Programs with a token have a socket of their own, on which they may ask for what the token is for. What is said stands in [`types`]; an error is always an [`types::ErrorBody`].
 
+mod access;
 pub mod conduct;
 mod cursors;
 mod events;
@@ -38,10 +42,12 @@ mod members;
 mod messages;
 mod node;
 mod pings;
+mod places;
 mod refusal;
 #[cfg(test)]
 mod schema;
 mod search;
+mod shelf;
 pub mod socket;
 #[cfg(test)]
 mod tests;
@@ -50,7 +56,7 @@ pub mod types;
 use std::{io, sync::Arc};
 
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     extract::{DefaultBodyLimit, FromRequest, Request},
     middleware,
     routing::{delete, get, post, put},
@@ -60,7 +66,7 @@ use serde::de::DeserializeOwned;
 use tokio::{net::UnixListener, sync::Notify};
 use tokio_util::sync::CancellationToken;
 
-use self::refusal::Refusal;
+use self::{access::Asker, places::Places, refusal::Refusal};
 use crate::{
     core::{Core, VerbError},
     driver::Handle,
@@ -99,7 +105,15 @@ impl Api {
     /// Answers on a socket until [`Self::end`], then until the answers under way are given.
     pub async fn serve(self, listener: UnixListener) -> io::Result<()> {
         let over = self.over.clone();
-        axum::serve(listener, self.router()).with_graceful_shutdown(over.cancelled_owned()).await
+        let router = self.router().layer(Extension(Asker::default()));
+        axum::serve(listener, router).with_graceful_shutdown(over.cancelled_owned()).await
+    }
+
+    /// The same for programs with tokens.
+    pub async fn serve_programs(self, listener: UnixListener) -> io::Result<()> {
+        let over = self.over.clone();
+        let places = Places::new(listener);
+        axum::serve(places, self.door()).with_graceful_shutdown(over.cancelled_owned()).await
     }
 
     /// Waits until somebody asks the node to end.
@@ -128,6 +142,10 @@ impl Api {
             .route("/v1/groups/{group}/leave", post(groups::leave))
             .route("/v1/groups/{group}/rotate", post(groups::rotate))
             .route("/v1/groups/{group}/wipe", post(groups::wipe))
+            .route("/v1/groups/{group}/shelf", post(shelf::shelve))
+            .route("/v1/blocked", post(shelf::block).get(shelf::blocked))
+            .route("/v1/blocked/{member}", delete(shelf::unblock))
+            .route("/v1/groups/{group}/conduct", get(conduct::conduct).post(conduct::set_conduct))
             .route("/v1/groups/{group}/policy", get(conduct::policy).post(conduct::set_policy))
             .route("/v1/groups/{group}/share", post(conduct::share))
             .route("/v1/groups/{group}/audit", get(conduct::audit))
@@ -172,6 +190,8 @@ impl Api {
             .route("/v1/status", get(node::status))
             .route("/v1/recovery", get(node::recovery).delete(node::forget_recovery))
             .route("/v1/down", post(node::down))
+            .route("/v1/access", post(access::grant).get(access::list))
+            .route("/v1/access/{label}", delete(access::revoke))
             .layer(DefaultBodyLimit::max(BODY_MAX))
             .layer(middleware::map_response(refusal::dress))
             .with_state(self)

@@ -37,7 +37,7 @@ impl Refusal {
 
     fn new(status: StatusCode, code: &str, message: &str, hint: &str, exit: u8) -> Self {
         let (code, message, hint) = (code.into(), message.into(), hint.into());
-        Self { status, error: ApiError { code, message, hint, exit } }
+        Self { status, error: ApiError { code, message, hint, exit, wait_ms: None } }
     }
 }
 

@@ -21,9 +21,13 @@ fn told<T: JsonSchema>() -> Schema {
 /// Each file, by its name.
 fn files() -> Vec<(&'static str, Schema)> {
     vec![
+        ("access", said::<types::AccessView>()),
+        ("access-list", said::<types::Accesses>()),
+        ("access-granted", said::<types::GrantedAccess>()),
         ("audit-entry", said::<conduct::AuditEntry>()),
         ("audit-page", said::<conduct::AuditPage>()),
         ("audit-report", said::<conduct::AuditReport>()),
+        ("conduct", said::<conduct::ConductView>()),
         ("cursor", said::<types::CursorView>()),
         ("cursor-lease", said::<types::CursorLease>()),
         ("cursors", said::<types::Cursors>()),
@@ -59,6 +63,12 @@ fn files() -> Vec<(&'static str, Schema)> {
         ("status", said::<types::Status>()),
         ("verified", said::<types::Verified>()),
         ("wiped", said::<types::Wiped>()),
+        ("blocked", said::<types::BlockedMember>()),
+        ("blocked-list", said::<types::Blocked>()),
+        ("body-block", told::<types::BlockMember>()),
+        ("body-shelf", told::<types::ShelveGroup>()),
+        ("body-access", told::<types::GrantAccess>()),
+        ("body-conduct", told::<conduct::SetConduct>()),
         ("body-create-group", told::<types::CreateGroup>()),
         ("body-create-invite", told::<types::CreateInvite>()),
         ("body-cursor", told::<types::SetCursor>()),

@@ -9,7 +9,7 @@
 use std::{
     env, fs, io,
     os::unix::{
-        fs::{MetadataExt, PermissionsExt},
+        fs::{FileTypeExt, MetadataExt, PermissionsExt},
         net::UnixStream,
     },
     path::{Path, PathBuf},
@@ -34,6 +34,12 @@ pub struct Socket {
 /// Why no socket could be had.
 #[derive(Debug, Error)]
 pub enum BindError {
+    /// What is there is no socket.
+    #[error("{0} is there, and is no socket: it is left alone")]
+    NoSocket(PathBuf),
+    /// Somebody else's socket, for programs.
+    #[error("somebody answers at {0} already")]
+    Taken(PathBuf),
     /// A living node answers there.
     #[error("a node is already running on this data directory")]
     InUse,
@@ -71,6 +77,25 @@ pub fn bind(data_dir: &Path) -> Result<(UnixListener, Socket), BindError> {
     let pointer = data_dir.join("api.path");
     let bound = open(path.clone(), Some((dir, pointer.clone())))?;
     fs::write(&pointer, format!("{}\n", path.display()))?;
+    Ok(bound)
+}
+
+/// Binds the socket for programs with tokens. Who may write to it (0660) is up to its directory's owner and group: a token is
+/// asked for in any case.
+pub fn bind_programs(path: &Path) -> Result<(UnixListener, Socket), BindError> {
+    match fs::symlink_metadata(path) {
+        Ok(there) if !there.file_type().is_socket() => {
+            return Err(BindError::NoSocket(path.into()));
+        }
+        Ok(_) => clear(path).map_err(|error| match error {
+            BindError::InUse => BindError::Taken(path.into()),
+            error => error,
+        })?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error.into()),
+    }
+    let bound = open(path.into(), None)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
     Ok(bound)
 }
 
@@ -163,6 +188,22 @@ mod tests {
         assert!(matches!(bind(&dir), Err(BindError::InUse)));
         drop(socket);
         assert!(!short.exists() && !dir.join("api.path").exists());
+    }
+
+    #[tokio::test]
+    async fn programs_get_a_socket_where_there_is_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, file) = (dir.path().join("programs.sock"), dir.path().join("notes.txt"));
+        fs::write(&file, "mine").unwrap();
+        assert!(matches!(bind_programs(&file), Err(BindError::NoSocket(_))));
+        assert_eq!(fs::read(&file).unwrap(), b"mine");
+        let (listener, socket) = bind_programs(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
+        assert!(matches!(bind_programs(&path), Err(BindError::Taken(_))));
+        drop(listener);
+        std::mem::forget(socket);
+        drop(bind_programs(&path).unwrap());
+        assert!(!path.exists());
     }
 
     #[tokio::test]

@@ -1,5 +1,7 @@
 //! A node without network, asked over its socket.
 
+mod access;
+
 use std::{path::Path, time::Duration};
 
 use tokio::{

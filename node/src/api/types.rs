@@ -1,6 +1,7 @@
 //! What the local API says, in JSON: one set of types for the node, the command line, tests and
 //! bots. Ids are strings (lower-case hexadecimal), times RFC 3339 in UTC.
 
+mod access;
 mod backlog;
 mod cursors;
 mod delivery;
@@ -12,6 +13,7 @@ mod paths;
 mod pings;
 mod relays;
 mod search;
+mod shelf;
 mod tokens;
 mod trust;
 mod view;
@@ -31,6 +33,7 @@ pub use self::admins::{
     FollowMove, MigrateGroup, Move, RecoveryView, RetireMember, Returned, VoidAct,
 };
 pub use self::{
+    access::{AccessView, Accesses, GrantAccess, GrantedAccess, Scope},
     backlog::Backlog,
     cursors::{
         Beyond, CursorLease, CursorView, Cursors, EventPage, Events, MoveCursor, SetCursor,
@@ -48,6 +51,7 @@ pub use self::{
     pings::{PingMember, PingView, Way, WayTried},
     relays::{RelayState, RelayStatus, Withheld},
     search::{Found, Hit, Mark, SearchFor},
+    shelf::{BlockMember, Blocked, BlockedMember, Mute, ShelveGroup},
     tokens::{CreateGroup, GiveToken},
     trust::{MemberIdentity, OtherKey, Removal, SharedGroup, VerifyMember},
     view::{Adopted, Behind, Gap, GroupRelay, Notice, NoticeKind, Verified},
@@ -147,6 +151,21 @@ pub struct GroupSummary {
     /// Who is in it under the name of a verified identity, is another one, and was not seen: nothing is sent here till then.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub other_keys: Vec<OtherKey>,
+    /// Messages that came since it was marked as read here; 1,000 at most.
+    #[serde(default)]
+    pub unread: u64,
+    /// Whether there are more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unread_more: bool,
+    /// Whether nobody here is told of what comes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub muted: bool,
+    /// Until when, if that has an end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub muted_until: Option<String>,
+    /// Whether it is put away here.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub archived: bool,
 }
 
 /// This node's standing in a group.
@@ -378,4 +397,7 @@ pub struct ApiError {
     pub hint: String,
     /// The exit code of the command line.
     pub exit: u8,
+    /// In how many milliseconds it may be asked again, where it came too soon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_ms: Option<u64>,
 }

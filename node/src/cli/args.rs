@@ -21,6 +21,14 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(|| "too long".into())
 }
 
+/// A relay's address, of which no more is asked here than that there is something.
+pub fn address(text: &str) -> Result<String, String> {
+    match text {
+        "" => Err("an address looks like /ip4/192.0.2.1/tcp/4407/p2p/12D3…".into()),
+        address => Ok(address.into()),
+    }
+}
+
 /// A span, or that it never is, which is as a span of nothing.
 pub fn span_or_never(text: &str) -> Result<Duration, String> {
     match text {

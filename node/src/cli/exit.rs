@@ -147,6 +147,7 @@ mod tests {
             message: "the message is too long".into(),
             hint: "Send it in parts.".into(),
             exit: 2,
+            wait_ms: None,
         };
         let error = anyhow::Error::from(ClientError::Refused(refusal)).context("line 3");
         let said =

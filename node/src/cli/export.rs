@@ -162,6 +162,10 @@ async fn write(
                 if !wanted.takes(message)? {
                     continue;
                 }
+                // Programs see who is blocked; people are not shown what they say.
+                if form.keeps_apart() && message.more.blocked {
+                    continue;
+                }
                 if form.keeps_apart() && Kept::of(message) != class {
                     apart += u64::from(class == Kept::Here);
                     continue;

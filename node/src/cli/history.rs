@@ -70,6 +70,11 @@ impl History {
                 conversation.message(message)?;
             }
         }
+        let hidden = messages.iter().filter(|message| message.more.blocked).count();
+        if hidden > 0 {
+            let hidden = show::count(hidden as u64, "message");
+            show::words(format_args!("{hidden} of blocked members: wattle blocked"));
+        }
         match (messages.first(), self.is_all()) {
             (None, true) => show::words("no messages yet"),
             (None, false) => show::words("no such messages"),

@@ -7,6 +7,7 @@ mod args;
 mod audit;
 mod backup;
 mod bench;
+mod block;
 mod completions;
 mod cursor;
 mod delivery;
@@ -40,6 +41,7 @@ mod stage;
 mod status;
 mod stop;
 mod tail;
+mod token;
 mod up;
 mod verify;
 mod wipe;
@@ -47,9 +49,12 @@ mod wipe;
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use node::{client::Client, config};
+use node::{
+    client::{Client, ClientError, Token},
+    config,
+};
 
-use self::exit::Exit;
+use self::exit::{Exit, Failure};
 
 /// End-to-end encrypted groups, from the command line.
 ///
@@ -67,6 +72,16 @@ pub struct Cli {
         display_order = 900
     )]
     data_dir: Option<PathBuf>,
+    /// The socket that a node has for programs with tokens: WATTLE_TOKEN_FILE names the token's file
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        env = "WATTLE_SOCKET",
+        hide_env_values = true,
+        display_order = 902
+    )]
+    socket: Option<PathBuf>,
     /// Print data as JSON, one value on each line
     #[arg(long, global = true, display_order = 901)]
     json: bool,
@@ -95,6 +110,7 @@ enum Command {
     Tail(tail::Tail),
     Notify(notify::Notify),
     Cursor(cursor::Cursor),
+    Token(token::Arguments),
     History(history::History),
     Search(search::Search),
     Export(export::Export),
@@ -106,6 +122,9 @@ enum Command {
     Demo(demo::Demo),
     Machine(machine::Arguments),
     Name(name::Name),
+    Block(block::Block),
+    Unblock(block::Unblock),
+    Blocked(block::Blocked),
     Bench(bench::Bench),
     Relay(relay::Relay),
     Man(man::Man),
@@ -116,6 +135,8 @@ enum Command {
 pub struct Place {
     /// The data directory.
     pub data_dir: PathBuf,
+    /// The socket for programs, where this is one.
+    pub socket: Option<PathBuf>,
     /// Whether data is to be JSON.
     pub json: bool,
 }
@@ -125,7 +146,7 @@ impl Cli {
     pub async fn run(self) -> ExitCode {
         let ended = match config::data_dir(self.data_dir) {
             Ok(data_dir) => {
-                let place = Place { data_dir, json: self.json };
+                let place = Place { data_dir, socket: self.socket, json: self.json };
                 self.command.unwrap_or_else(|| Command::Up(up::Up::default())).run(&place).await
             }
             Err(error) => Err(error.into()),
@@ -172,12 +193,16 @@ impl Command {
             Self::File(file) => or_interrupted(file.run(place)).await,
             Self::Tail(tail) => or_interrupted(tail.run(place)).await,
             Self::Notify(notify) => or_interrupted(notify.run(place)).await,
+            Self::Token(token) => or_interrupted(token.run(place)).await,
             Self::Cursor(cursor) => or_interrupted(cursor.run(place)).await,
             Self::Search(search) => or_interrupted(search.run(place)).await,
             Self::Export(export) => or_interrupted(export.run(place)).await,
             Self::Backup(backup) => backup.run(place).await,
             Self::Audit(audit) => or_interrupted(audit.run(place)).await,
             Self::Machine(machine) => or_interrupted(machine.run(place)).await,
+            Self::Block(block) => or_interrupted(block.run(place)).await,
+            Self::Unblock(unblock) => or_interrupted(unblock.run(place)).await,
+            Self::Blocked(blocked) => or_interrupted(blocked.run(place)).await,
             Self::Name(name) => or_interrupted(name.run(place)).await,
             Self::Verify(verify) => or_interrupted(verify.run(place)).await,
             Self::Wipe(wipe) => or_interrupted(wipe.run(place)).await,
@@ -197,7 +222,32 @@ async fn or_interrupted(run: impl Future<Output = anyhow::Result<Exit>>) -> anyh
 impl Place {
     /// Finds the running node.
     pub async fn client(&self) -> anyhow::Result<Client> {
-        Ok(Client::connect(&self.data_dir).await?)
+        Ok(self.connect(self.token()?.as_ref()).await?)
+    }
+
+    /// The same once more, with the token that was read.
+    pub async fn connect(&self, token: Option<&Token>) -> Result<Client, ClientError> {
+        match (&self.socket, token) {
+            (Some(socket), Some(token)) => Client::connect_with(socket, token.clone()).await,
+            _ => Client::connect(&self.data_dir).await,
+        }
+    }
+
+    /// What this program shows to be let in, if it is one with a token.
+    pub fn token(&self) -> anyhow::Result<Option<Token>> {
+        let token = config::token()?;
+        match (&self.socket, token) {
+            (None, None) => Ok(None),
+            (Some(_), Some(token)) => Ok(Some(token)),
+            (Some(_), None) => {
+                let hint = "set WATTLE_TOKEN_FILE to the file that has it";
+                Err(Failure::new(Exit::Usage, "a token is needed with --socket", hint).into())
+            }
+            (None, Some(_)) => {
+                let hint = "set WATTLE_SOCKET to the path that the node was given with --programs";
+                Err(Failure::new(Exit::Usage, "a token is set, and no socket for it", hint).into())
+            }
+        }
     }
 }
 

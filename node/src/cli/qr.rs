@@ -25,7 +25,7 @@ pub fn write(text: &str) -> bool {
     code.is_some()
 }
 
-/// What is said where [`show`] shows nothing.
+/// What is said where [`show()`] shows nothing.
 pub const HIDDEN: &str =
     "no QR code is shown: standard error is no terminal with colours, or the code is too long";
 

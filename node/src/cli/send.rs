@@ -12,8 +12,8 @@ use anyhow::Context;
 use clap::ValueEnum;
 use node::{
     api::types::{
-        Delivery, DeliveryState, DeliveryView, MemberDelivery, Message, NAMED_MAX, SendMessage,
-        What,
+        ApiError, Delivery, DeliveryState, DeliveryView, MemberDelivery, Message, NAMED_MAX,
+        SendMessage, What,
     },
     client::{Client, ClientError, EventStream},
     core::TEXT_MAX,
@@ -90,6 +90,8 @@ type Open = BTreeMap<String, Delivery>;
 /// What was sent, of which no more is kept than what is waited for: standard input may never end.
 struct Sent {
     count: u64,
+    /// It was said that it has to wait.
+    is_slowed: bool,
     waiting: Option<(Waiting, EventStream)>,
 }
 
@@ -131,7 +133,7 @@ impl Send {
             Some(wait) => Some((Waiting::new(wait), client.events_from_now().await?)),
             None => None,
         };
-        let mut sent = Sent { count: 0, waiting };
+        let mut sent = Sent { count: 0, is_slowed: false, waiting };
         if self.is_input() {
             self.send_input(&client, &mut sent, place).await?;
         } else if !self.text.is_empty() {
@@ -224,7 +226,20 @@ impl Send {
     ) -> anyhow::Result<()> {
         let (reply, mentions) = (self.reply.clone(), self.mention.clone());
         let said = SendMessage { text: text.into(), reply, mentions };
-        let message = client.say(&self.group, &said).await?;
+        let message = loop {
+            match client.say(&self.group, &said).await {
+                // What a pipe brings waits; who types one message is told.
+                Err(ClientError::Refused(ApiError { wait_ms: Some(ms), message, .. }))
+                    if self.is_input() =>
+                {
+                    if !mem::replace(&mut sent.is_slowed, true) {
+                        show::words(format_args!("{}; waiting", show::safe(&message)));
+                    }
+                    tokio::time::sleep(Duration::from_millis(ms)).await;
+                }
+                said => break said?,
+            }
+        };
         self.sent(client, message, sent, place).await
     }
 

@@ -221,6 +221,13 @@ pub fn lasting(seconds: u64) -> String {
     }
 }
 
+/// A span as one would write it.
+pub fn span(seconds: u64) -> String {
+    let units = [(86_400, "d"), (3_600, "h"), (60, "m")];
+    let unit = units.iter().find(|(unit, _)| seconds >= *unit && seconds.is_multiple_of(*unit));
+    unit.map_or_else(|| format!("{seconds}s"), |(unit, name)| format!("{}{name}", seconds / unit))
+}
+
 /// How long something took, in milliseconds.
 pub fn took(micros: u64) -> String {
     match micros {
@@ -236,7 +243,10 @@ fn said(message: &Message) -> String {
 
 /// The same, with its text as `shown`.
 fn said_with(message: &Message, shown: impl Fn(&str) -> String) -> String {
-    let More { kind, edits, deleted_by, .. } = &message.more;
+    let More { kind, edits, deleted_by, expired, .. } = &message.more;
+    if *expired {
+        return "(expired)".into();
+    }
     if let Some(by) = deleted_by {
         return format!("(deleted by {})", name(by));
     }
@@ -360,6 +370,9 @@ impl Conversation {
     }
 
     fn line(&mut self, message: &Message, late: &str) -> io::Result<()> {
+        if message.more.blocked {
+            return Ok(());
+        }
         self.date(&message.at)?;
         let clock = toned(Tone::Dim, &clock(&message.at));
         let name = toned(Tone::Bold, &name(&message.from));

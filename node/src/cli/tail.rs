@@ -231,6 +231,12 @@ impl View {
         let note = note(&event.what);
         let is_shown =
             note.is_some() || matches!(event.what, What::Message { .. } | What::KeyChanged { .. });
+        if let What::Message { message } | What::Changed { message, .. } = &event.what
+            && message.more.blocked
+        {
+            self.bar.redraw();
+            return Ok(false);
+        }
         if let What::Message { message } = &event.what {
             self.message(message)?;
         } else if let What::KeyChanged { text, .. } = &event.what {
@@ -274,6 +280,14 @@ fn note(what: &What) -> Option<String> {
     let name = show::name;
     Some(match what {
         What::Changed { message, by, change } => show::changed(message, by, change),
+        What::Conduct { by, disappear } => {
+            let by = by.as_ref().map_or_else(String::new, |by| format!("{}: ", name(by)));
+            let kept = disappear.map_or_else(
+                || "messages no longer disappear".into(),
+                |seconds| format!("messages disappear after {}", show::span(seconds.into())),
+            );
+            format!("{by}from now on {kept}")
+        }
         What::MemberJoined { member, by } => {
             format!("{} joined, invited by {}", name(member), name(by))
         }

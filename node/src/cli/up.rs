@@ -51,7 +51,7 @@ use super::{
 ]))]
 pub struct Up {
     /// Use this relay, by the address that it printed; may be repeated
-    #[arg(long = "relay", value_name = "ADDR")]
+    #[arg(long = "relay", value_name = "ADDR", value_parser = args::address)]
     relays: Vec<String>,
     /// Run a relay inside this node, beside others that are given
     #[arg(long)]
@@ -90,6 +90,10 @@ pub struct Up {
     /// Ask no router for a port any more; what one granted to a node that was killed is taken back
     #[arg(long)]
     no_map_port: bool,
+    /// Let programs with tokens in by a socket of their own, made here: `wattle token new` makes tokens. Its mode is 0660:
+    /// whoever is in the directory's group reaches it
+    #[arg(long, value_name = "PATH", env = "WATTLE_PROGRAMS")]
+    programs: Option<PathBuf>,
     /// The name that others see, at the first start [default: yours on this machine]
     #[arg(long, value_name = "NAME", env = "WATTLE_NAME")]
     name: Option<String>,
@@ -119,8 +123,13 @@ impl Up {
             Ok(bound) => bound,
             Err(error) => return Err(unbound(error, &place.data_dir)),
         };
+        let programs = self.programs.as_deref().map(socket::bind_programs).transpose();
+        let programs = programs.map_err(|error| unbound(error, &place.data_dir))?;
         let ready = ready(&node, &socket);
-        let up = Serving::new(node, listener, socket);
+        let mut up = Serving::new(node, listener, socket);
+        if let Some((listener, socket)) = programs {
+            up.serve_programs(listener, socket);
+        }
         announce(&ready, self.name.as_deref(), place)?;
         let backlogs = tokio::spawn(backlogs(place.data_dir.clone()));
         let ended = up.until(told).await;
@@ -210,13 +219,21 @@ struct Serving {
     served: JoinHandle<std::io::Result<()>>,
     reader: Reader,
     socket: Socket,
+    programs: Option<(JoinHandle<std::io::Result<()>>, Socket)>,
 }
 
 impl Serving {
     fn new(node: Running, listener: UnixListener, socket: Socket) -> Self {
         let reader = node.reader.clone();
         let api = Api::new(node.handle.clone(), reader.clone(), node.files.clone());
-        Self { node, served: tokio::spawn(api.clone().serve(listener)), api, reader, socket }
+        let served = tokio::spawn(api.clone().serve(listener));
+        Self { node, served, api, reader, socket, programs: None }
+    }
+
+    /// Serves programs with tokens, too.
+    fn serve_programs(&mut self, listener: UnixListener, socket: Socket) {
+        let served = tokio::spawn(self.api.clone().serve_programs(listener));
+        self.programs = Some((served, socket));
     }
 
     /// Serves until the process is told to end, then ends in order.
@@ -232,8 +249,12 @@ impl Serving {
         };
         // The socket's file goes first: who waits for the end may start the next node at once.
         drop(self.socket);
+        let programs = self.programs.map(|(served, _socket)| served);
         self.api.end();
         drop(timeout(LEAVE, self.served).await);
+        if let Some(served) = programs {
+            drop(timeout(LEAVE, served).await);
+        }
         drop(tokio::task::spawn_blocking(move || self.reader.close()).await);
         ended.context("the node failed; start it again with: wattle up")?;
         show::words("the node has ended");
@@ -303,6 +324,10 @@ fn unbound(error: BindError, data_dir: &Path) -> anyhow::Error {
         BindError::InUse => {
             let hint = format!("wattle down ends it; its data directory is {}", data_dir.display());
             Failure::new(Exit::Unexpected, error.to_string(), hint).into()
+        }
+        BindError::NoSocket(_) | BindError::Taken(_) => {
+            let hint = "give --programs a path at which there is nothing";
+            Failure::new(Exit::Usage, error.to_string(), hint).into()
         }
         BindError::Io(_) => anyhow::Error::new(error),
     }

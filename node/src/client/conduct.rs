@@ -2,7 +2,8 @@
 
 use super::{Client, ClientError, at};
 use crate::api::conduct::{
-    AuditPage, AuditReport, PolicyView, SetPolicy, ShareHistory, SharedHistory,
+    AuditPage, AuditReport, ConductView, PolicyView, SetConduct, SetPolicy, ShareHistory,
+    SharedHistory,
 };
 
 impl Client {
@@ -18,6 +19,20 @@ impl Client {
         change: &SetPolicy,
     ) -> Result<PolicyView, ClientError> {
         self.post(&at(group, "/policy"), change).await
+    }
+
+    /// What a group's admins ask of everybody's nodes.
+    pub async fn conduct(&self, group: &str) -> Result<ConductView, ClientError> {
+        self.get(&at(group, "/conduct")).await
+    }
+
+    /// Changes it.
+    pub async fn set_conduct(
+        &self,
+        group: &str,
+        change: &SetConduct,
+    ) -> Result<ConductView, ClientError> {
+        self.post(&at(group, "/conduct"), change).await
     }
 
     /// Shares the last messages with all members of this moment.

@@ -18,6 +18,7 @@
 //! # }
 //! ```
 
+mod access;
 mod conduct;
 mod cursors;
 mod events;
@@ -26,6 +27,7 @@ mod members;
 mod pings;
 mod said;
 mod search;
+mod shelf;
 mod sse;
 
 use std::{
@@ -41,6 +43,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
 use tokio::net::UnixStream;
 
+pub use access::Token;
 pub use cursors::CursorStream;
 pub use events::EventStream;
 
@@ -59,6 +62,7 @@ use crate::api::{
 #[derive(Clone, Debug)]
 pub struct Client {
     socket: PathBuf,
+    token: Option<Token>,
 }
 
 /// Why a node did not do what it was asked to.
@@ -87,7 +91,14 @@ const ANSWER_MAX: usize = 64 << 20;
 impl Client {
     /// Finds the node that runs on a data directory, and sees that it answers.
     pub async fn connect(data_dir: &Path) -> Result<Self, ClientError> {
-        let client = Self { socket: socket::find(data_dir) };
+        let client = Self { socket: socket::find(data_dir), token: None };
+        client.open().await?;
+        Ok(client)
+    }
+
+    /// Speaks with a node as a program that it has given a token, by the socket that it has for those.
+    pub async fn connect_with(socket: &Path, token: Token) -> Result<Self, ClientError> {
+        let client = Self { socket: socket.into(), token: Some(token) };
         client.open().await?;
         Ok(client)
     }
@@ -361,13 +372,15 @@ impl Client {
         path: &str,
         body: Bytes,
     ) -> Result<Response<Incoming>, ClientError> {
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(path)
             .header("host", "wattle")
-            .header("content-type", "application/json")
-            .body(Full::new(body))
-            .map_err(|_| ClientError::Garbled)?;
+            .header("content-type", "application/json");
+        if let Some(token) = &self.token {
+            request = request.header("authorization", token.header()?);
+        }
+        let request = request.body(Full::new(body)).map_err(|_| ClientError::Garbled)?;
         let answer = self.open().await?.send_request(request).await;
         let answer = answer.map_err(|_| ClientError::Ended)?;
         if answer.status().is_success() {

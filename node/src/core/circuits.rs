@@ -88,13 +88,19 @@ impl Core {
         Ok(asked.ok_or_else(untold))
     }
 
-    /// Where members wait for this node since this was asked last, each for a file that it may have of this node.
+    /// Where members wait for this node since this was asked last, each for a file that it may have of this node. Of whom the
+    /// store can't say that now, it is asked again the next time.
     pub fn summons(&mut self) -> Result<Vec<Summons>, StoreError> {
         let mut summons = Vec::new();
         // Who asked last waits most likely: of those who do not, each costs a connection.
-        for asked in std::mem::take(&mut self.asked).into_iter().rev() {
-            if self.given_to(&asked.from, asked.circuit.file)?.is_none() {
-                continue;
+        while let Some(asked) = self.asked.pop_back() {
+            match self.given_to(&asked.from, asked.circuit.file) {
+                Ok(Some(_)) => {}
+                Ok(None) => continue,
+                Err(error) => {
+                    self.asked.push_back(asked);
+                    return if summons.is_empty() { Err(error) } else { Ok(summons) };
+                }
             }
             // Where the group can't be used any more, no relay of it can.
             let relays = self.connected_relays(asked.group).unwrap_or_default();

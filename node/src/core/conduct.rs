@@ -12,7 +12,8 @@ use super::{Core, VerbError, membership::member_ref, tokens::give_token};
 use crate::{
     api::{
         conduct::{
-            AuditEntry, AuditPage, AuditReport, PeerAnchor, PolicyView, SetPolicy, SharedHistory,
+            AuditEntry, AuditPage, AuditReport, ConductView, PeerAnchor, PolicyView, SetConduct,
+            SetPolicy, SharedHistory,
         },
         types::{GroupRef, MemberRef, VERSION},
     },
@@ -101,6 +102,36 @@ impl Core {
             self.act(id, now, |group, step| group.set_policy(step.cx(), policy))?;
         }
         self.policy(reference)
+    }
+
+    /// What a group's admins ask of everybody's nodes.
+    pub fn conduct(&mut self, reference: &str) -> Result<ConductView, VerbError> {
+        let id = self.find_group(reference)?;
+        let of = self.groups.get(&id).ok_or(StoreError::Damaged)?;
+        let group = GroupRef { id: id.to_string(), name: of.policy().name.clone() };
+        Ok(ConductView { v: VERSION, group, disappear: of.conduct().expires_s })
+    }
+
+    /// Changes it where `change` says something.
+    pub fn set_conduct(
+        &mut self,
+        reference: &str,
+        change: &SetConduct,
+        now: Timestamp,
+    ) -> Result<ConductView, VerbError> {
+        let id = self.find_group(reference)?;
+        let of = self.groups.get(&id).ok_or(StoreError::Damaged)?;
+        let mut conduct = *of.conduct();
+        if let Some(seconds) = change.disappear {
+            conduct.expires_s = (seconds > 0).then_some(seconds);
+        }
+        if !conduct.check() {
+            return Err(VerbError::BadDisappear);
+        }
+        if conduct != *of.conduct() {
+            self.act(id, now, |group, step| group.set_conduct(step.cx(), conduct))?;
+        }
+        self.conduct(reference)
     }
 
     /// Shares the last messages that this node has with the group's members of this moment.

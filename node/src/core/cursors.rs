@@ -231,9 +231,13 @@ fn put(
 }
 
 fn check(name: &str) -> Result<(), CursorError> {
+    if is_name(name) { Ok(()) } else { Err(CursorError::BadName) }
+}
+
+/// Whether that can be what people call a cursor, or a token.
+pub(super) fn is_name(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
-    let good = (1..=NAME_MAX).contains(&name.len())
+    (1..=NAME_MAX).contains(&name.len())
         && name.chars().all(plain)
-        && name.starts_with(|c: char| c.is_ascii_alphanumeric());
-    if good { Ok(()) } else { Err(CursorError::BadName) }
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
 }

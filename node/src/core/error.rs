@@ -12,7 +12,7 @@ use protocol::{
     snapshot::SnapshotError,
 };
 
-use super::{cursors::CursorError, said::SaidError, trust::TrustError};
+use super::{access::AccessError, cursors::CursorError, said::SaidError, trust::TrustError};
 use crate::{api::types::ApiError, store::StoreError};
 
 /// A verb that was not carried out. Nothing has changed.
@@ -135,6 +135,9 @@ pub enum VerbError {
         "--evict-after is 1 hour to 10 years, --rotate-on-disconnect 10 seconds to 30 days; 0s is off"
     )]
     BadTime,
+    /// A time out of bounds for messages.
+    #[error("messages are kept for 1 minute to 1 year, or --disappear never")]
+    BadDisappear,
     /// No text of a relay's token.
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -264,6 +267,21 @@ pub enum VerbError {
     /// A named cursor can't be used so.
     #[error(transparent)]
     Cursor(#[from] CursorError),
+    /// A time for which nothing is muted.
+    #[error("a group is muted for 1 second to ten years, or until it is unmuted")]
+    BadMute,
+    /// So many are blocked.
+    #[error("{limit} members are blocked already")]
+    TooManyBlocked {
+        /// The most.
+        limit: u64,
+    },
+    /// Nobody who is blocked.
+    #[error("that member is not blocked")]
+    NotBlocked,
+    /// A program was not let in, or no token made for one.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -347,7 +365,7 @@ impl VerbError {
             Self::Unheard => "unheard",
             Self::BadName => "bad-name",
             Self::NameTaken { .. } => "name-taken",
-            Self::BadTime => "bad-time",
+            Self::BadTime | Self::BadDisappear => "bad-time",
             Self::Token(TokenError::NotAToken) => "not-a-token",
             Self::Token(TokenError::Mistyped) => "mistyped-token",
             Self::Token(TokenError::Newer { .. }) => "newer-token",
@@ -363,6 +381,10 @@ impl VerbError {
             Self::Said(error) => error.code(),
             Self::Trust(error) => error.code(),
             Self::Cursor(error) => error.code(),
+            Self::BadMute => "bad-mute",
+            Self::TooManyBlocked { .. } => "too-many-blocked",
+            Self::NotBlocked => "not-blocked",
+            Self::Access(error) => error.code(),
             Self::MessageTooLong { .. } => "message-too-long",
             Self::QueueFull { .. } => "queue-full",
             Self::BadUses { .. } => "bad-uses",
@@ -420,7 +442,7 @@ impl VerbError {
                 "Once a relay or a member is reached, it can be; or at once with --unheard."
             }
             Self::BadName | Self::NameTaken { .. } => "Choose another name.",
-            Self::BadTime => "Choose another time.",
+            Self::BadTime | Self::BadDisappear => "Choose another time.",
             Self::Token(TokenError::Newer { .. }) => "Update this program.",
             Self::Token(_) => {
                 "Copy the whole line that the relay's operator has passed on; don't type it."
@@ -435,6 +457,9 @@ impl VerbError {
             Self::Said(error) => error.hint(),
             Self::Trust(error) => error.hint(),
             Self::Cursor(error) => error.hint(),
+            Self::BadMute => "Choose another time.",
+            Self::TooManyBlocked { .. } | Self::NotBlocked => "`wattle blocked` shows them.",
+            Self::Access(error) => error.hint(),
             Self::MessageTooLong { .. } => "Send it in parts.",
             Self::QueueFull { .. } => "`wattle status` says what they wait for.",
             Self::BadUses { .. } => "Choose another number for --uses.",
@@ -484,6 +509,7 @@ impl VerbError {
             | Self::NameTaken { .. }
             | Self::EmptyMessage
             | Self::BadTime
+            | Self::BadDisappear
             | Self::Token(_)
             | Self::BadRelay { .. }
             | Self::WhichRelay { .. }
@@ -519,6 +545,10 @@ impl VerbError {
             Self::Said(error) => error.exit(),
             Self::Trust(error) => error.exit(),
             Self::Cursor(error) => error.exit(),
+            Self::BadMute => 2,
+            Self::NotBlocked => 6,
+            Self::TooManyBlocked { .. } => 9,
+            Self::Access(error) => error.exit(),
             Self::Store(_) => 1,
         }
     }
@@ -531,6 +561,10 @@ impl From<&VerbError> for ApiError {
             message: error.to_string(),
             hint: error.hint().into(),
             exit: error.exit(),
+            wait_ms: match error {
+                VerbError::Access(AccessError::TooFast { wait_ms, .. }) => Some(*wait_ms),
+                _ => None,
+            },
         }
     }
 }

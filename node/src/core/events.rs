@@ -93,6 +93,11 @@ impl Step<'_> {
                 self.note_former(group, self.now)?;
                 self.tx.put_group(id, &group.policy().name, self.now)
             }
+            Event::Conduct { before, now, .. } if before.expires_s == now.expires_s => Ok(()),
+            Event::Conduct { by, now, .. } => {
+                let by = by.map(|by| self.named(group, by)).transpose()?;
+                self.emit(Some(id), What::Conduct { by, disappear: now.expires_s })
+            }
             Event::Rotated { sender, recipients, .. } => {
                 let sender = self.named(group, sender)?;
                 let to = recipients
@@ -248,6 +253,7 @@ impl Step<'_> {
         if let Some(seq) = self.tx.put_message(&new)?
             && let Some(place) = self.tx.place(seq)?
         {
+            self.count_down(seq, received.kind, &received.payload)?;
             match new.body.changes {
                 Some(_) => self.has_changed(group.id(), seq)?,
                 None => {

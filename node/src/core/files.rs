@@ -146,23 +146,23 @@ impl Core {
         Ok(wanted.collect())
     }
 
-    /// All of a file is here, at `path`.
+    /// All of a file is here, at `path`. Whether that is noted: not where nobody wants it any more.
     pub fn on_file_here(
         &mut self,
         seq: u64,
         path: &Path,
         leaves: &[u8],
         now: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         // Who wanted it may want it no longer.
-        let Some(row) = self.store.read(|tx| tx.offer(seq))? else { return Ok(()) };
+        let Some(row) = self.store.read(|tx| tx.offer(seq))? else { return Ok(false) };
         if row.here.is_none() {
-            return Ok(());
+            return Ok(false);
         }
         let file = row.offer.id();
         self.record(now, |step| step.tx.put_file(seq, file, path, FileState::Here, leaves))?;
         self.finish(now);
-        Ok(())
+        Ok(true)
     }
 
     /// Whether a member may have a file: one that is here, and was offered in a group in which both are members.

@@ -128,18 +128,23 @@ impl Core {
     /// Which group a name or id prefix means. A group that one is in goes before one of the same
     /// name that one is out of.
     pub fn find_group(&self, reference: &str) -> Result<GroupId, VerbError> {
-        let named: Vec<&Group> =
-            self.groups.values().filter(|group| group.policy().name == reference).collect();
+        Self::find_group_among(reference, &self.groups.values().collect::<Vec<_>>())
+    }
+
+    /// The same, of some.
+    pub(super) fn find_group_among(
+        reference: &str,
+        groups: &[&Group],
+    ) -> Result<GroupId, VerbError> {
+        let all = || groups.iter().copied();
+        let named: Vec<&Group> = all().filter(|group| group.policy().name == reference).collect();
         let active: Vec<&Group> = named.iter().copied().filter(|group| is_current(group)).collect();
         let found = if !active.is_empty() {
             active
         } else if !named.is_empty() {
             named
         } else if let Some(prefix) = id_prefix(reference) {
-            self.groups
-                .values()
-                .filter(|group| group.id().to_string().starts_with(&prefix))
-                .collect()
+            all().filter(|group| group.id().to_string().starts_with(&prefix)).collect()
         } else {
             Vec::new()
         };
@@ -277,6 +282,7 @@ impl Core {
 
     fn summary(&mut self, id: GroupId, now: Timestamp) -> Result<GroupSummary, VerbError> {
         let queued = self.store.read(|tx| tx.queued(id))?;
+        let shelved = self.shelved(id, now)?;
         let group = self.groups.get(&id).ok_or(StoreError::Damaged)?;
         let waiting_for = match group.ready(now) {
             Err(reason) if queued > 0 => reason.to_string(),
@@ -297,6 +303,11 @@ impl Core {
             relay_states: self.relay_states(group),
             backlog: self.backlog(&id),
             other_keys: self.other_keys(&id),
+            unread: shelved.unread,
+            unread_more: shelved.is_more,
+            muted: shelved.muted,
+            muted_until: shelved.muted_until,
+            archived: shelved.archived,
         })
     }
 }

@@ -9,6 +9,7 @@
 //! until [`Core::deadline`] at the latest. A handler that gives an error has kept nothing of what
 //! it was told; it is told again, or the network makes up for it.
 
+mod access;
 mod admins;
 mod asking;
 mod backlog;
@@ -16,6 +17,7 @@ mod circuits;
 pub mod conduct;
 mod cursors;
 mod delivery;
+mod due;
 mod effect;
 mod error;
 mod events;
@@ -41,6 +43,7 @@ mod requests;
 mod said;
 mod search;
 mod send;
+mod shelf;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -70,6 +73,7 @@ use rand_chacha::ChaCha20Rng;
 use zeroize::Zeroizing;
 
 use self::{
+    access::Accesses,
     backlog::Backlog,
     invites::Hosted,
     joins::Joining,
@@ -87,6 +91,7 @@ use self::{
     withheld::{Teller, Watch},
 };
 pub use self::{
+    access::{AccessError, Permit},
     circuits::Summons,
     cursors::CursorError,
     effect::Effect,
@@ -168,12 +173,15 @@ pub struct Core {
     again: Option<Timestamp>,
     /// When to tell how far own messages are.
     tell_at: Option<Timestamp>,
+    due: due::Due,
     /// What is being read of what groups missed.
     backlogs: BTreeMap<GroupId, Backlog>,
     /// When to drop what is too old.
     tidy: Timestamp,
     overtaking: Overtaking,
     /// Whom the person has compared.
+    /// Programs with tokens.
+    accesses: Accesses,
     trust: Trust,
     /// Who is called what, in each group.
     names: Names,
@@ -269,14 +277,17 @@ impl Core {
             after: After { logs: true, members: true, moved: true, ..After::default() },
             again: None,
             tell_at: None,
+            due: due::Due::default(),
             backlogs: BTreeMap::new(),
             tidy: now,
             overtaking: Overtaking::default(),
             trust,
+            accesses: Accesses::default(),
             names: Names::default(),
             effects: VecDeque::new(),
         };
         core.take_up(now)?;
+        core.load_access()?;
         core.finish(now);
         Ok(core)
     }
@@ -334,6 +345,7 @@ impl Core {
         groups
             .chain(self.again)
             .chain(self.tell_at)
+            .chain(self.due.deadline())
             .chain(self.erase_due())
             .chain(self.index_at)
             .chain(self.joining.deadline())
@@ -408,6 +420,7 @@ impl Core {
             self.groups.insert(id, group);
         }
         self.tell_at = self.store.read(|tx| tx.untold_due())?;
+        self.take_up_due()?;
         self.index_at = self.store.read(|tx| tx.lacks_index())?.then_some(now);
         for row in self.store.read(|tx| tx.invites())? {
             self.hosted.add(row);
@@ -440,6 +453,7 @@ impl Core {
             })?;
         }
         self.tell_deliveries(now)?;
+        self.expire(now)?;
         self.erase()?;
         self.index(now)?;
         self.try_joins(now)?;

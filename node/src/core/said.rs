@@ -49,6 +49,9 @@ pub enum SaidError {
     /// Somebody has deleted it.
     #[error("that message was deleted")]
     Deleted,
+    /// It was to be kept for some time only, and that is over.
+    #[error("that message has expired")]
+    Expired,
     /// So many are mentioned.
     #[error("{0} members are mentioned, and {MENTIONS} may be")]
     Mentions(usize),
@@ -63,6 +66,7 @@ impl SaidError {
             Self::NoSign => "no-reaction",
             Self::NotSealed => "not-sealed",
             Self::Deleted => "deleted",
+            Self::Expired => "expired",
             Self::Mentions(_) => "too-many-mentions",
         }
     }
@@ -77,6 +81,7 @@ impl SaidError {
             Self::NoSign => "For more than that: `wattle send GROUP --reply MESSAGE TEXT`.",
             Self::NotSealed => "Wait until it is sent: `wattle status` says what it waits for.",
             Self::Deleted => "What was deleted can't be changed any more, nor answered.",
+            Self::Expired => "What has expired can't be changed any more, nor answered.",
             Self::Mentions(_) => "Write to all of them without naming each.",
         }
     }
@@ -85,7 +90,7 @@ impl SaidError {
         match self {
             Self::NoMessage(_) => 6,
             Self::NoSign | Self::NoText | Self::Mentions(_) => 2,
-            Self::NotYours | Self::Deleted => 5,
+            Self::NotYours | Self::Deleted | Self::Expired => 5,
             Self::NotSealed => 4,
         }
     }
@@ -112,7 +117,8 @@ impl Core {
         if mentions.len() > MENTIONS {
             return Err(SaidError::Mentions(mentions.len()).into());
         }
-        let text = Text { text: asked.text.clone(), reply, mentions, expires_s: None };
+        let expires_s = self.groups.get(&id).and_then(|group| group.conduct().expires_s);
+        let text = Text { text: asked.text.clone(), reply, mentions, expires_s };
         let seq = self.say(id, &Said::Text(text), now)?;
         Ok(self.store.read(|tx| tx.message(seq))?.ok_or(StoreError::Damaged)?)
     }
@@ -256,8 +262,11 @@ impl Core {
 }
 
 impl Target {
-    /// How others name it, where it is not deleted.
+    /// How others name it, where it is neither deleted nor over.
     fn whole(&self) -> Result<HeadRef, VerbError> {
+        if self.message.more.expired {
+            return Err(SaidError::Expired.into());
+        }
         match self.message.more.deleted_by {
             Some(_) => Err(SaidError::Deleted.into()),
             None => Ok(self.head.ok_or(SaidError::NotSealed)?),

@@ -105,6 +105,7 @@ impl Core {
                             recipients: &sent.recipients,
                             signed: &sent.signed,
                         })?;
+                        step.count_down(queued.seq, queued.kind, &queued.payload)?;
                         step.settle_change(queued.seq)?;
                         step.settle(group)?;
                         step.delivery(queued.seq)?;

@@ -76,6 +76,8 @@ pub(super) struct After {
     pub(super) came: Vec<Came>,
     /// When to tell how far own messages are.
     pub(super) untold: Option<Timestamp>,
+    /// Until when a message is kept.
+    pub(super) due: Option<Timestamp>,
     /// What members' nodes have answered by way of relays.
     pub(super) pongs: Vec<Pong>,
     /// Where members wait for this node.
@@ -215,6 +217,7 @@ impl Core {
             anew,
             came,
             untold,
+            due,
             pongs,
             asked,
             woken,
@@ -230,6 +233,7 @@ impl Core {
         self.after.reloaded.extend(reloaded);
         self.after.anew.extend(anew);
         self.tell_at = self.tell_at.into_iter().chain(untold).min();
+        self.due.begin(due);
         pongs.iter().for_each(|pong| self.pings.answered(pong));
         asked.into_iter().for_each(|asked| self.note_asked(asked));
         self.after.woken = woken.or(self.after.woken);
@@ -310,7 +314,8 @@ impl Step<'_> {
 
     /// Enters an event.
     pub(super) fn emit(&mut self, group: Option<GroupId>, what: What) -> Result<(), StoreError> {
-        let is_said = matches!(what, What::Message { .. } | What::Changed { .. });
+        let is_said =
+            matches!(what, What::Message { .. } | What::Changed { .. } | What::Expired { .. });
         if !is_said {
             self.show_all()?;
         }

@@ -206,6 +206,9 @@ impl Core {
     fn mark(&mut self, member: MemberId, now: Timestamp) -> Result<(), StoreError> {
         let known = self.store.read(|tx| tx.member(member))?.name;
         let mut names: Vec<String> = self.names_of(&member).chain([known]).collect();
+        // The first is the one that was shown. Of others it may have told other groups what is somebody else's.
+        let mut is_shown = true;
+        names.retain(|name| std::mem::take(&mut is_shown) || self.is_free(name, &member));
         names.extend(self.trust.mark_of(&member).into_iter().flat_map(|row| row.names.clone()));
         names.retain(|name| !name.is_empty());
         names.sort_unstable();
@@ -275,9 +278,20 @@ impl Core {
         cards.map(|card| card.card().name.clone()).collect::<Vec<_>>().into_iter()
     }
 
+    /// Whether nobody else has a name like this one, or was verified under it.
+    fn is_free(&self, name: &str, member: &MemberId) -> bool {
+        let asked = look(name);
+        let mut groups = self.groups.values().filter(|group| is_active(group));
+        self.trust.holders(&asked).all(|holder| holder == member)
+            && groups.all(|group| {
+                let others = group.members().into_iter().filter(|other| other.id != *member);
+                others.into_iter().all(|other| look(&other.card.card().name) != asked)
+            })
+    }
+
     /// Names stand for whoever has them, or had them when they were compared: who has a verified identity's name is
     /// never taken for it.
-    fn find_identity(&self, reference: &str) -> Result<MemberId, VerbError> {
+    pub(super) fn find_identity(&self, reference: &str) -> Result<MemberId, VerbError> {
         let asked = reference.strip_prefix('@').unwrap_or(reference);
         let prefix = id_prefix(asked);
         let mut found: BTreeMap<MemberId, String> = BTreeMap::new();

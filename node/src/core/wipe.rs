@@ -36,23 +36,26 @@ impl Core {
         if !unheard && self.store.read(|tx| tx.has_outbox(id))? {
             return Err(VerbError::Unheard);
         }
-        let mut files = self.store.read(|tx| tx.fetched_files(id))?;
-        files.retain(|path| path.is_relative());
-        Ok(Doomed { group: id, files })
+        Ok(Doomed { group: id, files: self.fetched(id)? })
     }
 
-    /// Erases a group that [`Self::doomed`] gave, if it still may be.
-    pub fn wipe(&mut self, id: GroupId, now: Timestamp) -> Result<(), VerbError> {
-        let Some(group) = self.groups.get(&id) else { return Ok(()) };
+    /// Erases a group that [`Self::doomed`] gave, if it still may be. Gives its fetched files once more: some may have come since.
+    pub fn wipe(&mut self, id: GroupId, now: Timestamp) -> Result<Vec<PathBuf>, VerbError> {
+        let Some(group) = self.groups.get(&id) else {
+            // Somebody else was faster; but one that can't be taken up just now is there still.
+            let is_there = self.unloaded.contains(&id);
+            return if is_there { Err(StoreError::Damaged.into()) } else { Ok(Vec::new()) };
+        };
         if group.state() == GroupState::Active {
             return Err(VerbError::StillAMember);
         }
-        let logs: Vec<LogId> = group.logs().iter().map(|log| log.keys.id()).collect();
         let names = self.known_there_alone(group);
+        let (logs, files) = (self.logs_read_for(id)?, self.fetched(id)?);
         self.record(now, |step| {
             step.tx.begin_erasing(id, &logs, &names)?;
             step.emit(None, What::GroupWiped)
         })?;
+        self.forget_access(id);
         self.groups.remove(&id);
         self.queued.remove(&id);
         self.resting.remove(&id);
@@ -64,7 +67,7 @@ impl Core {
         self.erasing.insert(id);
         (self.after.logs, self.after.members) = (true, true);
         self.finish(now);
-        Ok(())
+        Ok(files)
     }
 
     /// Whether there is still something of a group that is being erased.
@@ -95,6 +98,31 @@ impl Core {
             self.erasing.remove(&id);
         }
         Ok(())
+    }
+
+    /// A group's files that were fetched into the data directory.
+    fn fetched(&mut self, id: GroupId) -> Result<Vec<PathBuf>, StoreError> {
+        let mut files = self.store.read(|tx| tx.fetched_files(id))?;
+        files.retain(|path| path.is_relative());
+        Ok(files)
+    }
+
+    /// The logs that were read for a group: of topics and codes of before, too, as all are that nothing else is read for. Those of
+    /// now alone, where other groups can't be looked at.
+    fn logs_read_for(&mut self, id: GroupId) -> Result<Vec<LogId>, StoreError> {
+        let ids = |group: &Group| group.logs().iter().map(|log| log.keys.id()).collect::<Vec<_>>();
+        if !self.unloaded.is_empty() {
+            return Ok(self.groups.get(&id).map(ids).unwrap_or_default());
+        }
+        let mut others: BTreeSet<LogId> =
+            self.joining.mailboxes().map(|(_, _, keys)| keys.id()).collect();
+        for other in self.groups.values().filter(|other| other.id() != id) {
+            others.extend(ids(other));
+            others.extend(self.hosted.mailboxes(other.id()).iter().map(|(keys, _)| keys.id()));
+        }
+        let mut logs = self.store.read(|tx| tx.logs_read())?;
+        logs.retain(|log| !others.contains(log));
+        Ok(logs)
     }
 
     /// Whom this node knows by this group alone. Nobody, where others can't be looked at.

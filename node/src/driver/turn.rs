@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Stopped, addresses::Addresses, handle::Call, now, relays::Relays};
+use super::{Stopped, addresses::Addresses, handle::Call, now, ran_ms, relays::Relays};
 use crate::{
     api::types,
     core::{Core, Effect},
@@ -172,6 +172,7 @@ impl Turn {
     /// Tells the core one thing.
     fn take(&mut self, input: Input) -> Result<(), StoreError> {
         let now = now();
+        self.core.on_time(now, ran_ms());
         if self.last.ms_since(now) > SET_BACK_MS {
             tracing::warn!("the clock was set back");
             self.core.on_clock_set_back(now);
@@ -182,7 +183,7 @@ impl Turn {
                 call(&mut self.core, now);
                 Ok(())
             }
-            Input::Mesh(report) => self.take_mesh(report),
+            Input::Mesh(report) => self.take_mesh(report, now),
             Input::Relay(client, _) if !self.relays.is_client(&client) => Ok(()),
             Input::Relay(ClientId { relay, .. }, report) => {
                 if self.relays.note(&relay, &report) {
@@ -216,8 +217,8 @@ impl Turn {
         Ok(self.take(Input::Due)?)
     }
 
-    fn take_mesh(&mut self, report: MeshReport) -> Result<(), StoreError> {
-        let (core, now) = (&mut self.core, now());
+    fn take_mesh(&mut self, report: MeshReport, now: Timestamp) -> Result<(), StoreError> {
+        let core = &mut self.core;
         match report {
             MeshReport::Listening(addresses) => {
                 let own = addresses.iter().map(ToString::to_string).collect();

@@ -81,14 +81,12 @@ const NOBODY: &str = "there is no other member who could give it";
 struct Ended {
     member: MemberId,
     by: By,
-    /// What came of the file, in bytes.
+    /// What came of the file and was found to be of it, in bytes.
     bytes: u64,
     /// Why there was no circuit.
     why: Option<NoCircuit>,
 }
 
-/// The longest frame that holds no chunk, in bytes.
-const SHORT: usize = 16;
 /// Requests that wait for a stream.
 const REQUESTS: usize = 8;
 /// See [`TICK_MS`].
@@ -183,13 +181,18 @@ impl Fetching {
         let came = [&direct, &by_circuit].map(|came| came.load(Ordering::Relaxed));
         lock(&whom).brought(came[0], came[1], Instant::now());
         match end {
-            Ok(Ok(End::Whole(source))) => {
-                let leaves = source.leaves();
+            Ok(Ok(End::Whole { source, is_new })) => {
+                let (leaves, named) = (source.leaves(), path.clone());
                 let kept =
                     handle.call(move |core, now| core.on_file_here(seq, &path, &leaves, now)).await;
-                if let Ok(Err(error)) = kept {
+                match kept {
+                    // Nobody wants it any more, and what it is is in no row.
+                    Ok(Ok(false)) if is_new => {
+                        let _ = spawn_blocking(move || files.remove(&[named])).await;
+                    }
                     // It is here: that alone is noted then.
-                    files.pauses(seq, error.to_string(), Instant::now() + AGAIN);
+                    Ok(Err(error)) => files.pauses(seq, error.to_string(), Instant::now() + AGAIN),
+                    _ => {}
                 }
             }
             Ok(Ok(End::Left)) => {}
@@ -232,16 +235,28 @@ async fn stream(
     over: CancellationToken,
 ) -> Ended {
     let mut ended = Ended { member, by, bytes: 0, why: None };
+    let gave = Arc::<AtomicU64>::default();
     tokio::select! {
         () = over.cancelled() => {}
-        () = carry(ways, &mut ended, &events, came) => {}
+        () = carry(ways, &mut ended, &events, came, Arc::clone(&gave)) => {}
     }
     // Of one that was never up nothing is known there.
-    let _ = events.send(Event::Down(member)).await;
+    let (answer, looked) = oneshot::channel();
+    if events.send(Event::Down(member, answer)).await.is_ok() {
+        // What it sent last counts, too. A thread that ends doesn't say.
+        let _ = looked.await;
+    }
+    ended.bytes = gave.load(Ordering::Relaxed);
     ended
 }
 
-async fn carry(ways: Ways, ended: &mut Ended, events: &mpsc::Sender<Event>, came: Arc<AtomicU64>) {
+async fn carry(
+    ways: Ways,
+    ended: &mut Ended,
+    events: &mpsc::Sender<Event>,
+    came: Arc<AtomicU64>,
+    gave: Arc<AtomicU64>,
+) {
     let (member, by) = (ended.member, ended.by);
     let (_circuit, stream) = match ways.open(member, by).await {
         Ok(opened) => opened,
@@ -252,15 +267,11 @@ async fn carry(ways: Ways, ended: &mut Ended, events: &mpsc::Sender<Event>, came
     };
     let (mut reader, mut writer) = stream.split();
     let (requests, mut asked) = mpsc::channel::<Vec<u8>>(REQUESTS);
-    if events.send(Event::Up(member, Giver { requests, came })).await.is_err() {
+    if events.send(Event::Up(member, Giver { requests, came, gave })).await.is_err() {
         return;
     }
     let read = async {
         while let Some(frame) = reader.read(FileEnd::Fetcher).await {
-            // A refusal is short.
-            if frame.len() > SHORT {
-                ended.bytes += frame.len() as u64;
-            }
             if events.send(Event::Frame(member, frame)).await.is_err() {
                 return;
             }

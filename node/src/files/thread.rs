@@ -13,7 +13,7 @@ use protocol::{
     file::{Fault, Fetch, Offer, Refusal, Source, Step},
     ids::{MemberId, Timestamp},
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Files, lock,
@@ -40,7 +40,8 @@ pub(super) enum Event {
     /// A stream is open.
     Up(MemberId, Giver),
     Frame(MemberId, Vec<u8>),
-    Down(MemberId),
+    /// It has ended; that is answered once all that came by it was looked at.
+    Down(MemberId, oneshot::Sender<()>),
     Tick,
 }
 
@@ -50,11 +51,14 @@ pub(super) struct Giver {
     pub(super) requests: mpsc::Sender<Vec<u8>>,
     /// How many bytes of the file came by it, with others.
     pub(super) came: Arc<AtomicU64>,
+    /// The same, by this stream alone.
+    pub(super) gave: Arc<AtomicU64>,
 }
 
 /// How a fetch ended.
 pub(super) enum End {
-    Whole(Box<Source>),
+    /// It is there under its name: which it has got now, where it is new.
+    Whole { source: Box<Source>, is_new: bool },
     /// It was given up, or the node ends: it goes on another time.
     Left,
 }
@@ -73,7 +77,7 @@ impl Thread {
         let Self { files, seq, offer, whole, shut_out, free, now } = self;
         let opened = Part::open(&files.parts(), &seq.to_string(), &whole, &offer, free)?;
         let (mut part, mut fetch) = match opened {
-            Opened::Whole(source) => return Ok(End::Whole(source)),
+            Opened::Whole(source) => return Ok(End::Whole { source, is_new: false }),
             Opened::Part(part, fetch) => (part, fetch),
         };
         let mut givers: BTreeMap<MemberId, Giver> = BTreeMap::new();
@@ -120,7 +124,8 @@ impl Thread {
         }
         drop(givers);
         part.save(&fetch)?;
-        part.finish(&offer).map(|source| End::Whole(Box::new(source)))
+        let source = Box::new(part.finish(&offer)?);
+        Ok(End::Whole { source, is_new: true })
     }
 }
 
@@ -159,13 +164,18 @@ fn take(
             if let Some(piece) = fetch.on_frame(&member, &frame, now) {
                 part.write(&piece)?;
                 if let Some(giver) = givers.get(&member) {
-                    giver.came.fetch_add(piece.bytes.len() as u64, Ordering::Relaxed);
+                    let bytes = piece.bytes.len() as u64;
+                    for count in [&giver.came, &giver.gave] {
+                        count.fetch_add(bytes, Ordering::Relaxed);
+                    }
                 }
             }
         }
-        Event::Down(member) => {
+        Event::Down(member, looked) => {
             givers.remove(&member);
             fetch.remove(&member, now);
+            // Who asked may be gone.
+            let _ = looked.send(());
         }
         // It wakes who looks at the clock.
         Event::Tick => {}
@@ -225,7 +235,7 @@ pub(super) mod tests {
 
     fn giver() -> (Giver, mpsc::Receiver<Vec<u8>>) {
         let (requests, asked) = mpsc::channel(8);
-        (Giver { requests, came: Arc::default() }, asked)
+        (Giver { requests, came: Arc::default(), gave: Arc::default() }, asked)
     }
 
     /// A member who is asked for a file says this, and the file has no other one.
@@ -277,7 +287,7 @@ pub(super) mod tests {
         let (ben, mut asked) = giver();
         events.try_send(Event::Up(ANA, ana)).unwrap();
         for _ in 0..FILE_SILENCE_MS / TICK_MS {
-            events.try_send(Event::Down(BEN)).unwrap();
+            events.try_send(Event::Down(BEN, oneshot::channel().0)).unwrap();
         }
         events.try_send(Event::Up(BEN, ben)).unwrap();
         drop(events);
@@ -295,14 +305,37 @@ pub(super) mod tests {
         let (events, taken) = mpsc::channel(EVENTS);
         let ((ana, _asked), (ben, _of_ben)) = (giver(), giver());
         let (of_ana, of_ben) = (Arc::clone(&ana.came), Arc::clone(&ben.came));
+        let (by_ana, by_ben) = (Arc::clone(&ana.gave), Arc::clone(&ben.gave));
+        let (looked, mut is_looked) = oneshot::channel();
         events.try_send(Event::Up(ANA, ana)).unwrap();
         events.try_send(Event::Frame(ANA, vec![7; FILE_CHUNK])).unwrap();
         events.try_send(Event::Up(BEN, ben)).unwrap();
         let chunk = source.answer(0, &[7; FILE_CHUNK]).unwrap();
         events.try_send(Event::Frame(BEN, chunk)).unwrap();
+        events.try_send(Event::Down(BEN, looked)).unwrap();
         drop(events);
         assert!(matches!(thread.run(taken), Ok(End::Left)));
         assert_eq!(of_ana.load(Ordering::Relaxed), 0);
         assert_eq!(of_ben.load(Ordering::Relaxed), FILE_CHUNK as u64);
+        // As it is counted to who gave it, once all that came by its stream was looked at.
+        assert!(is_looked.try_recv().is_ok());
+        assert_eq!(by_ana.load(Ordering::Relaxed), 0);
+        assert_eq!(by_ben.load(Ordering::Relaxed), FILE_CHUNK as u64);
+    }
+
+    #[test]
+    fn what_had_its_name_before_it_was_asked_for_is_not_taken_for_new() {
+        let (world, source) = (World::new(), source(b"bytes"));
+        let (events, taken) = mpsc::channel(EVENTS);
+        let (ana, _asked) = giver();
+        events.try_send(Event::Up(ANA, ana)).unwrap();
+        let chunk = source.answer(0, b"bytes").unwrap();
+        events.try_send(Event::Frame(ANA, chunk)).unwrap();
+        let is_new = |taken| match world.thread(source.offer()).run(taken) {
+            Ok(End::Whole { is_new, .. }) => is_new,
+            _ => panic!("it is here"),
+        };
+        assert!(is_new(taken));
+        assert!(!is_new(mpsc::channel(1).1));
     }
 }

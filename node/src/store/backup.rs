@@ -14,13 +14,14 @@ use super::{
 /// What is in a backup whole, in the order in which it can be written again. Of `meta` and `records`,
 /// which are in it too, the caller chooses. Not in it: where logs were read and when, what waits to be sealed,
 /// joins and requests under way, events, those that are due.
-pub const TABLES: [&str; 14] = [
+pub const TABLES: [&str; 15] = [
     "groups",
     "names",
     "verified",
     "verified_names",
     "other_keys",
     "messages",
+    "due",
     "recipients",
     "outbox",
     "archive",

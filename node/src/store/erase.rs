@@ -10,11 +10,19 @@ use rusqlite::params;
 use super::{StoreError, Tx, groups::int};
 
 /// Tables whose rows are of a message; in this order before it.
-const OF_MESSAGE: [&str; 5] = ["queue", "untold", "files", "recipients", "outbox"];
+const OF_MESSAGE: [&str; 6] = ["due", "queue", "untold", "files", "recipients", "outbox"];
 
 /// Tables whose rows are of a group, and of which it has few, or which are used; in this order before all else.
 const OF_GROUP: [&str; 8] =
     ["records", "outbox", "queue", "former", "joins", "invites", "cursors_named", "shelf"];
+
+/// Its events, and of those that name no group the ones of its joins and of people whom no other group has.
+const EVENTS: &str = "
+DELETE FROM events WHERE json_extract(event, '$.group.id') = ?1
+OR json_extract(event, '$.group') IS NULL AND (
+    json_extract(event, '$.join.id') IN (SELECT lower(hex(id)) FROM joins WHERE grp = ?2)
+    OR coalesce(json_extract(event, '$.path.member.id'), json_extract(event, '$.member.id'))
+        IN (SELECT value FROM json_each(?3)))";
 
 /// Where its fetched files are, but of those of which another group has one, too.
 const FETCHED: &str = "
@@ -31,14 +39,21 @@ impl Tx<'_> {
         Ok(paths.map(|bytes| bytes.map(path)).collect::<Result<_, _>>()?)
     }
 
-    /// Begins to erase a group: it has no name, no records and no events any more, and nothing of it waits. Where `logs`, its
-    /// logs, were read is forgotten, and the names of `members`, whom no other group has.
+    /// Begins to erase a group: it has no name, no records and no events any more, and nothing of it waits. How far `logs` were
+    /// read is forgotten, and the names of `members`, whom no other group has, with what events say of them.
     pub fn begin_erasing(
         &self,
         group: GroupId,
         logs: &[LogId],
         members: &BTreeSet<MemberId>,
     ) -> Result<(), StoreError> {
+        // While it is known which joins are its own.
+        let ids: Vec<String> = members.iter().map(|member| format!("\"{member}\"")).collect();
+        let ids = format!("[{}]", ids.join(","));
+        self.sql.execute(EVENTS, params![group.to_string(), group.0, ids])?;
+        let trimmed =
+            "DELETE FROM trimmed WHERE message IN (SELECT seq FROM messages WHERE grp = ?1)";
+        self.sql.execute(trimmed, [group.0])?;
         for table in ["untold", "files"] {
             let of_it = format!(
                 "DELETE FROM {table} WHERE (SELECT grp FROM messages m WHERE m.seq = {table}.seq) = ?1"
@@ -51,14 +66,13 @@ impl Tx<'_> {
         for table in OF_GROUP {
             self.sql.execute(&format!("DELETE FROM {table} WHERE grp = ?1"), [group.0])?;
         }
-        let events = "DELETE FROM events WHERE json_extract(event, '$.group.id') = ?1";
-        self.sql.execute(events, [group.to_string()])?;
         for log in logs {
             self.unread(*log)?;
         }
         for member in members {
             self.sql.execute("DELETE FROM names WHERE member = ?1", [member.0])?;
         }
+        self.forget_access(group)?;
         self.sql.execute("UPDATE groups SET name = '' WHERE id = ?1", [group.0])?;
         Ok(())
     }
@@ -145,6 +159,42 @@ mod tests {
     }
 
     #[test]
+    fn what_is_told_of_its_joins_and_of_its_people_alone_goes_and_others_lose_no_event() {
+        let (_dir, mut store) = open();
+        let (ana, ben) = (MemberId([2; 32]), MemberId([3; 32]));
+        let join = |id: &str| format!(r#"{{"event":"join","join":{{"id":"{id}"}}}}"#);
+        let path =
+            |of: MemberId| format!(r#"{{"event":"path","path":{{"member":{{"id":"{of}"}}}}}}"#);
+        let verified =
+            |of: MemberId| format!(r#"{{"event":"member-verified","member":{{"id":"{of}"}}}}"#);
+        let added =
+            |group: GroupId| format!(r#"{{"event":"group-added","group":{{"id":"{group}"}}}}"#);
+        let left = store.transaction(|tx| {
+            for (group, name) in [(TEA, "tea"), (OPS, "ops")] {
+                tx.put_group(group, name, Timestamp(0))?;
+                let id = group.0[..16].try_into().unwrap();
+                let body = Body::of(0, b"words");
+                let seq = tx.queue_message(group, id, ana, &body, Timestamp(0))?;
+                let trimmed = "INSERT INTO trimmed(event, message) VALUES (?1, ?1)";
+                tx.sql.execute(trimmed, [int(seq)])?;
+            }
+            let joined = "INSERT INTO joins(id, state, detail, grp, started)
+                          VALUES (x'0a', 6, '', ?1, 0)";
+            tx.sql.execute(joined, [TEA.0])?;
+            let of = [ana, ben].map(|of| [path(of), verified(of)]).concat();
+            for event in [vec![added(TEA), join("0a"), join("0b"), added(OPS)], of].concat() {
+                tx.sql.execute("INSERT INTO events(event) VALUES (?1)", [event])?;
+            }
+            let begin = tx.events_begin()?;
+            tx.begin_erasing(TEA, &[], &BTreeSet::from([ana]))?;
+            assert_eq!(tx.events_begin()?, begin, "nothing is lost to who reads the other group");
+            assert_eq!(column(tx, "SELECT CAST(count(*) AS TEXT) FROM trimmed"), ["1"]);
+            Ok::<_, StoreError>(column(tx, "SELECT event FROM events ORDER BY seq"))
+        });
+        assert_eq!(left.unwrap(), [join("0b"), added(OPS), path(ben), verified(ben)]);
+    }
+
+    #[test]
     fn a_group_goes_in_parts_and_nothing_of_another_one_goes() {
         let (_dir, mut store) = open();
         let (me, now) = (MemberId([1; 32]), Timestamp(1_800_000_000_000));
@@ -161,6 +211,7 @@ mod tests {
                     id[0] = n;
                     let id = id.try_into().unwrap();
                     let seq = tx.queue_message(group, id, me, &Body::of(0, b"words"), now)?;
+                    tx.put_due(seq, now, 60)?;
                     tx.sql.execute(
                         "INSERT INTO recipients(seq, member) VALUES (?1, ?2)",
                         params![int(seq), me.0],
@@ -193,6 +244,7 @@ mod tests {
         assert_eq!(parts, 4, "two of messages, then the archive, then the audit log");
         for (table, left) in [
             ("messages", "5"),
+            ("due", "5"),
             ("recipients", "5"),
             ("queue", "5"),
             ("archive", "1"),

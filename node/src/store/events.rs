@@ -34,7 +34,9 @@ impl Tx<'_> {
     pub fn put_event(&self, event: &Event) -> Result<u64, StoreError> {
         let mut value = serde_json::to_value(event).map_err(|_| StoreError::Damaged)?;
         let message = match &event.what {
-            What::Message { message } | What::Changed { message, .. } => Some(int(message.seq)),
+            What::Message { message }
+            | What::Changed { message, .. }
+            | What::Expired { message } => Some(int(message.seq)),
             _ => None,
         };
         if message.is_some()

@@ -105,6 +105,16 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// Forgets a file whose offer was deleted. Of one that was fetched whole, which stays on the disk, it is kept where that is: so
+    /// it goes with its group.
+    pub(super) fn forget_file(&self, seq: u64) -> Result<(), StoreError> {
+        let is_fetched = "state = 1 AND (SELECT mine FROM messages m WHERE m.seq = files.seq) = 0";
+        let forget = format!("DELETE FROM files WHERE seq = ?1 AND NOT ({is_fetched})");
+        self.sql.execute(&forget, [int(seq)])?;
+        self.sql.execute("UPDATE files SET leaves = x'' WHERE seq = ?1", [int(seq)])?;
+        Ok(())
+    }
+
     /// What was offered last in a group, and what of it is here or is being fetched, in the order in which it came.
     pub fn offers(&self, group: GroupId, limit: u32) -> Result<Vec<OfferRow>, StoreError> {
         let mut rows = self.sql.prepare(&format!("{ROW} AND {LISTED}"))?;

@@ -1,4 +1,4 @@
-//! Which messages of a history are wanted: of whom, and of when. Those of blocked members never are.
+//! Which messages of a history are wanted: of whom, and of when.
 
 use protocol::ids::{GroupId, MemberId, Timestamp};
 use rusqlite::{Connection, params};
@@ -46,8 +46,7 @@ pub(super) fn page(
         None => "?2 IS NULL",
     };
     let query = format!(
-        "SELECT seq, sender, at, sender IN (SELECT member FROM blocked) FROM messages
-         WHERE grp = ?1 AND changes IS NULL AND {before_it}
+        "SELECT seq, sender, at FROM messages WHERE grp = ?1 AND changes IS NULL AND {before_it}
          ORDER BY place DESC, seq DESC LIMIT ?3"
     );
     let mut rows = sql.prepare(&query)?;
@@ -56,8 +55,7 @@ pub(super) fn page(
     while wanted.len() < limit as usize {
         let Some(row) = rows.next()? else { break };
         let seq = uint(row.get(0)?);
-        let is_blocked: bool = row.get(3)?;
-        if !is_blocked && filter.takes(row.get(1)?, uint(row.get(2)?)) {
+        if filter.takes(row.get(1)?, uint(row.get(2)?)) {
             wanted.push(seq);
         }
         (looked, last) = (looked + 1, Some(seq));
@@ -133,29 +131,5 @@ mod tests {
         }
         let nobody = Filter { from: Some(MemberId([9; 32])), ..Filter::default() };
         assert_eq!(texts(nobody, 100, 10).1, 7, "no read looks at more than it may");
-    }
-
-    #[test]
-    fn what_a_blocked_member_said_is_left_out_and_is_there_again_later() {
-        let dir = dir();
-        let mut store = with_group(dir.path());
-        let (one, other) = (MemberId([1; 32]), MemberId([2; 32]));
-        let texts = |store: &mut crate::store::Store, from: Option<MemberId>| -> Vec<String> {
-            let filter = Filter { from, ..Filter::default() };
-            let read = |tx: &crate::store::Tx<'_>| page(&tx.sql, GROUP, &filter, None, (9, 9));
-            let (page, next) = store.read(read).unwrap();
-            assert_eq!(next, None, "nothing is further up");
-            page.into_iter().map(|message| message.text).collect()
-        };
-        let put = |tx: &crate::store::Tx<'_>| {
-            tx.put_message(&NewMessage { from: one, ..received(0, "of one") })?;
-            tx.put_message(&NewMessage { from: other, ..received(1, "of another") })?;
-            tx.block(other, Timestamp(1))
-        };
-        assert!(store.transaction(put).unwrap());
-        assert_eq!(texts(&mut store, None), ["of one"]);
-        assert!(texts(&mut store, Some(other)).is_empty());
-        store.transaction(|tx| tx.unblock(other)).unwrap();
-        assert_eq!(texts(&mut store, None), ["of one", "of another"]);
     }
 }

@@ -113,6 +113,13 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// The logs of which it is known how far they are read.
+    pub fn logs_read(&self) -> Result<Vec<LogId>, StoreError> {
+        let mut rows = self.sql.prepare("SELECT log FROM cursors UNION SELECT log FROM marks")?;
+        let rows = rows.query_map([], |row| Ok(LogId(row.get(0)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
     /// Forgets the marks that were begun before an instant, of whatever log.
     pub fn trim_marks(&self, before: Timestamp) -> Result<(), StoreError> {
         self.sql.execute("DELETE FROM marks WHERE at < ?1", [int(before.0)])?;

@@ -92,13 +92,15 @@ pub struct Reclassed {
 }
 
 /// What a message's row and its names say, before its delivery is looked up.
+// A group without a name is one that is being erased.
 const COLUMNS: &str = "
 SELECT m.seq, m.id, m.grp, g.name, m.sender, coalesce(n.name, ''), m.mine, m.text, m.at, m.class,
        m.chain IS NOT NULL, m.stored, m.shared_by, coalesce(s.name, ''), m.place, m.ahead IS NOT NULL, m.offer,
        m.kind, m.said, m.chain, m.idx, m.msg, m.emptied,
        EXISTS (SELECT 1 FROM verified v WHERE v.member = m.sender),
-       EXISTS (SELECT 1 FROM other_keys o WHERE o.member = m.sender AND o.seen = 0)
-FROM messages m JOIN groups g ON g.id = m.grp LEFT JOIN names n ON n.member = m.sender
+       EXISTS (SELECT 1 FROM other_keys o WHERE o.member = m.sender AND o.seen = 0), m.expired,
+       EXISTS (SELECT 1 FROM blocked b WHERE b.member = m.sender)
+FROM messages m JOIN groups g ON g.id = m.grp AND g.name <> '' LEFT JOIN names n ON n.member = m.sender
 LEFT JOIN names s ON s.member = m.shared_by ";
 
 impl Tx<'_> {
@@ -464,7 +466,12 @@ fn raw(row: &Row<'_>) -> rusqlite::Result<Raw> {
             ahead: row.get(15)?,
             shared_by: shared_by.map(|id| MemberRef { id: hex(&id), name: by_name }),
             file: offer.as_deref().and_then(files::offered),
-            more: More { verified: row.get(23)?, other_key: row.get(24)?, ..More::default() },
+            more: More {
+                verified: row.get(23)?,
+                other_key: row.get(24)?,
+                blocked: row.get(26)?,
+                ..More::default()
+            },
             delivery: None,
         },
         group: GroupId(group),
@@ -474,6 +481,7 @@ fn raw(row: &Row<'_>) -> rusqlite::Result<Raw> {
             said: row.get(18)?,
             head: said::head(row, 19)?,
             emptied: row.get::<_, Option<[u8; 32]>>(22)?.map(MemberId),
+            expired: row.get(25)?,
         },
         sealed: row.get(10)?,
         stored: row.get(11)?,

@@ -8,10 +8,12 @@
 //! journal. `secure_delete=ON` overwrites used-up keys in the database; the log's older copies of
 //! them go at the checkpoint of each start and end. Everything on disk is encrypted either way.
 
+mod access;
 mod audit;
 mod backup;
 mod cursors;
 mod delivery;
+mod due;
 mod erase;
 mod events;
 mod files;
@@ -49,6 +51,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use zeroize::Zeroizing;
 
 pub use self::{
+    access::AccessRow,
     backup::{Backed, Snapshot, TABLES, Value},
     cursors::CursorRow,
     delivery::{Lack, Recipient, Sent, Which},
@@ -78,6 +81,8 @@ pub struct Store {
     _lock: File,
     #[cfg(test)]
     refuses: bool,
+    #[cfg(test)]
+    unreadable: bool,
 }
 
 /// One transaction: what is written through it is kept together or not at all.
@@ -188,6 +193,8 @@ impl Store {
             _lock: lock,
             #[cfg(test)]
             refuses: false,
+            #[cfg(test)]
+            unreadable: false,
         })
     }
 
@@ -216,7 +223,17 @@ impl Store {
         &mut self,
         look: impl FnOnce(&Tx<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
+        #[cfg(test)]
+        if self.unreadable {
+            return Err(StoreError::Damaged.into());
+        }
         self.run(TransactionBehavior::Deferred, look)
+    }
+
+    /// Makes every read fail, or no longer.
+    #[cfg(test)]
+    pub(crate) fn refuse_reads(&mut self, refuse: bool) {
+        self.unreadable = refuse;
     }
 
     /// Makes every commit of a transaction that may write fail, or no longer.

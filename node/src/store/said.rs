@@ -82,8 +82,10 @@ pub(super) struct RawSaid {
     pub(super) said: Option<Vec<u8>>,
     /// Where it is in its group, once it is sealed.
     pub(super) head: Option<HeadRef>,
-    /// Who deleted it.
+    /// Who deleted it; where it is over, who wrote it.
     pub(super) emptied: Option<MemberId>,
+    /// Whether it was to be kept for some time only, and is over.
+    pub(super) expired: bool,
 }
 
 /// The place of a row: columns from `first` on, of which a message that is not sealed has none.
@@ -102,6 +104,10 @@ pub(super) fn complete(
     raw: &RawSaid,
     message: &mut Message,
 ) -> Result<(), StoreError> {
+    if raw.expired {
+        message.more.expired = true;
+        return Ok(());
+    }
     if let Some(by) = raw.emptied {
         message.more.deleted_by = Some(named(sql, by)?);
         return Ok(());
@@ -118,6 +124,7 @@ pub(super) fn complete(
     };
     let is_file = message.file.is_some();
     message.more.kind = if is_file { MessageKind::File } else { MessageKind::Text };
+    message.more.expires_s = text.expires_s;
     message.more.reply = text.reply.as_ref().map(|head| answered(sql, group, head)).transpose()?;
     let mentions = text.mentions.iter().map(|member| named(sql, *member));
     message.more.mentions = mentions.collect::<Result<_, _>>()?;
@@ -353,7 +360,7 @@ impl Tx<'_> {
              WHERE seq = ?1",
             params![int(seq), by.0],
         )?;
-        Ok(())
+        self.forget_file(seq)
     }
 
     /// Empties those changes of a message that count no more, of the kind and the sender of this one: so that a message has so many

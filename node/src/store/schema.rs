@@ -8,7 +8,8 @@ use super::{StoreError, key};
 
 /// `MIGRATIONS[n]` brings a database of format n (0: empty) to format n + 1. Never changed once
 /// released; only added to.
-pub(super) const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5, V6, V7, V8, V9, V10, V11, V12, V13, V14];
+pub(super) const MIGRATIONS: &[&str] =
+    &[V1, V2, V3, V4, V5, V6, V7, V8, V9, V10, V11, V12, V13, V14, V15];
 
 const V1: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
@@ -249,9 +250,25 @@ CREATE TABLE unsought(below INTEGER NOT NULL) STRICT;
 INSERT INTO unsought SELECT coalesce(max(seq), 0) + 1 FROM messages;
 ";
 
+/// Programs with tokens; a backup has none of them. Messages that are to be kept for some time only: until when by this node's clock, for how many
+/// milliseconds in all, and whether they came in the run that goes on. Which were emptied because that was over.
+const V14: &str = "
+CREATE TABLE access(
+    label TEXT PRIMARY KEY, hash BLOB NOT NULL UNIQUE, may INTEGER NOT NULL, groups BLOB,
+    rate INTEGER NOT NULL, made INTEGER NOT NULL, until INTEGER
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE due(
+    seq INTEGER PRIMARY KEY REFERENCES messages(seq), at INTEGER NOT NULL, ms INTEGER NOT NULL, fresh INTEGER NOT NULL
+) STRICT;
+CREATE INDEX due_at ON due(fresh, at);
+CREATE INDEX due_ms ON due(fresh, ms);
+ALTER TABLE messages ADD COLUMN expired INTEGER NOT NULL DEFAULT 0;
+";
+
 /// What this node's people keep of groups and members for themselves, and tell nobody: how long a group is muted, after
 /// which number in the order of coming it was put away (none: it wasn't), up to which it was read, and who is blocked. What came before is read.
-const V14: &str = "
+const V15: &str = "
 CREATE TABLE shelf(
     grp BLOB PRIMARY KEY REFERENCES groups(id) ON DELETE CASCADE, muted_until INTEGER NOT NULL DEFAULT 0,
     away_seq INTEGER, read_seq INTEGER NOT NULL DEFAULT 0

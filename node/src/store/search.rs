@@ -142,6 +142,15 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// All words that the index itself has, however they are shown.
+    #[cfg(test)]
+    pub(crate) fn terms(&self) -> Result<Vec<Vec<u8>>, StoreError> {
+        let words = "SELECT block FROM found_data UNION ALL SELECT CAST(text AS BLOB) FROM sought";
+        let mut rows = self.sql.prepare(words)?;
+        let rows = rows.query_map([], |row| row.get(0))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
     fn leave_out(&self, seq: i64) -> Result<(), StoreError> {
         self.sql.prepare("DELETE FROM sought WHERE seq = ?1")?.execute([seq])?;
         Ok(())

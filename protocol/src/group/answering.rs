@@ -20,7 +20,7 @@ use super::{
 use crate::{
     audit::RotationReason,
     bundle::Bundle,
-    ids::{ChainId, MemberId, OpId, Timestamp},
+    ids::{ChainId, MemberId, OpId, RosterHash, Timestamp},
     topic::TopicSecret,
 };
 
@@ -30,12 +30,18 @@ const ANSWERS: usize = 256;
 const OF_ONE: usize = 64;
 /// How long each member before this one in the roster is given to answer first, in milliseconds.
 const ANSWER_STEP_MS: u64 = 250;
+/// How many members answer so, and how long the others wait beside that, in milliseconds: where what these say takes its time, a
+/// hundred who say it too would take more.
+const NEAR: u64 = 6;
+const FAR_MS: u64 = 30_000;
 /// How long an author is given to tell its own messages first, in milliseconds.
 const OTHERS_MS: u64 = 3_000;
 /// One member's questions to everybody are heard this often, in milliseconds.
 const HEARD_MS: u64 = 1_000;
 /// How far a member's clock may be ahead, in milliseconds: an hour.
 const AHEAD_MS: u64 = 60 * 60 * 1000;
+/// How long one chain with a topic answers all who ask for it under one topic, in milliseconds.
+const HANDED_MS: u64 = 60_000;
 /// Messages served to one request on a relay's log.
 const SERVED: usize = 64;
 /// Ops told in answer to one, and the envelopes that they fill.
@@ -67,6 +73,19 @@ pub(super) struct Answer {
     pub ops: Vec<OpId>,
     /// The messages that were asked for and did not come since.
     pub messages: BTreeSet<(ChainId, u32)>,
+}
+
+/// That the topic of the moment was told under another one, in a chain for a whole roster.
+pub(super) struct Handed {
+    roster: RosterHash,
+    at: Timestamp,
+}
+
+impl Handed {
+    /// Whether whoever of this roster asks will find it there.
+    fn serves(&self, roster: &RosterHash, now: Timestamp) -> bool {
+        self.roster == *roster && self.at <= now && now.ms_since(self.at) < HANDED_MS
+    }
 }
 
 impl Asked {
@@ -109,6 +128,9 @@ impl Group {
                 self.answer(Asked::Ops(said.from), answer(ops));
             }
         }
+        if want.topics {
+            self.is_asked_beside(cx.now);
+        }
         if want.topics && self.topic_beside(&said.topic).is_some() {
             self.answer(Asked::Topic(said.from), answer(Vec::new()));
         }
@@ -133,8 +155,12 @@ impl Group {
             let answer = Answer { due, messages: others, ..answer(Vec::new()) };
             self.answer(Asked::Messages(said.from), answer);
         }
-        // Whoever can't open a bundle learns from it that its chain is not for it.
+        // Whoever can't open a bundle learns from it that its chain is not for it. Who made it answers first.
         for chain in want.bundles.iter().take(64) {
+            let entry = self.receiving.chains.get(chain);
+            let is_mine = entry.is_some_and(|it| matches!(it.state, ChainState::Mine { .. }));
+            let due = if is_mine { cx.now } else { due };
+            let answer = |ops| Answer { due, ..answer(ops) };
             if self.may_have(&said.from, chain) {
                 self.answer(Asked::Bundle(*chain), answer(Vec::new()));
             } else if self.receiving.chains.contains_key(chain) {
@@ -148,9 +174,16 @@ impl Group {
 
     /// When this node answers, unless one before it in the roster has.
     pub(super) fn turn_to_answer<R: CryptoRng>(&self, cx: &mut Cx<'_, R>) -> Timestamp {
-        let place = self.ops.resolve().members.keys().position(|member| *member == self.me);
         let jitter = cx.rng.next_u64() % ANSWER_STEP_MS;
-        cx.now.plus_ms(place.unwrap_or(0) as u64 * ANSWER_STEP_MS + jitter)
+        let place = self.place();
+        let far = if place < NEAR { 0 } else { FAR_MS };
+        cx.now.plus_ms(place * ANSWER_STEP_MS + far + jitter)
+    }
+
+    /// How many members come before this one in the roster.
+    pub(super) fn place(&self) -> u64 {
+        let members = &self.ops.resolve().members;
+        members.keys().position(|member| *member == self.me).unwrap_or(0) as u64
     }
 
     /// Has messages told that somebody lacks: on its channel, or under the topics of the moment those
@@ -264,11 +297,16 @@ impl Group {
     /// Hands the topic of the moment to a member that asked for it under another one: in a new
     /// chain, and so sealed to the roster.
     fn hand_over<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>, to: MemberId, under: &[u8; 32]) {
-        if self.sending.repairs.is_recent(&to, cx.now) {
+        let roster = self.ops.resolve().roster(self.id).hash();
+        let handed = self.sending.handed.get(under);
+        let is_on_its_way = handed.is_some_and(|handed| handed.serves(&roster, cx.now));
+        if is_on_its_way || self.sending.repairs.is_recent(&to, cx.now) {
             return;
         }
         if let Some(topic) = self.topic_beside(under).filter(|_| self.is_member(&to)) {
             self.sending.repairs.note(to, cx.now, self.next_at(cx.now));
+            self.sending.handed.retain(|_, handed| handed.serves(&roster, cx.now));
+            self.sending.handed.insert(*under, Handed { roster, at: cx.now });
             self.rotate_chain(cx, RotationReason::HandOver, Some(&topic), &[*under]);
         }
     }
@@ -285,7 +323,7 @@ mod tests {
     use std::vec;
 
     use super::*;
-    use crate::sim::world::World;
+    use crate::{chain::SendChain, sim::world::World};
 
     /// How many messages somebody has told by now.
     fn told(group: &mut Group) -> usize {
@@ -366,6 +404,32 @@ mod tests {
             group.is_told(place, Source::Log(log), cx.now);
             assert!(!group.again.take(place, cx.now.plus_ms(1_000)));
         });
+    }
+
+    #[test]
+    fn one_chain_hands_a_topic_to_all_who_ask_for_it_within_a_minute() {
+        let mut world = World::with(4, true);
+        world.settle();
+        let under = world.member(0).write_topics()[0];
+        let gone = world.id(3);
+        world.act(0, |group, cx| group.remove(cx, gone)).unwrap();
+        let mut made = |by: usize, wait_ms: u64| {
+            world.now = world.now.plus_ms(wait_ms);
+            let from = world.id(by);
+            world.act(0, |group, mut cx| {
+                let before = group.sending.chain.as_ref().map(SendChain::id);
+                let want = Want { topics: true, at: Some(cx.now), ..Want::default() };
+                group.take_public_want(&mut cx, Said { from, topic: under }, &want);
+                cx.now = cx.now.plus_ms(2_000);
+                group.give_answers(&mut cx);
+                before != group.sending.chain.as_ref().map(SendChain::id)
+            })
+        };
+        assert!(made(1, 1_000));
+        assert!(!made(2, 5_000), "it was made for all");
+        assert!(!made(1, 30_000));
+        assert!(made(1, 60_000), "what is asked for again did not help");
+        assert!(!made(2, 5_000));
     }
 
     #[test]

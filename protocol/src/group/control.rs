@@ -160,6 +160,7 @@ impl Group {
             self.forget_inboxes();
             self.out.push_back(Output::Event(Event::Members));
         }
+        self.watch_conduct();
         self.out.push_back(Output::Event(Event::Logs));
         self.watch_classes(cx, &ops);
         self.watch_unadmitted(cx, before, &ops);
@@ -171,6 +172,18 @@ impl Group {
         self.hold_shut();
         self.judge_held(cx);
         self.watch_topics(cx);
+    }
+
+    /// Tells of another conduct than was told of.
+    fn watch_conduct(&mut self) {
+        let (before, now, by) = {
+            let resolution = self.ops.resolve();
+            (self.conducted, resolution.conduct, resolution.conduct_by)
+        };
+        if before != now {
+            self.conducted = now;
+            self.out.push_back(Output::Event(Event::Conduct { by, before, now }));
+        }
     }
 
     /// Who comes back has none of its keys from before: it is sealed to anew, also where the roster

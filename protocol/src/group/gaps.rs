@@ -29,6 +29,9 @@ use crate::{
 
 /// How long a message may be on its way before it is asked for, in milliseconds.
 pub(super) const PATIENCE_MS: u64 = 1_500;
+/// How much longer each member waits than the one before it in the roster until it asks for what may be on its way to all, in
+/// milliseconds.
+const ASK_STEP_MS: u64 = 50;
 /// What is lacking is asked for again this often: (up to this age, so often), in milliseconds.
 const AGAIN_MS: [(u64, u64); 2] = [(MINUTE_MS, 5_000), (10 * MINUTE_MS, 30_000)];
 /// And later on this often.
@@ -433,6 +436,7 @@ impl Group {
         let mut due = Vec::new();
         let parked: BTreeSet<ChainId> =
             self.receiving.parked.values().map(|parked| parked.chain).collect();
+        let patience = self.place() * ASK_STEP_MS;
         for (chain, lacking) in &mut self.receiving.wanted {
             let all = (*chain, 0)..=(*chain, CHAIN_MESSAGES);
             let awaited = parked.contains(chain) || self.witness.named.range(all).next().is_some();
@@ -440,7 +444,7 @@ impl Group {
             if late && !core::mem::replace(&mut lacking.told, true) {
                 self.out.push_back(Output::Event(Event::Alarm(Alarm::KeysMissing(*chain))));
             }
-            if due.len() < BUNDLES && lacking.take_due(0, now) {
+            if due.len() < BUNDLES && lacking.take_due(patience, now) {
                 due.push(*chain);
             }
         }
@@ -457,6 +461,7 @@ impl Group {
         let write = &self.ops.resolve().topics().write;
         let topics: BTreeSet<[u8; 32]> =
             write.iter().filter(|commit| self.topics.topic(commit).is_none()).copied().collect();
+        let place = self.place();
         let stuck = &mut self.stuck;
         if ops.is_empty() && topics.is_empty() {
             *stuck = Stuck::default();
@@ -468,14 +473,25 @@ impl Group {
         if more {
             *lacking = Lacking::since(now);
         }
-        let due = lacking.take_due(0, now);
+        let due = lacking.take_due(place * ASK_STEP_MS, now);
         // What was said under a topic that is lacking may be ops: this member's own removal, too.
         (due, due && !stuck.topics.is_empty())
     }
 
+    /// Somebody else asks for the topics, and what answers that is for all: the first time it counts as one's own question.
+    pub(super) fn is_asked_beside(&mut self, now: Timestamp) {
+        if self.stuck.ops.is_empty()
+            && !self.stuck.topics.is_empty()
+            && let Some(lacking) = &mut self.stuck.lacking
+        {
+            lacking.asked.get_or_insert(now);
+        }
+    }
+
     fn next_due(&self) -> Option<Timestamp> {
+        let patience = self.place() * ASK_STEP_MS;
         let bundles = self.receiving.wanted.values().chain(&self.stuck.lacking);
-        let bundles = bundles.filter_map(|lacking| lacking.due(0));
+        let bundles = bundles.filter_map(|lacking| lacking.due(patience));
         let gaps = self.gaps.values().filter_map(|gap| gap.lacking.due(PATIENCE_MS));
         gaps.chain(bundles).min()
     }
@@ -557,5 +573,24 @@ impl Group {
         let mut under = self.write_topics();
         under.extend(self.early_topics());
         if under.is_empty() { self.topics.newest() } else { under }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::world::World;
+
+    #[test]
+    fn who_hears_another_ask_for_the_topics_asks_later_and_is_put_off_once() {
+        let mut world = World::with(3, true);
+        world.act(2, |group, cx| {
+            group.stuck.topics.insert([7; 32]);
+            group.stuck.lacking = Some(Lacking::since(cx.now));
+            assert_eq!(group.next_due(), Some(cx.now.plus_ms(group.place() * ASK_STEP_MS)));
+            group.is_asked_beside(cx.now.plus_ms(50));
+            group.is_asked_beside(cx.now.plus_ms(4_000));
+            assert_eq!(group.next_due(), Some(cx.now.plus_ms(50 + 5_000)));
+        });
     }
 }

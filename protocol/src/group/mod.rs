@@ -142,7 +142,7 @@ use crate::{
     gossip::Gossip,
     identity::SignedCard,
     ids::{ChainId, GroupId, InviteId, LogId, MemberId, OpId, Timestamp},
-    membership::{self, OpSet, Policy},
+    membership::{self, Conduct, OpSet, Policy},
     sign::Signature,
 };
 
@@ -218,6 +218,8 @@ pub struct Group {
     slots: Ciphertexts,
     nacks: Nacks,
     word: Word,
+    /// The conduct that was told of last.
+    conducted: Conduct,
     pings: Pings,
     circuits: Circuits,
     out: VecDeque<Output>,
@@ -317,6 +319,12 @@ impl Group {
     #[must_use]
     pub fn policy(&self) -> &Policy {
         &self.ops.resolve().policy
+    }
+
+    /// What its admins ask of everybody's nodes.
+    #[must_use]
+    pub fn conduct(&self) -> &Conduct {
+        &self.ops.resolve().conduct
     }
 
     /// This node's standing.

@@ -22,7 +22,7 @@ use crate::{
     codec,
     ids::{GroupId, MemberId, OpId},
     limits::WELCOME_BYTES,
-    membership::{Body, Kind, Op},
+    membership::{Body, Conduct, Kind, Op},
     sign::Signature,
 };
 
@@ -197,6 +197,11 @@ impl Group {
             }
             new.people.take_card(member.card);
         }
+        let conduct = *self.conduct();
+        if conduct != Conduct::default() {
+            add(conduct.kind())?;
+        }
+        new.conducted = conduct;
         new.mark_all();
         Ok(new)
     }

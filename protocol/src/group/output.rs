@@ -5,7 +5,7 @@ use alloc::{collections::BTreeSet, string::String, vec::Vec};
 use crate::{
     identity::SignedCard,
     ids::{ChainId, LogId, MemberId, MessageId, OpId, RelayTag, Timestamp},
-    membership::AdmitMode,
+    membership::{AdmitMode, Conduct},
     relay_log::LogKeys,
     sign::Signature,
 };
@@ -144,6 +144,15 @@ pub enum Event {
     Policy {
         /// The relays that the ops which set it name, if they count.
         relays: BTreeSet<String>,
+    },
+    /// The conduct that counts is another one: somebody set it, or one that was set does not count.
+    Conduct {
+        /// Whose it is; `None`: nobody set one that counts.
+        by: Option<MemberId>,
+        /// The one before.
+        before: Conduct,
+        /// What it is now.
+        now: Conduct,
     },
     /// A sender, perhaps this node, made a new chain and sealed it to these.
     Rotated {

@@ -411,6 +411,7 @@ impl Group {
             state: GroupState::Active,
             people: People::of(&ops),
             going_on: super::shut::going_on(&ops, &me),
+            conducted: ops.resolve().conduct,
             ops,
             topics: KnownTopics::default(),
             sending: Sending::default(),

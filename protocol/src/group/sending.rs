@@ -10,6 +10,7 @@ use rand_core::CryptoRng;
 use super::{
     ChainState, Cx, Entry, Event, Group, GroupState, NotReady, Output, SendError, Sent,
     SignedContent,
+    answering::Handed,
     classes::Classes,
     nacks::Repairs,
     records::Key,
@@ -50,6 +51,8 @@ pub(super) struct Sending {
     pub asked: Option<RotationReason>,
     /// Whose slots are repaired.
     pub repairs: Repairs,
+    /// Under which topics that of the moment was told lately.
+    pub handed: BTreeMap<[u8; 32], Handed>,
 }
 
 impl Sending {

@@ -20,7 +20,7 @@ use crate::{
     ids::{GroupId, InviteId, MemberId, OpId, Timestamp},
     invite::InviteRecord,
     limits::{CARD_BYTES, OP_BYTES, OP_DEPS, WELCOME_BYTES},
-    membership::{Body, Cut, Kind, NotAllowed, Op, OpSet, Policy, RemoveReason},
+    membership::{Body, Conduct, Cut, Kind, NotAllowed, Op, OpSet, Policy, RemoveReason},
     topic::TopicSecret,
 };
 
@@ -224,6 +224,18 @@ impl Group {
             return Err(VerbError::BadPolicy);
         }
         self.act(&mut cx, Kind::SetPolicy { policy }).map(|_| ())
+    }
+
+    /// Sets the group's conduct, the whole of it.
+    pub fn set_conduct<R: CryptoRng>(
+        &mut self,
+        mut cx: Cx<'_, R>,
+        conduct: Conduct,
+    ) -> Result<(), VerbError> {
+        if !conduct.check() {
+            return Err(VerbError::BadPolicy);
+        }
+        self.act(&mut cx, conduct.kind()).map(|_| ())
     }
 
     /// What is due when no topic to write to has become known here: a new one, begun under those

@@ -14,6 +14,7 @@
 #[cfg(test)]
 mod asked;
 mod bits;
+mod conduct;
 #[cfg(test)]
 mod crowded;
 #[cfg(test)]
@@ -45,6 +46,7 @@ mod stories;
 mod topics;
 
 pub use self::{
+    conduct::Conduct,
     next::NotAllowed,
     op::{AdmitMode, Body, Cut, InviteFields, Kind, Op, OpError, Policy, RemoveReason},
     proof::{NotAdmin, admin_path, join_holds, proves_admin, sign_join, sign_request},

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use super::{
+    conduct::Conduct,
     node::Needs,
     op::{Body, Kind, OpError},
     resolution::{Resolution, Standing},
@@ -171,6 +172,10 @@ fn fitting_grant(standing: &Standing, kind: &Kind) -> Result<Option<OpId>, NotAl
         // Whoever is a member by promotions alone may be demoted, and is one still.
         Needs::Member => Ok(standing.acts.or(Some(standing.grant))),
         Needs::Admin => standing.admin.map(Some).ok_or(NotAllowed::NotAnAdmin),
+        // Formed without, but nobody heeds it then.
+        Needs::Unknown if Conduct::of(kind).is_some() => {
+            standing.admin.map(Some).ok_or(NotAllowed::NotAnAdmin)
+        }
         Needs::Unknown => Err(OpError::Malformed.into()),
     }
 }
@@ -179,6 +184,7 @@ impl Resolution {
     fn allows(&self, body: &Body, subject: Option<MemberId>) -> Result<(), NotAllowed> {
         let by = body.author;
         match (&body.kind, subject) {
+            (kind @ Kind::Other { .. }, _) if Conduct::of(kind).is_some() => Ok(()),
             (Kind::Genesis { .. } | Kind::Other { .. }, _) => Err(OpError::Malformed.into()),
             (Kind::Remove { .. }, Some(whom)) => {
                 let target = self.members.get(&whom).map(|standing| standing.rank);

@@ -53,6 +53,8 @@ pub(super) enum Act {
     Migrate,
     /// Ends its author's membership, as a Leave does, and what the author does beside it.
     Retire,
+    /// Formed as what is not known, so that nodes of before have it too; judged for its effect alone.
+    Conduct,
     /// A kind that is not known here.
     Other,
 }
@@ -75,7 +77,7 @@ impl Act {
         match self {
             Self::Genesis | Self::Leave => Needs::Nothing,
             Self::Refresh | Self::Retire => Needs::Member,
-            Self::Other => Needs::Unknown,
+            Self::Conduct | Self::Other => Needs::Unknown,
             _ => Needs::Admin,
         }
     }

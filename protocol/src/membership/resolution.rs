@@ -7,6 +7,7 @@ use alloc::{
 use core::cmp::Reverse;
 
 use super::{
+    conduct::Conduct,
     gone,
     node::{Act, Node},
     op::{AdmitMode, Cut, InviteFields, Kind, Op, Policy},
@@ -24,6 +25,10 @@ pub struct Resolution {
     /// Of the valid policies that no other valid one follows, that of the most senior author; then
     /// the greatest height, then the smallest id.
     pub policy: Policy,
+    /// Found as the policy is, of those alone that can be read. What an older node does not have.
+    pub conduct: Conduct,
+    /// Whose that is; `None`: nobody set one.
+    pub conduct_by: Option<MemberId>,
     /// The valid invites. Where admins published one id twice, the most senior one's counts.
     pub invites: BTreeMap<InviteId, InviteState>,
     /// The grants that came to an end or never counted.
@@ -184,14 +189,17 @@ impl Resolution {
     }
 
     pub(super) fn new(ops: &[Op], nodes: &[Node], verdict: &Verdict, topics: Topics) -> Self {
+        let (conduct, conduct_by) = conduct(ops, nodes, verdict).unzip();
         Self {
             members: members(nodes, verdict),
             policy: policy(ops, nodes, verdict),
+            conduct: conduct.unwrap_or_default(),
+            conduct_by,
             invites: invites(ops, nodes, verdict),
             ended: ended(ops, nodes, verdict),
             void: verdict
                 .void()
-                .filter(|at| nodes[*at].act != Act::Other)
+                .filter(|at| !matches!(nodes[*at].act, Act::Conduct | Act::Other))
                 .map(|at| nodes[at].id)
                 .collect(),
             topics,
@@ -261,21 +269,31 @@ fn members(nodes: &[Node], verdict: &Verdict) -> BTreeMap<MemberId, Standing> {
 }
 
 fn policy(ops: &[Op], nodes: &[Node], verdict: &Verdict) -> Policy {
-    let set: Vec<usize> = verdict
-        .valid()
-        .filter(|at| matches!(nodes[*at].act, Act::Genesis | Act::SetPolicy))
-        .collect();
-    let followed = super::node::union_of_pasts(nodes, set.iter().copied());
-    set.into_iter()
-        .filter(|at| !followed.contains(*at))
-        .min_by_key(|at| {
-            (verdict.rank_of_cap(nodes, *at), Reverse(nodes[*at].height), nodes[*at].id)
-        })
+    in_force(nodes, verdict, |act| matches!(act, Act::Genesis | Act::SetPolicy))
         .and_then(|at| match &ops[at].body().kind {
             Kind::Genesis { policy, .. } | Kind::SetPolicy { policy } => Some(policy.clone()),
             _ => None,
         })
         .unwrap_or_default()
+}
+
+fn conduct(ops: &[Op], nodes: &[Node], verdict: &Verdict) -> Option<(Conduct, MemberId)> {
+    let at = in_force(nodes, verdict, |act| *act == Act::Conduct)?;
+    Some((Conduct::of(&ops[at].body().kind)?, ops[at].author()))
+}
+
+/// Of the valid ops of one sort that no other such one follows, the most senior author's; then the greatest height,
+/// then the smallest id.
+pub(super) fn in_force(
+    nodes: &[Node],
+    verdict: &Verdict,
+    is: impl Fn(&Act) -> bool,
+) -> Option<usize> {
+    let set: Vec<usize> = verdict.valid().filter(|at| is(&nodes[*at].act)).collect();
+    let followed = super::node::union_of_pasts(nodes, set.iter().copied());
+    set.into_iter().filter(|at| !followed.contains(*at)).min_by_key(|at| {
+        (verdict.rank_of_cap(nodes, *at), Reverse(nodes[*at].height), nodes[*at].id)
+    })
 }
 
 fn invites(ops: &[Op], nodes: &[Node], verdict: &Verdict) -> BTreeMap<InviteId, InviteState> {

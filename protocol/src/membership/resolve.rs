@@ -56,7 +56,8 @@ enum Class {
 #[derive(Debug)]
 pub(super) struct Verdict {
     within: Bits,
-    /// Whether the op counts. An op of an unknown kind never does.
+    /// Whether the op counts. An op of an unknown kind never does; one that sets the
+    /// conduct does by an admin grant alone.
     pub(super) valid: Vec<bool>,
     /// The rank of every formed grant.
     pub(super) rank: Vec<Option<Rank>>,

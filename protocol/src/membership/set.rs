@@ -9,6 +9,7 @@ use core::cell::{OnceCell, RefCell};
 
 use super::{
     bits::Bits,
+    conduct::Conduct,
     node::{Act, Needs, Node, path},
     op::{Body, Kind, Op, OpError},
     proof::join_holds,
@@ -368,7 +369,10 @@ impl OpSet {
             Kind::Retire { recovery, .. } => {
                 self.recovers(body, recovery).then_some(Act::Retire)?
             }
-            Kind::Other { args, .. } => codec::is_canonical(args).then_some(Act::Other)?,
+            kind @ Kind::Other { args, .. } => {
+                let act = Conduct::of(kind).map_or(Act::Other, |_| Act::Conduct);
+                codec::is_canonical(args).then_some(act)?
+            }
         })
     }
 

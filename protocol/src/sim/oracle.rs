@@ -1,18 +1,19 @@
 //! The rule of membership read a second time, by recursion over the signed ops, word for word
 //! (docs/spec/membership.md), with parts that can be switched off on this side alone.
 //!
-//! What it can't see: who may redeem an invite how often, and what a policy comes to.
+//! What it can't see: who may redeem an invite how often, and what a policy comes to. What a conduct does it can.
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
     vec,
     vec::Vec,
 };
+use core::cmp::Reverse;
 
 use super::rules::Rule;
 use crate::{
     ids::{InviteId, MemberId, OpId},
-    membership::{Kind, Op, OpSet},
+    membership::{Conduct, Kind, Op, OpSet},
 };
 
 /// Members and admins, as a set of ops makes them.
@@ -48,8 +49,21 @@ impl View {
     }
 }
 
+/// What the rule says of the conduct in force.
+pub(super) fn conduct(ops: &OpSet) -> Conduct {
+    let mut oracle = Oracle::of(ops, None);
+    let set: Vec<usize> = (0..oracle.ops.len()).filter(|at| oracle.conducts(*at)).collect();
+    let followed = |at: &usize| set.iter().any(|other| oracle.past[*other].contains(at));
+    let last = set.iter().filter(|at| !followed(at)).min_by_key(|at| {
+        let senior = oracle.cap[**at].map(|cap| &oracle.rank[cap]);
+        (senior, Reverse(oracle.height[**at]), oracle.ops[**at].id())
+    });
+    last.and_then(|at| Conduct::of(oracle.kind(*at))).unwrap_or_default()
+}
+
 struct Oracle<'a> {
     ops: Vec<&'a Op>,
+    height: Vec<u32>,
     past: Vec<BTreeSet<usize>>,
     cap: Vec<Option<usize>>,
     rank: Vec<(u8, Vec<(u32, OpId)>)>,
@@ -88,7 +102,7 @@ impl<'a> Oracle<'a> {
             rank.push((u8::from(!admin), path));
         }
         let valid = vec![None; ops.len()];
-        Self { ops, past, cap, rank, valid, broken }
+        Self { ops, height, past, cap, rank, valid, broken }
     }
 
     fn kind(&self, at: usize) -> &'a Kind {
@@ -141,6 +155,15 @@ impl<'a> Oracle<'a> {
         };
         self.valid[at] = Some(valid);
         valid
+    }
+
+    /// Whether it is an admin's word on the conduct that counts.
+    fn conducts(&mut self, at: usize) -> bool {
+        let cap = self.cap[at].filter(|cap| self.gives_admin(*cap));
+        Conduct::of(self.kind(at)).is_some()
+            && cap.is_some_and(|cap| {
+                self.is_valid(cap) && !self.has_left(at, cap) && !self.is_voided(at, cap)
+            })
     }
 
     /// Whether it follows a Leave of its author's that its grant does not; a Retire may.

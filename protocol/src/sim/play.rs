@@ -14,7 +14,7 @@ use crate::{
     group::{Event, Group, GroupState, InviteTerms, SendError, Sent},
     ids::{ChainId, LogId, MemberId},
     invite::InviteSecret,
-    membership::{AdmitMode, Policy},
+    membership::{AdmitMode, Conduct, Policy},
 };
 
 /// Steps from one look at all disks to the next.
@@ -117,6 +117,11 @@ impl Sim {
             Step::Rename { by, to } => self.verb(by, "new names", by, |group, cx, _| {
                 let policy = Policy { name: format!("tea {to}"), ..group.policy().clone() };
                 group.set_policy(cx, policy)
+            }),
+            Step::Conduct { by, minutes } => self.verb(by, "conducts", by, |group, cx, _| {
+                let expires_s = (minutes > 0).then(|| u32::from(minutes) * 60);
+                let conduct = Conduct { expires_s, ..*group.conduct() };
+                group.set_conduct(cx, conduct)
             }),
             Step::Link { a, b } => self.turn_link(a.into(), b.into()),
             Step::Partition { side } => self.partition(side),

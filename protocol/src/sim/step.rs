@@ -25,6 +25,8 @@ pub enum Step {
     Present { by: u8 },
     /// An admin gives the group another name.
     Rename { by: u8, to: u8 },
+    /// An admin has the group's messages disappear after some minutes; 0: no more.
+    Conduct { by: u8, minutes: u8 },
     /// Two nodes' channel comes up or goes down.
     Link { a: u8, b: u8 },
     /// The network falls apart: into those whose bit is set, who reach the relay, and the others.

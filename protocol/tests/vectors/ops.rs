@@ -4,7 +4,7 @@ use protocol::{
     endpoint::Endpoint,
     ids::{ChainId, GroupId, Incarnation, MemberId, OpId},
     invite::InviteSecret,
-    membership::{AdmitMode, Body, Cut, Kind, Op, OpSet, Policy, RemoveReason, sign_join},
+    membership::{AdmitMode, Body, Conduct, Cut, Kind, Op, OpSet, Policy, RemoveReason, sign_join},
     relay_log::{RelayPass, RelayToken},
     sign::{Signature, SigningSecret},
 };
@@ -50,6 +50,10 @@ pub fn admit(who: &Endpoint) -> Kind {
 
 fn cut() -> Vec<Cut> {
     vec![Cut { incarnation: Incarnation([4; 8]), chain: ChainId([5; 16]), index: 255 }]
+}
+
+fn lasting(seconds: u32) -> Conduct {
+    Conduct { expires_s: Some(seconds), ..Conduct::default() }
 }
 
 fn shown(op: &Op) -> Json {
@@ -122,6 +126,7 @@ pub fn kinds() -> Json {
         Kind::Migrate { to: GroupId([9; 32]) },
         Kind::Retire { recovery: recovery.public(), cut: cut() },
         Kind::Other { kind: 200, args: vec![0x81, 0x07] },
+        lasting(60).kind(),
     ];
     let mut ops = vec![shown(&first)];
     for (at, kind) in kinds.into_iter().enumerate() {
@@ -240,10 +245,19 @@ impl Story {
             ("roster_hash", hex(roster.hash().0)),
             ("policy_name", text(resolved.policy.name.clone())),
             ("policy", hex(minicbor::to_vec(&resolved.policy).unwrap())),
+            ("conduct", conduct(&resolved.conduct)),
             ("frontier", list(resolved.topics().frontier.iter().map(|topic| hex(topic.commit)))),
             ("write", list(resolved.topics().write.iter().map(hex))),
             ("clean", Json::Flag(resolved.topics().clean)),
         ])
+    }
+}
+
+/// The fields that are read, as the op has them.
+fn conduct(conduct: &Conduct) -> Json {
+    match conduct.kind() {
+        Kind::Other { args, .. } => hex(args),
+        _ => Json::Null,
     }
 }
 
@@ -289,6 +303,7 @@ pub fn dags() -> Json {
     demoted.act(0, Kind::SetPolicy { policy: Policy { name: "cake".into(), ..Policy::default() } });
     stories.push(demoted.end("a removal by an admin who is demoted beside it is void"));
     stories.push(policies(four()));
+    stories.push(conducts(four()));
     stories.push(topics(four(), false));
     stories.push(topics(four(), true));
     stories.push(lost(four()));
@@ -365,6 +380,42 @@ fn policies(mut story: Story) -> Json {
     story.act_on(&later, 1, kind);
     story.act_on(&set, 0, Kind::SetPolicy { policy: named("ada's", 3) });
     story.end("two admins set policies beside one another")
+}
+
+/// What a member, and an admin that names no grant, say of the conduct changes nothing; nor does what can't be read,
+/// though the senior says it last. A later version's two more fields are passed over.
+fn conducts(mut story: Story) -> Json {
+    let bob = story.id(1);
+    story.act(0, Kind::Promote { member: bob });
+    story.act(0, lasting(100).kind());
+    let set = story.set();
+    let more = vec![0x87, 0xf4, 0xf5, 0x18, 200, 0xf5, 0xf5, 0x81, 0x01, 0xf6];
+    let more = Kind::Other { kind: 13, args: more };
+    let mut later = set.clone();
+    story.act_on(&set, 1, Kind::Refresh { topic_commit: None });
+    story.ops[set.iter().count()..].iter().for_each(|op| drop(later.insert(op.clone())));
+    story.act_on(&later, 1, lasting(400).kind());
+    story.act_on(&set, 0, more);
+    let heads = story.set().heads();
+    let (root, member) = (story.ops[0].id(), set.resolve().members[&story.id(2)].grant);
+    let bad = |args: &[u8]| Kind::Other { kind: 13, args: args.into() };
+    let said = [
+        (2, Some(member), lasting(300).kind()),
+        (2, None, lasting(300).kind()),
+        (0, None, lasting(300).kind()),
+        (0, Some(root), bad(&[0xf6])),
+        (0, Some(root), bad(&[0x84, 0xf5, 0xf4, 0xf6, 0xf4])),
+        (0, Some(root), bad(&[0x85, 0xf5, 0xf4, 0x18, 59, 0xf4, 0xf4])),
+    ];
+    for (at, (who, cap, kind)) in said.into_iter().enumerate() {
+        let me = &story.people[who];
+        let mut body = set.next(me.member(), Kind::Refresh { topic_commit: None }, NOW).unwrap();
+        (body.deps, body.cap, body.kind) = (heads.clone(), cap, kind);
+        body.seq += at as u32 + 10;
+        let op = Op::sign(body, me.identity());
+        story.ops.push(op);
+    }
+    story.end("who may not, and what can't be read, changes no conduct")
 }
 
 /// Topics that begin beside one another; then somebody leaves who knows both, or only one of them.

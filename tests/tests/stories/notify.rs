@@ -49,7 +49,7 @@ impl Bus {
         Self { daemon, address: address.trim_end().into() }
     }
 
-    /// A service that shows notifications, for as long as the test lasts.
+    /// A service that shows notifications, but for the first that it is asked for, for as long as the test lasts.
     fn desktop(&self) -> Receiver<Shown> {
         let (shows, shown) = sync_channel(16);
         let (is_up, up) = sync_channel(1);
@@ -77,11 +77,17 @@ impl Drop for Bus {
 }
 
 async fn serve(bus: &Connection, mut calls: MessageStream, shows: &SyncSender<Shown>) {
+    let mut has_refused = false;
     while let Some(Ok(call)) = calls.next().await {
         let header = call.header();
         match header.member().map(|it| it.as_str()) {
             Some("GetCapabilities") => {
                 bus.reply(&header, &vec!["body", "body-markup"]).await.unwrap();
+            }
+            Some("Notify") if !has_refused => {
+                has_refused = true;
+                let failed = "org.freedesktop.DBus.Error.Failed";
+                bus.reply_error(&header, failed, &"not now").await.unwrap();
             }
             Some("Notify") => {
                 type Call = (
@@ -152,11 +158,12 @@ fn a_desktop_shows_that_something_came_and_who_said_what_only_if_asked() {
     assert!(refused.contains("notification service"), "{refused}");
 
     let shown = bus.desktop();
-    notified(&world, &bus, "", || {
+    let said = notified(&world, &bus, "", || {
         ben.send("tea", "the plan");
         let first = shown.recv().unwrap();
         assert_eq!((&*first.title, &*first.body), ("Wattle", "1 new message"));
     });
+    assert!(said.contains("not now; trying again"), "{said}");
 
     let said = notified(&world, &bus, "--content --group tea --for-me", || {
         ben.send("tea", "for nobody");

@@ -44,6 +44,7 @@ const COMMANDS: &[(&str, &str, &str)] = &[
     ("ana", "audit export tea", "audit-entry"),
     ("ana", "machine list", "machines"),
     ("ana", "recovery", "recovery"),
+    ("ana", "group conduct tea --disappear 1w", "conduct"),
     ("ana", "name anna", "renamed"),
     ("ana", "group remove @ben --everywhere", "removal"),
     ("ana", "tail tea --from-start --no-follow", "event"),
@@ -52,6 +53,7 @@ const COMMANDS: &[(&str, &str, &str)] = &[
 /// Events that come in this story, whatever else does.
 const EVENTS: &[&str] = &[
     "changed",
+    "conduct",
     "delivery",
     "group-added",
     "join",

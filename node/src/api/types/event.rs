@@ -45,6 +45,20 @@ pub enum What {
         #[serde(flatten)]
         change: ChangeKind,
     },
+    /// A message was to be kept for some time only, and that is over: it is emptied.
+    Expired {
+        /// What it shows now.
+        message: Box<Message>,
+    },
+    /// For how long new messages of the group are to be kept is another time now.
+    Conduct {
+        /// Whose word that is; left out where none that was given counts any more.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<MemberRef>,
+        /// In seconds; left out where there is no end.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        disappear: Option<u32>,
+    },
     /// An own message got further. What comes at short intervals is told together.
     Delivery {
         /// Its local id.

@@ -138,6 +138,12 @@ pub struct More {
     /// Who deleted it; then it has no text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_by: Option<MemberRef>,
+    /// For how many seconds it asks to be kept, by each member's own clock; left out where for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_s: Option<u32>,
+    /// Whether it was to be kept for some time only, and that is over; then it has no text.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub expired: bool,
     /// Who reacts, by what.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reactions: Vec<Reaction>,
@@ -151,6 +157,9 @@ pub struct More {
     /// have seen that.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub other_key: bool,
+    /// Whether its writer is blocked here: people are not shown it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub blocked: bool,
 }
 
 /// What a message is.

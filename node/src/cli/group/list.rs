@@ -7,19 +7,30 @@ use crate::cli::{Place, exit, exit::Exit, show};
 
 /// List the groups of this node
 #[derive(clap::Args)]
-#[command(after_help = exit::help(&["wattle group list", "wattle --json group list"]))]
-pub struct List {}
+#[command(after_help = exit::help(&["wattle group list", "wattle group list --all", "wattle --json group list"]))]
+pub struct List {
+    /// Those that were put away, too
+    #[arg(long)]
+    all: bool,
+}
 
 impl List {
     pub async fn run(self, place: &Place) -> anyhow::Result<Exit> {
         let groups = place.client().await?.groups().await?;
         if place.json {
-            let lines: Vec<_> = groups.iter().map(|group| Line { v: VERSION, group }).collect();
+            let lines: Vec<_> = groups.iter().map(Line::of).collect();
             show::json_lines(&lines)?;
             return Ok(Exit::Done);
         }
-        for line in show::table(&groups.iter().map(row).collect::<Vec<_>>()) {
+        let shown = groups.iter().filter(|group| self.all || !group.archived);
+        let shown: Vec<_> = shown.map(row).collect();
+        for line in show::table(&shown) {
             show::data(line)?;
+        }
+        let away = groups.len().saturating_sub(shown.len());
+        if away > 0 {
+            let away = show::count(away as u64, "group");
+            show::words(format_args!("{away} put away: wattle group list --all"));
         }
         if groups.is_empty() {
             show::words("no groups yet");
@@ -31,10 +42,16 @@ impl List {
 
 /// A group on a line of its own.
 #[derive(Serialize)]
-struct Line<'a> {
+pub struct Line<'a> {
     v: u8,
     #[serde(flatten)]
     group: &'a GroupSummary,
+}
+
+impl<'a> Line<'a> {
+    pub const fn of(group: &'a GroupSummary) -> Self {
+        Self { v: VERSION, group }
+    }
 }
 
 /// How far it is with what was said meanwhile.
@@ -70,6 +87,13 @@ pub fn row(group: &GroupSummary) -> Vec<String> {
         n => format!("{} waiting: {}", show::count(n, "message"), show::safe(&group.waiting_for)),
     };
     let mut notes = Vec::from([waiting]);
+    notes.extend(super::shelf::unread(group));
+    if group.muted {
+        notes.push("muted".into());
+    }
+    if group.archived {
+        notes.push("put away".into());
+    }
     notes.extend(group.other_keys.iter().map(other_key));
     notes.extend(group.backlog.as_ref().map(catching_up));
     if group.missing > 0 {

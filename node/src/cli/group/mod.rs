@@ -1,5 +1,6 @@
 //! `wattle group`.
 
+mod conduct;
 mod create;
 mod follow;
 mod leave;
@@ -13,6 +14,7 @@ mod remove;
 mod retire;
 mod rotate;
 mod share_history;
+mod shelf;
 mod show;
 
 use clap::Subcommand;
@@ -47,6 +49,12 @@ enum Command {
     Leave(leave::Leave),
     Rotate(rotate::Rotate),
     Policy(policy::Policy),
+    Conduct(conduct::Conduct),
+    Mute(shelf::Mute),
+    Unmute(shelf::Unmute),
+    Archive(shelf::Archive),
+    Unarchive(shelf::Unarchive),
+    Read(shelf::Read),
     ShareHistory(share_history::ShareHistory),
 }
 
@@ -66,6 +74,12 @@ impl Group {
             Command::Leave(leave) => leave.run(place).await,
             Command::Rotate(rotate) => rotate.run(place).await,
             Command::Policy(policy) => policy.run(place).await,
+            Command::Mute(mute) => mute.run(place).await,
+            Command::Unmute(unmute) => unmute.run(place).await,
+            Command::Archive(archive) => archive.run(place).await,
+            Command::Unarchive(unarchive) => unarchive.run(place).await,
+            Command::Read(read) => read.run(place).await,
+            Command::Conduct(conduct) => conduct.run(place).await,
             Command::ShareHistory(share) => share.run(place).await,
         }
     }

@@ -84,7 +84,7 @@ impl Policy {
 }
 
 fn print(policy: &PolicyView) -> std::io::Result<()> {
-    let after = |seconds: Option<u64>| seconds.map_or("never".into(), span);
+    let after = |seconds: Option<u64>| seconds.map_or("never".into(), show::span);
     show::data(format_args!("removed for being away  {}", after(policy.evict_after)))?;
     show::data(format_args!("new keys after a loss   {}", after(policy.rotate_on_disconnect)))?;
     let history = if policy.share_history { "members may share it" } else { "not shared" };
@@ -99,11 +99,4 @@ fn print(policy: &PolicyView) -> std::io::Result<()> {
         show::data("a conversation of two: new keys at each turn")?;
     }
     Ok(())
-}
-
-/// A span as one would write it.
-fn span(seconds: u64) -> String {
-    let units = [(86_400, "d"), (3_600, "h"), (60, "m")];
-    let unit = units.iter().find(|(unit, _)| seconds >= *unit && seconds.is_multiple_of(*unit));
-    unit.map_or_else(|| format!("{seconds}s"), |(unit, name)| format!("{}{name}", seconds / unit))
 }

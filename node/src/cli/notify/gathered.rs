@@ -57,11 +57,6 @@ impl Gathered {
         });
     }
 
-    /// All of them; nothing came since.
-    pub fn take(&mut self) -> Self {
-        std::mem::take(self)
-    }
-
     /// What is said: of whom and what only with `content`.
     pub fn words(&self, content: bool) -> Words {
         let count = show::count(self.count, "new message");
@@ -106,6 +101,9 @@ fn shown(message: &Message) -> String {
     }
     if message.more.deleted_by.is_some() {
         return "(deleted)".into();
+    }
+    if message.more.expired {
+        return "(expired)".into();
     }
     if message.more.kind == MessageKind::Unknown {
         return "(a message that this version of wattle can't show)".into();

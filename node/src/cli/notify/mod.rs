@@ -51,6 +51,8 @@ const PAUSE: Duration = Duration::from_secs(2);
 const RECENT: time::Duration = time::Duration::minutes(10);
 /// How often a node that has ended is looked for.
 const LOOK: Duration = Duration::from_secs(2);
+/// How long after one that the desktop did not show it is asked again.
+const AGAIN: Duration = Duration::from_secs(5);
 
 impl Notify {
     pub async fn run(self, place: &Place) -> anyhow::Result<Exit> {
@@ -64,6 +66,7 @@ impl Notify {
         let mut events = client.events_from_now().await?;
         let mut gathered = Gathered::default();
         let mut free = Instant::now();
+        let mut is_shown = true;
         show::words("the desktop shows what comes; Ctrl-C ends");
         loop {
             let is_due = async {
@@ -83,8 +86,21 @@ impl Notify {
                     Err(error) => return Err(error.into()),
                 },
                 () = is_due => {
-                    desktop.show(&gathered.take().words(self.content)).await?;
-                    free = Instant::now() + PAUSE;
+                    let shown = desktop.show(&gathered.words(self.content)).await;
+                    let was_shown = std::mem::replace(&mut is_shown, shown.is_ok());
+                    free = Instant::now() + if is_shown { PAUSE } else { AGAIN };
+                    match shown {
+                        Ok(()) => gathered = Gathered::default(),
+                        // Such a service is started anew at times, and the bus with the session.
+                        Err(why) => {
+                            if was_shown {
+                                show::words(format_args!("{why}; trying again"));
+                            }
+                            if let Ok(new) = Desktop::connect(self.content).await {
+                                desktop = new;
+                            }
+                        }
+                    }
                 }
             }
         }
@@ -119,7 +135,8 @@ impl Wanted {
         let is_recent = show::time(&message.at) >= now - RECENT;
         let is_here = self.groups.is_empty() || self.groups.contains(&message.group.id);
         let is_told = !self.for_me || gathered::is_for(message, &self.me);
-        (!message.mine && is_recent && is_here && is_told).then_some(&**message)
+        let is_hidden = message.mine || message.more.blocked;
+        (!is_hidden && is_recent && is_here && is_told).then_some(&**message)
     }
 }
 

@@ -53,6 +53,22 @@ fn who_has_the_file_is_told_where_to_come_by_the_groups_own_address_of_the_relay
 }
 
 #[test]
+fn while_the_store_can_not_be_read_nobody_who_waits_is_forgotten() {
+    let (mut world, _, file) = apart();
+    let (ada, now) = (world.member("ada"), world.now);
+    let group = world.core("bob").wanted_files().unwrap()[0].group;
+    let relay = world.core("bob").connected_relays(group).unwrap()[0].peer_id.to_bytes();
+    let circuit = Circuit { relay, place: [7; 32], file };
+    world.core("bob").ask_circuit(group, ada, &circuit, now).unwrap().unwrap();
+    world.settle();
+    world.pass(1_000);
+    world.core("ada").store.refuse_reads(true);
+    assert!(world.core("ada").summons().is_err());
+    world.core("ada").store.refuse_reads(false);
+    assert_eq!(world.core("ada").summons().unwrap().len(), 1);
+}
+
+#[test]
 fn it_is_said_why_no_relay_can_make_a_circuit() {
     let (mut world, relay, _) = apart();
     let now = world.now;

@@ -118,6 +118,31 @@ fn a_file_that_is_dropped_is_neither_fetched_nor_given() {
 }
 
 #[test]
+fn of_a_file_whose_offer_is_deleted_nothing_is_kept_but_where_a_whole_one_is() {
+    let mut world = group();
+    let plan = offer(&mut world, "plan.pdf", 1);
+    let notes = offer(&mut world, "notes.txt", 2);
+    let now = world.now;
+    let [of_plan, of_notes] = ["plan.pdf", "notes.txt"]
+        .map(|name| world.core("bob").want_file("reading", name, None, now).unwrap().seq);
+    let path = PathBuf::from("files/id/plan.pdf");
+    assert!(world.core("bob").on_file_here(of_plan, &path, &plan.leaves, now).unwrap());
+    for message in world.history("ada") {
+        world.core("ada").delete_message("reading", &message.id, now).unwrap();
+        world.settle();
+    }
+    world.pass(1_000);
+    let mut rows = |name: &str| world.core(name).reader().unwrap().rows().unwrap()["files"];
+    assert_eq!((rows("ada"), rows("bob")), (0, 1));
+    assert!(world.core("bob").wanted_files().unwrap().is_empty());
+    // What was about to be whole is noted no more: whoever brought it removes it.
+    let late = PathBuf::from("files/id/notes.txt");
+    assert!(!world.core("bob").on_file_here(of_notes, &late, &notes.leaves, now).unwrap());
+    let fetched = world.core("bob").store.read(|tx| tx.fetched_files(tx.groups()?[0]));
+    assert_eq!(fetched.unwrap(), [path], "it goes with its group");
+}
+
+#[test]
 fn a_name_that_two_files_have_is_not_guessed_at() {
     let mut world = group();
     offer(&mut world, "plan.pdf", 1);

@@ -7,6 +7,7 @@ mod crashes;
 mod cursors;
 mod delivery;
 mod direct;
+mod due;
 mod files;
 mod joining;
 mod keys;

@@ -122,6 +122,19 @@ fn a_new_identity_under_a_verified_name_is_told_and_sent_nothing_until_it_is_see
 }
 
 #[test]
+fn a_name_that_somebody_else_has_does_not_go_to_a_marked_one_who_told_it_elsewhere() {
+    let (mut world, _) = group_of(&["ada", "bob", "cleo"]);
+    let (bob, cleo) = (world.member("bob"), world.member("cleo"));
+    // As after a card of another group.
+    world.core("ada").store.transaction(|tx| tx.put_name(bob, "cleo")).unwrap();
+    assert_eq!(mark(&mut world, "ada", bob).member.name, "bob");
+    assert_eq!(unseen(&mut world, "ada"), [""; 0]);
+    world.send("ada", "reading", "to the real cleo");
+    mark(&mut world, "ada", cleo);
+    assert_eq!((unseen(&mut world, "ada"), told(&mut world, "ada")), (vec![], vec![]));
+}
+
+#[test]
 fn what_waits_to_be_sealed_is_not_sealed_to_an_impostor() {
     let (mut world, _) = group_of(&["ada", "bob", "cleo"]);
     let (now, bob) = (world.now, world.member("bob"));

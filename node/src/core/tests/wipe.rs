@@ -52,6 +52,8 @@ fn who_is_out_of_a_group_erases_it_and_comes_back_as_a_newcomer() {
         Ok::<_, crate::store::StoreError>(ada.name)
     });
     assert_eq!(names.unwrap(), "");
+    let logs = world.core("bob").store.read(|tx| tx.logs_read()).unwrap();
+    assert!(logs.is_empty(), "of topics and of the code's mailbox");
 
     world.stop("bob");
     world.start("bob");

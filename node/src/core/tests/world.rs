@@ -58,7 +58,7 @@ enum Input {
     Relay(RelayKey, RelayReport),
 }
 
-const START: Timestamp = Timestamp(1_800_000_000_000);
+pub(super) const START: Timestamp = Timestamp(1_800_000_000_000);
 
 impl World {
     pub(super) fn new() -> Self {
@@ -135,6 +135,7 @@ impl World {
             let peer = PeerId::from_bytes(&peer).unwrap();
             core.on_listening(vec![format!("{listen}{peer}")], now).unwrap();
         }
+        core.on_time(now, now.ms_since(START));
         node.core = Some(core);
     }
 
@@ -330,6 +331,20 @@ impl World {
         panic!("the world does not come to rest");
     }
 
+    /// Only one node goes on, at another time than the world's; what it does then is not delivered.
+    pub(super) fn alone(&mut self, name: &str, ms: u64, ahead_ms: i64) {
+        let ran = self.now.ms_since(START);
+        let core = self.core(name);
+        for ran in (ran..ran + ms).step_by(30_000).chain([ran + ms]) {
+            let now = Timestamp((START.0 + ran).saturating_add_signed(ahead_ms));
+            core.on_time(now, ran);
+            if core.deadline().is_some_and(|deadline| deadline <= now) {
+                core.on_deadline(now).unwrap();
+            }
+        }
+        self.now = START.plus_ms(ran + ms);
+    }
+
     /// Lets time pass, in steps no longer than to the next deadline.
     pub(super) fn pass(&mut self, ms: u64) {
         let end = self.now.plus_ms(ms);
@@ -340,6 +355,9 @@ impl World {
             self.now = next.max(self.now.plus_ms(1));
             let now = self.now;
             for node in self.nodes.values_mut() {
+                if let Some(core) = &mut node.core {
+                    core.on_time(now, now.ms_since(START));
+                }
                 if let Some(core) = &mut node.core
                     && core.deadline().is_some_and(|deadline| deadline <= now)
                 {

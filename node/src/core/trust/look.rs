@@ -16,8 +16,13 @@ pub fn look(name: &str) -> String {
 
 fn letters(name: &str) -> String {
     let letters = name.chars().map(capital).flat_map(char::to_lowercase).map(small);
-    let letters: String = letters.filter(|c| c.is_alphanumeric()).collect();
+    let letters: String = letters.filter(|c| c.is_alphanumeric() && !is_blank(*c)).collect();
     letters.replace("rn", "m").replace("vv", "w")
+}
+
+/// Letters of which nothing is seen: those that fill a place of Hangul.
+const fn is_blank(c: char) -> bool {
+    matches!(c, '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}')
 }
 
 /// Greek capitals whose small letters look otherwise.
@@ -75,6 +80,7 @@ mod tests {
             ("ben", "ｂｅｎ"),
             ("ben", "𝐛𝐞𝐧"),
             ("ben", "b.e n\u{200c}"),
+            ("ben", "be\u{3164}n\u{ffa0}"),
             ("ana", "ΑΝΑ"),
             ("ana", "АΝΑ"),
             ("ren\u{e9}", "rene\u{301}"),

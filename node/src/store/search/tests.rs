@@ -112,26 +112,17 @@ fn where_who_and_when_narrow_it_and_pages_go_on() {
     assert!(reader.known("09%").unwrap().is_empty() && reader.known("").unwrap().is_empty());
 }
 
-/// All words that the index itself has, however they are shown.
-fn terms(store: &mut Store) -> Vec<Vec<u8>> {
-    store
-        .read(|tx| {
-            let mut rows = tx.sql.prepare(
-                "SELECT block FROM found_data UNION ALL SELECT CAST(text AS BLOB) FROM sought",
-            )?;
-            let rows = rows.query_map([], |row| row.get(0))?;
-            Ok::<_, StoreError>(rows.collect::<Result<Vec<Vec<u8>>, _>>()?)
-        })
-        .unwrap()
-}
-
 #[test]
 fn what_was_deleted_or_edited_away_has_left_the_index_whole() {
     let dir = dir();
     let mut store = with_group(dir.path());
     let reader = store.reader().unwrap();
     let has = |store: &mut Store, word: &[u8]| {
-        terms(store).iter().any(|block| block.windows(word.len()).any(|it| it == word))
+        store
+            .read(|tx| tx.terms())
+            .unwrap()
+            .iter()
+            .any(|block| block.windows(word.len()).any(|it| it == word))
     };
     put(&mut store, 0, "xylophone");
     put(&mut store, 1, "quagmire");

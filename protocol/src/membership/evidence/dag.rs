@@ -29,6 +29,8 @@ pub(super) enum Do {
     /// Publishes invite 0, for so many uses.
     Invite(u8),
     Revoke,
+    /// Sets the conduct: formed by any grant, valid by an admin's.
+    Conduct,
     /// An op that is there, is followed by others, and does nothing.
     Inert,
 }
@@ -273,6 +275,7 @@ impl Do {
             Self::Retire => Act::Retire,
             Self::Invite(max_uses) => Act::InviteCreate { id, max_uses: max_uses.into() },
             Self::Revoke => Act::InviteRevoke { id },
+            Self::Conduct => Act::Conduct,
             Self::Inert => Act::Other,
         }
     }

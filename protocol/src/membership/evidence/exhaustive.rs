@@ -13,7 +13,7 @@ use std::{env, println, sync::Mutex, thread};
 
 use super::{
     dag::{Dag, Do, Step},
-    laws::{Broken, assert_one_outcome, check},
+    laws::{Broken, assert_one_outcome, assert_same_to_older_nodes, check},
     oracle::Rule,
 };
 
@@ -24,6 +24,9 @@ const DAGS: [usize; 6] = [1, 12, 297, 12_985, 940_924, 107_202_610];
 
 /// DAGs about invites checked, by number of ops, the first of which promotes the second admin.
 const ABOUT_INVITES: [usize; 7] = [0, 1, 11, 173, 3_961, 131_016, 6_221_405];
+
+/// DAGs about conducts checked, the same.
+const ABOUT_CONDUCTS: [usize; 7] = [0, 1, 16, 363, 11_684, 526_230, 32_845_584];
 
 /// How many ops `cargo test` takes, and the most that anybody can ask for.
 const USUAL: usize = 3;
@@ -89,6 +92,47 @@ fn invitations(dag: &Dag, out: &mut Vec<Step>) {
                 add(Do::Demote(1));
             } else {
                 add(Do::Retire);
+            }
+        }
+    }
+    number(dag, out);
+}
+
+/// Conducts by each grant and by none that can come after `dag`, of a founder, a second admin and a member; and what makes and ends
+/// the two.
+fn conducts(dag: &Dag, out: &mut Vec<Step>) {
+    let count = dag.steps().len();
+    for past in (1_u16..1 << count).step_by(2).filter(|past| dag.is_closed(*past)) {
+        let height = dag.height(past);
+        if height < dag.steps()[count - 1].height {
+            continue;
+        }
+        for author in 0..PEOPLE {
+            let mut add =
+                |cap, act| out.push(Step { height, author, past, cap, act, id: 0, order: 0 });
+            let held = (0..count).filter(|g| past >> g & 1 == 1 && dag.grants(*g) == Some(author));
+            let held: Vec<usize> = held.collect();
+            if held.is_empty() {
+                continue;
+            }
+            add(None, Do::Conduct);
+            if author == 1 {
+                add(None, Do::Leave);
+            }
+            for grant in held {
+                let cap = u8::try_from(grant).ok();
+                add(cap, Do::Conduct);
+                if author == 1 {
+                    add(cap, Do::Retire);
+                }
+                if dag.is_admin_grant(grant) {
+                    add(cap, Do::Admit(2));
+                }
+                if author == 0 {
+                    add(cap, Do::Promote(1));
+                    add(cap, Do::Remove(1));
+                    add(cap, Do::Demote(1));
+                }
             }
         }
     }
@@ -196,6 +240,18 @@ fn every_dag_about_invites_keeps_the_laws_and_has_one_outcome() {
     });
     println!("DAGs about invites checked, by number of ops: {dags:?}");
     assert_eq!(dags, ABOUT_INVITES[..ops + 2]);
+}
+
+#[test]
+fn every_dag_about_conducts_keeps_the_laws_and_has_one_outcome() {
+    let (begin, ops) = (promoted(), ops_asked_for());
+    let dags = walk_all(&begin, ops, &conducts, &|dag| {
+        keeps_the_laws(dag, ops + 1);
+        assert_same_to_older_nodes(dag);
+        true
+    });
+    println!("DAGs about conducts checked, by number of ops: {dags:?}");
+    assert_eq!(dags, ABOUT_CONDUCTS[..ops + 2]);
 }
 
 /// The founder has promoted somebody.

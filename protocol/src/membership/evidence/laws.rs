@@ -6,7 +6,12 @@ use super::{
     dag::{Dag, Do, FOUNDER, PEOPLE, Step},
     oracle::{Oracle, Rule},
 };
-use crate::membership::{bits::Bits, resolve::resolve};
+use crate::membership::{
+    bits::Bits,
+    node::{Act, Node},
+    resolution::in_force,
+    resolve::resolve,
+};
 
 /// A law that a DAG breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,6 +63,8 @@ pub(super) fn assert_one_outcome(dag: &Dag, oracle: &Oracle<'_>, orders: &[Vec<u
                 && (!grant || admin == oracle.stands_as_admin(old));
             assert!(same, "{old} in {order:?}: {:?}", dag.steps());
         }
+        let conduct = in_force(&nodes, &verdict, |act| *act == Act::Conduct);
+        assert_eq!(conduct.map(|at| order[at]), oracle.conduct(), "{order:?}: {:?}", dag.steps());
         let by_rank = |a: &usize, b: &usize| verdict.rank[*a].cmp(&verdict.rank[*b]);
         let mut grants: Vec<usize> =
             (0..nodes.len()).filter(|at| verdict.rank[*at].is_some()).collect();
@@ -65,6 +72,26 @@ pub(super) fn assert_one_outcome(dag: &Dag, oracle: &Oracle<'_>, orders: &[Vec<u
         let ranks = grants.iter().map(|at| oracle.rank(order[*at]));
         assert!(ranks.is_sorted_by(|a, b| a < b), "{order:?}: {:?}", dag.steps());
     }
+}
+
+/// To who takes each Conduct for an op of an unknown kind all else is as valid, and stands as well.
+pub(super) fn assert_same_to_older_nodes(dag: &Dag) {
+    let of = |nodes: &[Node]| resolve(nodes, Bits::below(nodes.len()));
+    let (new, mut nodes) = (dag.nodes(), dag.nodes());
+    for node in nodes.iter_mut().filter(|node| node.act == Act::Conduct) {
+        node.act = Act::Other;
+    }
+    let (knows, older) = (of(&new), of(&nodes));
+    for at in 0..nodes.len() {
+        assert_eq!(new[at].is_formed(&new), nodes[at].is_formed(&nodes));
+        assert_eq!(knows.rank[at], older.rank[at]);
+        if new[at].grants().is_some() {
+            assert_eq!(knows.stands(&new, at), older.stands(&nodes, at));
+        }
+        assert!(!older.valid[at] || knows.valid[at]);
+        assert!(older.valid[at] == knows.valid[at] || new[at].act == Act::Conduct);
+    }
+    assert_eq!(knows.uses, older.uses);
 }
 
 /// Checks every law but I7.

@@ -1,5 +1,7 @@
 //! The rule read a second time: by recursion, word for word, so that a cycle would show.
 
+use core::cmp::Reverse;
+
 use super::dag::{Dag, Do, MOST};
 
 /// The rule as it is, or with one part switched off, to show that the checks notice.
@@ -117,6 +119,7 @@ impl<'a> Oracle<'a> {
         match step.act {
             Do::Genesis | Do::Leave => step.cap.is_none(),
             Do::Refresh | Do::Retire => grant.is_some(),
+            Do::Conduct => step.cap.is_none() || grant.is_some(),
             Do::Inert => true,
             _ => grant.is_some_and(|cap| self.dag.is_admin_grant(cap)),
         }
@@ -137,6 +140,10 @@ impl<'a> Oracle<'a> {
     fn is_valid_afresh(&mut self, at: usize) -> Result<bool, Cycle> {
         let step = self.dag.steps()[at];
         if !self.is_formed(at) || step.act == Do::Inert {
+            return Ok(false);
+        }
+        let by_admin = step.cap.is_some_and(|cap| self.dag.is_admin_grant(cap.into()));
+        if step.act == Do::Conduct && !by_admin {
             return Ok(false);
         }
         let Some(cap) = step.cap.map(usize::from) else { return Ok(true) };
@@ -316,6 +323,15 @@ impl<'a> Oracle<'a> {
 
     pub(super) fn is_valid(&self, at: usize) -> bool {
         self.judged[at] == Judged::Valid
+    }
+
+    /// Of the valid Conducts that no other such one follows the most senior author's; then the highest, then the first by id.
+    pub(super) fn conduct(&self) -> Option<usize> {
+        let steps = self.dag.steps();
+        let set =
+            || (0..steps.len()).filter(|at| steps[*at].act == Do::Conduct && self.is_valid(*at));
+        let last = set().filter(|at| !set().any(|other| self.is_past(*at, other)));
+        last.min_by_key(|at| (self.rank_of_cap(*at), Reverse(steps[*at].height), steps[*at].id))
     }
 
     /// Whether a grant makes its member a member.

@@ -7,7 +7,7 @@ use proptest::{collection::vec, prelude::*};
 
 use super::{
     dag::{Dag, Do, PEOPLE, Step},
-    laws::{assert_one_outcome, check},
+    laws::{assert_one_outcome, assert_same_to_older_nodes, check},
     oracle::Rule,
 };
 
@@ -57,6 +57,7 @@ fn push(dag: &mut Dag, (grant, past, kind, who, use_no): Choice) {
         4..=6 => Do::Promote(who),
         7..=9 => Do::Remove(who),
         10 | 11 => Do::Demote(who),
+        12 if use_no % 2 == 0 => Do::Conduct,
         12 => Do::Invite(use_no % 3),
         13 => Do::Revoke,
         _ => match invites.as_slice() {
@@ -67,7 +68,9 @@ fn push(dag: &mut Dag, (grant, past, kind, who, use_no): Choice) {
             }
         },
     };
-    if !dag.is_admin_grant(cap) && !matches!(act, Do::Leave | Do::Refresh | Do::Retire) {
+    if !dag.is_admin_grant(cap)
+        && !matches!(act, Do::Leave | Do::Refresh | Do::Retire | Do::Conduct)
+    {
         return;
     }
     let cap = (act != Do::Leave).then(|| u8::try_from(cap).unwrap());
@@ -84,5 +87,6 @@ proptest! {
             .unwrap_or_else(|broken| panic!("{broken:?}: {:?}", dag.steps()));
         let first: Vec<usize> = (0..dag.steps().len()).collect();
         assert_one_outcome(&dag, &oracle, &[first, dag.last_order()]);
+        assert_same_to_older_nodes(&dag);
     }
 }

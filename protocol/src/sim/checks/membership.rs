@@ -8,7 +8,11 @@ use super::Sim;
 use crate::{
     ids::{MemberId, OpId},
     membership::{Body, InsertError, Inserted, Kind, Op, OpSet, RemoveReason},
-    sim::{invariant::Invariant, oracle::View, rules::Rule},
+    sim::{
+        invariant::Invariant,
+        oracle::{self, View},
+        rules::Rule,
+    },
 };
 
 /// Hostile ops tried on each set of ops at the end.
@@ -82,6 +86,10 @@ impl Sim {
         let (shipped, read) = (View::shipped(&truth), View::read(&truth, None));
         self.world.watch.check(Invariant::Convergence, shipped == read, || {
             format!("the rule as shipped and as read differ: {shipped:?} and {read:?}")
+        });
+        let (shipped, read) = (truth.resolve().conduct, oracle::conduct(&truth));
+        self.world.watch.check(Invariant::Convergence, shipped == read, || {
+            format!("the conduct as shipped and as read differs: {shipped:?} and {read:?}")
         });
     }
 

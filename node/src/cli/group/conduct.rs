@@ -1,0 +1,68 @@
+//! `wattle group conduct`.
+
+use node::api::conduct::{ConductView, SetConduct};
+use protocol::limits::{EXPIRES_MAX_S, EXPIRES_MIN_S};
+
+use crate::cli::{Place, args, exit, exit::Exit, show};
+
+/// Show or change for how long a group's messages are kept
+///
+/// Without a change it prints what is set. Only admins may change it, and it holds for what is sent from
+/// then on: each message says how long it asks to be kept, and what was sent before stays as it was.
+///
+/// It asks all members' nodes to delete; it can't make them. Each node counts from when the message came to
+/// it, or was sent, by its own clock. Members can copy what they read, nodes of older versions keep it, and
+/// files that were offered are not deleted.
+#[derive(clap::Args)]
+#[command(after_help = exit::help(&[
+    "wattle group conduct ops",
+    "wattle group conduct ops --disappear 1w",
+    "wattle group conduct ops --disappear never",
+]))]
+pub struct Conduct {
+    /// The group's name, or the first digits of its id
+    #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    group: String,
+    /// Ask that messages be deleted after this time, 1m to 365d, or never
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    disappear: Option<u32>,
+}
+
+/// In seconds; 0: never.
+fn time(text: &str) -> Result<u32, String> {
+    if text == "never" {
+        return Ok(0);
+    }
+    let seconds = args::span_or_never(text)?.as_secs();
+    let bounds = EXPIRES_MIN_S..=EXPIRES_MAX_S;
+    let fits = u32::try_from(seconds).ok().filter(|seconds| bounds.contains(seconds));
+    fits.ok_or_else(|| "1m to 365d, or never".into())
+}
+
+impl Conduct {
+    pub async fn run(self, place: &Place) -> anyhow::Result<Exit> {
+        let client = place.client().await?;
+        let conduct = match self.disappear {
+            None => client.conduct(&self.group).await?,
+            disappear => client.set_conduct(&self.group, &SetConduct { disappear }).await?,
+        };
+        if place.json {
+            show::json(&conduct)?;
+        } else {
+            print(&conduct)?;
+        }
+        Ok(Exit::Done)
+    }
+}
+
+fn print(conduct: &ConductView) -> std::io::Result<()> {
+    match conduct.disappear {
+        None => show::data("messages disappear  never"),
+        Some(seconds) => {
+            let after = show::span(seconds.into());
+            show::data(format_args!(
+                "messages disappear  after {after}: asks all members' nodes to delete; can't make them"
+            ))
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What this node's people keep of groups and members for themselves: muted, put away, read, blocked.
+//!
+//! > None of it is told to anybody, and nothing is sent because of it.
+//!
+//! docs/decisions/0032-what-one-keeps-to-oneself.md.
+
+use protocol::ids::{GroupId, MemberId, Timestamp};
+
+use super::{Core, VerbError};
+use crate::{
+    api::types::{BlockedMember, GroupSummary, Mute, ShelveGroup},
+    store::{BLOCKED, MUTED_FOR_EVER, StoreError, UNREAD, rfc3339},
+};
+
+/// What a summary shows of a group's shelf.
+pub(super) struct Shelved {
+    pub unread: u64,
+    pub is_more: bool,
+    pub muted_until: Option<String>,
+    pub muted: bool,
+    pub archived: bool,
+}
+
+/// The longest that a group is muted by a span, in seconds: ten years.
+const MUTE_MAX_S: u64 = 10 * 365 * 24 * 60 * 60;
+
+impl Core {
+    /// Mutes a group, puts it away, or marks it as read; and what of it is over.
+    pub fn shelve(
+        &mut self,
+        reference: &str,
+        asked: &ShelveGroup,
+        now: Timestamp,
+    ) -> Result<GroupSummary, VerbError> {
+        let id = self.find_group(reference)?;
+        let until = match asked.mute {
+            None => None,
+            Some(Mute::Off) => Some(Timestamp(0)),
+            Some(Mute::On) => Some(MUTED_FOR_EVER),
+            Some(Mute::For { seconds }) if (1..=MUTE_MAX_S).contains(&seconds) => {
+                Some(now.plus_ms(seconds.saturating_mul(1_000)))
+            }
+            Some(Mute::For { .. }) => return Err(VerbError::BadMute),
+        };
+        self.store.transaction(|tx| {
+            until.map_or(Ok(()), |until| tx.mute(id, until))?;
+            match asked.archive {
+                None => {}
+                Some(true) => tx.put_away(id)?,
+                Some(false) => tx.take_back(id)?,
+            }
+            if asked.read {
+                tx.read_up_to(id, asked.up_to)?;
+            }
+            Ok::<_, StoreError>(())
+        })?;
+        Ok(self.group(&id.to_string(), now)?.summary)
+    }
+
+    /// Shows nothing more of a member, in whatever group, until that is taken back.
+    pub fn block(&mut self, reference: &str, now: Timestamp) -> Result<BlockedMember, VerbError> {
+        let member = self.find_identity(reference)?;
+        if !self.store.transaction(|tx| tx.block(member, now))? {
+            return Err(VerbError::TooManyBlocked { limit: BLOCKED });
+        }
+        self.blocked_view(member, now)
+    }
+
+    /// Shows what a member says again.
+    pub fn unblock(&mut self, reference: &str) -> Result<BlockedMember, VerbError> {
+        let all = self.store.read(|tx| tx.blocked())?;
+        let member = match self.find_identity(reference) {
+            Ok(member) => member,
+            // Who is in no group any more is named by the id.
+            Err(error) => {
+                let asked = reference.strip_prefix('@').unwrap_or(reference);
+                let mut found = all.iter().filter(|(id, _)| id.to_string() == asked);
+                found.next().ok_or(error)?.0
+            }
+        };
+        let Some((_, since)) = all.into_iter().find(|(id, _)| *id == member) else {
+            return Err(VerbError::NotBlocked);
+        };
+        self.store.transaction(|tx| tx.unblock(member))?;
+        self.blocked_view(member, since)
+    }
+
+    /// Who is blocked, who was first first.
+    pub fn blocked(&mut self) -> Result<Vec<BlockedMember>, VerbError> {
+        let all = self.store.read(|tx| tx.blocked())?;
+        all.into_iter().map(|(member, since)| self.blocked_view(member, since)).collect()
+    }
+
+    pub(super) fn shelved(&mut self, id: GroupId, now: Timestamp) -> Result<Shelved, StoreError> {
+        let (shelf, unread, archived) = self.store.read(|tx| {
+            Ok::<_, StoreError>((tx.shelf(id)?, tx.unread_messages(id)?, tx.is_away(id, now)?))
+        })?;
+        let muted = now < shelf.muted_until;
+        let ends = muted && shelf.muted_until < MUTED_FOR_EVER;
+        Ok(Shelved {
+            unread: unread.min(UNREAD),
+            is_more: unread > UNREAD,
+            muted_until: ends.then(|| rfc3339(shelf.muted_until)),
+            muted,
+            archived,
+        })
+    }
+
+    fn blocked_view(
+        &mut self,
+        member: MemberId,
+        since: Timestamp,
+    ) -> Result<BlockedMember, VerbError> {
+        let groups = self
+            .groups
+            .values()
+            .filter(|group| group.members().iter().any(|it| it.id == member && it.admin.is_some()));
+        let admin_in = groups.map(|group| group.policy().name.clone()).take(16).collect();
+        let member = self.store.read(|tx| tx.member(member))?;
+        Ok(BlockedMember { v: crate::api::types::VERSION, member, since: rfc3339(since), admin_in })
+    }
+}

@@ -1,0 +1,84 @@
+//! What somebody keeps of groups and members for themselves, and nobody else learns of.
+
+use harness::{Node, World};
+use node::api::types::{GroupSummary, Message};
+
+fn summary(node: &Node, group: &str) -> GroupSummary {
+    node.group(group).summary
+}
+
+#[test]
+fn what_is_unread_put_away_and_blocked_is_ones_own_business() {
+    let world = World::new();
+    let relay = world.relay();
+    let mut ana = world.node("ana").relay(&relay).start();
+    let ben = world.node("ben").relay(&relay).start();
+    let cleo = world.node("cleo").relay(&relay).start();
+    ana.create_group("tea");
+    ben.join(&ana.invite("tea"));
+    cleo.join(&ana.invite("tea"));
+
+    // Unread until somebody says that it is read.
+    ben.send("tea", "one");
+    let two = ben.send("tea", "two");
+    ana.hears("tea", "two");
+    ana.send("tea", "mine");
+    assert_eq!(summary(&ana, "tea").unread, 2);
+    assert!(ana.cli(&["group", "list"]).ok().contains("2 unread"));
+    let all: Vec<Message> = ana.history("tea");
+    let first = all.iter().find(|it| it.text == "one").unwrap().seq.to_string();
+    ana.cli(&["group", "read", "tea", "--up-to", &first]).ok();
+    assert_eq!(summary(&ana, "tea").unread, 1);
+    ana.cli(&["group", "read", "tea"]).ok();
+    assert_eq!(summary(&ana, "tea").unread, 0);
+
+    // A group that was put away comes back with what is unread; a muted one does not.
+    ana.cli(&["group", "archive", "tea"]).ok();
+    let listed = ana.cli(&["group", "list"]);
+    assert!(listed.err.contains("1 group put away"), "{listed:?}");
+    assert!(!listed.ok().contains("tea"));
+    assert!(ana.cli(&["group", "list", "--all"]).ok().contains("put away"));
+    ben.send("tea", "still there?");
+    ana.hears("tea", "still there?");
+    assert!(!summary(&ana, "tea").archived);
+    ana.cli(&["group", "mute", "tea", "--for", "8h"]).ok();
+    ana.cli(&["group", "archive", "tea"]).ok();
+    ben.send("tea", "hello?");
+    ana.hears("tea", "hello?");
+    let tea = summary(&ana, "tea");
+    assert!(tea.archived && tea.muted && tea.muted_until.is_some() && tea.unread == 2);
+    ana.cli(&["group", "mute", "tea", "--for", "0s"]).refused(2);
+    ana.cli(&["group", "unmute", "tea"]).ok();
+    assert!(!summary(&ana, "tea").archived);
+
+    // Who is blocked is heard, and not shown; and told that it is.
+    let blocked = ana.cli(&["block", "@ben"]);
+    assert!(blocked.err.contains("ben"), "{blocked:?}");
+    blocked.ok();
+    assert_eq!(summary(&ana, "tea").unread, 0);
+    let id = ben.send("tea", "can you hear me?");
+    ana.hears("tea", "can you hear me?");
+    ben.cli_until(&["delivery", "tea", &id[..8]], |said| {
+        said.out.contains("ana") && !said.out.contains("waits")
+    });
+    let shown = ana.cli(&["history", "tea"]);
+    assert!(shown.err.contains("of blocked members"), "{shown:?}");
+    let shown = shown.ok();
+    assert!(
+        !shown.contains("hear me") && !shown.contains("two") && shown.contains("mine"),
+        "{shown}"
+    );
+    assert!(ana.cli(&["search", "hear"]).ok().is_empty());
+    assert!(!ana.cli(&["export", "tea", "--format", "markdown"]).ok().contains("hear me"));
+    let marked = ana.history("tea").into_iter().find(|it| it.id != two && it.more.blocked);
+    assert!(marked.is_some(), "programs see it, and that its writer is blocked");
+    assert_eq!(ana.cli(&["blocked"]).ok().lines().count(), 1);
+
+    ana.stop();
+    ana.start_again();
+    assert!(!ana.cli(&["history", "tea"]).ok().contains("hear me"));
+    ana.cli(&["unblock", "@ben"]).ok();
+    assert!(ana.cli(&["history", "tea"]).ok().contains("hear me"));
+    ana.cli(&["unblock", "@ben"]).refused(6);
+    ana.cli(&["block", "@ana"]).refused(2);
+}

@@ -4,7 +4,10 @@
 //!
 //! docs/decisions/0032-what-one-keeps-to-oneself.md.
 
-use protocol::ids::{GroupId, MemberId, Timestamp};
+use protocol::{
+    group::Role,
+    ids::{GroupId, MemberId, Timestamp},
+};
 
 use super::{Core, VerbError};
 use crate::{
@@ -111,10 +114,9 @@ impl Core {
         member: MemberId,
         since: Timestamp,
     ) -> Result<BlockedMember, VerbError> {
-        let groups = self
-            .groups
-            .values()
-            .filter(|group| group.members().iter().any(|it| it.id == member && it.admin.is_some()));
+        let groups = self.groups.values().filter(|group| {
+            group.members().iter().any(|it| it.id == member && it.role != Role::Member)
+        });
         let admin_in = groups.map(|group| group.policy().name.clone()).take(16).collect();
         let member = self.store.read(|tx| tx.member(member))?;
         Ok(BlockedMember { v: crate::api::types::VERSION, member, since: rfc3339(since), admin_in })

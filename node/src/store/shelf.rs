@@ -140,8 +140,9 @@ impl Tx<'_> {
 #[cfg(test)]
 mod tests {
     use protocol::{
+        chain::HeadRef,
         ids::{ChainId, MessageId},
-        said::{HeadRef, Said},
+        said::Said,
     };
 
     use super::{

@@ -260,6 +260,9 @@ pub struct Person {
     /// Whether it has the name of another identity that was compared, and that was not seen.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub other_key: bool,
+    /// Whether another member's name is easily mistaken for this one's: the ids tell them apart.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub alike: bool,
 }
 
 /// Rights in a group.

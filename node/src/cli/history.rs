@@ -53,7 +53,8 @@ pub struct History {
 
 impl History {
     pub async fn run(self, place: &Place) -> anyhow::Result<Exit> {
-        let (messages, is_more) = self.read(&place.client().await?).await?;
+        let client = place.client().await?;
+        let (messages, is_more) = self.read(&client).await?;
         if place.json {
             show::json_lines(&messages)?;
             return Ok(Exit::Done);
@@ -61,6 +62,7 @@ impl History {
         let (apart, kept): (Vec<_>, Vec<_>) =
             messages.iter().partition(|message| message.class == Class::PostCut);
         let mut conversation = Conversation::with_ids(self.ids);
+        conversation.tell_apart(&client.group(&self.group).await?.people);
         for message in &kept {
             conversation.message(message)?;
         }

@@ -4,12 +4,13 @@
 //! > writing is shown as an escape and never written raw, in JSON too.
 
 use std::{
+    collections::BTreeSet,
     env, fmt,
     io::{self, IsTerminal, Write},
 };
 
 use node::api::types::{
-    Answered, ChangeKind, Class, Event, MemberRef, Message, MessageKind, More, Reaction,
+    Answered, ChangeKind, Class, Event, MemberRef, Message, MessageKind, More, Person, Reaction,
 };
 use protocol::hidden::is_hidden;
 use serde::Serialize;
@@ -351,12 +352,20 @@ pub struct Conversation {
     day: Option<time::Date>,
     /// Whether the first digits of each message's id are shown: enough to name it.
     ids: bool,
+    /// Members whose names are easily mistaken for another one's, by their ids.
+    alike: BTreeSet<String>,
 }
 
 impl Conversation {
     /// One that shows the first digits of each message's id, or not.
     pub const fn with_ids(ids: bool) -> Self {
-        Self { day: None, ids }
+        Self { day: None, ids, alike: BTreeSet::new() }
+    }
+
+    /// From now on these people's names stand with the first digits of their ids, where two look alike.
+    pub fn tell_apart(&mut self, people: &[Person]) {
+        let alike = people.iter().filter(|person| person.alike);
+        self.alike = alike.map(|person| person.member.id.clone()).collect();
     }
 
     /// Shows a message.
@@ -375,7 +384,11 @@ impl Conversation {
         }
         self.date(&message.at)?;
         let clock = toned(Tone::Dim, &clock(&message.at));
-        let name = toned(Tone::Bold, &name(&message.from));
+        let from = match self.alike.contains(&message.from.id) {
+            true => identity(&message.from),
+            false => name(&message.from),
+        };
+        let name = toned(Tone::Bold, &from);
         let other = if message.more.other_key { OTHER_KEY } else { "" };
         let answers = message.more.reply.as_ref().map(answers).unwrap_or_default();
         let (signs, text, remarks) = (signs(&message.more), said(message), remarks(message));

@@ -5,7 +5,7 @@ mod cursors;
 use std::{collections::BTreeSet, io, os::fd::AsFd};
 
 use node::{
-    api::types::{Class, Event, Message, TakeCursor, What},
+    api::types::{Class, Event, GroupView, Message, TakeCursor, What},
     client::{Client, ClientError, EventStream},
 };
 use tokio::{io::Interest, net::unix::pipe};
@@ -67,14 +67,11 @@ impl Tail {
             return Err(Failure::new(Exit::Usage, "--ack is for lines of --json", hint).into());
         }
         let client = place.client().await?;
-        let group = client.group(&self.group).await?.summary;
-        let mut view = View {
-            json: place.json,
-            group: group.id,
-            conversation: Conversation::default(),
-            last: None,
-            bar: Bar::new(),
-        };
+        let GroupView { summary: group, people, .. } = client.group(&self.group).await?;
+        let mut conversation = Conversation::default();
+        conversation.tell_apart(&people);
+        let mut view =
+            View { json: place.json, group: group.id, conversation, last: None, bar: Bar::new() };
         if let Some(name) = &self.cursor {
             let asked = TakeCursor { group: view.group.clone(), from_start: self.from_start };
             let stream = client.take_cursor(name, &asked).await?;
@@ -105,7 +102,7 @@ impl Tail {
         let name = show::safe(&group.name);
         show::words(format_args!("following {name}; Ctrl-C ends, what comes meanwhile is kept"));
         tokio::select! {
-            ended = view.follow(&mut now, &seen) => ended,
+            ended = view.follow(&client, &mut now, &seen) => ended,
             () = reader_gone() => Ok(Exit::Done),
         }
     }
@@ -188,6 +185,7 @@ impl View {
 
     async fn follow(
         &mut self,
+        client: &Client,
         events: &mut EventStream,
         seen: &BTreeSet<u64>,
     ) -> anyhow::Result<Exit> {
@@ -207,6 +205,10 @@ impl View {
                 matches!(&event.what, What::Message { message } if seen.contains(&message.seq));
             if !old && self.is_here(&event) {
                 self.show(&event)?;
+                // Somebody came, or has another name.
+                if matches!(event.what, What::MemberJoined { .. } | What::MemberRenamed { .. }) {
+                    self.conversation.tell_apart(&client.group(&self.group).await?.people);
+                }
             }
         }
     }

@@ -247,10 +247,12 @@ impl Core {
         let (me, by_relay) = (self.me.member(), self.by_relay());
         let own = fingerprint::Own::of(&me);
         let persons = group.people();
-        let people = group
-            .members()
+        let members = group.members();
+        let alike = super::trust::alike(&members);
+        let people = members
             .into_iter()
             .map(|member| Person {
+                alike: alike.contains(&member.id),
                 verified: self.trust.mark_of(&member.id).is_some(),
                 verified_as: self.verified_as(&member),
                 other_key: self.trust.unseen(&id).iter().any(|new| new.member == member.id),

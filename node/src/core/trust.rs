@@ -8,7 +8,7 @@
 mod look;
 mod names;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::{
     fingerprint::{self, Compared},
@@ -92,6 +92,15 @@ impl TrustError {
             Self::OtherKey { .. } => 7,
         }
     }
+}
+
+/// Of these members, those whose names are easily mistaken for another one's.
+pub(super) fn alike(members: &[Member]) -> BTreeSet<MemberId> {
+    let mut by_look: BTreeMap<String, Vec<MemberId>> = BTreeMap::new();
+    for member in members {
+        by_look.entry(look(&member.card.card().name)).or_default().push(member.id);
+    }
+    by_look.into_values().filter(|alike| alike.len() > 1).flatten().collect()
 }
 
 impl Core {

@@ -8,6 +8,30 @@ fn summary(node: &Node, group: &str) -> GroupSummary {
 }
 
 #[test]
+fn two_whose_names_look_alike_are_shown_with_their_ids() {
+    let world = World::new();
+    let relay = world.relay();
+    let ana = world.node("ana").relay(&relay).start();
+    let ben = world.node("ben").relay(&relay).start();
+    let twin = world.node("twin").relay(&relay).start();
+    ana.create_group("tea");
+    ben.join(&ana.invite("tea"));
+    ben.send("tea", "it is me");
+    ana.hears("tea", "it is me");
+    let digits = &ben.member()[..16];
+    assert!(!ana.cli(&["history", "tea"]).ok().contains(digits));
+    twin.join(&ana.invite("tea"));
+    twin.cli(&["name", "Ben"]).ok();
+    ana.until_group("tea", "the other ben", |group| {
+        group.people.iter().filter(|person| person.alike).count() == 2
+    });
+    let shown = ana.cli(&["group", "show", "tea"]).ok();
+    assert_eq!(shown.matches("go by the id").count(), 2, "{shown}");
+    let shown = ana.cli(&["history", "tea"]).ok();
+    assert!(shown.contains(&format!("ben ({digits}): it is me")), "{shown}");
+}
+
+#[test]
 fn what_is_unread_put_away_and_blocked_is_ones_own_business() {
     let world = World::new();
     let relay = world.relay();

@@ -105,7 +105,8 @@ fn row(person: &Person) -> Vec<String> {
     let id = show::short(&person.member.id);
     let digits = show::safe(&person.fingerprint);
     let mark = show::mark(person.verified, &person.verified_as, person.other_key);
-    let mark = mark.unwrap_or_default();
+    let alike = person.alike.then(|| "another one's name looks like this: go by the id".into());
+    let mark = mark.into_iter().chain(alike).collect::<Vec<_>>().join("; ");
     vec![show::name(&person.member), id.into(), role.into(), path.into(), digits, mark]
 }
 
@@ -182,6 +183,7 @@ mod tests {
             verified: false,
             verified_as: Vec::new(),
             other_key: false,
+            alike: false,
         };
         let people = [
             person("ana", "aaaaaaaa", &["cccccccc"]),

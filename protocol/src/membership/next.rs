@@ -171,12 +171,8 @@ fn fitting_grant(standing: &Standing, kind: &Kind) -> Result<Option<OpId>, NotAl
         Needs::Nothing => Ok(None),
         // Whoever is a member by promotions alone may be demoted, and is one still.
         Needs::Member => Ok(standing.acts.or(Some(standing.grant))),
-        Needs::Admin => standing.admin.map(Some).ok_or(NotAllowed::NotAnAdmin),
-        // Formed without, but nobody heeds it then.
-        Needs::Unknown if Conduct::of(kind).is_some() => {
-            standing.admin.map(Some).ok_or(NotAllowed::NotAnAdmin)
-        }
-        Needs::Unknown => Err(OpError::Malformed.into()),
+        // A conduct is formed without, but nobody heeds it then; what else is unknown is not allowed to anybody.
+        Needs::Admin | Needs::Unknown => standing.admin.map(Some).ok_or(NotAllowed::NotAnAdmin),
     }
 }
 

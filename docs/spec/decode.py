@@ -964,6 +964,7 @@ STATEMENTS = {
     17: row(B16, number, HEADS, TEXT, TEXT),
     18: row(B16, many(TEXT), many(TEXT), maybe(HEADS), optional=1),
     19: row(B16), 20: row(B16, number), 21: row(number, within(64), B32, B32, B16),
+    22: many(row(B16, number, number)),
 }
 
 # sync.md: number of frame → fields

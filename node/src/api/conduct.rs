@@ -70,6 +70,9 @@ pub struct ConductView {
     /// For how many seconds new messages are to be kept; left out where there is no end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disappear: Option<u32>,
+    /// Whether members may tell what they have read.
+    #[serde(default)]
+    pub receipts: bool,
 }
 
 /// Body of `POST /v1/groups/{ref}/conduct`: what is left out stays.
@@ -80,6 +83,9 @@ pub struct SetConduct {
     /// Seconds, of 60 to 31,536,000; 0: no end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disappear: Option<u32>,
+    /// Whether members may tell what they have read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipts: Option<bool>,
 }
 
 /// Body of `POST /v1/groups/{ref}/share`.

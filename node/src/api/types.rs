@@ -166,6 +166,9 @@ pub struct GroupSummary {
     /// Whether it is put away here.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub archived: bool,
+    /// Whether members are to be told what is marked as read here.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tells: bool,
 }
 
 /// This node's standing in a group.

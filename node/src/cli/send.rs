@@ -424,12 +424,13 @@ fn in_short(view: DeliveryView) -> Delivery {
     let members = view.members.len() as u64;
     let sealed = view.state != Queued && (members > 0 || view.state != Cant);
     let stored = view.members.iter().any(|to| to.state == Stored);
+    let read = view.members.iter().filter(|to| to.state == Read).count() as u64;
     let has = |to: &MemberDelivery| matches!(to.state, Received | Read);
     let (received, missing): (Vec<_>, Vec<_>) = view.members.into_iter().partition(has);
     let reached = received.len() as u64;
     let [received, missing] =
         [received, missing].map(|all| all.into_iter().map(|to| to.member).collect());
-    Delivery { sealed, stored, received, missing, members, reached, unopened: 0 }
+    Delivery { sealed, stored, received, missing, members, reached, unopened: 0, read }
 }
 
 /// Who lacks a message, by name; of very many, some.

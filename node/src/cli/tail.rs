@@ -290,6 +290,11 @@ fn note(what: &What) -> Option<String> {
             );
             format!("{by}from now on {kept}")
         }
+        What::Receipts { by, on } => {
+            let by = by.as_ref().map_or_else(String::new, |by| format!("{}: ", name(by)));
+            let may = if *on { "may tell" } else { "no longer tell" };
+            format!("{by}from now on members {may} what they have read")
+        }
         What::MemberJoined { member, by } => {
             format!("{} joined, invited by {}", name(member), name(by))
         }

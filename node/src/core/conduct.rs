@@ -109,7 +109,9 @@ impl Core {
         let id = self.find_group(reference)?;
         let of = self.groups.get(&id).ok_or(StoreError::Damaged)?;
         let group = GroupRef { id: id.to_string(), name: of.policy().name.clone() };
-        Ok(ConductView { v: VERSION, group, disappear: of.conduct().expires_s })
+        let conduct = of.conduct();
+        let (disappear, receipts) = (conduct.expires_s, conduct.receipts);
+        Ok(ConductView { v: VERSION, group, disappear, receipts })
     }
 
     /// Changes it where `change` says something.
@@ -125,6 +127,7 @@ impl Core {
         if let Some(seconds) = change.disappear {
             conduct.expires_s = (seconds > 0).then_some(seconds);
         }
+        conduct.receipts = change.receipts.unwrap_or(conduct.receipts);
         if !conduct.check() {
             return Err(VerbError::BadDisappear);
         }

@@ -97,7 +97,9 @@ impl Core {
         path: Path,
         now: Timestamp,
     ) -> MemberDelivery {
-        let (state, since, reason) = if to.received {
+        let (state, since, reason) = if to.read_at.is_some() {
+            (DeliveryState::Read, to.read_at, String::new())
+        } else if to.received {
             (DeliveryState::Received, to.received_at, String::new())
         } else if let Some((since, reason)) = never(group, sent, to, now) {
             (DeliveryState::Cant, since, reason.into())
@@ -149,6 +151,22 @@ impl Step<'_> {
                 (1, _) if is_large(group) => self.delivery(seq)?,
                 _ => self.gather(group, seq)?,
             }
+        }
+        Ok(())
+    }
+
+    /// A member's person has read these own messages. Who doesn't tell isn't told either.
+    pub(super) fn seen(
+        &mut self,
+        group: &Group,
+        by: MemberId,
+        place: (ChainId, u32, u32),
+    ) -> Result<(), StoreError> {
+        if !self.tx.shelf(group.id())?.tells {
+            return Ok(());
+        }
+        for seq in self.tx.mark_seen(group.id(), place, by, self.now)? {
+            self.gather(group, seq)?;
         }
         Ok(())
     }
@@ -275,6 +293,8 @@ fn overall(
         DeliveryState::Stored
     } else if least(DeliveryState::Received) || members.is_empty() {
         DeliveryState::Received
+    } else if least(DeliveryState::Read) {
+        DeliveryState::Read
     } else {
         DeliveryState::Cant
     };

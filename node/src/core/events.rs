@@ -93,9 +93,14 @@ impl Step<'_> {
                 self.note_former(group, self.now)?;
                 self.tx.put_group(id, &group.policy().name, self.now)
             }
-            Event::Conduct { before, now, .. } if before.expires_s == now.expires_s => Ok(()),
-            Event::Conduct { by, now, .. } => {
+            Event::Conduct { by, before, now } => {
                 let by = by.map(|by| self.named(group, by)).transpose()?;
+                if before.receipts != now.receipts {
+                    self.emit(Some(id), What::Receipts { by: by.clone(), on: now.receipts })?;
+                }
+                if before.expires_s == now.expires_s {
+                    return Ok(());
+                }
                 self.emit(Some(id), What::Conduct { by, disappear: now.expires_s })
             }
             Event::Rotated { sender, recipients, .. } => {
@@ -107,6 +112,7 @@ impl Step<'_> {
                 self.emit(Some(id), What::Rotated { sender, to })
             }
             Event::Delivered { to, chain, indexes } => self.delivered(group, to, chain, &indexes),
+            Event::Seen { by, chain, first, next } => self.seen(group, by, (chain, first, next)),
             Event::Unopened { by, chain } => self.unopened(group, by, chain),
             Event::Pong { from, nonce, at } => {
                 let pong = Pong { group: id, from, nonce, theirs: at, now: self.now };

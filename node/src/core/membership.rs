@@ -310,6 +310,7 @@ impl Core {
             muted: shelved.muted,
             muted_until: shelved.muted_until,
             archived: shelved.archived,
+            tells: shelved.tells,
         })
     }
 }

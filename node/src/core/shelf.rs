@@ -1,6 +1,7 @@
 //! What this node's people keep of groups and members for themselves: muted, put away, read, blocked.
 //!
-//! > None of it is told to anybody, and nothing is sent because of it.
+//! > None of it is told to anybody, and nothing is sent because of it: but what was read, in groups where the admins have
+//! > receipts on and somebody said so here.
 //!
 //! docs/decisions/0032-what-one-keeps-to-oneself.md.
 
@@ -22,6 +23,7 @@ pub(super) struct Shelved {
     pub muted_until: Option<String>,
     pub muted: bool,
     pub archived: bool,
+    pub tells: bool,
 }
 
 /// The longest that a group is muted by a span, in seconds: ten years.
@@ -52,12 +54,38 @@ impl Core {
                 Some(true) => tx.put_away(id)?,
                 Some(false) => tx.take_back(id)?,
             }
-            if asked.read {
-                tx.read_up_to(id, asked.up_to)?;
-            }
+            asked.tell.map_or(Ok(()), |tells| tx.tell_what_is_read(id, tells))
+        })?;
+        if asked.read {
+            self.read_up_to(id, asked.up_to, now)?;
+        }
+        Ok(self.group(&id.to_string(), now)?.summary)
+    }
+
+    /// Marks what came to a group as read, and tells its members where that is wanted here and there: both or neither is
+    /// kept, so that a node that is killed tells nothing twice and leaves nothing out.
+    fn read_up_to(
+        &mut self,
+        id: GroupId,
+        up_to: Option<u64>,
+        now: Timestamp,
+    ) -> Result<(), VerbError> {
+        let tells = self.store.read(|tx| tx.shelf(id))?.tells;
+        let may = self.groups.get(&id).is_some_and(|group| group.may_tell_seen().is_ok());
+        if !tells || !may || self.may_send(&id).is_err() {
+            self.store.transaction(|tx| tx.read_up_to(id, up_to))?;
+            return Ok(());
+        }
+        self.step(id, now, |group, step| {
+            let before = step.tx.shelf(id)?.read;
+            let read = step.tx.read_up_to(id, up_to)?;
+            let places = step.tx.places_read(id, (before, read))?;
+            // It was asked above: what is not told now is not told.
+            let _ = group.tell_seen(step.cx(), places);
             Ok::<_, StoreError>(())
         })?;
-        Ok(self.group(&id.to_string(), now)?.summary)
+        self.finish(now);
+        Ok(())
     }
 
     /// Shows nothing more of a member, in whatever group, until that is taken back.
@@ -106,6 +134,7 @@ impl Core {
             muted_until: ends.then(|| rfc3339(shelf.muted_until)),
             muted,
             archived,
+            tells: shelf.tells,
         })
     }
 

@@ -46,6 +46,8 @@ pub struct Recipient {
     pub received: bool,
     /// When it said so, where that is known.
     pub received_at: Option<Timestamp>,
+    /// When it said that its person has read it.
+    pub read_at: Option<Timestamp>,
     /// When it said that the keys don't open there.
     pub unopened_at: Option<Timestamp>,
 }
@@ -133,7 +135,8 @@ impl Tx<'_> {
         );
         let Some(mut sent) = sent.optional()? else { return Ok(None) };
         let mut rows = self.sql.prepare(
-            "SELECT r.member, coalesce(n.name, ''), r.received, r.received_at, r.unopened_at
+            "SELECT r.member, coalesce(n.name, ''), r.received, r.received_at, r.unopened_at,
+               r.read_at
              FROM recipients r LEFT JOIN names n ON n.member = r.member
              WHERE r.seq = ?1 ORDER BY r.member",
         )?;
@@ -144,6 +147,7 @@ impl Tx<'_> {
                 received: row.get(2)?,
                 received_at: time(row, 3)?,
                 unopened_at: time(row, 4)?,
+                read_at: time(row, 5)?,
             })
         })?;
         sent.recipients = recipients.collect::<Result<_, _>>()?;
@@ -241,6 +245,27 @@ impl Tx<'_> {
         Ok(news.collect::<Result<_, _>>()?)
     }
 
+    /// Notes that a member's person has read these own messages, those from `first` to before `next`; the numbers
+    /// of those of which that is news.
+    pub fn mark_seen(
+        &self,
+        group: GroupId,
+        (chain, first, next): (ChainId, u32, u32),
+        member: MemberId,
+        now: Timestamp,
+    ) -> Result<Vec<u64>, StoreError> {
+        let mut update = self.sql.prepare(
+            "UPDATE recipients SET read_at = ?4
+             WHERE member = ?3 AND read_at IS NULL AND seq IN
+               (SELECT seq FROM messages WHERE grp = ?1 AND chain = ?2 AND mine = 1
+                  AND changes IS NULL AND idx >= ?5 AND idx < ?6)
+             RETURNING seq",
+        )?;
+        let place = params![group.0, chain.0, member.0, int(now.0), first, next];
+        let news = update.query_map(place, |row| row.get(0).map(uint))?;
+        Ok(news.collect::<Result<_, _>>()?)
+    }
+
     /// How many of those to whom it was sealed have an own message, and how many have not.
     pub fn reached(&self, seq: u64) -> Result<(u64, u64), StoreError> {
         let query = "SELECT coalesce(sum(received), 0), coalesce(sum(received = 0), 0)
@@ -295,10 +320,10 @@ pub(super) fn delivery(
 ) -> Result<Delivery, StoreError> {
     let seq = int(seq);
     let count = "SELECT count(*), coalesce(sum(received), 0),
-                   coalesce(sum(received = 0 AND unopened_at IS NOT NULL), 0)
+                   coalesce(sum(received = 0 AND unopened_at IS NOT NULL), 0), count(read_at)
                  FROM recipients WHERE seq = ?1";
-    let (members, reached, unopened) = sql.query_row(count, [seq], |row| {
-        Ok((uint(row.get(0)?), uint(row.get(1)?), uint(row.get(2)?)))
+    let [members, reached, unopened, read] = sql.query_row(count, [seq], |row| {
+        Ok([uint(row.get(0)?), uint(row.get(1)?), uint(row.get(2)?), uint(row.get(3)?)])
     })?;
     let mut names = sql.prepare(
         "SELECT r.member, coalesce(n.name, '') FROM recipients r
@@ -312,7 +337,7 @@ pub(super) fn delivery(
         rows.collect::<Result<Vec<_>, _>>()
     };
     let (received, missing) = (named(true)?, named(false)?);
-    Ok(Delivery { sealed, stored, received, missing, members, reached, unopened })
+    Ok(Delivery { sealed, stored, received, missing, members, reached, unopened, read })
 }
 
 /// The digits of an id of 16 bytes, those that are not given filled up.

@@ -9,7 +9,7 @@ use super::{StoreError, key};
 /// `MIGRATIONS[n]` brings a database of format n (0: empty) to format n + 1. Never changed once
 /// released; only added to.
 pub(super) const MIGRATIONS: &[&str] =
-    &[V1, V2, V3, V4, V5, V6, V7, V8, V9, V10, V11, V12, V13, V14, V15];
+    &[V1, V2, V3, V4, V5, V6, V7, V8, V9, V10, V11, V12, V13, V14, V15, V16];
 
 const V1: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
@@ -279,6 +279,12 @@ CREATE TABLE blocked(member BLOB PRIMARY KEY, since INTEGER NOT NULL) STRICT, WI
 
 CREATE INDEX messages_unread ON messages(grp, seq, sender)
     WHERE mine = 0 AND changes IS NULL AND emptied IS NULL;
+";
+
+/// When members said that own messages were read; of which groups this node tells what is read here.
+const V16: &str = "
+ALTER TABLE recipients ADD COLUMN read_at INTEGER;
+ALTER TABLE shelf ADD COLUMN tells INTEGER NOT NULL DEFAULT 0;
 ";
 
 /// The file that says the format, so that it can be known without the key.

@@ -1,8 +1,8 @@
 //! What this node's people keep of groups and members for themselves: muted, put away, read up to, blocked.
 //!
-//! > None of it is ever told to anybody.
+//! > None of it is ever told to anybody, but what was read, of groups where somebody said so.
 
-use protocol::ids::{GroupId, MemberId, Timestamp};
+use protocol::ids::{ChainId, GroupId, MemberId, Timestamp};
 use rusqlite::{OptionalExtension, params};
 
 use super::{
@@ -12,6 +12,9 @@ use super::{
 
 /// Unread messages of a group are counted up to that; one more is "more than that".
 pub const UNREAD: u64 = 1_000;
+
+/// Of so many messages is told at once that they were read.
+const TOLD: u32 = 4_096;
 
 /// So many members are blocked at most.
 pub const BLOCKED: u64 = 10_000;
@@ -28,17 +31,20 @@ pub struct Shelf {
     pub away: Option<u64>,
     /// The last message that was read, by its number in the order of coming.
     pub read: u64,
+    /// Whether members are told what is read here.
+    pub tells: bool,
 }
 
 impl Tx<'_> {
     /// What is kept of a group; the default where nothing is.
     pub fn shelf(&self, group: GroupId) -> Result<Shelf, StoreError> {
-        let query = "SELECT muted_until, away_seq, read_seq FROM shelf WHERE grp = ?1";
+        let query = "SELECT muted_until, away_seq, read_seq, tells FROM shelf WHERE grp = ?1";
         let shelf = self.sql.query_row(query, [group.0], |row| {
             Ok(Shelf {
                 muted_until: Timestamp(uint(row.get(0)?)),
                 away: row.get::<_, Option<i64>>(1)?.map(uint),
                 read: uint(row.get(2)?),
+                tells: row.get(3)?,
             })
         });
         Ok(shelf.optional()?.unwrap_or_default())
@@ -71,6 +77,33 @@ impl Tx<'_> {
         let Shelf { muted_until, away, .. } = self.shelf(group)?;
         let Some(away) = away else { return Ok(false) };
         Ok(now < muted_until || self.came_after(group, away, 1)? == 0)
+    }
+
+    /// Whether members are told what is read here from now on.
+    pub fn tell_what_is_read(&self, group: GroupId, tells: bool) -> Result<(), StoreError> {
+        let put = "INSERT INTO shelf(grp, tells) VALUES (?1, ?2)
+                   ON CONFLICT(grp) DO UPDATE SET tells = excluded.tells";
+        self.sql.execute(put, params![group.0, tells])?;
+        Ok(())
+    }
+
+    /// Where messages stand that came to a group after the first of these numbers, up to the second one: what would be
+    /// unread of them, of the newest [`TOLD`] at most.
+    pub fn places_read(
+        &self,
+        group: GroupId,
+        (after, last): (u64, u64),
+    ) -> Result<Vec<(ChainId, u32)>, StoreError> {
+        let mut rows = self.sql.prepare(
+            "SELECT chain, idx FROM messages
+             WHERE grp = ?1 AND mine = 0 AND changes IS NULL AND emptied IS NULL AND seq > ?2
+               AND seq <= ?3 AND chain IS NOT NULL AND idx IS NOT NULL
+               AND sender NOT IN (SELECT member FROM blocked)
+             ORDER BY seq DESC LIMIT ?4",
+        )?;
+        let place = params![group.0, int(after), int(last), TOLD];
+        let places = rows.query_map(place, |row| Ok((ChainId(row.get(0)?), row.get(1)?)))?;
+        Ok(places.collect::<Result<_, _>>()?)
     }
 
     /// Marks what came to a group as read: up to that number in the order of coming, or all where it is `None`. What was
@@ -187,6 +220,7 @@ mod tests {
             tx.put_away(GROUP)?;
             tx.mute(GROUP, NOW)?;
             tx.read_up_to(GROUP, None)?;
+            tx.tell_what_is_read(GROUP, true)?;
             tx.block(BOB, NOW)
         });
         assert!(put.unwrap());
@@ -194,8 +228,27 @@ mod tests {
         let mut store = Store::open(dir.path(), &Unlock::KeyFile).unwrap();
         let read =
             store.transaction(|tx| Ok::<_, StoreError>((tx.shelf(GROUP)?, tx.blocked()?))).unwrap();
-        assert_eq!(read.0, Shelf { muted_until: NOW, away: Some(1), read: 1 });
+        assert_eq!(read.0, Shelf { muted_until: NOW, away: Some(1), read: 1, tells: true });
         assert_eq!(read.1, [(BOB, NOW)]);
+    }
+
+    #[test]
+    fn of_what_was_read_the_places_are_told_of_others_words_that_are_there_and_not_of_who_is_blocked()
+     {
+        let dir = dir();
+        let mut store = with_group(dir.path());
+        let places = store.transaction(|tx| {
+            let first = tx.put_message(&received(0, "hello"))?.unwrap();
+            tx.queue_message(GROUP, [9; 16], MemberId([2; 32]), &Body::text("mine"), NOW)?;
+            let last = tx.put_message(&received(1, "there"))?.unwrap();
+            let all = tx.places_read(GROUP, (0, last))?;
+            let [later, earlier] = [(first, last), (0, first)].map(|of| tx.places_read(GROUP, of));
+            tx.block(BOB, NOW)?;
+            Ok::<_, StoreError>((all, later?, earlier?, tx.places_read(GROUP, (0, last))?))
+        });
+        let (all, later, earlier, blocked) = places.unwrap();
+        assert_eq!(all, [later.clone(), earlier.clone()].concat(), "the newest first");
+        assert_eq!((later.len(), earlier.len(), blocked.len()), (1, 1, 0));
     }
 
     #[test]

@@ -50,6 +50,7 @@ impl Group {
             Statement::Card(card) => self.take_cards([card.as_slice()]),
             Statement::Presence(presence) => self.take_presence(cx.now, said.from, presence),
             Statement::Receipt(receipts) => self.take_receipts(cx.now, said.from, receipts),
+            Statement::Seen(spans) => self.take_seen(cx.now, said.from, spans),
             Statement::SlotNack(chain) => self.take_nack(cx, said, chain),
             Statement::Want(want) => self.take_public_want(cx, said, &want),
             // Taken with the bytes that its owner signed.

@@ -60,6 +60,7 @@ mod records;
 mod resync;
 mod retiring;
 mod seal;
+mod seen;
 mod sending;
 mod serving;
 mod shares;
@@ -132,6 +133,7 @@ pub use self::{
     owed::Due,
     pairs::the_one_that_stays,
     persons::Person,
+    seen::NotTold,
 };
 #[cfg(test)]
 use crate::sim::world;

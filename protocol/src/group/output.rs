@@ -172,6 +172,17 @@ pub enum Event {
         /// The indexes in it.
         indexes: Vec<u32>,
     },
+    /// A member says that its person has read these own messages.
+    Seen {
+        /// Who.
+        by: MemberId,
+        /// The own chain.
+        chain: ChainId,
+        /// The first of them.
+        first: u32,
+        /// One more than the last.
+        next: u32,
+    },
     /// A member's node says that it can't open the keys of an own chain. It is given newer ones; what it
     /// lacks of this chain it may open later, or never.
     Unopened {

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use minicbor::{Decode, Encode, bytes::ByteVec};
 use zeroize::Zeroize;
 
-use super::circuits::CircuitAsked;
+use super::{circuits::CircuitAsked, seen::Span};
 use crate::{
     codec,
     evidence::{Notice, Record},
@@ -71,6 +71,8 @@ pub(super) enum Statement {
     Pong(Pong),
     /// 21, in inboxes only: the sender waits for the receiver at a relay.
     Circuit(CircuitAsked),
+    /// 22: what the sender's person has read.
+    Seen(Vec<Span>),
 }
 
 /// Whether a node answers.
@@ -542,6 +544,7 @@ impl Control {
             19 => Statement::Ping(read(&self.payload)?),
             20 => Statement::Pong(read(&self.payload)?),
             21 => Statement::Circuit(read(&self.payload)?),
+            22 => Statement::Seen(read(&self.payload)?),
             _ => return Err(Unknown),
         })
     }
@@ -570,6 +573,7 @@ impl Statement {
             Self::Ping(ping) => (19, codec::encode(ping)),
             Self::Pong(pong) => (20, codec::encode(pong)),
             Self::Circuit(asked) => (21, codec::encode(asked)),
+            Self::Seen(spans) => (22, codec::encode(spans)),
         }
     }
 }

@@ -15,6 +15,7 @@ use rand_chacha::{
 
 use super::{
     circuits::CircuitAsked,
+    seen::Span,
     wire::{
         BundleWire, CardSummary, ChainSummary, Compare, Control, Counted, Data, Frame, HandOver,
         InboxAddress, Indexes, KemEntry, KemWire, Ping, Pong, Presence, ReadTo, Resync, ResyncReq,
@@ -146,6 +147,7 @@ fn statements(me: &Endpoint, sealed: Vec<u8>, inbox: Vec<u8>) -> [Vec<Statement>
         }),
         Statement::Inbox(InboxAddress { number: 1, write: [1; 32], read: [2; 32], trim: [3; 32] }),
         Statement::Sealed(Sealed { to: MemberId([5; 32]), sealed }),
+        Statement::Seen(vec![Span { chain: CHAIN, first: 24, next: 256 }]),
     ];
     let heads = vec![OpId([1; 32])];
     let inboxes = vec![inbox.clone().into()];

@@ -108,3 +108,56 @@ fn what_is_unread_put_away_and_blocked_is_ones_own_business() {
     ana.cli(&["unblock", "@ben"]).refused(6);
     ana.cli(&["block", "@ana"]).refused(2);
 }
+
+#[test]
+fn what_was_read_is_told_where_admins_and_both_people_want_it() {
+    let world = World::new();
+    let relay = world.relay();
+    let ana = world.node("ana").relay(&relay).start();
+    let mut ben = world.node("ben").relay(&relay).start();
+    ana.create_group("tea");
+    ben.join(&ana.invite("tea"));
+    let state = |of: &Node| of.cli(&["delivery", "tea"]).ok();
+    let read = |of: &Node| {
+        of.until("is read there", |_| state(of).contains("  read").then_some(()));
+    };
+
+    // Nobody is told while the group has it off; and whoever asks for it is told so.
+    ana.send("tea", "one");
+    ben.hears("tea", "one");
+    let told = ben.cli(&["group", "read", "tea", "--tell"]);
+    assert!(told.err.contains("receipts off"), "{told:?}");
+    let shown = ana.cli(&["group", "conduct", "tea", "--receipts", "on"]).ok();
+    assert!(shown.contains("wattle group read"), "{shown}");
+    ben.until("the switch is there", |_| {
+        ben.cli(&["group", "conduct", "tea"]).ok().contains("yes").then_some(())
+    });
+
+    // Who doesn't tell isn't told.
+    ana.send("tea", "two");
+    ben.hears("tea", "two");
+    ben.cli(&["group", "read", "tea"]).ok();
+    ben.send("tea", "after two");
+    ana.hears("tea", "after two");
+    assert!(!state(&ana).contains("  read"), "{}", state(&ana));
+
+    // Both do.
+    ana.cli(&["group", "read", "tea", "--tell"]).ok();
+    read(&ben);
+    ana.send("tea", "three");
+    ben.hears("tea", "three");
+    assert!(!state(&ana).contains("  read"), "not before it was read: {}", state(&ana));
+    ben.kill9();
+    ben.start_again();
+    ben.cli(&["group", "read", "tea"]).ok();
+    read(&ana);
+
+    // And no more.
+    ben.cli(&["group", "read", "tea", "--no-tell"]).ok();
+    ana.send("tea", "four");
+    ben.hears("tea", "four");
+    ben.cli(&["group", "read", "tea"]).ok();
+    ben.send("tea", "after four");
+    ana.hears("tea", "after four");
+    assert!(!state(&ana).contains("  read"), "{}", state(&ana));
+}

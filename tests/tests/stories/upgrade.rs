@@ -271,6 +271,13 @@ fn a_group_of_format_14_goes_on_under_todays_program() {
 }
 
 #[test]
+fn a_group_of_format_15_goes_on_under_todays_program() {
+    for days in LATER {
+        goes_on(&Fixture::of(15), days);
+    }
+}
+
+#[test]
 fn todays_format_has_a_fixture() {
     let world = World::new();
     world.cli("ana", &["init", "--name", "ana"]).ok();

@@ -25,6 +25,14 @@ pub struct Delivery {
     /// How many of the others have said that they can't open its keys.
     #[serde(default)]
     pub unopened: u64,
+    /// How many of their people have said to have read it.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub read: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 /// The most members that [`Delivery`] names in each of its lists: all of them, in groups that receipt
@@ -63,7 +71,7 @@ pub struct MemberDelivery {
     /// Since when, by this node's clock, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
-    /// Why not further, in words; empty when received.
+    /// Why not further, in words; empty when received or read.
     pub reason: String,
 }
 
@@ -80,7 +88,7 @@ pub enum DeliveryState {
     Stored,
     /// The member's node has opened it.
     Received,
-    /// The person has read it. No node says so yet.
+    /// The person has read it, and both of you tell one another such things (`wattle group read --tell`).
     Read,
     /// It won't get there; the reason stands beside it. Should the member's node have it after all,
     /// that is what is shown.

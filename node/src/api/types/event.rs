@@ -59,6 +59,14 @@ pub enum What {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         disappear: Option<u32>,
     },
+    /// Whether members may tell in this group what they have read is different now.
+    Receipts {
+        /// Whose word that is; left out where none that was given counts any more.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<MemberRef>,
+        /// Whether they may.
+        on: bool,
+    },
     /// An own message got further. What comes at short intervals is told together.
     Delivery {
         /// Its local id.

@@ -20,6 +20,9 @@ pub struct ShelveGroup {
     /// With `read`: up to the message of this `seq`; all where left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub up_to: Option<u64>,
+    /// Whether members are told what is marked as read, from this request on, where the group's admins have that on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tell: Option<bool>,
 }
 
 /// Whether a group is muted.

@@ -1,23 +1,28 @@
 //! `wattle group conduct`.
 
+use clap::ValueEnum;
 use node::api::conduct::{ConductView, SetConduct};
 use protocol::limits::{EXPIRES_MAX_S, EXPIRES_MIN_S};
 
 use crate::cli::{Place, args, exit, exit::Exit, show};
 
-/// Show or change for how long a group's messages are kept
+/// Show or change for how long a group's messages are kept, and whether members may tell what they have read
 ///
-/// Without a change it prints what is set. Only admins may change it, and it holds for what is sent from
-/// then on: each message says how long it asks to be kept, and what was sent before stays as it was.
+/// Without a change it prints what is set. Only admins may change it.
 ///
-/// It asks all members' nodes to delete; it can't make them. Each node counts from when the message came to
-/// it, or was sent, by its own clock. Members can copy what they read, nodes of older versions keep it, and
-/// files that were offered are not deleted.
+/// --disappear holds for what is sent from then on: each message says how long it asks to be kept, and what was
+/// sent before stays as it was. It asks all members' nodes to delete; it can't make them. Each node counts from when
+/// the message came to it, or was sent, by its own clock. Members can copy what they read, nodes of older versions
+/// keep it, and files that were offered are not deleted.
+///
+/// --receipts on lets members tell what they have read; each decides for itself (`wattle group read --tell`), and who
+/// doesn't tell isn't told. Groups of more than 64 members tell nothing.
 #[derive(clap::Args)]
 #[command(after_help = exit::help(&[
     "wattle group conduct ops",
     "wattle group conduct ops --disappear 1w",
     "wattle group conduct ops --disappear never",
+    "wattle group conduct ops --receipts on",
 ]))]
 pub struct Conduct {
     /// The group's name, or the first digits of its id
@@ -26,6 +31,17 @@ pub struct Conduct {
     /// Ask that messages be deleted after this time, 1m to 365d, or never
     #[arg(long, value_name = "TIME", value_parser = time)]
     disappear: Option<u32>,
+    /// Whether members may tell what they have read
+    #[arg(long, value_enum)]
+    receipts: Option<Receipts>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Receipts {
+    /// Who wants to, may
+    On,
+    /// Nobody may
+    Off,
 }
 
 /// In seconds; 0: never.
@@ -42,9 +58,11 @@ fn time(text: &str) -> Result<u32, String> {
 impl Conduct {
     pub async fn run(self, place: &Place) -> anyhow::Result<Exit> {
         let client = place.client().await?;
-        let conduct = match self.disappear {
-            None => client.conduct(&self.group).await?,
-            disappear => client.set_conduct(&self.group, &SetConduct { disappear }).await?,
+        let Self { group, disappear, receipts } = self;
+        let receipts = receipts.map(|receipts| matches!(receipts, Receipts::On));
+        let conduct = match (disappear, receipts) {
+            (None, None) => client.conduct(&group).await?,
+            _ => client.set_conduct(&group, &SetConduct { disappear, receipts }).await?,
         };
         if place.json {
             show::json(&conduct)?;
@@ -57,12 +75,18 @@ impl Conduct {
 
 fn print(conduct: &ConductView) -> std::io::Result<()> {
     match conduct.disappear {
-        None => show::data("messages disappear  never"),
+        None => show::data("messages disappear  never")?,
         Some(seconds) => {
             let after = show::span(seconds.into());
             show::data(format_args!(
                 "messages disappear  after {after}: asks all members' nodes to delete; can't make them"
-            ))
+            ))?;
         }
     }
+    show::data(match conduct.receipts {
+        true => {
+            "members may tell what they have read  yes, who wants to: wattle group read GROUP --tell"
+        }
+        false => "members may tell what they have read  no",
+    })
 }

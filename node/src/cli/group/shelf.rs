@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
 use node::api::types::{GroupSummary, Mute as Muted, ShelveGroup};
+use protocol::limits::RECEIPT_MEMBERS;
 
 use crate::cli::{Place, args, exit, exit::Exit, show};
 
@@ -53,9 +54,16 @@ pub struct Unarchive {
 
 /// Mark what came to a group as read
 ///
-/// Nothing else does: what is shown may be read by a program. Nobody else learns of it.
+/// Nothing else does: what is shown may be read by a program. Nobody else learns of it, unless you say --tell here and the
+/// group's admins have receipts on (`wattle group conduct`): then the members' nodes are told what you mark as read from
+/// now on, till you say --no-tell, and yours shows what they have read of yours. The relay sees that your node said
+/// something then, not what.
 #[derive(clap::Args)]
-#[command(after_help = exit::help(&["wattle group read ops", "wattle group read ops --up-to 4711"]))]
+#[command(after_help = exit::help(&[
+    "wattle group read ops",
+    "wattle group read ops --up-to 4711",
+    "wattle group read ops --tell",
+]))]
 pub struct Read {
     /// The group's name, or the first digits of its id
     #[arg(value_parser = NonEmptyStringValueParser::new())]
@@ -63,6 +71,12 @@ pub struct Read {
     /// Up to the message with this `seq`, as `wattle --json history` shows it [default: all]
     #[arg(long, value_name = "SEQ")]
     up_to: Option<u64>,
+    /// Tell members what you mark as read here, now and from now on
+    #[arg(long, overrides_with = "no_tell")]
+    tell: bool,
+    /// Tell nobody, and be told nothing, from now on
+    #[arg(long)]
+    no_tell: bool,
 }
 
 impl Mute {
@@ -107,12 +121,33 @@ impl Unarchive {
 
 impl Read {
     pub async fn run(self, place: &Place) -> anyhow::Result<Exit> {
-        let asked = ShelveGroup { read: true, up_to: self.up_to, ..ShelveGroup::default() };
-        shelve(place, &self.group, asked, |group| match unread(group) {
+        let tell = (self.tell || self.no_tell).then_some(self.tell);
+        let asked = ShelveGroup { read: true, up_to: self.up_to, tell, ..ShelveGroup::default() };
+        let done = shelve(place, &self.group, asked, |group| match unread(group) {
             Some(unread) => format!("has {unread}"),
             None => "is read".into(),
         })
-        .await
+        .await?;
+        if self.tell {
+            self.say_whether_told(place).await?;
+        }
+        Ok(done)
+    }
+
+    /// Says why nobody is told, where that is so.
+    async fn say_whether_told(&self, place: &Place) -> anyhow::Result<()> {
+        let client = place.client().await?;
+        if !client.conduct(&self.group).await?.receipts {
+            show::words(
+                "its admins have receipts off: nobody is told until one says \
+                 `wattle group conduct GROUP --receipts on`",
+            );
+        } else if client.group(&self.group).await?.summary.members > RECEIPT_MEMBERS as u64 {
+            show::words(format_args!(
+                "it has more than {RECEIPT_MEMBERS} members: in groups so large nobody is told"
+            ));
+        }
+        Ok(())
     }
 }
 

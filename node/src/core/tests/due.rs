@@ -18,7 +18,7 @@ const MINUTE: u64 = 60_000;
 impl World {
     fn disappear(&mut self, name: &'static str, seconds: u32) {
         let now = self.now;
-        let change = SetConduct { disappear: Some(seconds) };
+        let change = SetConduct { disappear: Some(seconds), ..SetConduct::default() };
         let set = self.core(name).set_conduct("reading", &change, now).unwrap();
         assert_eq!(set.disappear, (seconds > 0).then_some(seconds));
         self.settle();
@@ -373,7 +373,7 @@ fn what_is_over_can_be_neither_changed_nor_answered() {
 fn who_is_no_admin_changes_no_conduct_and_no_time_is_out_of_bounds() {
     let (mut world, _) = super::stories::group_of(&["ada", "bob"]);
     let now = world.now;
-    let set = |seconds| SetConduct { disappear: Some(seconds) };
+    let set = |seconds| SetConduct { disappear: Some(seconds), ..SetConduct::default() };
     assert!(world.core("bob").set_conduct("reading", &set(600), now).is_err());
     for seconds in [1, 59, 31_536_001] {
         assert!(world.core("ada").set_conduct("reading", &set(seconds), now).is_err());

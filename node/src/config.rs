@@ -264,18 +264,6 @@ fn valid_name(text: &str) -> String {
     name.trim().into()
 }
 
-/// The passphrase in a file (`-`: standard input), without the end of its line.
-pub fn passphrase(path: &Path) -> Result<Zeroizing<String>, ConfigError> {
-    let read = if path == Path::new("-") {
-        io::read_to_string(io::stdin())
-    } else {
-        fs::read_to_string(path)
-    };
-    let text = read.map_err(|error| ConfigError::File { path: path.into(), error })?;
-    let text = Zeroizing::new(text);
-    Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).into()))
-}
-
 /// The token that a program shows: of `WATTLE_TOKEN`, or of the first line of the file that `WATTLE_TOKEN_FILE` names.
 pub fn token() -> Result<Option<Token>, ConfigError> {
     if let Some(token) = env::var_os("WATTLE_TOKEN").filter(|token| !token.is_empty()) {

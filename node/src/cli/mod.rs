@@ -28,6 +28,7 @@ mod machine;
 mod man;
 mod name;
 mod notify;
+mod passphrase;
 mod ping;
 mod progress;
 mod qr;
@@ -169,7 +170,7 @@ impl Cli {
 impl Command {
     async fn run(self, place: &Place) -> anyhow::Result<Exit> {
         match self {
-            Self::Init(init) => init.run(place),
+            Self::Init(init) => or_interrupted(init.run(place)).await,
             Self::Man(man) => man.run(),
             Self::Completions(completions) => completions.run(),
             // These end what they began when they are interrupted.
@@ -197,7 +198,7 @@ impl Command {
             Self::Cursor(cursor) => or_interrupted(cursor.run(place)).await,
             Self::Search(search) => or_interrupted(search.run(place)).await,
             Self::Export(export) => or_interrupted(export.run(place)).await,
-            Self::Backup(backup) => backup.run(place).await,
+            Self::Backup(backup) => or_interrupted(backup.run(place)).await,
             Self::Audit(audit) => or_interrupted(audit.run(place)).await,
             Self::Machine(machine) => or_interrupted(machine.run(place)).await,
             Self::Block(block) => or_interrupted(block.run(place)).await,

@@ -31,7 +31,8 @@ use tokio::{net::UnixListener, task::JoinHandle, time::timeout};
 use super::{
     Place, args, exit,
     exit::{Exit, Failure},
-    init::{self, Lock},
+    init,
+    passphrase::Lock,
     progress, show,
     stop::{Attached, Stop},
 };
@@ -160,7 +161,7 @@ impl Up {
         }
         let config = NodeConfig {
             data_dir: place.data_dir.clone(),
-            unlock: self.lock.unlock()?,
+            unlock: self.lock.unlock(&place.data_dir).await?,
             name: self.name.clone().unwrap_or_else(config::default_name),
             listen: self.listen.clone(),
             direct: !relays.relay_only,

@@ -16,7 +16,7 @@ use self::check::Check;
 use super::{
     Place, exit,
     exit::{Exit, Failure},
-    init::Lock,
+    passphrase::Lock,
     show,
 };
 
@@ -66,7 +66,8 @@ impl Doctor {
             told.all(checks)?;
             return told.over();
         }
-        let (dir, unlock) = (place.data_dir.clone(), self.lock.unlock()?);
+        // It asks nobody by itself: what it can't look at it says.
+        let (dir, unlock) = (place.data_dir.clone(), self.lock.given(&place.data_dir).await?);
         told.all(tokio::task::spawn_blocking(move || machine::look(&dir, &unlock)).await?)?;
         if let Err(error) = &chosen {
             let check = Check::broken("settings", "they can't be read", Exit::Unexpected);

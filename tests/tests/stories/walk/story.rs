@@ -215,6 +215,7 @@ pub const EXCEPTIONS: &[(&str, &str)] = &[
     ("wattle demo", "a minute of four processes: .ci/run demo"),
     ("wattle bench latency -n 200", "it measures, for a minute"),
     ("wattle bench store --messages 1000000", "it measures, for minutes"),
+    ("wattle init --ask-passphrase", "it asks at a terminal: node/tests/passphrase.rs"),
     ("wattle backup create tea.backup", "it asks at a terminal for a passphrase: the story backup"),
     (
         "wattle backup restore tea.backup",

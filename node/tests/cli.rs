@@ -20,6 +20,7 @@ fn wattle(dir: &Path, args: &[&str], input: &str) -> Said {
         .args(args)
         .env_clear()
         .env("WATTLE_DATA_DIR", dir)
+        .env("WATTLE_CONFIG", "/dev/null")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

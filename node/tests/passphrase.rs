@@ -15,7 +15,7 @@ const SECRET: &str = "six words that nobody guessed";
 fn init(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wattle"));
     command.args(["init", "--name", "ana"]).env_clear().env("WATTLE_DATA_DIR", dir);
-    command.stdin(Stdio::null());
+    command.env("WATTLE_CONFIG", "/dev/null").stdin(Stdio::null());
     command
 }
 
@@ -62,6 +62,7 @@ fn at_a_terminal(dir: &Path, line: &str, typed: &[&str]) -> String {
         .args(["--quiet", "--flush", "--command", line, "/dev/null"])
         .env("SHELL", "/bin/sh")
         .env("WATTLE_DATA_DIR", dir)
+        .env("WATTLE_CONFIG", "/dev/null")
         .env("WATTLE", env!("CARGO_BIN_EXE_wattle"))
         .env_remove("WATTLE_PASSPHRASE")
         .env_remove("WATTLE_PASSPHRASE_FILE")

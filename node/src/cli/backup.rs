@@ -74,7 +74,7 @@ impl Backup {
             What::Create { file, seal, lock } => (file.clone(), seal, lock, Asked::Twice),
             What::Restore { file, seal, lock } => (file.clone(), seal, lock, Asked::Once),
         };
-        let unlock = lock.unlock(&dir).await?;
+        let unlock = lock.unlock(place).await?;
         let passphrase = seal.passphrase(asked).await?;
         // Keys are derived slowly, and the disk is read.
         tokio::task::spawn_blocking(move || match self.what {

@@ -37,11 +37,12 @@ const OTHER_NAME: &str = "choose another with --name NAME";
 
 impl Init {
     pub async fn run(self, place: &Place) -> anyhow::Result<Exit> {
-        let name = self.name.unwrap_or_else(config::default_name);
+        let of_file = Some(place.settings.name.clone()).filter(|name| !name.is_empty());
+        let name = self.name.or(of_file).unwrap_or_else(config::default_name);
         if !is_name(&name) {
             return Err(Failure::new(Exit::Usage, BadName.to_string(), OTHER_NAME).into());
         }
-        let unlock = self.lock.unlock(&place.data_dir).await?;
+        let unlock = self.lock.unlock(place).await?;
         let store = Store::open(&place.data_dir, &unlock);
         let mut store = store.map_err(|error| locked_out(&error, &place.data_dir))?;
         if let Err(error) = core::init(&mut store, &name, &mut seeded()?) {

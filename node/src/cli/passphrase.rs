@@ -19,6 +19,7 @@ use rustix::{
 use zeroize::Zeroizing;
 
 use super::{
+    Place,
     exit::{Exit, Failure},
     show,
 };
@@ -28,10 +29,11 @@ use super::{
 pub struct Lock {
     /// Lock the data directory with the passphrase in this file; `-` for standard input
     ///
-    /// Where no file is named it is taken from WATTLE_PASSPHRASE, else from systemd's credential wattle.passphrase.
-    /// Who has neither is asked at the terminal, if the directory is locked; a new one then keeps its key in a file.
+    /// Where no file is named it is taken from WATTLE_PASSPHRASE, else from the settings' passphrase_file, else from
+    /// systemd's credential wattle.passphrase. Who has none of them is asked at the terminal, if the directory is locked;
+    /// a new one then keeps its key in a file.
     #[arg(long, value_name = "FILE", env = "WATTLE_PASSPHRASE_FILE")]
-    passphrase_file: Option<PathBuf>,
+    pub passphrase_file: Option<PathBuf>,
     /// Ask for the passphrase at the terminal, also to lock a new data directory
     #[arg(long)]
     ask_passphrase: bool,
@@ -56,8 +58,9 @@ pub enum Asked {
 
 impl Lock {
     /// How this data directory's key is had; asks a person, where it is locked and nothing else says.
-    pub async fn unlock(&self, dir: &Path) -> anyhow::Result<Unlock> {
-        match self.given(dir).await? {
+    pub async fn unlock(&self, place: &Place) -> anyhow::Result<Unlock> {
+        let dir = &place.data_dir;
+        match self.given(place).await? {
             Unlock::KeyFile if is_locked(dir) && is_somebody_here() => {
                 typed(QUESTION, Asked::Once).await.map(Unlock::Passphrase)
             }
@@ -66,12 +69,15 @@ impl Lock {
     }
 
     /// The same as it was given: nobody is asked who has not asked for that.
-    pub async fn given(&self, dir: &Path) -> anyhow::Result<Unlock> {
+    pub async fn given(&self, place: &Place) -> anyhow::Result<Unlock> {
         if self.ask_passphrase {
-            let asked = if is_locked(dir) { Asked::Once } else { Asked::Twice };
+            let asked = if is_locked(&place.data_dir) { Asked::Once } else { Asked::Twice };
             return typed(QUESTION, asked).await.map(Unlock::Passphrase);
         }
-        let text = match (&self.passphrase_file, env::var_os("WATTLE_PASSPHRASE"), credential()) {
+        let of_settings = Some(place.settings.passphrase_file.clone());
+        let of_settings = of_settings.filter(|file| !file.as_os_str().is_empty());
+        let by_name = env::var_os("WATTLE_PASSPHRASE");
+        let text = match (&self.passphrase_file, by_name, of_settings.or_else(credential)) {
             (Some(file), ..) => of_file(file, QUESTION, Asked::Once).await?,
             (None, Some(text), _) => {
                 let text = text.into_string().map_err(|_| no_text("WATTLE_PASSPHRASE"))?;

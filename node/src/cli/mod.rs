@@ -8,6 +8,7 @@ mod audit;
 mod backup;
 mod bench;
 mod block;
+mod complete;
 mod completions;
 mod config;
 mod cursor;
@@ -148,6 +149,8 @@ enum Command {
     Config(config::Config),
     Man(man::Man),
     Completions(completions::Completions),
+    #[command(name = "__complete")]
+    Complete(complete::Complete),
 }
 
 /// What every command is told.
@@ -192,6 +195,8 @@ impl Cli {
             Ok(place) => {
                 command.unwrap_or_else(|| Command::Up(up::Up::default())).run(&place).await
             }
+            // What is said to a shell that completes would stand in the midst of a line.
+            Err(_) if matches!(command, Some(Command::Complete(_))) => Ok(Exit::Done),
             Err(error) => Err(error),
         };
         match ended {
@@ -248,6 +253,7 @@ impl Command {
             Self::Config(config) => config.run(place),
             Self::Man(man) => man.run(),
             Self::Completions(completions) => completions.run(),
+            Self::Complete(complete) => complete.run(place).await,
             // These end what they began when they are interrupted.
             Self::Up(up) => up.run(place).await,
             Self::Relay(relay) => relay.run(place).await,

@@ -27,6 +27,7 @@ pub const STORY: &[(&str, How)] = &[
     ("wattle up --relay ADDRESS", Until("far", "is up")),
     ("wattle relay --listen 127.0.0.1:0", Until("hosts", "/p2p/")),
     ("wattle completions bash > ~/.local/share/bash-completion/completions/wattle", By("nobody")),
+    ("wattle completions zsh > ~/.zfunc/_wattle", By("nobody")),
     ("wattle completions fish > ~/.config/fish/completions/wattle.fish", By("nobody")),
     ("wattle config", By("nobody")),
     ("wattle config --origin", By("nobody")),

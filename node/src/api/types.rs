@@ -47,7 +47,8 @@ pub use self::{
         React, Reaction, SendMessage,
     },
     own::{
-        Machine, Machines, NameMachine, Rename, Renamed, SettingOrigin, SettingValue, SettingView,
+        Machine, Machines, NameMachine, Rename, Renamed, ServiceView, SettingOrigin, SettingValue,
+        SettingView,
     },
     paths::{Ipv6, Lan, MemberPath, Nat, Outside, Path, PortMap, Via},
     pings::{PingMember, PingView, Way, WayTried},

@@ -40,6 +40,7 @@ mod relay;
 mod said;
 mod search;
 mod send;
+mod service;
 mod show;
 mod stage;
 mod status;
@@ -147,6 +148,7 @@ enum Command {
     Bench(bench::Bench),
     Relay(relay::Relay),
     Config(config::Config),
+    Service(service::Service),
     Man(man::Man),
     Completions(completions::Completions),
     #[command(name = "__complete")]
@@ -251,6 +253,7 @@ impl Command {
         match self {
             Self::Init(init) => or_interrupted(init.run(place)).await,
             Self::Config(config) => config.run(place),
+            Self::Service(service) => service.run(place),
             Self::Man(man) => man.run(),
             Self::Completions(completions) => completions.run(),
             Self::Complete(complete) => complete.run(place).await,

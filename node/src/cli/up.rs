@@ -25,6 +25,7 @@ use node::{
     },
     store::{Reader, hex},
 };
+use sd_notify::NotifyState;
 use tokio::{net::UnixListener, task::JoinHandle, time::timeout};
 
 use super::{
@@ -87,6 +88,7 @@ impl Up {
             up.serve_programs(listener, socket);
         }
         announce(&ready, all.name.value.as_deref(), place)?;
+        tell_manager(NotifyState::Ready);
         let backlogs = tokio::spawn(backlogs(place.data_dir.clone()));
         let ended = up.until(told).await;
         backlogs.abort();
@@ -190,6 +192,7 @@ impl Serving {
             () = self.api.asked_down() => None,
             broken = self.node.wait() => Some(broken),
         };
+        tell_manager(NotifyState::Stopping);
         let ended = match broken {
             Some(broken) => Err(broken),
             None => self.node.shutdown().await,
@@ -223,6 +226,13 @@ fn ready(node: &Running, socket: &Socket) -> Ready {
         peer: ready.peer,
         listen: ready.listen,
         relays: ready.relays,
+    }
+}
+
+/// Tells a service manager, where one has started this: sd_notify(3). One that can't be told is no reason to end.
+fn tell_manager(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "the service manager can't be told");
     }
 }
 

@@ -100,3 +100,18 @@ pub enum SettingOrigin {
     /// Nobody has said anything.
     Default,
 }
+
+/// How the service that starts a node stands, as `wattle --json service status` prints it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ServiceView {
+    /// [`super::VERSION`].
+    pub v: u8,
+    /// Whether there is one that `wattle service install` wrote.
+    pub installed: bool,
+    /// Its file, or where that would be.
+    pub file: String,
+    /// The service manager's own word for how it stands, where it can be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+}

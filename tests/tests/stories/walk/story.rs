@@ -209,6 +209,8 @@ pub const STORY: &[(&str, How)] = &[
 
 const SETTINGS: &str = "it changes a person's settings: node/tests/config.rs";
 
+const SERVICE: &str = "it asks this machine's service manager: node/tests/service.rs";
+
 /// What is not run, and why.
 pub const EXCEPTIONS: &[(&str, &str)] = &[
     (".ci/run", "it is what runs this"),
@@ -224,6 +226,10 @@ pub const EXCEPTIONS: &[(&str, &str)] = &[
     ("wattle config set mdns true", SETTINGS),
     ("wattle config set relays host /dns/relay.example.org/tcp/4407/p2p/12D3…", SETTINGS),
     ("wattle config unset mdns", SETTINGS),
+    ("wattle service install", SERVICE),
+    ("wattle service install --no-start", SERVICE),
+    ("wattle service status", SERVICE),
+    ("wattle service uninstall", SERVICE),
     ("wattle init --ask-passphrase", "it asks at a terminal: node/tests/passphrase.rs"),
     ("wattle backup create tea.backup", "it asks at a terminal for a passphrase: the story backup"),
     (

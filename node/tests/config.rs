@@ -87,6 +87,9 @@ fn flags_go_before_the_environment_before_the_file_before_the_defaults() {
     ] {
         assert_eq!(all[key], said, "{key}");
     }
+    // What is set to nothing says nothing.
+    let nothing = [("WATTLE_NAME", ""), ("WATTLE_LISTEN", ""), ("WATTLE_RELAY", "")];
+    assert_eq!(home.origins(&[], &nothing), all);
     let environment = [("WATTLE_NAME", "ben"), ("WATTLE_MDNS", "0"), ("WATTLE_RELAY", RELAY)];
     let all = home.origins(&["--name", "cleo", "--relay-proxy", SOCKS], &environment);
     assert_eq!(all["name"], "\"cleo\"  # flag");

@@ -88,8 +88,11 @@ fn flags_go_before_the_environment_before_the_file_before_the_defaults() {
         assert_eq!(all[key], said, "{key}");
     }
     // What is set to nothing says nothing.
-    let nothing = [("WATTLE_NAME", ""), ("WATTLE_LISTEN", ""), ("WATTLE_RELAY", "")];
+    let nothing = ["NAME", "LISTEN", "RELAY", "RELAY_PROXY", "PROGRAMS", "PASSPHRASE_FILE", "MDNS"];
+    let nothing = nothing.map(|name| format!("WATTLE_{name}"));
+    let nothing: Vec<(&str, &str)> = nothing.iter().map(|name| (name.as_str(), "")).collect();
     assert_eq!(home.origins(&[], &nothing), all);
+    assert_eq!(home.origins(&["--host"], &nothing)["relays"], "[\"host\"]  # flag");
     let environment = [("WATTLE_NAME", "ben"), ("WATTLE_MDNS", "0"), ("WATTLE_RELAY", RELAY)];
     let all = home.origins(&["--name", "cleo", "--relay-proxy", SOCKS], &environment);
     assert_eq!(all["name"], "\"cleo\"  # flag");
@@ -123,6 +126,10 @@ fn the_file_is_made_changed_and_refused_by_its_keys() {
         let (code, _, err) = home.run(args, &[]);
         assert!(code == Some(2) && err.contains("did you mean relays?"), "{args:?}: {err}");
     }
+    // Nor is one passed over that can't be read.
+    fs::remove_file(home.file()).unwrap();
+    symlink("nowhere", home.file()).unwrap();
+    assert_eq!(home.run(&["up"], &[]).0, Some(2));
     // Another is named; one that is named has to be there.
     assert_eq!(home.run(&["config", "--config", "/dev/null"], &[]).0, Some(0));
     let set = ["config", "set", "mdns", "true", "--config"];

@@ -119,18 +119,14 @@ impl Given {
             let file = Some(file.clone()).filter(|path| !path.as_os_str().is_empty());
             first(typed(argument), given.clone(), file)
         };
-        // A variable that is set to nothing says nothing.
-        let listen = self.listen.iter().filter(|it| !it.is_empty()).cloned().collect::<Vec<_>>();
-        let listen = Some(listen).filter(|given| !given.is_empty());
+        let listen = Some(self.listen.clone()).filter(|given| !given.is_empty());
         let of_file = Some(file.listen.clone()).filter(|file| !file.is_empty());
         let listen = first(typed("listen"), listen, of_file);
         let name = Some(file.name.clone()).filter(|name| !name.is_empty());
-        let is_said = |name: &String| !name.is_empty() || typed("name") == Some(Origin::Flag);
-        let given = self.name.clone().filter(is_said);
         let mdns = typed("mdns").map(|_| self.mdns);
         let mdns = first(typed("mdns"), mdns, file.mdns);
         Ok(InForce {
-            name: first(typed("name"), given, name),
+            name: first(typed("name"), self.name.clone(), name),
             listen: Found { value: listen.value.unwrap_or_default(), origin: listen.origin },
             mdns: Found { value: mdns.value.unwrap_or_default(), origin: mdns.origin },
             programs: path("programs", &self.programs, &file.programs),

@@ -178,10 +178,11 @@ pub struct Place {
 impl Cli {
     /// What was typed; without a command it is `wattle up`, with all that the environment says to that.
     pub fn typed() -> Self {
-        let mut matches = Self::command().get_matches();
+        let command = hearing(Self::command());
+        let mut matches = command.clone().get_matches();
         if matches.subcommand().is_none() {
             let words = std::env::args_os().chain(["up".into()]);
-            matches = Self::command().get_matches_from(words);
+            matches = command.get_matches_from(words);
         }
         let typed = Typed::of(&matches);
         match Self::from_arg_matches(&matches) {
@@ -220,7 +221,10 @@ impl Cli {
     /// Where it is run, by what the settings file says, too.
     fn place(self) -> anyhow::Result<Place> {
         let settings_file = self.config.clone().or_else(settings::settings_file);
-        let is_there = settings_file.as_ref().is_some_and(|file| file.exists());
+        // What can't be looked at is read, and refused.
+        let is_gone = |error: std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
+        let is_there =
+            settings_file.as_ref().is_some_and(|file| !file.symlink_metadata().is_err_and(is_gone));
         let has_settings = self.config.is_some() || is_there;
         let settings = match settings_file.as_ref().filter(|_| has_settings) {
             Some(file) => Settings::read(file).map_err(config::refused)?,
@@ -295,6 +299,17 @@ impl Command {
             Self::Recovery(recovery) => or_interrupted(recovery.run(place)).await,
         }
     }
+}
+
+/// A command that takes no variable for said that is set to nothing.
+fn hearing(command: clap::Command) -> clap::Command {
+    let is_nothing =
+        |name: &std::ffi::OsStr| std::env::var_os(name).is_some_and(|it| it.is_empty());
+    let arguments = command.mut_args(|argument| match argument.get_env() {
+        Some(name) if is_nothing(name) => argument.env(None::<&str>),
+        _ => argument,
+    });
+    arguments.mut_subcommands(hearing)
 }
 
 async fn or_interrupted(run: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Result<Exit> {

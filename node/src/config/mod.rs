@@ -79,7 +79,8 @@ pub fn data_dir(named: Option<PathBuf>) -> Result<PathBuf, ConfigError> {
 /// Where the user's settings file is, if there is one.
 #[must_use]
 pub fn settings_file() -> Option<PathBuf> {
-    Some(places()?.config_dir().join("node.toml"))
+    // On macOS what is called config is the place for data.
+    Some(places()?.preference_dir().join("node.toml"))
 }
 
 fn places() -> Option<ProjectDirs> {

@@ -5,7 +5,7 @@ use std::{
     ffi::OsStr,
     fs,
     io::{Read, Write},
-    os::unix::ffi::OsStrExt,
+    os::unix::{ffi::OsStrExt, fs::symlink},
     path::Path,
     process::{Command, Output, Stdio},
 };
@@ -50,6 +50,15 @@ fn a_credential_of_the_service_manager_locks_and_opens() {
     // What is given goes before the credential.
     let (code, err) = said(with.env("WATTLE_PASSPHRASE", "another").output().unwrap());
     assert!(code == Some(5) && err.contains("does not open"), "{err}");
+    // One that can't be read is none that is not there: no directory is made without it.
+    let other = tempfile::tempdir().unwrap();
+    let link = credentials.path().join("wattle.passphrase");
+    fs::rename(&link, credentials.path().join("away")).unwrap();
+    symlink("nowhere", &link).unwrap();
+    let mut without = init(other.path());
+    without.env("CREDENTIALS_DIRECTORY", credentials.path());
+    assert_eq!(said(without.output().unwrap()).0, Some(1));
+    assert!(fs::read_dir(other.path()).unwrap().next().is_none(), "it left something behind");
     // Nobody is asked where nobody is.
     let (code, err) = said(init(dir.path()).output().unwrap());
     assert!(code == Some(2) && err.contains("needs its passphrase"), "{err}");

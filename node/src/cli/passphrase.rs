@@ -95,7 +95,9 @@ const QUESTION: &str = "the data directory's passphrase: ";
 /// The credential that a service manager gives, if it does.
 fn credential() -> Option<PathBuf> {
     let file = PathBuf::from(env::var_os("CREDENTIALS_DIRECTORY")?).join(CREDENTIAL);
-    file.exists().then_some(file)
+    // One that can't be looked at is read, and refused: without it a new directory would not be locked.
+    let is_gone = |error: io::Error| error.kind() == io::ErrorKind::NotFound;
+    (!file.symlink_metadata().is_err_and(is_gone)).then_some(file)
 }
 
 /// The passphrase in a file; `-` is standard input, where a person is asked if that is a terminal.
@@ -104,17 +106,18 @@ pub async fn of_file(
     question: &str,
     asked: Asked,
 ) -> anyhow::Result<Zeroizing<String>> {
-    if path != Path::new("-") {
-        let shown = path.display().to_string();
-        let text = File::open(path).and_then(read).map_err(|error| unread(&shown, &error))?;
-        return checked(text, &shown);
-    }
-    if io::stdin().is_terminal() {
+    let is_input = path == Path::new("-");
+    if is_input && io::stdin().is_terminal() {
         return typed(question, asked).await;
     }
-    // A pipe may take its time.
-    let read = tokio::task::spawn_blocking(|| read(io::stdin().lock())).await?;
-    checked(read.map_err(|error| unread("standard input", &error))?, "standard input")
+    let file = path.to_owned();
+    // A pipe may take its time. Standard input is read past its buffer, which nobody wipes.
+    let text = tokio::task::spawn_blocking(move || match is_input {
+        true => io::stdin().as_fd().try_clone_to_owned().and_then(|input| read(File::from(input))),
+        false => File::open(file).and_then(read),
+    });
+    let shown = if is_input { "standard input".into() } else { path.display().to_string() };
+    checked(text.await?.map_err(|error| unread(&shown, &error))?, &shown)
 }
 
 /// Whether others than its owner may read a file, where it is one.

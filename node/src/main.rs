@@ -4,7 +4,6 @@ mod cli;
 
 use std::{process::ExitCode, time::Duration};
 
-use clap::Parser;
 use tracing_subscriber::{
     EnvFilter, Layer, filter::filter_fn, fmt, layer::SubscriberExt, util::SubscriberInitExt,
 };
@@ -13,7 +12,7 @@ use tracing_subscriber::{
 const ENDS: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    let cli = cli::Cli::typed();
     log();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,

@@ -18,6 +18,7 @@ fn the_command_line_says_what_its_files_say() {
         .register_bin("wattle", trycmd::schema::Bin::Path(env!("CARGO_BIN_EXE_wattle").into()))
         .env("HOME", &home_dir)
         .env("XDG_DATA_HOME", &home_dir)
+        .env("XDG_CONFIG_HOME", &home_dir)
         .timeout(Duration::from_secs(60))
         .case(folder.join("*.trycmd"))
         .case(folder.join("*.toml"));

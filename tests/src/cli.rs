@@ -55,6 +55,7 @@ impl Talk {
             .arg("--data-dir")
             .arg(data_dir)
             .args(args)
+            .env("WATTLE_CONFIG", NO_SETTINGS)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -112,6 +113,9 @@ impl Drop for Talk {
     }
 }
 
+/// A settings file that says nothing: that of whoever runs the tests is none of theirs.
+pub(crate) const NO_SETTINGS: &str = "/dev/null";
+
 /// Runs `wattle --data-dir DIR ARGS…` with `input` on standard input, to its end.
 pub(crate) fn run(data_dir: &Path, args: &[&str], input: &str) -> Said {
     let mut command = Command::new(binaries::wattle());
@@ -133,6 +137,7 @@ pub(crate) fn sh(data_dir: &Path, line: &str) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", line]).env("PATH", path).env("WATTLE_DATA_DIR", data_dir);
     command.env_remove("WATTLE_INVITE").env_remove("WATTLE_RELAY_TOKEN");
+    command.env("WATTLE_CONFIG", NO_SETTINGS);
     command
 }
 
@@ -140,6 +145,7 @@ fn to_its_end(mut command: Command, input: &str) -> Said {
     let mut child = command
         .env_remove("WATTLE_INVITE")
         .env_remove("WATTLE_RELAY_TOKEN")
+        .env("WATTLE_CONFIG", NO_SETTINGS)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -59,6 +59,8 @@ fn files() -> Vec<(&'static str, Schema)> {
         ("renamed", said::<types::Renamed>()),
         ("request", said::<types::RequestView>()),
         ("requests", said::<types::Requests>()),
+        ("service", said::<types::ServiceView>()),
+        ("setting", said::<types::SettingView>()),
         ("shared-history", said::<conduct::SharedHistory>()),
         ("status", said::<types::Status>()),
         ("verified", said::<types::Verified>()),

@@ -46,7 +46,10 @@ pub use self::{
         Answered, ChangeKind, Class, EditMessage, Message, MessageKind, More, Only, PinMessage,
         React, Reaction, SendMessage,
     },
-    own::{Machine, Machines, NameMachine, Rename, Renamed},
+    own::{
+        Machine, Machines, NameMachine, Rename, Renamed, ServiceView, SettingOrigin, SettingValue,
+        SettingView,
+    },
     paths::{Ipv6, Lan, MemberPath, Nat, Outside, Path, PortMap, Via},
     pings::{PingMember, PingView, Way, WayTried},
     relays::{RelayState, RelayStatus, Withheld},

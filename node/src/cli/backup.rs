@@ -1,26 +1,22 @@
 //! `wattle backup`.
 
 use std::{
-    fs::File,
-    io::{self, BufRead, IsTerminal},
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::Context;
 use node::{
     backup::{self, BackupError, Contents},
-    store::{StoreError, rfc3339},
+    store::{StoreError, Unlock, rfc3339},
 };
 use protocol::ids::Timestamp;
-use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
 use super::{
     Place, exit,
     exit::{Exit, Failure},
-    init::{self, Lock},
+    init,
+    passphrase::{self, Asked, Lock},
     progress::Percent,
     show,
 };
@@ -71,39 +67,36 @@ struct Seal {
     backup_passphrase_file: Option<PathBuf>,
 }
 
-/// The longest passphrase that is read, in bytes.
-const PASSPHRASE_MAX: u64 = 4096;
-
 impl Backup {
     pub async fn run(self, place: &Place) -> anyhow::Result<Exit> {
-        let (data_dir, json) = (place.data_dir.clone(), place.json);
-        let terminal = tcgetattr(io::stdin()).ok();
+        let (dir, json) = (place.data_dir.clone(), place.json);
+        let (file, seal, lock, asked) = match &self.what {
+            What::Create { file, seal, lock } => (file.clone(), seal, lock, Asked::Twice),
+            What::Restore { file, seal, lock } => (file.clone(), seal, lock, Asked::Once),
+        };
+        let unlock = lock.unlock(place).await?;
+        let passphrase = seal.passphrase(asked).await?;
         // Keys are derived slowly, and the disk is read.
-        let work = tokio::task::spawn_blocking(move || match self.what {
-            What::Create { file, seal, lock } => create(&file, &seal, &lock, &data_dir, json),
-            What::Restore { file, seal, lock } => restore(&file, &seal, &lock, &data_dir, json),
-        });
-        tokio::select! {
-            done = work => done?,
-            _ = tokio::signal::ctrl_c() => {
-                // It may have been asking for a passphrase, unseen.
-                if let Some(before) = terminal {
-                    tcsetattr(io::stdin(), OptionalActions::Flush, &before)?;
-                }
-                Ok(Exit::Interrupted)
-            }
-        }
+        tokio::task::spawn_blocking(move || match self.what {
+            What::Create { .. } => create(&file, &passphrase, &unlock, &dir, json),
+            What::Restore { .. } => restore(&file, &passphrase, &unlock, &dir, json),
+        })
+        .await?
     }
 }
 
-fn create(file: &Path, seal: &Seal, lock: &Lock, dir: &Path, json: bool) -> anyhow::Result<Exit> {
-    let unlock = lock.unlock()?;
-    let passphrase = seal.passphrase(Asked::Twice)?;
+fn create(
+    file: &Path,
+    passphrase: &str,
+    unlock: &Unlock,
+    dir: &Path,
+    json: bool,
+) -> anyhow::Result<Exit> {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
     let bar = Percent::new("writing the backup");
     let (rng, told) = (&mut init::seeded()?, &mut |percent| bar.show(percent));
-    let made = backup::create(dir, &unlock, file, &passphrase, now, rng, told);
+    let made = backup::create(dir, unlock, file, passphrase, now, rng, told);
     drop(bar);
     let contents = made.map_err(|error| refused(error, file, dir))?;
     tell("wrote a backup of", &contents, json)?;
@@ -114,12 +107,16 @@ fn create(file: &Path, seal: &Seal, lock: &Lock, dir: &Path, json: bool) -> anyh
     Ok(Exit::Done)
 }
 
-fn restore(file: &Path, seal: &Seal, lock: &Lock, dir: &Path, json: bool) -> anyhow::Result<Exit> {
-    let unlock = lock.unlock()?;
-    let passphrase = seal.passphrase(Asked::Once)?;
+fn restore(
+    file: &Path,
+    passphrase: &str,
+    unlock: &Unlock,
+    dir: &Path,
+    json: bool,
+) -> anyhow::Result<Exit> {
     let bar = Percent::new("reading the backup");
     let (rng, told) = (&mut init::seeded()?, &mut |percent| bar.show(percent));
-    let made = backup::restore(file, &passphrase, dir, &unlock, rng, told);
+    let made = backup::restore(file, passphrase, dir, unlock, rng, told);
     drop(bar);
     let contents = made.map_err(|error| refused(error, file, dir))?;
     tell("restored", &contents, json)?;
@@ -170,64 +167,22 @@ fn refused(error: BackupError, file: &Path, dir: &Path) -> anyhow::Error {
     Failure::new(exit, error.to_string(), hint).into()
 }
 
-enum Asked {
-    Once,
-    Twice,
-}
-
 impl Seal {
-    fn passphrase(&self, asked: Asked) -> anyhow::Result<Zeroizing<String>> {
-        let text = match &self.backup_passphrase_file {
-            Some(file) if file == Path::new("-") => first_line(io::stdin().lock())?,
-            Some(file) => from_file(file)?,
-            None if io::stdin().is_terminal() => typed(asked)?,
-            None => {
-                let hint = "give --backup-passphrase-file FILE, or - for standard input";
-                return Err(Failure::new(Exit::Usage, "a passphrase is needed", hint).into());
+    async fn passphrase(&self, asked: Asked) -> anyhow::Result<Zeroizing<String>> {
+        let Some(file) = &self.backup_passphrase_file else {
+            if passphrase::is_somebody_here() {
+                return passphrase::typed(QUESTION, asked).await;
             }
+            let hint = "give --backup-passphrase-file FILE, or - for standard input";
+            return Err(Failure::new(Exit::Usage, "a passphrase is needed", hint).into());
         };
-        if text.is_empty() {
-            let hint = "whoever has the file tries passphrases: take six words by chance";
-            return Err(Failure::new(Exit::Usage, "the passphrase is empty", hint).into());
+        if passphrase::is_open_to_others(file) {
+            let hint = format!("chmod 600 {}", show::word(&file.display().to_string()));
+            let message = "others can read the passphrase's file";
+            return Err(Failure::new(Exit::Usage, message, hint).into());
         }
-        Ok(text)
+        passphrase::one_line(passphrase::of_file(file, QUESTION, asked).await?, file)
     }
 }
 
-fn from_file(path: &Path) -> anyhow::Result<Zeroizing<String>> {
-    let reading = || format!("reading {}", path.display());
-    let file = File::open(path).with_context(reading)?;
-    let meta = file.metadata().with_context(reading)?;
-    if meta.is_file() && meta.permissions().mode() & 0o077 != 0 {
-        let hint = format!("chmod 600 {}", show::word(&path.display().to_string()));
-        return Err(Failure::new(Exit::Usage, "others can read the passphrase's file", hint).into());
-    }
-    first_line(io::BufReader::new(file)).with_context(reading)
-}
-
-fn first_line(input: impl BufRead) -> io::Result<Zeroizing<String>> {
-    let mut line = Zeroizing::new(String::new());
-    input.take(PASSPHRASE_MAX).read_line(&mut line)?;
-    Ok(Zeroizing::new(line.trim_end_matches(['\r', '\n']).into()))
-}
-
-/// Asks at the terminal, without showing what is typed.
-fn typed(asked: Asked) -> anyhow::Result<Zeroizing<String>> {
-    let passphrase = silently("the backup's passphrase: ")?;
-    if matches!(asked, Asked::Twice) && *silently("again: ")? != *passphrase {
-        let hint = "begin again; nothing was written";
-        return Err(Failure::new(Exit::Usage, "the two are not the same", hint).into());
-    }
-    Ok(passphrase)
-}
-
-fn silently(question: &str) -> io::Result<Zeroizing<String>> {
-    let before = tcgetattr(io::stdin())?;
-    let mut silent = before.clone();
-    silent.local_modes.remove(LocalModes::ECHO);
-    show::words(question);
-    tcsetattr(io::stdin(), OptionalActions::Flush, &silent)?;
-    let line = first_line(io::stdin().lock());
-    tcsetattr(io::stdin(), OptionalActions::Flush, &before)?;
-    line
-}
+const QUESTION: &str = "the backup's passphrase: ";

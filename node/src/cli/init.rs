@@ -1,11 +1,11 @@
 //! `wattle init`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use node::{
     config,
     core::{self, InitError},
-    store::{Store, StoreError, Unlock},
+    store::{Store, StoreError},
 };
 use protocol::{endpoint::BadName, identity::is_name};
 use rand_chacha::ChaCha20Rng;
@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 use super::{
     Place, exit,
     exit::{Exit, Failure},
+    passphrase::Lock,
     show,
 };
 
@@ -22,7 +23,7 @@ use super::{
 ///
 /// `wattle up` does it by itself at its first start.
 #[derive(clap::Args)]
-#[command(after_help = exit::help(&["wattle init --name ana"]))]
+#[command(after_help = exit::help(&["wattle init --name ana", "wattle init --ask-passphrase"]))]
 pub struct Init {
     /// The name that others see [default: yours on this machine]
     #[arg(long, value_name = "NAME", env = "WATTLE_NAME")]
@@ -31,26 +32,17 @@ pub struct Init {
     lock: Lock,
 }
 
-/// How the data directory is locked.
-#[derive(clap::Args, Default)]
-pub struct Lock {
-    /// Lock the data directory with the passphrase in this file; `-` for standard input
-    ///
-    /// Without it, or WATTLE_PASSPHRASE, the key is in a file of the directory.
-    #[arg(long, value_name = "FILE", env = "WATTLE_PASSPHRASE_FILE")]
-    passphrase_file: Option<PathBuf>,
-}
-
 /// What to do about a name that can't be.
 const OTHER_NAME: &str = "choose another with --name NAME";
 
 impl Init {
-    pub fn run(self, place: &Place) -> anyhow::Result<Exit> {
-        let unlock = self.lock.unlock()?;
-        let name = self.name.unwrap_or_else(config::default_name);
+    pub async fn run(self, place: &Place) -> anyhow::Result<Exit> {
+        let of_file = Some(place.settings.name.clone()).filter(|name| !name.is_empty());
+        let name = self.name.or(of_file).unwrap_or_else(config::default_name);
         if !is_name(&name) {
             return Err(Failure::new(Exit::Usage, BadName.to_string(), OTHER_NAME).into());
         }
+        let unlock = self.lock.unlock(place).await?;
         let store = Store::open(&place.data_dir, &unlock);
         let mut store = store.map_err(|error| locked_out(&error, &place.data_dir))?;
         if let Err(error) = core::init(&mut store, &name, &mut seeded()?) {
@@ -66,26 +58,6 @@ impl Init {
         show::words(format_args!("made an identity for {}", show::safe(&name)));
         show::next("wattle up");
         Ok(Exit::Done)
-    }
-}
-
-impl Lock {
-    /// How the store's key is had: by the file, by `WATTLE_PASSPHRASE`, or without a passphrase.
-    pub fn unlock(&self) -> anyhow::Result<Unlock> {
-        let passphrase = match (&self.passphrase_file, std::env::var("WATTLE_PASSPHRASE")) {
-            (Some(file), _) => config::passphrase(file).map_err(|error| {
-                let hint = "name the file that the passphrase is in, or - for standard input";
-                Failure::new(Exit::Unexpected, error.to_string(), hint)
-            })?,
-            (None, Ok(passphrase)) => Zeroizing::new(passphrase),
-            (None, Err(_)) => return Ok(Unlock::KeyFile),
-        };
-        if passphrase.is_empty() {
-            let hint = "write one into the file, or leave --passphrase-file and \
-                        WATTLE_PASSPHRASE out";
-            return Err(Failure::new(Exit::Usage, "the passphrase is empty", hint).into());
-        }
-        Ok(Unlock::Passphrase(passphrase))
     }
 }
 

@@ -8,7 +8,9 @@ mod audit;
 mod backup;
 mod bench;
 mod block;
+mod complete;
 mod completions;
+mod config;
 mod cursor;
 mod delivery;
 mod demo;
@@ -17,6 +19,7 @@ mod down;
 mod exit;
 mod export;
 mod file;
+mod given;
 mod group;
 mod history;
 mod identity;
@@ -28,6 +31,7 @@ mod machine;
 mod man;
 mod name;
 mod notify;
+mod passphrase;
 mod ping;
 mod progress;
 mod qr;
@@ -36,6 +40,7 @@ mod relay;
 mod said;
 mod search;
 mod send;
+mod service;
 mod show;
 mod stage;
 mod status;
@@ -48,13 +53,16 @@ mod wipe;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use node::{
     client::{Client, ClientError, Token},
-    config,
+    config::{self as settings, Origin, Settings},
 };
 
-use self::exit::{Exit, Failure};
+use self::{
+    exit::{Exit, Failure},
+    given::Typed,
+};
 
 /// End-to-end encrypted groups, from the command line.
 ///
@@ -72,6 +80,16 @@ pub struct Cli {
         display_order = 900
     )]
     data_dir: Option<PathBuf>,
+    /// The settings file [default: node.toml in your place for settings, if it is there]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "WATTLE_CONFIG",
+        hide_env_values = true,
+        display_order = 901
+    )]
+    config: Option<PathBuf>,
     /// The socket that a node has for programs with tokens: WATTLE_TOKEN_FILE names the token's file
     #[arg(
         long,
@@ -79,14 +97,16 @@ pub struct Cli {
         value_name = "PATH",
         env = "WATTLE_SOCKET",
         hide_env_values = true,
-        display_order = 902
+        display_order = 903
     )]
     socket: Option<PathBuf>,
     /// Print data as JSON, one value on each line
-    #[arg(long, global = true, display_order = 901)]
+    #[arg(long, global = true, display_order = 902)]
     json: bool,
     #[command(subcommand)]
     command: Option<Command>,
+    #[arg(skip)]
+    typed: Typed,
 }
 
 #[derive(Subcommand)]
@@ -127,14 +147,28 @@ enum Command {
     Blocked(block::Blocked),
     Bench(bench::Bench),
     Relay(relay::Relay),
+    Config(config::Config),
+    Service(service::Service),
     Man(man::Man),
     Completions(completions::Completions),
+    #[command(name = "__complete")]
+    Complete(complete::Complete),
 }
 
 /// What every command is told.
 pub struct Place {
     /// The data directory.
     pub data_dir: PathBuf,
+    /// Who named it.
+    pub data_dir_by: Origin,
+    /// Where the settings file is, or would be.
+    pub settings_file: Option<PathBuf>,
+    /// Whether it is there.
+    pub has_settings: bool,
+    /// What it says; nothing, where it is not there.
+    pub settings: Settings,
+    /// Who gave which argument.
+    pub typed: Typed,
     /// The socket for programs, where this is one.
     pub socket: Option<PathBuf>,
     /// Whether data is to be JSON.
@@ -142,14 +176,31 @@ pub struct Place {
 }
 
 impl Cli {
+    /// What was typed; without a command it is `wattle up`, with all that the environment says to that.
+    pub fn typed() -> Self {
+        let command = hearing(Self::command());
+        let mut matches = command.clone().get_matches();
+        if matches.subcommand().is_none() {
+            let words = std::env::args_os().chain(["up".into()]);
+            matches = command.get_matches_from(words);
+        }
+        let typed = Typed::of(&matches);
+        match Self::from_arg_matches(&matches) {
+            Ok(cli) => Self { typed, ..cli },
+            Err(error) => error.format(&mut Self::command()).exit(),
+        }
+    }
+
     /// Runs the command, and says on standard error why it was not done, if so.
-    pub async fn run(self) -> ExitCode {
-        let ended = match config::data_dir(self.data_dir) {
-            Ok(data_dir) => {
-                let place = Place { data_dir, socket: self.socket, json: self.json };
-                self.command.unwrap_or_else(|| Command::Up(up::Up::default())).run(&place).await
+    pub async fn run(mut self) -> ExitCode {
+        let command = self.command.take();
+        let ended = match self.place() {
+            Ok(place) => {
+                command.unwrap_or_else(|| Command::Up(up::Up::default())).run(&place).await
             }
-            Err(error) => Err(error.into()),
+            // What is said to a shell that completes would stand in the midst of a line.
+            Err(_) if matches!(command, Some(Command::Complete(_))) => Ok(Exit::Done),
+            Err(error) => Err(error),
         };
         match ended {
             Ok(exit) => exit.into(),
@@ -166,12 +217,50 @@ impl Cli {
     }
 }
 
+impl Cli {
+    /// Where it is run, by what the settings file says, too.
+    fn place(self) -> anyhow::Result<Place> {
+        let settings_file = self.config.clone().or_else(settings::settings_file);
+        // What can't be looked at is read, and refused.
+        let is_gone = |error: std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
+        let is_there =
+            settings_file.as_ref().is_some_and(|file| !file.symlink_metadata().is_err_and(is_gone));
+        let has_settings = self.config.is_some() || is_there;
+        let settings = match settings_file.as_ref().filter(|_| has_settings) {
+            Some(file) => Settings::read(file).map_err(config::refused)?,
+            None => Settings::default(),
+        };
+        let of_file = Some(settings.data_dir.clone()).filter(|dir| !dir.as_os_str().is_empty());
+        let data_dir_by = match (&self.data_dir, &of_file) {
+            (Some(_), _) => self.typed.origin("data_dir").unwrap_or(Origin::Flag),
+            (None, Some(_)) => Origin::File,
+            (None, None) => Origin::Default,
+        };
+        let data_dir = settings::data_dir(self.data_dir.or(of_file))?;
+        let (socket, json, typed) = (self.socket, self.json, self.typed);
+        let place = Place {
+            data_dir,
+            data_dir_by,
+            settings_file,
+            has_settings,
+            settings,
+            typed,
+            socket,
+            json,
+        };
+        Ok(place)
+    }
+}
+
 impl Command {
     async fn run(self, place: &Place) -> anyhow::Result<Exit> {
         match self {
-            Self::Init(init) => init.run(place),
+            Self::Init(init) => or_interrupted(init.run(place)).await,
+            Self::Config(config) => config.run(place),
+            Self::Service(service) => service.run(place),
             Self::Man(man) => man.run(),
             Self::Completions(completions) => completions.run(),
+            Self::Complete(complete) => complete.run(place).await,
             // These end what they began when they are interrupted.
             Self::Up(up) => up.run(place).await,
             Self::Relay(relay) => relay.run(place).await,
@@ -197,7 +286,7 @@ impl Command {
             Self::Cursor(cursor) => or_interrupted(cursor.run(place)).await,
             Self::Search(search) => or_interrupted(search.run(place)).await,
             Self::Export(export) => or_interrupted(export.run(place)).await,
-            Self::Backup(backup) => backup.run(place).await,
+            Self::Backup(backup) => or_interrupted(backup.run(place)).await,
             Self::Audit(audit) => or_interrupted(audit.run(place)).await,
             Self::Machine(machine) => or_interrupted(machine.run(place)).await,
             Self::Block(block) => or_interrupted(block.run(place)).await,
@@ -210,6 +299,17 @@ impl Command {
             Self::Recovery(recovery) => or_interrupted(recovery.run(place)).await,
         }
     }
+}
+
+/// A command that takes no variable for said that is set to nothing.
+fn hearing(command: clap::Command) -> clap::Command {
+    let is_nothing =
+        |name: &std::ffi::OsStr| std::env::var_os(name).is_some_and(|it| it.is_empty());
+    let arguments = command.mut_args(|argument| match argument.get_env() {
+        Some(name) if is_nothing(name) => argument.env(None::<&str>),
+        _ => argument,
+    });
+    arguments.mut_subcommands(hearing)
 }
 
 async fn or_interrupted(run: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Result<Exit> {
@@ -235,7 +335,7 @@ impl Place {
 
     /// What this program shows to be let in, if it is one with a token.
     pub fn token(&self) -> anyhow::Result<Option<Token>> {
-        let token = config::token()?;
+        let token = settings::token()?;
         match (&self.socket, token) {
             (None, None) => Ok(None),
             (Some(_), Some(token)) => Ok(Some(token)),
@@ -253,7 +353,7 @@ impl Place {
 
 #[cfg(test)]
 mod tests {
-    use clap::{CommandFactory, error::ErrorKind};
+    use clap::error::ErrorKind;
 
     use super::*;
 

@@ -132,6 +132,8 @@ impl Stage {
             command.env_remove(setting);
         }
         let mut child = command
+            // A person's own settings are none of these.
+            .env("WATTLE_CONFIG", "/dev/null")
             .arg("--data-dir")
             .arg(self.place(name))
             .arg("--json")
@@ -154,7 +156,7 @@ impl Stage {
     }
 }
 
-const SETTINGS: [&str; 7] = [
+const SETTINGS: [&str; 11] = [
     "WATTLE_DATA_DIR",
     "WATTLE_RELAY",
     "WATTLE_NAME",
@@ -162,6 +164,10 @@ const SETTINGS: [&str; 7] = [
     "WATTLE_LISTEN",
     "WATTLE_PASSPHRASE",
     "WATTLE_PASSPHRASE_FILE",
+    "WATTLE_RELAY_PROXY",
+    "WATTLE_MDNS",
+    "WATTLE_PROGRAMS",
+    "CREDENTIALS_DIRECTORY",
 ];
 
 impl Relay {

@@ -9,7 +9,6 @@ use std::{
 };
 
 use anyhow::Context;
-use clap::builder::FalseyValueParser;
 use node::{
     api::{
         Api,
@@ -17,7 +16,7 @@ use node::{
         types::{Ready, VERSION},
     },
     client::Client,
-    config::{self, RelayFlags, Relays},
+    config::{self, Relays},
     core::{InitError, OpenError},
     driver::{self, HostRelay, NodeConfig, Running, StartError},
     net::{
@@ -26,12 +25,15 @@ use node::{
     },
     store::{Reader, hex},
 };
+use sd_notify::NotifyState;
 use tokio::{net::UnixListener, task::JoinHandle, time::timeout};
 
 use super::{
     Place, args, exit,
     exit::{Exit, Failure},
-    init::{self, Lock},
+    given::{Given, InForce},
+    init,
+    passphrase::Lock,
     progress, show,
     stop::{Attached, Stop},
 };
@@ -39,7 +41,8 @@ use super::{
 /// Start the node here, in the foreground
 ///
 /// Its first start makes an identity. Without a relay it runs one itself, so that machines which
-/// reach this one need nothing else; a choice of relays is remembered for the next start. It prints
+/// reach this one need nothing else; a choice of relays is remembered for the next start. What is to hold at each start
+/// stands in a settings file (`wattle config`). It prints
 /// one line when it is ready, and ends on Ctrl-C or `wattle down`.
 #[derive(clap::Args, Default)]
 #[command(after_help = exit::help(&[
@@ -50,58 +53,11 @@ use super::{
     "wattle up --map-port",
 ]))]
 pub struct Up {
-    /// Use this relay, by the address that it printed; may be repeated
-    #[arg(long = "relay", value_name = "ADDR", value_parser = args::address)]
-    relays: Vec<String>,
-    /// Run a relay inside this node, beside others that are given
-    #[arg(long)]
-    host: bool,
-    /// Neither use nor run a relay
-    #[arg(long, conflicts_with_all = ["relays", "host"])]
-    no_relay: bool,
-    /// Speak on local networks alone: no relay, no address beyond them. Members are found there by
-    /// themselves (--mdns). Remembered like a choice of relays
-    #[arg(long, conflicts_with_all = ["relays", "host", "no_relay", "no_direct"])]
-    lan_only: bool,
-    /// Find members' nodes on the local networks, by multicast DNS. Others there see that Wattle runs on
-    /// this machine, not whose it is
-    #[arg(long, env = "WATTLE_MDNS", value_parser = FalseyValueParser::new(), conflicts_with = "no_direct")]
-    mdns: bool,
-    /// Listen for members here and nowhere else, IP:PORT or a multiaddr; may be repeated. Then nobody is met behind a
-    /// NAT [default: everywhere, on the port of the last start]
-    #[arg(long, value_name = "ADDR", env = "WATTLE_LISTEN", value_delimiter = ',')]
-    listen: Vec<String>,
-    /// Reach relays by way of this SOCKS5 proxy alone, such as Tor's, socks5://127.0.0.1:9050: no QUIC, and names
-    /// are resolved there (.onion too). Members still see this machine's addresses, unless --relay-only is given
-    /// too. Both are remembered, until it is `none`
-    #[arg(long, value_name = "URL|none", env = "WATTLE_RELAY_PROXY", conflicts_with_all = ["host", "lan_only"])]
-    relay_proxy: Option<String>,
-    /// Neither make nor take direct connections: members see no address of this machine
-    #[arg(long, visible_alias = "relay-only")]
-    no_direct: bool,
-    /// Make and take direct connections again, where --relay-only is remembered with the proxy
-    #[arg(long, conflicts_with = "no_direct")]
-    direct: bool,
-    /// Ask the router, in every network that this machine comes to, for a port that leads here from outside, by PCP,
-    /// NAT-PMP or UPnP, for TCP and UDP. Others there can see that it was asked, and whoever tries the port from
-    /// anywhere, that it is Wattle and under which PeerId. Remembered, until --no-map-port
-    #[arg(long, conflicts_with_all = ["no_direct", "lan_only", "no_map_port"])]
-    map_port: bool,
-    /// Ask no router for a port any more; what one granted to a node that was killed is taken back
-    #[arg(long)]
-    no_map_port: bool,
-    /// Let programs with tokens in by a socket of their own, made here: `wattle token new` makes tokens. Its mode is 0660:
-    /// whoever is in the directory's group reaches it
-    #[arg(long, value_name = "PATH", env = "WATTLE_PROGRAMS")]
-    programs: Option<PathBuf>,
-    /// The name that others see, at the first start [default: yours on this machine]
-    #[arg(long, value_name = "NAME", env = "WATTLE_NAME")]
-    name: Option<String>,
+    #[command(flatten)]
+    given: Given,
     /// For tests: how far the clock goes ahead of the system's
     #[arg(long, hide = true, value_name = "SPAN", value_parser = args::duration)]
     clock_offset: Option<Duration>,
-    #[command(flatten)]
-    lock: Lock,
     #[command(flatten)]
     attached: Attached,
 }
@@ -113,9 +69,10 @@ impl Up {
         if Client::connect(&place.data_dir).await.is_ok() {
             return Err(unbound(BindError::InUse, &place.data_dir));
         }
+        let all = self.given.in_force(place)?;
         let mut told = pin!(stop.told());
         let node = tokio::select! {
-            node = self.start(place) => node?,
+            node = start(&all, &self.given.lock, place) => node?,
             () = &mut told => return Ok(Exit::Interrupted),
         };
         // The data directory is this process's own by now.
@@ -123,59 +80,51 @@ impl Up {
             Ok(bound) => bound,
             Err(error) => return Err(unbound(error, &place.data_dir)),
         };
-        let programs = self.programs.as_deref().map(socket::bind_programs).transpose();
+        let programs = all.programs.value.as_deref().map(socket::bind_programs).transpose();
         let programs = programs.map_err(|error| unbound(error, &place.data_dir))?;
         let ready = ready(&node, &socket);
         let mut up = Serving::new(node, listener, socket);
         if let Some((listener, socket)) = programs {
             up.serve_programs(listener, socket);
         }
-        announce(&ready, self.name.as_deref(), place)?;
+        announce(&ready, all.name.value.as_deref(), place)?;
+        tell_manager(NotifyState::Ready);
         let backlogs = tokio::spawn(backlogs(place.data_dir.clone()));
         let ended = up.until(told).await;
         backlogs.abort();
         ended
     }
+}
 
-    async fn start(&self, place: &Place) -> anyhow::Result<Running> {
-        let flags = RelayFlags {
-            addresses: self.relays.clone(),
-            host: self.host,
-            none: self.no_relay,
-            lan_only: self.lan_only,
-            proxy: self.relay_proxy.clone(),
-            direct: (self.direct || self.no_direct).then_some(self.direct),
-            map_port: (self.map_port || self.no_map_port).then_some(self.map_port),
-        };
-        let mut dir = DirBuilder::new();
-        let made = dir.recursive(true).mode(0o700).create(&place.data_dir);
-        made.with_context(|| format!("the data directory {}", place.data_dir.display()))?;
-        let relays = Relays::choose(&place.data_dir, &flags)?;
-        let relay_proxy = proxy(&relays)?;
-        if relay_proxy.is_some() && !relays.relay_only {
-            show::words("members see this machine's addresses: --relay-only hides them");
-        }
-        if let Some(why) = why_unasked(&relays) {
-            show::words(format_args!("the router is not asked for a port: {why}"));
-        }
-        let config = NodeConfig {
-            data_dir: place.data_dir.clone(),
-            unlock: self.lock.unlock()?,
-            name: self.name.clone().unwrap_or_else(config::default_name),
-            listen: self.listen.clone(),
-            direct: !relays.relay_only,
-            relays: relays.addresses,
-            host_relay: relays.host.then(HostRelay::default),
-            relay_proxy,
-            reach: if relays.lan_only { Reach::Local } else { Reach::Anywhere },
-            mdns: !relays.relay_only && (self.mdns || relays.lan_only),
-            map_port: relays.map_port,
-        };
-        let started = driver::start(config).await;
-        let node = started.map_err(|error| refused(error, &place.data_dir))?;
-        Relays::remember(&place.data_dir, &flags)?;
-        Ok(node)
+async fn start(all: &InForce, lock: &Lock, place: &Place) -> anyhow::Result<Running> {
+    let mut dir = DirBuilder::new();
+    let made = dir.recursive(true).mode(0o700).create(&place.data_dir);
+    made.with_context(|| format!("the data directory {}", place.data_dir.display()))?;
+    let relays = all.relays.clone();
+    let relay_proxy = proxy(&relays)?;
+    if relay_proxy.is_some() && !relays.relay_only {
+        show::words("members see this machine's addresses: --relay-only hides them");
     }
+    if let Some(why) = why_unasked(&relays) {
+        show::words(format_args!("the router is not asked for a port: {why}"));
+    }
+    let config = NodeConfig {
+        data_dir: place.data_dir.clone(),
+        unlock: lock.unlock(place).await?,
+        name: all.name.value.clone().unwrap_or_else(config::default_name),
+        listen: all.listen.value.clone(),
+        direct: !relays.relay_only,
+        relays: relays.addresses,
+        host_relay: relays.host.then(HostRelay::default),
+        relay_proxy,
+        reach: if relays.lan_only { Reach::Local } else { Reach::Anywhere },
+        mdns: !relays.relay_only && (all.mdns.value || relays.lan_only),
+        map_port: relays.map_port,
+    };
+    let started = driver::start(config).await;
+    let node = started.map_err(|error| refused(error, &place.data_dir))?;
+    Relays::remember(&place.data_dir, &all.sources)?;
+    Ok(node)
 }
 
 /// Why the router is not asked for a port, where it was to be: a port would show what these hide.
@@ -243,6 +192,7 @@ impl Serving {
             () = self.api.asked_down() => None,
             broken = self.node.wait() => Some(broken),
         };
+        tell_manager(NotifyState::Stopping);
         let ended = match broken {
             Some(broken) => Err(broken),
             None => self.node.shutdown().await,
@@ -276,6 +226,13 @@ fn ready(node: &Running, socket: &Socket) -> Ready {
         peer: ready.peer,
         listen: ready.listen,
         relays: ready.relays,
+    }
+}
+
+/// Tells a service manager, where one has started this: sd_notify(3). One that can't be told is no reason to end.
+fn tell_manager(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "the service manager can't be told");
     }
 }
 

@@ -38,6 +38,12 @@ const LANES: u32 = 1;
 const MEMORY_KIB_MAX: u32 = 1024 * 1024;
 const PASSES_MAX: u32 = 64;
 
+/// Whether a data directory is locked with a passphrase, without which nothing in it can be read.
+#[must_use]
+pub fn is_locked(dir: &Path) -> bool {
+    dir.join(HEADER).exists() && !dir.join(KEY).exists()
+}
+
 /// Reads or derives the key. Makes one only where there is no database yet.
 pub(super) fn obtain(dir: &Path, unlock: &Unlock, exists: bool) -> Result<DatabaseKey, StoreError> {
     let (file, header) = (read(&dir.join(KEY))?, read(&dir.join(HEADER))?);

@@ -59,7 +59,7 @@ pub use self::{
     files::{FileState, GivenRow, OfferRow},
     filter::Filter,
     invites::{InviteRow, JoinRow},
-    key::Unlock,
+    key::{Unlock, is_locked},
     marks::{MARK_MS, Standing},
     messages::{NewMessage, Queued, Reclassed, Sealing},
     order::Place,
@@ -111,10 +111,12 @@ pub enum StoreError {
     #[error("the file `key` of the data directory is missing; without it nothing here can be read")]
     KeyMissing,
     /// The database is locked with a passphrase, and none was given.
-    #[error("this data directory needs its passphrase: give --passphrase-file FILE")]
+    #[error(
+        "this data directory needs its passphrase: give --passphrase-file FILE, or start it at a terminal"
+    )]
     PassphraseNeeded,
     /// The database has a key file, and a passphrase was given.
-    #[error("this data directory was made without a passphrase: leave --passphrase-file out")]
+    #[error("this data directory was made without a passphrase: give none")]
     PassphraseUnknown,
     /// Another process has it open.
     #[error(

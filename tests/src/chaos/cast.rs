@@ -203,7 +203,7 @@ impl Actor {
 
     fn start(&mut self) {
         let mut command = self.machine.command("env");
-        command.args(self.clock.vars()).arg("RUST_BACKTRACE=1");
+        command.args(self.clock.vars()).args(["RUST_BACKTRACE=1", "WATTLE_CONFIG=/dev/null"]);
         command.arg(&self.program).args(&self.args);
         self.starved = self.disk.as_ref().is_some_and(Disk::is_full);
         self.wanted = true;

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::Command, sync::Arc};
 
 use super::Node;
-use crate::{Link, Machine, Relay, binaries, world::Shared};
+use crate::{Link, Machine, Relay, binaries, cli::NO_SETTINGS, world::Shared};
 
 /// A node to be started.
 pub struct NodeSetup {
@@ -101,7 +101,7 @@ impl NodeSetup {
         for relay in &self.relays {
             command.arg("--relay").arg(relay);
         }
-        command.env("RUST_BACKTRACE", "1");
+        command.env("RUST_BACKTRACE", "1").env("WATTLE_CONFIG", NO_SETTINGS);
         command
     }
 }

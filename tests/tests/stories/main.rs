@@ -15,6 +15,7 @@ mod circuits;
 mod cli_pipes;
 mod closed_relay;
 mod command_line;
+mod completions;
 mod cursors;
 mod delivery;
 mod direct_only;

@@ -62,7 +62,9 @@ impl<'a> Stage<'a> {
         let names = ["ana", "ben", "cleo", "mallory", "dora", "eve"];
         let nodes = names.map(|name| world.node(name).relay(&relay).start()).into();
         let desk = world.dir().join("desk");
-        for folder in ["bin", ".local/share/bash-completion/completions", ".local/share/man/man1"] {
+        for folder in
+            ["bin", ".zfunc", ".local/share/bash-completion/completions", ".local/share/man/man1"]
+        {
             fs::create_dir_all(desk.join(folder)).unwrap();
         }
         fs::create_dir_all(desk.join(".config/fish/completions")).unwrap();

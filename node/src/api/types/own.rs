@@ -56,3 +56,62 @@ pub struct Renamed {
     /// The name before.
     pub before: String,
 }
+
+/// A setting of the next start of a node, as `wattle --json config` prints it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct SettingView {
+    /// [`super::VERSION`].
+    pub v: u8,
+    /// Its key in the settings file.
+    pub key: String,
+    /// What it is.
+    pub value: SettingValue,
+    /// Where that comes from.
+    pub origin: SettingOrigin,
+}
+
+/// The value of a setting; what is empty is not set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(untagged)]
+pub enum SettingValue {
+    /// Whether something is so.
+    Flag(bool),
+    /// A word, a path.
+    Text(String),
+    /// Some of them.
+    List(Vec<String>),
+}
+
+/// Where a setting comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum SettingOrigin {
+    /// The command line.
+    Flag,
+    /// The environment.
+    Environment,
+    /// The settings file.
+    File,
+    /// The data directory, where an earlier start was told it.
+    Remembered,
+    /// Nobody has said anything.
+    Default,
+}
+
+/// How the service that starts a node stands, as `wattle --json service status` prints it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ServiceView {
+    /// [`super::VERSION`].
+    pub v: u8,
+    /// Whether there is one that `wattle service install` wrote.
+    pub installed: bool,
+    /// Its file, or where that would be.
+    pub file: String,
+    /// The service manager's own word for how it stands, where it can be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+}

@@ -102,7 +102,7 @@ fn store(dir: &Path, unlock: &Unlock) -> Check {
         }
         Err(StoreError::PassphraseNeeded) => {
             Check::unknown(NAME, "not looked at: it is locked with a passphrase")
-                .advice("give --passphrase-file FILE")
+                .advice("give --ask-passphrase, or --passphrase-file FILE")
         }
         Err(error @ (StoreError::NewerVersion { .. } | StoreError::OlderVersion { .. })) => {
             Check::broken(NAME, error.to_string(), Exit::Unexpected)

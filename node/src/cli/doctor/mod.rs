@@ -5,18 +5,14 @@ mod machine;
 mod relays;
 mod running;
 
-use std::env;
-
-use node::{
-    client::Client,
-    config::{RelayFlags, Relays},
-};
+use node::{client::Client, config::Relays};
 
 use self::check::Check;
 use super::{
     Place, exit,
     exit::{Exit, Failure},
-    init::Lock,
+    given::relay_sources,
+    passphrase::Lock,
     show,
 };
 
@@ -44,9 +40,8 @@ impl Doctor {
             Ok(client) => Ok((client.status().await?, client)),
             Err(error) => Err(error),
         };
-        let proxy = env::var("WATTLE_RELAY_PROXY").ok().filter(|proxy| !proxy.is_empty());
-        let flags = RelayFlags { proxy, ..RelayFlags::default() };
-        let chosen = Relays::choose(&place.data_dir, &flags);
+        let sources = relay_sources(place);
+        let chosen = sources.and_then(|sources| Relays::choose(&place.data_dir, &sources));
         // Where the settings can't be read, there may be one.
         let has_proxy = chosen.as_ref().map_or(true, |relays| relays.proxy.is_some())
             || node.as_ref().is_ok_and(|(status, _)| status.relay_proxy.is_some());
@@ -66,7 +61,8 @@ impl Doctor {
             told.all(checks)?;
             return told.over();
         }
-        let (dir, unlock) = (place.data_dir.clone(), self.lock.unlock()?);
+        // It asks nobody by itself: what it can't look at it says.
+        let (dir, unlock) = (place.data_dir.clone(), self.lock.given(place).await?);
         told.all(tokio::task::spawn_blocking(move || machine::look(&dir, &unlock)).await?)?;
         if let Err(error) = &chosen {
             let check = Check::broken("settings", "they can't be read", Exit::Unexpected);

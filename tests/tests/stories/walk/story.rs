@@ -27,7 +27,10 @@ pub const STORY: &[(&str, How)] = &[
     ("wattle up --relay ADDRESS", Until("far", "is up")),
     ("wattle relay --listen 127.0.0.1:0", Until("hosts", "/p2p/")),
     ("wattle completions bash > ~/.local/share/bash-completion/completions/wattle", By("nobody")),
+    ("wattle completions zsh > ~/.zfunc/_wattle", By("nobody")),
     ("wattle completions fish > ~/.config/fish/completions/wattle.fish", By("nobody")),
+    ("wattle config", By("nobody")),
+    ("wattle config --origin", By("nobody")),
     ("wattle man | man -l -", By("nobody")),
     ("wattle man > ~/.local/share/man/man1/wattle.1", By("nobody")),
     // Who comes in.
@@ -65,6 +68,7 @@ pub const STORY: &[(&str, How)] = &[
     ("wattle group unarchive ops", By("ana")),
     ("wattle group read ops --up-to 4711", By("ana")),
     ("wattle group read ops", By("ana")),
+    ("wattle group read ops --tell", By("ana")),
     ("wattle block @mallory", Soon("ana")),
     ("wattle blocked", By("ana")),
     ("wattle --json blocked", By("ana")),
@@ -146,6 +150,7 @@ pub const STORY: &[(&str, How)] = &[
     ("wattle --json group list", By("ana")),
     ("wattle group show ops", By("ana")),
     ("wattle group conduct ops", By("ana")),
+    ("wattle group conduct ops --receipts on", By("ana")),
     ("wattle group conduct ops --disappear 1w", By("ana")),
     ("wattle group conduct ops --disappear never", By("ana")),
     ("wattle group policy ops", By("ana")),
@@ -204,6 +209,10 @@ pub const STORY: &[(&str, How)] = &[
     ("wattle group create ops --relay-token-file ana.token", By("eve")),
 ];
 
+const SETTINGS: &str = "it changes a person's settings: node/tests/config.rs";
+
+const SERVICE: &str = "it asks this machine's service manager: node/tests/service.rs";
+
 /// What is not run, and why.
 pub const EXCEPTIONS: &[(&str, &str)] = &[
     (".ci/run", "it is what runs this"),
@@ -215,6 +224,15 @@ pub const EXCEPTIONS: &[(&str, &str)] = &[
     ("wattle demo", "a minute of four processes: .ci/run demo"),
     ("wattle bench latency -n 200", "it measures, for a minute"),
     ("wattle bench store --messages 1000000", "it measures, for minutes"),
+    ("wattle config init", SETTINGS),
+    ("wattle config set mdns true", SETTINGS),
+    ("wattle config set relays host /dns/relay.example.org/tcp/4407/p2p/12D3…", SETTINGS),
+    ("wattle config unset mdns", SETTINGS),
+    ("wattle service install", SERVICE),
+    ("wattle service install --no-start", SERVICE),
+    ("wattle service status", SERVICE),
+    ("wattle service uninstall", SERVICE),
+    ("wattle init --ask-passphrase", "it asks at a terminal: node/tests/passphrase.rs"),
     ("wattle backup create tea.backup", "it asks at a terminal for a passphrase: the story backup"),
     (
         "wattle backup restore tea.backup",

@@ -339,7 +339,14 @@ impl Group {
     fn tell_nacks<R: CryptoRng>(&mut self, cx: &mut Cx<'_, R>) {
         let under = self.topics_to_ask_under();
         if !under.is_empty() {
-            for chain in self.nacks.take_due(cx.now) {
+            let due = self.nacks.take_due(cx.now);
+            // Whoever seals anew before it has this node's newest card seals to keys that may be lost, and then
+            // not again for a minute: what is said over a channel can overtake what a relay has.
+            if !due.is_empty() {
+                let card = Vec::from(cx.me.card().as_bytes()).into();
+                self.publish_control(cx, &Statement::Card(card), &under);
+            }
+            for chain in due {
                 self.publish_control(cx, &Statement::SlotNack(chain), &under);
             }
         }
@@ -410,6 +417,25 @@ mod tests {
 
     fn whom(due: Vec<(MemberId, Ask)>) -> Vec<MemberId> {
         due.into_iter().map(|(member, _)| member).collect()
+    }
+
+    #[test]
+    fn who_is_told_that_a_slot_does_not_open_has_the_card_to_seal_by_first() {
+        let mut world = World::with(2, true);
+        let chain = world.say(0, "one").chain;
+        world.settle();
+        let (by, sender) = (world.id(1), world.id(0));
+        let now = world.now;
+        assert!(world.people[1].me.overtake(1 << 24, now, &mut world.rng));
+        let newest = world.people[1].me.card().card().seq;
+        let known = |world: &World| world.member(0).people.cards[&by].card().seq;
+        assert!(known(&world) < newest);
+        world.act(1, |group, cx| group.nack(&mut { cx }, sender, chain));
+        world.settle();
+        assert_eq!(known(&world), newest);
+        world.say(0, "two");
+        world.settle();
+        assert!(world.heard(1).contains(&"two".into()));
     }
 
     #[test]

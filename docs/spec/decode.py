@@ -913,6 +913,10 @@ def within(most):
     return lambda value: isinstance(value, bytes) and len(value) <= most
 
 
+def words(value):
+    return isinstance(value, str)
+
+
 def number(value):
     return type(value) is int and value >= 0
 
@@ -965,6 +969,7 @@ STATEMENTS = {
     18: row(B16, many(TEXT), many(TEXT), maybe(HEADS), optional=1),
     19: row(B16), 20: row(B16, number), 21: row(number, within(64), B32, B32, B16),
     22: many(row(B16, number, number)),
+    23: row(B32, words),
 }
 
 # sync.md: number of frame → fields

@@ -111,6 +111,9 @@ pub const EVIDENCE: usize = 65_536;
 /// Members of a group up to which each message is receipted; in larger ones summaries tell.
 pub const RECEIPT_MEMBERS: usize = 64;
 
+/// The longest code by which a member is asked to a conversation of two, in bytes.
+pub const TALK_CODE: usize = 1_023;
+
 /// Notices kept of a group: proofs of equivocation, suspicions of a clone.
 pub const NOTICES: usize = 256;
 

@@ -117,8 +117,11 @@ impl Asker {
     /// Whether it may be told an event: of its groups alone, and nothing that is said where it may not read.
     pub fn may_hear(&self, event: &Event) -> bool {
         let Some(permit) = &self.0 else { return true };
-        if matches!(event.what, What::EventsLost { .. }) {
-            return true;
+        match event.what {
+            What::EventsLost { .. } => return true,
+            // It is told in a group, and is of none.
+            What::TalkAsked { .. } => return false,
+            _ => {}
         }
         let is_theirs = event.group.as_ref().is_some_and(|group| self.is_for_id(&group.id));
         let is_about_groups = matches!(

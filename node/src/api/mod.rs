@@ -22,6 +22,7 @@
 //! GET  /v1/cursors                      PUT DELETE /v1/cursors/{name}
 //! POST /v1/cursors/{name}/events        server-sent events after a cursor; POST …/move
 //! GET  /v1/status                       POST /v1/down            GET DELETE /v1/recovery
+//! POST GET /v1/talks                   DELETE /v1/talks/{member}
 //! POST /v1/groups/{ref}/shelf           POST GET /v1/blocked     DELETE /v1/blocked/{member}
 //! POST /v1/pings                        GET /v1/pings/{id}
 //! GET  /v1/machines                     POST /v1/machines/add · remove · /v1/name
@@ -49,6 +50,7 @@ mod schema;
 mod search;
 mod shelf;
 pub mod socket;
+mod talks;
 #[cfg(test)]
 mod tests;
 pub mod types;
@@ -143,6 +145,8 @@ impl Api {
             .route("/v1/groups/{group}/rotate", post(groups::rotate))
             .route("/v1/groups/{group}/wipe", post(groups::wipe))
             .route("/v1/groups/{group}/shelf", post(shelf::shelve))
+            .route("/v1/talks", post(talks::begin).get(talks::talks))
+            .route("/v1/talks/{member}", delete(talks::deny))
             .route("/v1/blocked", post(shelf::block).get(shelf::blocked))
             .route("/v1/blocked/{member}", delete(shelf::unblock))
             .route("/v1/groups/{group}/conduct", get(conduct::conduct).post(conduct::set_conduct))

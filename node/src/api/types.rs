@@ -14,6 +14,7 @@ mod pings;
 mod relays;
 mod search;
 mod shelf;
+mod talks;
 mod tokens;
 mod trust;
 mod view;
@@ -55,6 +56,7 @@ pub use self::{
     relays::{RelayState, RelayStatus, Withheld},
     search::{Found, Hit, Mark, SearchFor},
     shelf::{BlockMember, Blocked, BlockedMember, Mute, ShelveGroup},
+    talks::{BeginTalk, Talk, TalkState, Talks},
     tokens::{CreateGroup, GiveToken},
     trust::{MemberIdentity, OtherKey, Removal, SharedGroup, VerifyMember},
     view::{Adopted, Behind, Gap, GroupRelay, Notice, NoticeKind, Verified},

@@ -14,6 +14,7 @@ mod config;
 mod cursor;
 mod delivery;
 mod demo;
+mod dm;
 mod doctor;
 mod down;
 mod exit;
@@ -142,6 +143,7 @@ enum Command {
     Demo(demo::Demo),
     Machine(machine::Arguments),
     Name(name::Name),
+    Dm(dm::Dm),
     Block(block::Block),
     Unblock(block::Unblock),
     Blocked(block::Blocked),
@@ -289,6 +291,7 @@ impl Command {
             Self::Backup(backup) => or_interrupted(backup.run(place)).await,
             Self::Audit(audit) => or_interrupted(audit.run(place)).await,
             Self::Machine(machine) => or_interrupted(machine.run(place)).await,
+            Self::Dm(dm) => or_interrupted(dm.run(place)).await,
             Self::Block(block) => or_interrupted(block.run(place)).await,
             Self::Unblock(unblock) => or_interrupted(unblock.run(place)).await,
             Self::Blocked(blocked) => or_interrupted(blocked.run(place)).await,

@@ -295,6 +295,10 @@ fn note(what: &What) -> Option<String> {
             let may = if *on { "may tell" } else { "no longer tell" };
             format!("{by}from now on members {may} what they have read")
         }
+        What::TalkAsked { member } => {
+            let (who, digits) = (name(member), show::digits(&member.id));
+            format!("{who} would like to talk with you alone: wattle dm @{digits}")
+        }
         What::MemberJoined { member, by } => {
             format!("{} joined, invited by {}", name(member), name(by))
         }

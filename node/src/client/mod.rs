@@ -29,6 +29,7 @@ mod said;
 mod search;
 mod shelf;
 mod sse;
+mod talks;
 
 use std::{
     io,

@@ -193,6 +193,7 @@ impl Core {
             Err(NotReady::NotSynced | NotReady::Behind | NotReady::NoTopic) => Reading::On,
             Err(NotReady::Returned) => Reading::Waits,
             Err(NotReady::NotAMember | NotReady::Moved) => Reading::Out,
+            Err(NotReady::Alone) => Reading::Done,
             Ok(()) if self.relays.iter().any(has_more) => Reading::On,
             Ok(()) if self.is_withheld(*id) => Reading::Waits,
             Ok(()) if !group_relays(group).is_empty() && !self.has_relay(group) => Reading::Waits,

@@ -279,6 +279,18 @@ pub enum VerbError {
     /// Nobody who is blocked.
     #[error("that member is not blocked")]
     NotBlocked,
+    /// A conversation with oneself.
+    #[error("that is you")]
+    TalkToSelf,
+    /// There is no conversation of two with that member, nor a wish for one.
+    #[error("there is no conversation of two with that member")]
+    NoTalk,
+    /// No group over which the member could be asked.
+    #[error("no group that you are in with that member can tell them now")]
+    NoSharedGroup,
+    /// A conversation of two is never one of three.
+    #[error("this is a conversation of two: nobody else comes in")]
+    OfTwo,
     /// A program was not let in, or no token made for one.
     #[error(transparent)]
     Access(#[from] AccessError),
@@ -384,6 +396,10 @@ impl VerbError {
             Self::BadMute => "bad-mute",
             Self::TooManyBlocked { .. } => "too-many-blocked",
             Self::NotBlocked => "not-blocked",
+            Self::TalkToSelf => "talk-to-self",
+            Self::NoTalk => "no-talk",
+            Self::NoSharedGroup => "no-shared-group",
+            Self::OfTwo => "of-two",
             Self::Access(error) => error.code(),
             Self::MessageTooLong { .. } => "message-too-long",
             Self::QueueFull { .. } => "queue-full",
@@ -459,6 +475,10 @@ impl VerbError {
             Self::Cursor(error) => error.hint(),
             Self::BadMute => "Choose another time.",
             Self::TooManyBlocked { .. } | Self::NotBlocked => "`wattle blocked` shows them.",
+            Self::TalkToSelf => "Name another member; a group of your own is for notes.",
+            Self::NoTalk => "`wattle dm @MEMBER` asks for one; `wattle dm` shows them.",
+            Self::NoSharedGroup => "Ask again once you are in a group together.",
+            Self::OfTwo => "Found a group for more: `wattle group create NAME`.",
             Self::Access(error) => error.hint(),
             Self::MessageTooLong { .. } => "Send it in parts.",
             Self::QueueFull { .. } => "`wattle status` says what they wait for.",
@@ -545,8 +565,9 @@ impl VerbError {
             Self::Said(error) => error.exit(),
             Self::Trust(error) => error.exit(),
             Self::Cursor(error) => error.exit(),
-            Self::BadMute => 2,
-            Self::NotBlocked => 6,
+            Self::BadMute | Self::TalkToSelf => 2,
+            Self::NotBlocked | Self::NoTalk => 6,
+            Self::NoSharedGroup | Self::OfTwo => 5,
             Self::TooManyBlocked { .. } => 9,
             Self::Access(error) => error.exit(),
             Self::Store(_) => 1,

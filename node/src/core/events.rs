@@ -119,6 +119,7 @@ impl Step<'_> {
                 self.after.pongs.push(pong);
                 Ok(())
             }
+            Event::Talk { from, group: of, code } => self.asked_to_talk(group, from, of, &code),
             Event::Circuit { from, circuit, key } => {
                 self.after.asked.push(Asked { group: id, from, circuit, key });
                 Ok(())

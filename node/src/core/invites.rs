@@ -69,6 +69,19 @@ impl Core {
         now: Timestamp,
     ) -> Result<InviteView, VerbError> {
         let id = self.find_group(reference)?;
+        if self.groups.get(&id).is_some_and(Group::is_pair) {
+            return Err(VerbError::OfTwo);
+        }
+        self.make_invite(id, terms, now)
+    }
+
+    /// The same, of any group.
+    pub(super) fn make_invite(
+        &mut self,
+        id: GroupId,
+        terms: &CreateInvite,
+        now: Timestamp,
+    ) -> Result<InviteView, VerbError> {
         let uses = terms.uses.unwrap_or(1);
         if !(1..=MAX_USES).contains(&uses) {
             return Err(VerbError::BadUses { limit: MAX_USES });

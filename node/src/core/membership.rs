@@ -127,7 +127,14 @@ impl Core {
 
     /// Which group a name or id prefix means. A group that one is in goes before one of the same
     /// name that one is out of.
+    ///
+    /// `@` and a member are the conversation of two with that member.
     pub fn find_group(&self, reference: &str) -> Result<GroupId, VerbError> {
+        let is_named = || self.groups.values().any(|group| group.policy().name == reference);
+        if reference.starts_with('@') && !is_named() {
+            let member = self.find_identity(reference)?;
+            return self.talk_with(&member).ok_or(VerbError::NoTalk);
+        }
         Self::find_group_among(reference, &self.groups.values().collect::<Vec<_>>())
     }
 
@@ -328,7 +335,7 @@ pub(super) fn is_active(group: &Group) -> bool {
 }
 
 /// Whether one can write in a group.
-fn is_current(group: &Group) -> bool {
+pub(super) fn is_current(group: &Group) -> bool {
     group.state() == protocol::group::GroupState::Active
 }
 

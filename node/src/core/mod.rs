@@ -45,6 +45,7 @@ mod search;
 mod send;
 mod shelf;
 mod step;
+mod talks;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -154,6 +155,8 @@ pub struct Core {
     peers: Peers,
     latencies: Latencies,
     pings: Pings,
+    /// Who was asked to come to which own conversation of two, and has not come.
+    invited: BTreeMap<GroupId, MemberId>,
     /// Where members wait for this node, and that is not looked at yet.
     asked: VecDeque<circuits::Asked>,
     relays: BTreeMap<RelayKey, Relay>,
@@ -272,6 +275,7 @@ impl Core {
             hosted: Hosted::default(),
             joining: Joining::default(),
             passes,
+            invited: BTreeMap::new(),
             closed: BTreeMap::new(),
             streams: Streams::default(),
             after: After { logs: true, members: true, moved: true, ..After::default() },
@@ -288,6 +292,7 @@ impl Core {
         };
         core.take_up(now)?;
         core.load_access()?;
+        core.load_talks()?;
         core.finish(now);
         Ok(core)
     }
@@ -539,6 +544,7 @@ impl Core {
         }
         if todo.members {
             self.settle_requests()?;
+            self.settle_talks(now)?;
             self.overtake(now)?;
             self.meet(now)?;
         }

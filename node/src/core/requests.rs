@@ -86,6 +86,8 @@ impl Core {
         let Some(group) = group else { return Ok(Verdict::Silence) };
         let may = group.may_admit(id, &asked.member, now);
         let refused = match may {
+            // A code of a conversation of two is one person's, whoever has it.
+            _ if !self.may_come(group, &asked.member) => RefusedReason::Denied,
             Ok(AdmitMode::Auto) => return self.admit(id, asked, letter, now),
             Ok(AdmitMode::Ask) if self.hosted.requests.is_denied(id, &asked.member) => {
                 RefusedReason::Denied

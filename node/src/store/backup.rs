@@ -14,7 +14,7 @@ use super::{
 /// What is in a backup whole, in the order in which it can be written again. Of `meta` and `records`,
 /// which are in it too, the caller chooses. Not in it: where logs were read and when, what waits to be sealed,
 /// joins and requests under way, events, those that are due.
-pub const TABLES: [&str; 15] = [
+pub const TABLES: [&str; 16] = [
     "groups",
     "names",
     "verified",
@@ -30,6 +30,7 @@ pub const TABLES: [&str; 15] = [
     "cursors_named",
     "shelf",
     "blocked",
+    "talks",
 ];
 
 /// One value of a row.

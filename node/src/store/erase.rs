@@ -13,8 +13,8 @@ use super::{StoreError, Tx, groups::int};
 const OF_MESSAGE: [&str; 6] = ["due", "queue", "untold", "files", "recipients", "outbox"];
 
 /// Tables whose rows are of a group, and of which it has few, or which are used; in this order before all else.
-const OF_GROUP: [&str; 8] =
-    ["records", "outbox", "queue", "former", "joins", "invites", "cursors_named", "shelf"];
+const OF_GROUP: [&str; 9] =
+    ["records", "outbox", "queue", "former", "joins", "invites", "cursors_named", "shelf", "talks"];
 
 /// Its events, and of those that name no group the ones of its joins and of people whom no other group has.
 const EVENTS: &str = "

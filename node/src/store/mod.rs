@@ -34,6 +34,7 @@ mod said;
 mod schema;
 mod search;
 mod shelf;
+mod talks;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -69,6 +70,7 @@ pub use self::{
     said::{Body, Changed},
     search::{Search, Words, WordsError},
     shelf::{BLOCKED, MUTED_FOR_EVER, Shelf, UNREAD},
+    talks::{TALK_MS, TalkRow},
     text::{hex, rfc3339, unhex},
     trust::{OtherKeyRow, VerifiedRow},
 };

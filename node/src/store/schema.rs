@@ -9,7 +9,7 @@ use super::{StoreError, key};
 /// `MIGRATIONS[n]` brings a database of format n (0: empty) to format n + 1. Never changed once
 /// released; only added to.
 pub(super) const MIGRATIONS: &[&str] =
-    &[V1, V2, V3, V4, V5, V6, V7, V8, V9, V10, V11, V12, V13, V14, V15, V16];
+    &[V1, V2, V3, V4, V5, V6, V7, V8, V9, V10, V11, V12, V13, V14, V15, V16, V17];
 
 const V1: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
@@ -285,6 +285,14 @@ CREATE INDEX messages_unread ON messages(grp, seq, sender)
 const V16: &str = "
 ALTER TABLE recipients ADD COLUMN read_at INTEGER;
 ALTER TABLE shelf ADD COLUMN tells INTEGER NOT NULL DEFAULT 0;
+";
+
+/// Conversations of two that are asked for: with whom, whether by this node's person, in which group, and the code by which it is come to.
+const V17: &str = "
+CREATE TABLE talks(
+    member BLOB NOT NULL, mine INTEGER NOT NULL, grp BLOB NOT NULL, code TEXT, at INTEGER NOT NULL,
+    PRIMARY KEY(member, mine)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// The file that says the format, so that it can be known without the key.

@@ -88,7 +88,7 @@ impl Tx<'_> {
     }
 
     /// Where messages stand that came to a group after the first of these numbers, up to the second one: what would be
-    /// unread of them, of the newest [`TOLD`] at most.
+    /// unread of them, of the newest 4,096 at most.
     pub fn places_read(
         &self,
         group: GroupId,

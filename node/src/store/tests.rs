@@ -157,7 +157,7 @@ fn a_database_of_a_newer_version_is_refused_and_left_as_it_is() {
     let file = dir.path().join("wattle.db");
     let before = fs::read(&file).unwrap();
     let refused = error(open(dir.path()));
-    assert!(matches!(refused, StoreError::NewerVersion { found: 99, known: 16 }), "{refused}");
+    assert!(matches!(refused, StoreError::NewerVersion { found: 99, known: 17 }), "{refused}");
     assert_eq!(fs::read(&file).unwrap(), before);
 }
 
@@ -166,13 +166,13 @@ fn a_directory_that_says_to_be_newer_is_refused_without_its_key() {
     let dir = dir();
     drop(with_group(dir.path()));
     let version = dir.path().join("version");
-    assert_eq!(fs::read_to_string(&version).unwrap(), "16\n");
+    assert_eq!(fs::read_to_string(&version).unwrap(), "17\n");
     let key = fs::read(dir.path().join("key")).unwrap();
-    fs::write(&version, "17\n").unwrap();
+    fs::write(&version, "18\n").unwrap();
     fs::write(dir.path().join("key"), "of another kind").unwrap();
     let refused = error(open(dir.path()));
-    assert!(matches!(refused, StoreError::NewerVersion { found: 17, known: 16 }), "{refused}");
-    fs::write(&version, "16\n").unwrap();
+    assert!(matches!(refused, StoreError::NewerVersion { found: 18, known: 17 }), "{refused}");
+    fs::write(&version, "17\n").unwrap();
     fs::write(dir.path().join("key"), key).unwrap();
     assert!(open(dir.path()).is_ok());
 }

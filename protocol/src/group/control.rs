@@ -70,6 +70,7 @@ impl Group {
             Statement::Resync(answer) => self.take_resync(cx, &said, &answer),
             Statement::Ping(ping) => self.take_ping(cx, &said, ping.nonce),
             Statement::Pong(pong) => self.take_pong(&said, &pong),
+            Statement::Talk(talk) => self.take_talk(cx.now, &said, &talk),
             Statement::Circuit(asked) => self.take_circuit(cx.now, &said, &asked),
             // Taken from inboxes, where its sender need not be a member.
             Statement::ResyncReq(_) => {}

@@ -81,6 +81,9 @@ pub enum NotReady {
     /// No relay and no member has told yet what is new.
     #[error("waiting for the group's relay or for a member to connect")]
     NotSynced,
+    /// A conversation of two has one member: the other has not come yet, or left.
+    #[error("waiting for the other one to come: nobody is there who could read it")]
+    Alone,
     /// This node has moved to another group.
     #[error("the group has moved: write in the new one")]
     Moved,

@@ -71,6 +71,7 @@ mod slots;
 mod strangers;
 mod syncing;
 mod taking;
+mod talks;
 mod told;
 mod topics;
 mod unseen;
@@ -114,6 +115,7 @@ use self::{
     slots::Ciphertexts,
     strangers::Strangers,
     syncing::Peer,
+    talks::Talks,
     topics::KnownTopics,
     unseen::Unseen,
     witness::Witness,
@@ -134,6 +136,7 @@ pub use self::{
     pairs::the_one_that_stays,
     persons::Person,
     seen::NotTold,
+    talks::TalkCode,
 };
 #[cfg(test)]
 use crate::sim::world;
@@ -223,6 +226,7 @@ pub struct Group {
     /// The conduct that was told of last.
     conducted: Conduct,
     pings: Pings,
+    talks: Talks,
     circuits: Circuits,
     out: VecDeque<Output>,
     dirty: Dirty,

@@ -2,9 +2,10 @@
 
 use alloc::{collections::BTreeSet, string::String, vec::Vec};
 
+use super::talks::TalkCode;
 use crate::{
     identity::SignedCard,
-    ids::{ChainId, LogId, MemberId, MessageId, OpId, RelayTag, Timestamp},
+    ids::{ChainId, GroupId, LogId, MemberId, MessageId, OpId, RelayTag, Timestamp},
     membership::{AdmitMode, Conduct},
     relay_log::LogKeys,
     sign::Signature,
@@ -199,6 +200,15 @@ pub enum Event {
         nonce: [u8; 16],
         /// When, by its own clock.
         at: Timestamp,
+    },
+    /// A member asks this node's person to talk alone.
+    Talk {
+        /// Who.
+        from: MemberId,
+        /// The conversation.
+        group: GroupId,
+        /// Its code.
+        code: TalkCode,
     },
     /// A member waits for this node at a relay.
     Circuit {

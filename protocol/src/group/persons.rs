@@ -63,8 +63,9 @@ impl Group {
     #[must_use]
     pub fn has_caught_up(&self, now: Timestamp) -> bool {
         match self.ready(now) {
-            // Whoever has moved reads on for as long as that takes, and is ready never again.
-            Ok(()) | Err(NotReady::NotAMember | NotReady::Moved) => true,
+            // Whoever has moved reads on for as long as that takes, and is ready never again; where nobody else is,
+            // there is nothing to read.
+            Ok(()) | Err(NotReady::NotAMember | NotReady::Moved | NotReady::Alone) => true,
             Err(_) => false,
         }
     }

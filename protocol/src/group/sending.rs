@@ -103,6 +103,9 @@ impl Group {
         if self.moving.gone.is_some() {
             return Err(NotReady::Moved);
         }
+        if self.is_pair() && alone {
+            return Err(NotReady::Alone);
+        }
         if !self.holds.is_empty() {
             return Err(NotReady::Returned);
         }

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use minicbor::{Decode, Encode, bytes::ByteVec};
 use zeroize::Zeroize;
 
-use super::{circuits::CircuitAsked, seen::Span};
+use super::{circuits::CircuitAsked, seen::Span, talks::Talk};
 use crate::{
     codec,
     evidence::{Notice, Record},
@@ -73,6 +73,8 @@ pub(super) enum Statement {
     Circuit(CircuitAsked),
     /// 22: what the sender's person has read.
     Seen(Vec<Span>),
+    /// 23, in inboxes only: the sender's person would like to talk alone.
+    Talk(Talk),
 }
 
 /// Whether a node answers.
@@ -545,6 +547,7 @@ impl Control {
             20 => Statement::Pong(read(&self.payload)?),
             21 => Statement::Circuit(read(&self.payload)?),
             22 => Statement::Seen(read(&self.payload)?),
+            23 => Statement::Talk(read(&self.payload)?),
             _ => return Err(Unknown),
         })
     }
@@ -574,6 +577,7 @@ impl Statement {
             Self::Pong(pong) => (20, codec::encode(pong)),
             Self::Circuit(asked) => (21, codec::encode(asked)),
             Self::Seen(spans) => (22, codec::encode(spans)),
+            Self::Talk(talk) => (23, codec::encode(talk)),
         }
     }
 }

@@ -16,6 +16,7 @@ use rand_chacha::{
 use super::{
     circuits::CircuitAsked,
     seen::Span,
+    talks::Talk,
     wire::{
         BundleWire, CardSummary, ChainSummary, Compare, Control, Counted, Data, Frame, HandOver,
         InboxAddress, Indexes, KemEntry, KemWire, Ping, Pong, Presence, ReadTo, Resync, ResyncReq,
@@ -170,6 +171,7 @@ fn statements(me: &Endpoint, sealed: Vec<u8>, inbox: Vec<u8>) -> [Vec<Statement>
         Statement::Ping(Ping { nonce }),
         Statement::Pong(Pong { nonce, at: NOW }),
         Statement::Circuit(circuit()),
+        Statement::Talk(Talk { group: GROUP, code: "wattle1code".into() }),
     ];
     [everybody, alone]
 }

@@ -20,6 +20,7 @@ mod cursors;
 mod delivery;
 mod direct_only;
 mod disappear;
+mod dm;
 mod doctor;
 mod examples;
 mod exit_codes;

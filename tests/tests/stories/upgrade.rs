@@ -278,6 +278,13 @@ fn a_group_of_format_15_goes_on_under_todays_program() {
 }
 
 #[test]
+fn a_group_of_format_16_goes_on_under_todays_program() {
+    for days in LATER {
+        goes_on(&Fixture::of(16), days);
+    }
+}
+
+#[test]
 fn todays_format_has_a_fixture() {
     let world = World::new();
     world.cli("ana", &["init", "--name", "ana"]).ok();

@@ -111,6 +111,8 @@ fn what_programs_may_ask_for_is_there_and_what_is_about_the_node_is_the_owners()
         "/v1/pings/{id}",
         "/v1/recovery",
         "/v1/status",
+        "/v1/talks",
+        "/v1/talks/{member}",
     ];
     assert_eq!(owners, kept);
 }

@@ -81,6 +81,11 @@ pub enum What {
         /// What they are now.
         class: Class,
     },
+    /// A member asks to talk alone, who is in this group, too.
+    TalkAsked {
+        /// Who.
+        member: MemberRef,
+    },
     /// A group was made or joined by this node.
     GroupAdded,
     /// A group was erased from this machine: which is not said any more.

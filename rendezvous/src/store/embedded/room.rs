@@ -90,7 +90,12 @@ fn few_busy_logs_take_little_more_room_than_what_they_keep() {
     let found = survey(dir.path()).unwrap();
     assert!(found.is_sound() && found.entries == live.entries, "{found:?}");
     let store = open(dir.path());
-    let now = tables(&store.entries);
+    // Tables that are over are unlinked beside what goes on: on a machine that is busy a moment later.
+    let (mut now, mut waited) = (tables(&store.entries), 0);
+    while now >= 2 * live.bytes && waited < 100 {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        (now, waited) = (tables(&store.entries), waited + 1);
+    }
     assert!(now < 2 * live.bytes, "{now} of {live:?}");
     assert_eq!(seqs(&store, LOG).len() as u64, kept);
     println!("{} kept, {most} at most, {now} after a start", live.bytes);

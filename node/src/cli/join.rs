@@ -48,12 +48,13 @@ impl Join {
             .into());
         }
         tokio::select! {
-            ended = self.join(place) => ended,
+            biased; // It is listened for before the code is asked for.
             _ = tokio::signal::ctrl_c() => {
                 show::words("interrupted; a join that has begun goes on in the node");
                 show::next("wattle status");
                 Ok(Exit::Interrupted)
             }
+            ended = self.join(place) => ended,
         }
     }
 

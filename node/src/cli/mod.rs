@@ -317,8 +317,9 @@ fn hearing(command: clap::Command) -> clap::Command {
 
 async fn or_interrupted(run: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Result<Exit> {
     tokio::select! {
-        ended = run => ended,
+        biased; // It is listened for before anything is asked at a terminal, which would be left silent.
         _ = tokio::signal::ctrl_c() => Ok(Exit::Interrupted),
+        ended = run => ended,
     }
 }
 

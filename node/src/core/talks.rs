@@ -131,6 +131,10 @@ impl Core {
                         }
                     }
                 }
+                // It led to another group than that of these two, perhaps to one that this node was in before: which stays.
+                None if self.groups.get(&row.group).is_some_and(is_current) => {
+                    self.store.transaction(|tx| tx.drop_talk(row.member, false).map(drop))?;
+                }
                 None => {}
             }
         }

@@ -1,6 +1,9 @@
 //! `wattle group show`.
 
-use node::api::types::{Adopted, Gap, GroupRelay, Path, Person, Role};
+use node::api::{
+    conduct::{ConductView, PolicyView},
+    types::{Adopted, Gap, GroupRelay, Path, Person, Role},
+};
 
 use super::list;
 use crate::cli::{Place, exit, exit::Exit, show};
@@ -19,7 +22,8 @@ pub struct Show {
 
 impl Show {
     pub async fn run(self, place: &Place) -> anyhow::Result<Exit> {
-        let group = place.client().await?.group(&self.group).await?;
+        let client = place.client().await?;
+        let group = client.group(&self.group).await?;
         if place.json {
             show::json(&group)?;
             return Ok(Exit::Done);
@@ -35,6 +39,13 @@ impl Show {
         show::data(format_args!("view         {}", adopted(&group.adopted)))?;
         if group.unconfirmed {
             show::data("             unconfirmed: the word of the admin who let you in, so far")?;
+        }
+        // A program that may only send is not told.
+        if let Ok(conduct) = client.conduct(&group.summary.id).await {
+            show::data(format_args!("messages     {}", kept(&conduct)))?;
+        }
+        if let Ok(policy) = client.policy(&group.summary.id).await {
+            show::data(format_args!("newcomers    {}", newcomers(&policy)))?;
         }
         for line in show::table(&rows(&group.people)) {
             show::data(format_args!("  {line}"))?;
@@ -71,6 +82,27 @@ impl Show {
             show::data(format_args!("look at this: {}", show::safe(&notice.text)))?;
         }
         Ok(Exit::Done)
+    }
+}
+
+/// For how long messages are to be kept, and whether it may be told that they were read.
+fn kept(conduct: &ConductView) -> String {
+    let kept = conduct.disappear.map_or_else(
+        || "stay".into(),
+        |seconds| {
+            format!("disappear after {}, where members' nodes do so", show::span(seconds.into()))
+        },
+    );
+    let told = if conduct.receipts { "may be told" } else { "is not told" };
+    format!("{kept}; that one was read {told}")
+}
+
+/// What whoever comes in is given.
+fn newcomers(policy: &PolicyView) -> &'static str {
+    match (policy.pair, policy.share_history) {
+        (true, _) => "none: this is a conversation of two",
+        (false, true) => "may be given by members what was said before they came",
+        (false, false) => "read what is said from then on, and nothing of before",
     }
 }
 

@@ -22,6 +22,7 @@ mod renamed;
 mod returns;
 mod said;
 mod stories;
+mod talks;
 mod tokens;
 mod trims;
 mod trust;

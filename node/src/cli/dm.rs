@@ -71,9 +71,10 @@ impl Dm {
             TalkState::Open if self.text.is_empty() => format!("you talk with {who} alone"),
             TalkState::Open => format!("sent to {who} alone"),
         });
-        match group.is_some() && self.text.is_empty() {
-            true => show::next(format_args!("wattle send @{digits} TEXT")),
-            false => show::next("wattle dm"),
+        match (&group, self.text.is_empty()) {
+            (Some(_), true) => show::next(format_args!("wattle send @{digits} TEXT")),
+            (Some(_), false) => show::next(format_args!("wattle tail @{digits}")),
+            (None, _) => show::next("wattle dm"),
         }
         Ok(Exit::Done)
     }

@@ -21,7 +21,7 @@ use super::{
     refusal::Refusal,
     types::{CursorView, Cursors, Done, MoveCursor, SetCursor, TakeCursor, VERSION},
 };
-use crate::core::{CursorError, VerbError};
+use crate::core::{Core, CursorError, VerbError};
 
 /// How long somebody waits for a cursor whose reader has just been killed: its end has to be noticed.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -105,10 +105,13 @@ pub(super) async fn advance(
     Body(asked): Body<MoveCursor>,
 ) -> Result<Json<CursorView>, Refusal> {
     is_theirs(&api, &asker, &name).await?;
-    if !api.leases.is(&name, asked.lease) {
-        return Err(VerbError::from(CursorError::NotHeld(name)).into());
-    }
-    let verb = move |core: &mut crate::core::Core, now| core.move_cursor(&name, asked.after, now);
+    // Looked at in the core, which tells the next reader where to begin: what a killed one still had under way moves nothing after
+    // that.
+    let leases = api.leases.clone();
+    let verb = move |core: &mut Core, now| match leases.is(&name, asked.lease) {
+        true => core.move_cursor(&name, asked.after, now),
+        false => Err(CursorError::NotHeld(name).into()),
+    };
     let mut cursor = api.ask(verb).await?;
     cursor.held = true;
     Ok(Json(cursor))

@@ -978,6 +978,7 @@ FRAMES = {
     4: row(row(HEADS, many(row(B16, number, many(number))), many(row(B32, number)), flag)),
     5: row(row(many(TEXT), many(TEXT), many(BUNDLE), many(row(B16, number, TEXT)), HEADS, many(KEM), optional=1)),
     6: row(), 7: row(WANT), 8: row(), 9: row(PRESENCE), 10: row(many(TEXT)), 12: row(many(TEXT)), 13: row(TEXT),
+    14: row(flag),
 }
 
 

@@ -26,7 +26,7 @@ use std::{
 
 use protocol::ids::{MemberId, Timestamp};
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{broadcast, mpsc, oneshot, watch},
     time::timeout,
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -226,7 +226,9 @@ pub async fn start(config: NodeConfig) -> Result<Running, StartError> {
     let aim = if map_port { Aim::Map } else { Aim::TakeBack };
     let addresses = addresses::Addresses::new(mapping::spawn(seed()?, &data_dir, aim, now));
     let network = (mesh, addresses);
-    let turn = turn::Turn::new(opened.core, taken, network, relays, woken, told, stop.clone());
+    let live = broadcast::channel(handle::LIVE).0;
+    let tells = (woken, live.clone());
+    let turn = turn::Turn::new(opened.core, taken, network, relays, tells, told, stop.clone());
     let (done, mut end) = oneshot::channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let core = thread::Builder::new().name("core".into()).spawn(move || {
@@ -243,7 +245,7 @@ pub async fn start(config: NodeConfig) -> Result<Running, StartError> {
     let listen = listening.borrow().clone();
     let ready =
         Ready { member: opened.member, name: opened.name, peer: opened.peer, listen, relays: all };
-    let handle = Handle::new(calls, events);
+    let handle = Handle::new(calls, events, live);
     let files = files::spawn(files::Config {
         handle: handle.clone(),
         mesh: commands,

@@ -29,7 +29,7 @@ use protocol::ids::GroupId;
 pub(super) struct Asker(Option<Permit>);
 
 /// What programs may ask for, by what they may do. `{group}` is a group that the token is for.
-pub(super) const ROUTES: [(Method, &str, &[Scope]); 40] = {
+pub(super) const ROUTES: [(Method, &str, &[Scope]); 41] = {
     use Scope::{Admin, Read, Send};
     const ANY: &[Scope] = &[Read, Send];
     const READ: &[Scope] = &[Read];
@@ -62,6 +62,7 @@ pub(super) const ROUTES: [(Method, &str, &[Scope]); 40] = {
         (POST, "/v1/cursors/{name}/move", READ),
         (POST, "/v1/groups/{group}/messages", SEND),
         (POST, "/v1/groups/{group}/messages/{message}/react", SEND),
+        (POST, "/v1/groups/{group}/typing", SEND),
         (POST, "/v1/groups/{group}/messages/{message}/edit", ADMIN),
         (POST, "/v1/groups/{group}/messages/{message}/pin", ADMIN),
         (Method::DELETE, "/v1/groups/{group}/messages/{message}", ADMIN),

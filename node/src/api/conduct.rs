@@ -73,6 +73,9 @@ pub struct ConductView {
     /// Whether members may tell what they have read.
     #[serde(default)]
     pub receipts: bool,
+    /// Whether members' nodes tell each other who is typing.
+    #[serde(default)]
+    pub typing: bool,
 }
 
 /// Body of `POST /v1/groups/{ref}/conduct`: what is left out stays.
@@ -86,6 +89,29 @@ pub struct SetConduct {
     /// Whether members may tell what they have read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipts: Option<bool>,
+    /// Whether members' nodes tell each other who is typing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub typing: Option<bool>,
+}
+
+/// Body of `POST /v1/groups/{ref}/typing`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct TellTyping {
+    /// Whether it goes on.
+    pub on: bool,
+}
+
+/// Answer of `POST /v1/groups/{ref}/typing`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct TypingTold {
+    /// [`super::types::VERSION`].
+    pub v: u8,
+    /// Whether the group's members with whom a channel stands are told: not where admins have it off, nor in groups of
+    /// more than 64.
+    pub told: bool,
 }
 
 /// Body of `POST /v1/groups/{ref}/share`.
@@ -216,6 +242,15 @@ pub(super) async fn set_conduct(
     Body(change): Body<SetConduct>,
 ) -> Answer<ConductView> {
     api.ask(move |core, now| core.set_conduct(&group, &change, now)).await.map(Json)
+}
+
+pub(super) async fn tell_typing(
+    State(api): State<Api>,
+    Path(group): Path<String>,
+    Body(TellTyping { on }): Body<TellTyping>,
+) -> Answer<TypingTold> {
+    let told = api.ask(move |core, now| core.tell_typing(&group, on, now)).await?;
+    Ok(Json(TypingTold { v: super::types::VERSION, told }))
 }
 
 pub(super) async fn share(

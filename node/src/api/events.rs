@@ -9,7 +9,7 @@ use axum::{
     response::sse::{Event as Sent, KeepAlive, KeepAliveStream, Sse},
 };
 use futures::{StreamExt, stream::BoxStream};
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
 use super::{
     Api,
@@ -42,7 +42,8 @@ pub(super) async fn follow(
     };
     let place = Sent::default().id(from.after.unwrap_or(after).to_string());
     let read = VecDeque::new();
-    Ok(Listener { api, asker, woken, after, lost: 0, read, _lease: None }.tell(place))
+    let live = from.typing.then(|| api.handle.live());
+    Ok(Listener { api, asker, woken, live, after, lost: 0, read, _lease: None }.tell(place))
 }
 
 /// The last events of a group's messages.
@@ -70,7 +71,7 @@ pub(super) fn by_cursor(
     let place = place.map_err(|_| StoreError::Damaged)?;
     let woken = api.handle.events();
     let (read, _lease) = (VecDeque::new(), Some(lease));
-    Ok(Listener { api, asker, woken, after, lost: 0, read, _lease }.tell(place))
+    Ok(Listener { api, asker, woken, live: None, after, lost: 0, read, _lease }.tell(place))
 }
 
 /// Server-sent events.
@@ -81,6 +82,8 @@ struct Listener {
     /// Who listens.
     asker: Asker,
     woken: watch::Receiver<u64>,
+    /// What is told once, where that is asked for.
+    live: Option<broadcast::Receiver<Event>>,
     after: u64,
     /// Up to which event it was told that they are not kept.
     lost: u64,
@@ -106,7 +109,7 @@ impl Listener {
             while let Some(event) = self.read.pop_front() {
                 self.after = event.seq;
                 if self.asker.may_hear(&event) {
-                    return sent(&event);
+                    return sent(&event).map(|it| it.id(event.seq.to_string()));
                 }
             }
             // Seen before the store is read: what comes in between wakes again.
@@ -136,14 +139,34 @@ impl Listener {
                             return None;
                         }
                     }
+                    mut event = once(&mut self.live) => {
+                        // Who comes back after it has missed nothing that is kept.
+                        event.seq = self.after;
+                        if self.asker.may_hear(&event) {
+                            return sent(&event);
+                        }
+                    }
                 }
             }
         }
     }
 }
 
+/// The next of what is told once.
+async fn once(live: &mut Option<broadcast::Receiver<Event>>) -> Event {
+    while let Some(heard) = live {
+        match heard.recv().await {
+            Ok(event) => return event,
+            // What was too much is passed over.
+            Err(broadcast::error::RecvError::Lagged(_)) => {}
+            Err(broadcast::error::RecvError::Closed) => *live = None,
+        }
+    }
+    std::future::pending().await
+}
+
 fn sent(event: &Event) -> Option<Sent> {
     let value = serde_json::to_value(event).ok()?;
     let kind = value.get("event")?.as_str()?;
-    Some(Sent::default().id(event.seq.to_string()).event(kind).data(value.to_string()))
+    Some(Sent::default().event(kind).data(value.to_string()))
 }

@@ -149,6 +149,7 @@ impl Api {
             .route("/v1/talks/{member}", delete(talks::deny))
             .route("/v1/blocked", post(shelf::block).get(shelf::blocked))
             .route("/v1/blocked/{member}", delete(shelf::unblock))
+            .route("/v1/groups/{group}/typing", post(conduct::tell_typing))
             .route("/v1/groups/{group}/conduct", get(conduct::conduct).post(conduct::set_conduct))
             .route("/v1/groups/{group}/policy", get(conduct::policy).post(conduct::set_policy))
             .route("/v1/groups/{group}/share", post(conduct::share))

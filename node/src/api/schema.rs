@@ -65,6 +65,7 @@ fn files() -> Vec<(&'static str, Schema)> {
         ("status", said::<types::Status>()),
         ("talk", said::<types::Talk>()),
         ("talks", said::<types::Talks>()),
+        ("typing-told", said::<conduct::TypingTold>()),
         ("verified", said::<types::Verified>()),
         ("wiped", said::<types::Wiped>()),
         ("blocked", said::<types::BlockedMember>()),
@@ -95,6 +96,7 @@ fn files() -> Vec<(&'static str, Schema)> {
         ("body-send", told::<types::SendMessage>()),
         ("body-share-history", told::<conduct::ShareHistory>()),
         ("body-token", told::<types::GiveToken>()),
+        ("body-typing", told::<conduct::TellTyping>()),
         ("body-verify", told::<types::VerifyMember>()),
         ("body-wipe", told::<types::WipeGroup>()),
     ]

@@ -362,6 +362,9 @@ pub struct EventsAfter {
     /// by [`What::EventsLost`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<u64>,
+    /// Whether who is typing is told, too: see [`What::Typing`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub typing: bool,
 }
 
 /// The one line that `wattle up --json` prints when the node is ready.

@@ -2,7 +2,12 @@
 
 mod cursors;
 
-use std::{collections::BTreeSet, io, os::fd::AsFd};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    os::fd::AsFd,
+    time::{Duration, Instant},
+};
 
 use node::{
     api::types::{Class, Event, GroupView, Message, TakeCursor, What},
@@ -26,6 +31,7 @@ use super::{
 #[derive(clap::Args)]
 #[command(after_help = exit::help(&[
     "wattle tail ops",
+    "wattle tail ops --typing",
     "wattle --json tail ops -n 0",
     "wattle --json tail ops --since 4711",
     "wattle --json tail ops --cursor log-shipper | while read -r line; do ship \"$line\"; done",
@@ -58,6 +64,9 @@ pub struct Tail {
     /// Don't wait for more
     #[arg(long)]
     no_follow: bool,
+    /// Show who is typing, of members who are connected directly; no cursor counts it
+    #[arg(long, conflicts_with_all = ["cursor", "no_follow"])]
+    typing: bool,
 }
 
 impl Tail {
@@ -70,8 +79,8 @@ impl Tail {
         let GroupView { summary: group, people, .. } = client.group(&self.group).await?;
         let mut conversation = Conversation::default();
         conversation.tell_apart(&people);
-        let mut view =
-            View { json: place.json, group: group.id, conversation, last: None, bar: Bar::new() };
+        let (json, bar, typing) = (place.json, Bar::new(), BTreeMap::new());
+        let mut view = View { json, group: group.id, conversation, last: None, bar, typing };
         if let Some(name) = &self.cursor {
             let asked = TakeCursor { group: view.group.clone(), from_start: self.from_start };
             let stream = client.take_cursor(name, &asked).await?;
@@ -80,7 +89,10 @@ impl Tail {
                 () = reader_gone() => Ok(Exit::Done),
             };
         }
-        let mut now = client.events_from_now().await?;
+        let mut now = match self.typing {
+            true => client.events_and_typing().await?,
+            false => client.events_from_now().await?,
+        };
         let mut seen = BTreeSet::new();
         let after = if self.from_start { Some(0) } else { self.since };
         if let Some(after) = after {
@@ -156,6 +168,8 @@ struct View {
     last: Option<Shown>,
     /// How far it is with what was said while the node was away.
     bar: Bar,
+    /// Who is typing, by id, and when that was told last.
+    typing: BTreeMap<String, Instant>,
 }
 
 /// Where a message stands, and when it was written.
@@ -229,6 +243,9 @@ impl View {
             self.bar.show(&group.name, backlog);
             return Ok(false);
         }
+        if !self.heeds_typing(&event.what) {
+            return Ok(false);
+        }
         self.bar.hide();
         let note = note(&event.what);
         let is_shown =
@@ -252,6 +269,22 @@ impl View {
 }
 
 impl View {
+    /// Keeps in mind who is typing; whether the event is to be shown: who goes on isn't said again.
+    fn heeds_typing(&mut self, what: &What) -> bool {
+        match what {
+            What::Typing { member, on: true } => {
+                let before = self.typing.insert(member.id.clone(), Instant::now());
+                before.is_none_or(|before| before.elapsed() > TYPING)
+            }
+            What::Typing { member, on: false } => self.typing.remove(&member.id).is_none(),
+            What::Message { message } => {
+                self.typing.remove(&message.from.id);
+                true
+            }
+            _ => true,
+        }
+    }
+
     /// Shows a message; of one that came late, that it has its place further up.
     fn message(&mut self, message: &Message) -> io::Result<()> {
         let late = self.last.as_ref().is_some_and(|last| came_late(message, last));
@@ -277,6 +310,9 @@ fn came_late(message: &Message, last: &Shown) -> bool {
     !message.mine && message.place < last.place && written > LATE
 }
 
+/// After so much silence somebody has stopped typing.
+const TYPING: Duration = Duration::from_secs(6);
+
 /// What people want to read of an event that is no message.
 fn note(what: &What) -> Option<String> {
     let name = show::name;
@@ -294,6 +330,12 @@ fn note(what: &What) -> Option<String> {
             let by = by.as_ref().map_or_else(String::new, |by| format!("{}: ", name(by)));
             let may = if *on { "may tell" } else { "no longer tell" };
             format!("{by}from now on members {may} what they have read")
+        }
+        What::Typing { member, on: true } => format!("{} is typing", name(member)),
+        What::TypingShown { by, on } => {
+            let by = by.as_ref().map_or_else(String::new, |by| format!("{}: ", name(by)));
+            let is = if *on { "is" } else { "is no longer" };
+            format!("{by}from now on it {is} shown who is typing")
         }
         What::TalkAsked { member } => {
             let (who, digits) = (name(member), show::digits(&member.id));

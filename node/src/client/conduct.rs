@@ -3,7 +3,7 @@
 use super::{Client, ClientError, at};
 use crate::api::conduct::{
     AuditPage, AuditReport, ConductView, PolicyView, SetConduct, SetPolicy, ShareHistory,
-    SharedHistory,
+    SharedHistory, TellTyping, TypingTold,
 };
 
 impl Client {
@@ -33,6 +33,13 @@ impl Client {
         change: &SetConduct,
     ) -> Result<ConductView, ClientError> {
         self.post(&at(group, "/conduct"), change).await
+    }
+
+    /// Tells members that this node's person is typing, or has stopped; whether any may be told. To be asked for every few
+    /// seconds while it goes on.
+    pub async fn tell_typing(&self, group: &str, on: bool) -> Result<bool, ClientError> {
+        let told: TypingTold = self.post(&at(group, "/typing"), &TellTyping { on }).await?;
+        Ok(told.told)
     }
 
     /// Shares the last messages with all members of this moment.

@@ -321,12 +321,17 @@ impl Client {
 
     /// The events after `after`, those to come included; 0 for all that the node has kept.
     pub async fn events(&self, after: u64) -> Result<EventStream, ClientError> {
-        self.stream(EventsAfter { after: Some(after) }).await
+        self.stream(EventsAfter { after: Some(after), ..EventsAfter::default() }).await
     }
 
     /// The events from now on: whatever is asked of the node after this call is among them.
     pub async fn events_from_now(&self) -> Result<EventStream, ClientError> {
-        self.stream(EventsAfter { after: None }).await
+        self.stream(EventsAfter::default()).await
+    }
+
+    /// The events from now on, and who is typing.
+    pub async fn events_and_typing(&self) -> Result<EventStream, ClientError> {
+        self.stream(EventsAfter { typing: true, ..EventsAfter::default() }).await
     }
 
     /// Ends the node, and waits until its database is closed.
@@ -338,8 +343,10 @@ impl Client {
     }
 
     async fn stream(&self, from: EventsAfter) -> Result<EventStream, ClientError> {
-        let query = from.after.map_or_else(String::new, |after| format!("?after={after}"));
-        let path = format!("/v1/events{query}");
+        let after = from.after.map(|after| format!("after={after}"));
+        let typing = from.typing.then(|| "typing=true".to_owned());
+        let query: Vec<String> = after.into_iter().chain(typing).collect();
+        let path = format!("/v1/events?{}", query.join("&"));
         EventStream::open(self.request(Method::GET, &path, Bytes::new()).await?.into_body()).await
     }
 

@@ -110,8 +110,13 @@ impl Core {
         let of = self.groups.get(&id).ok_or(StoreError::Damaged)?;
         let group = GroupRef { id: id.to_string(), name: of.policy().name.clone() };
         let conduct = of.conduct();
-        let (disappear, receipts) = (conduct.expires_s, conduct.receipts);
-        Ok(ConductView { v: VERSION, group, disappear, receipts })
+        Ok(ConductView {
+            v: VERSION,
+            group,
+            disappear: conduct.expires_s,
+            receipts: conduct.receipts,
+            typing: conduct.typing,
+        })
     }
 
     /// Changes it where `change` says something.
@@ -128,6 +133,7 @@ impl Core {
             conduct.expires_s = (seconds > 0).then_some(seconds);
         }
         conduct.receipts = change.receipts.unwrap_or(conduct.receipts);
+        conduct.typing = change.typing.unwrap_or(conduct.typing);
         if !conduct.check() {
             return Err(VerbError::BadDisappear);
         }

@@ -6,14 +6,19 @@ use protocol::{
     relay_log::Cursor,
 };
 
-use crate::net::{
-    BookEntry,
-    relay::{LogPlan, RelayKey, RelayPeer},
+use crate::{
+    api::types::Event,
+    net::{
+        BookEntry,
+        relay::{LogPlan, RelayKey, RelayPeer},
+    },
 };
 
 /// A piece of work for the network.
 #[derive(Debug)]
 pub enum Effect {
+    /// Tell who listens now; nobody hears of it later.
+    Live(Box<Event>),
     /// Be connected to this relay, with exactly these logs open. Takes the place of the plan before
     /// it.
     RelayPlan(RelayPeer, Vec<LogPlan>),

@@ -98,6 +98,9 @@ impl Step<'_> {
                 if before.receipts != now.receipts {
                     self.emit(Some(id), What::Receipts { by: by.clone(), on: now.receipts })?;
                 }
+                if before.typing != now.typing {
+                    self.emit(Some(id), What::TypingShown { by: by.clone(), on: now.typing })?;
+                }
                 if before.expires_s == now.expires_s {
                     return Ok(());
                 }
@@ -113,6 +116,7 @@ impl Step<'_> {
             }
             Event::Delivered { to, chain, indexes } => self.delivered(group, to, chain, &indexes),
             Event::Seen { by, chain, first, next } => self.seen(group, by, (chain, first, next)),
+            Event::Typing { by, on } => self.typing(group, by, on),
             Event::Unopened { by, chain } => self.unopened(group, by, chain),
             Event::Pong { from, nonce, at } => {
                 let pong = Pong { group: id, from, nonce, theirs: at, now: self.now };

@@ -51,6 +51,7 @@ mod tests;
 mod tokens;
 mod trims;
 mod trust;
+mod typing;
 mod verify;
 mod why;
 mod wipe;
@@ -182,9 +183,11 @@ pub struct Core {
     /// When to drop what is too old.
     tidy: Timestamp,
     overtaking: Overtaking,
-    /// Whom the person has compared.
     /// Programs with tokens.
     accesses: Accesses,
+    /// When it was told last where this node's person is typing.
+    typing: BTreeMap<GroupId, Timestamp>,
+    /// Whom the person has compared.
     trust: Trust,
     /// Who is called what, in each group.
     names: Names,
@@ -285,8 +288,9 @@ impl Core {
             backlogs: BTreeMap::new(),
             tidy: now,
             overtaking: Overtaking::default(),
-            trust,
             accesses: Accesses::default(),
+            typing: BTreeMap::new(),
+            trust,
             names: Names::default(),
             effects: VecDeque::new(),
         };

@@ -1,18 +1,22 @@
 //! How others ask the core.
 
 use protocol::ids::Timestamp;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use crate::core::Core;
+use crate::{api::types::Event, core::Core};
 
 /// A call to the core, with its answer's way back inside.
 pub(super) type Call = Box<dyn FnOnce(&mut Core, Timestamp) + Send>;
+
+/// What a listener may lag behind of what is told once; what is older is lost to it.
+pub(super) const LIVE: usize = 64;
 
 /// Asks the core; cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
     calls: mpsc::Sender<Call>,
     events: watch::Receiver<u64>,
+    live: broadcast::Sender<Event>,
 }
 
 /// The node has ended: there is no answer.
@@ -21,14 +25,18 @@ pub struct Handle {
 pub struct Gone;
 
 impl Handle {
-    pub(super) fn new(calls: mpsc::Sender<Call>, events: watch::Receiver<u64>) -> Self {
-        Self { calls, events }
+    pub(super) fn new(
+        calls: mpsc::Sender<Call>,
+        events: watch::Receiver<u64>,
+        live: broadcast::Sender<Event>,
+    ) -> Self {
+        Self { calls, events, live }
     }
 
     /// One whose node has ended.
     #[cfg(test)]
     pub(crate) fn gone() -> Self {
-        Self::new(mpsc::channel(1).0, watch::channel(0).1)
+        Self::new(mpsc::channel(1).0, watch::channel(0).1, broadcast::channel(1).0)
     }
 
     /// Runs `verb` on the core, in its turn. Where the caller goes away it is run all the same.
@@ -49,5 +57,11 @@ impl Handle {
     #[must_use]
     pub fn events(&self) -> watch::Receiver<u64> {
         self.events.clone()
+    }
+
+    /// What is told from now on to who listens, and kept by nobody.
+    #[must_use]
+    pub fn live(&self) -> broadcast::Receiver<Event> {
+        self.live.subscribe()
     }
 }

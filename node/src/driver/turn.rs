@@ -9,14 +9,14 @@ use std::{collections::VecDeque, time::Duration};
 
 use protocol::ids::Timestamp;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{broadcast, mpsc, watch},
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{Stopped, addresses::Addresses, handle::Call, now, ran_ms, relays::Relays};
 use crate::{
-    api::types,
+    api::types::{self, Event},
     core::{Core, Effect},
     net::{
         change::{self, Change},
@@ -41,6 +41,7 @@ pub(super) struct Turn {
     /// Relays that are connected since: they can tell how this machine looks from outside.
     looks: Vec<RelayPeer>,
     woken: watch::Sender<u64>,
+    live: broadcast::Sender<Event>,
     listening: watch::Sender<Vec<String>>,
     stop: CancellationToken,
     /// The time of the last input.
@@ -76,7 +77,7 @@ impl Turn {
         calls: mpsc::Receiver<Call>,
         (mesh, addresses): (Option<Mesh>, Addresses),
         relays: (Relays, mpsc::Receiver<(ClientId, RelayReport)>),
-        woken: watch::Sender<u64>,
+        (woken, live): (watch::Sender<u64>, broadcast::Sender<Event>),
         listening: watch::Sender<Vec<String>>,
         stop: CancellationToken,
     ) -> Self {
@@ -93,6 +94,7 @@ impl Turn {
             changes,
             looks: Vec::new(),
             woken,
+            live,
             listening,
             stop,
             last,
@@ -318,6 +320,10 @@ impl Turn {
                 }
                 Effect::OpenForJoins(open) => {
                     self.tell_mesh(MeshCommand::OpenForJoins(open)).await?;
+                }
+                Effect::Live(event) => {
+                    // Nobody may be listening.
+                    let _ = self.live.send(*event);
                 }
                 Effect::Woken(seq) => {
                     self.woken.send_replace(seq);

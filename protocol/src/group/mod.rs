@@ -74,6 +74,7 @@ mod taking;
 mod talks;
 mod told;
 mod topics;
+mod typing;
 mod unseen;
 mod verbs;
 mod view;

@@ -184,6 +184,13 @@ pub enum Event {
         /// One more than the last.
         next: u32,
     },
+    /// A member's person types, or has stopped: told once, and again while it goes on.
+    Typing {
+        /// Who.
+        by: MemberId,
+        /// Whether it goes on.
+        on: bool,
+    },
     /// A member's node says that it can't open the keys of an own chain. It is given newer ones; what it
     /// lacks of this chain it may open later, or never.
     Unopened {

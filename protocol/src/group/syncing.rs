@@ -188,6 +188,7 @@ impl Group {
                 let _ = self.take_sealed(cx, &sealed);
             }
             Frame::Notices(notices) => self.take_notices(cx, &notices),
+            Frame::Typing(on) => self.take_typing(from, on),
         }
         Ok(())
     }

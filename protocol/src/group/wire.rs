@@ -352,6 +352,9 @@ pub(super) enum Frame {
     /// Proofs and suspicions that the sender keeps.
     #[n(10)]
     Notices(#[n(0)] Vec<ByteVec>),
+    /// Whether the sender's person types.
+    #[n(14)]
+    Typing(#[n(0)] bool),
 }
 
 /// One page of what a node has.

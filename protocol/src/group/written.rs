@@ -212,6 +212,7 @@ fn frames(me: &Endpoint, sealed: &[u8], inbox: &[u8]) -> Vec<Frame> {
         Frame::Notices(vec![Notice::ops(&op(me, 1), &op(me, 2)).to_bytes().into()]),
         Frame::Inboxes(vec![Vec::from(inbox).into()]),
         Frame::Sealed(Vec::from(sealed).into()),
+        Frame::Typing(true),
     ]
 }
 

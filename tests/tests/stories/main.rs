@@ -63,6 +63,7 @@ mod shelf;
 mod terminal;
 mod trimmed_inbox;
 mod two_admins;
+mod typing;
 mod upgrade;
 mod verify;
 mod walk;

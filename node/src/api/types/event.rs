@@ -67,6 +67,22 @@ pub enum What {
         /// Whether they may.
         on: bool,
     },
+    /// Whether members' nodes tell each other who is typing is different now.
+    TypingShown {
+        /// Whose word that is; left out where none that was given counts any more.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<MemberRef>,
+        /// Whether they do.
+        on: bool,
+    },
+    /// A member is typing, or has stopped: told to who asks for it while it is so, with the `seq` of the event before
+    /// it, and kept by nobody. It is told again every few seconds; after six of silence it has stopped.
+    Typing {
+        /// Who.
+        member: MemberRef,
+        /// Whether it goes on.
+        on: bool,
+    },
     /// An own message got further. What comes at short intervals is told together.
     Delivery {
         /// Its local id.

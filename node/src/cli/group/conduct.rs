@@ -17,12 +17,16 @@ use crate::cli::{Place, args, exit, exit::Exit, show};
 ///
 /// --receipts on lets members tell what they have read; each decides for itself (`wattle group read --tell`), and who
 /// doesn't tell isn't told. Groups of more than 64 members tell nothing.
+///
+/// --typing off has members' nodes tell nobody who is typing. It is told to members with whom this machine is connected
+/// directly, in groups of up to 64, where a person's program tells it at all; no relay sees it, and it is kept by nobody.
 #[derive(clap::Args)]
 #[command(after_help = exit::help(&[
     "wattle group conduct ops",
     "wattle group conduct ops --disappear 1w",
     "wattle group conduct ops --disappear never",
     "wattle group conduct ops --receipts on",
+    "wattle group conduct ops --typing off",
 ]))]
 pub struct Conduct {
     /// The group's name, or the first digits of its id
@@ -33,15 +37,24 @@ pub struct Conduct {
     disappear: Option<u32>,
     /// Whether members may tell what they have read
     #[arg(long, value_enum)]
-    receipts: Option<Receipts>,
+    receipts: Option<Switch>,
+    /// Whether members' nodes tell each other who is typing
+    #[arg(long, value_enum)]
+    typing: Option<Switch>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Receipts {
+enum Switch {
     /// Who wants to, may
     On,
     /// Nobody may
     Off,
+}
+
+impl Switch {
+    fn is_on(self) -> bool {
+        matches!(self, Self::On)
+    }
 }
 
 /// In seconds; 0: never.
@@ -58,11 +71,12 @@ fn time(text: &str) -> Result<u32, String> {
 impl Conduct {
     pub async fn run(self, place: &Place) -> anyhow::Result<Exit> {
         let client = place.client().await?;
-        let Self { group, disappear, receipts } = self;
-        let receipts = receipts.map(|receipts| matches!(receipts, Receipts::On));
-        let conduct = match (disappear, receipts) {
-            (None, None) => client.conduct(&group).await?,
-            _ => client.set_conduct(&group, &SetConduct { disappear, receipts }).await?,
+        let Self { group, disappear, receipts, typing } = self;
+        let (receipts, typing) = (receipts.map(Switch::is_on), typing.map(Switch::is_on));
+        let change = SetConduct { disappear, receipts, typing };
+        let conduct = match change == SetConduct::default() {
+            true => client.conduct(&group).await?,
+            false => client.set_conduct(&group, &change).await?,
         };
         if place.json {
             show::json(&conduct)?;
@@ -88,5 +102,9 @@ fn print(conduct: &ConductView) -> std::io::Result<()> {
             "members may tell what they have read  yes, who wants to: wattle group read GROUP --tell"
         }
         false => "members may tell what they have read  no",
+    })?;
+    show::data(match conduct.typing {
+        true => "who is typing is shown  yes, to members who are connected directly",
+        false => "who is typing is shown  no",
     })
 }

@@ -85,7 +85,7 @@ impl Show {
     }
 }
 
-/// For how long messages are to be kept, and whether it may be told that they were read.
+/// For how long messages are to be kept, and what may be told of who reads and writes them.
 fn kept(conduct: &ConductView) -> String {
     let kept = conduct.disappear.map_or_else(
         || "stay".into(),
@@ -94,7 +94,8 @@ fn kept(conduct: &ConductView) -> String {
         },
     );
     let told = if conduct.receipts { "may be told" } else { "is not told" };
-    format!("{kept}; that one was read {told}")
+    let typing = if conduct.typing { "is" } else { "is not" };
+    format!("{kept}; that one was read {told}, who is typing {typing}")
 }
 
 /// What whoever comes in is given.

@@ -26,6 +26,7 @@ mod talks;
 mod tokens;
 mod trims;
 mod trust;
+mod typing;
 mod wipe;
 mod withheld;
 mod world;

@@ -13,7 +13,7 @@ use protocol::{
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 use tempfile::TempDir;
 
-use self::relays::{Connection, Following, Relay, serve_one};
+use self::relays::{Connection, Following, Relay};
 use crate::{
     api::types::{CreateGroup, CreateInvite, Event, JoinState, JoinView, Message, Via},
     core::{Core, Effect, Options, init},
@@ -48,6 +48,8 @@ pub(super) struct Node {
     effects: usize,
     dies_after: Option<usize>,
     inbox: VecDeque<Input>,
+    /// What was told once.
+    pub(super) live: Vec<Event>,
 }
 
 enum Input {
@@ -117,6 +119,7 @@ impl World {
             effects: 0,
             dies_after: None,
             inbox: VecDeque::new(),
+            live: vec![],
         };
         self.nodes.insert(name, node);
         self.start(name);
@@ -224,6 +227,10 @@ impl World {
 
     pub(super) fn core(&mut self, name: &str) -> &mut Core {
         self.nodes.get_mut(name).unwrap().core.as_mut().unwrap()
+    }
+
+    pub(super) fn node_of(&mut self, name: &str) -> &mut Node {
+        self.nodes.get_mut(name).unwrap()
     }
 
     pub(super) fn member(&mut self, name: &str) -> MemberId {
@@ -457,6 +464,7 @@ impl World {
                 }
             }
             Effect::OpenForJoins(open) => node.open = open,
+            Effect::Live(event) => node.live.push(*event),
             Effect::Probe { .. } | Effect::Woken(_) => {}
         }
     }
@@ -509,26 +517,6 @@ impl World {
         }
         .unwrap();
         true
-    }
-
-    /// What the relays have for a node.
-    fn serve(&mut self, name: &'static str) -> bool {
-        let node = self.nodes.get_mut(name).unwrap();
-        if node.core.is_none() || !node.inbox.is_empty() {
-            return false;
-        }
-        let mut reports = Vec::new();
-        for (key, connection) in &mut node.plans {
-            let relay = self.relays.get_mut(key).unwrap();
-            match (relay.down || relay.out_of_reach.contains(name), connection.up) {
-                (false, Some(true)) => serve_one(*key, connection, relay, &mut reports),
-                (true, Some(false)) => {}
-                (down, _) => reports.push((*key, connection.turn(!down))),
-            }
-        }
-        let busy = !reports.is_empty();
-        node.inbox.extend(reports.into_iter().map(|(key, report)| Input::Relay(key, report)));
-        busy
     }
 
     /// Channels between nodes whose books name each other.

@@ -154,6 +154,7 @@ pub const STORY: &[(&str, How)] = &[
     ("wattle group show ops", By("ana")),
     ("wattle group conduct ops", By("ana")),
     ("wattle group conduct ops --receipts on", By("ana")),
+    ("wattle group conduct ops --typing off", By("ana")),
     ("wattle group conduct ops --disappear 1w", By("ana")),
     ("wattle group conduct ops --disappear never", By("ana")),
     ("wattle group policy ops", By("ana")),

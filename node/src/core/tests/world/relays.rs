@@ -11,7 +11,7 @@ use protocol::{
     relay_log::{Cursor, Refusal, Role},
 };
 
-use super::World;
+use super::{Input, World};
 use crate::net::{
     address,
     relay::{DownReason, LogPlan, RelayKey, RelayReport},
@@ -273,7 +273,29 @@ impl Connection {
     }
 }
 
-pub(super) fn serve_one(
+impl World {
+    /// What the relays have for a node.
+    pub(super) fn serve(&mut self, name: &'static str) -> bool {
+        let node = self.nodes.get_mut(name).unwrap();
+        if node.core.is_none() || !node.inbox.is_empty() {
+            return false;
+        }
+        let mut reports = Vec::new();
+        for (key, connection) in &mut node.plans {
+            let relay = self.relays.get_mut(key).unwrap();
+            match (relay.down || relay.out_of_reach.contains(name), connection.up) {
+                (false, Some(true)) => serve_one(*key, connection, relay, &mut reports),
+                (true, Some(false)) => {}
+                (down, _) => reports.push((*key, connection.turn(!down))),
+            }
+        }
+        let busy = !reports.is_empty();
+        node.inbox.extend(reports.into_iter().map(|(key, report)| Input::Relay(key, report)));
+        busy
+    }
+}
+
+fn serve_one(
     key: RelayKey,
     connection: &mut Connection,
     relay: &mut Relay,

@@ -54,6 +54,7 @@ pub const STORY: &[(&str, How)] = &[
     ("wattle send ops deployed", By("ana")),
     ("wattle send ops deployed --wait all --timeout 5m", By("ana")),
     ("wattle tail ops", Until("ben", "deployed")),
+    ("wattle tail ops --typing", Until("ben", "following")),
     ("wattle --json tail ops -n 0", Until("ben", "following")),
     ("wattle history ops -n 100", By("ben")),
     ("wattle search deploy", By("ben")),

@@ -5,7 +5,10 @@ use std::{
     ffi::OsStr,
     fs,
     io::{Read, Write},
-    os::unix::{ffi::OsStrExt, fs::symlink},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{PermissionsExt, symlink},
+    },
     path::Path,
     process::{Command, Output, Stdio},
 };
@@ -126,4 +129,21 @@ fn a_terminal_shows_again_what_is_typed_after_a_question_was_called_off() {
     assert!(shown.contains("ended with 130"), "{shown}");
     assert!(shown.contains(" echo ") && !shown.contains(" -echo "), "{shown}");
     assert!(fs::read_dir(dir.path()).unwrap().next().is_none(), "it left something behind");
+}
+
+#[test]
+fn a_file_that_others_can_read_is_taken_and_said_to_be_so() {
+    let (dir, secrets) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let file = secrets.path().join("passphrase");
+    fs::write(&file, SECRET).unwrap();
+    let mut warned = Vec::new();
+    for mode in [0o644, 0o600] {
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        let mut command = init(&dir.path().join(mode.to_string()));
+        command.arg("--passphrase-file").arg(&file);
+        let (code, err) = said(command.output().unwrap());
+        assert_eq!(code, Some(0), "{err}");
+        warned.push(err.contains("chmod 600"));
+    }
+    assert_eq!(warned, [true, false]);
 }

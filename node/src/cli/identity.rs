@@ -59,6 +59,11 @@ impl Act {
     pub async fn run(self, member: &str, with_qr: bool, place: &Place) -> anyhow::Result<Exit> {
         let asked = self.asked()?;
         let client = place.client().await?;
+        // What is accepted is not in question any more.
+        let held_up = match asked {
+            Some(VerifyMember::Accept) => !client.identity(member).await?.other_than.is_empty(),
+            _ => false,
+        };
         let identity = match &asked {
             Some(asked) => client.verify_member(member, asked).await?,
             None => client.identity(member).await?,
@@ -70,7 +75,7 @@ impl Act {
         }
         match asked {
             Some(asked) => {
-                let (said, next) = done(&asked, &identity);
+                let (said, next) = done(&asked, &identity, held_up);
                 show::data(said)?;
                 show::next(next);
             }
@@ -125,8 +130,8 @@ fn standing(identity: &MemberIdentity) -> String {
     format!("NO: this is another identity than {others}, whom you verified under this name")
 }
 
-/// What was done, and what to do next.
-fn done(asked: &VerifyMember, identity: &MemberIdentity) -> (String, String) {
+/// What was done, and what to do next; `held_up`: whether something waited for it to be accepted.
+fn done(asked: &VerifyMember, identity: &MemberIdentity, held_up: bool) -> (String, String) {
     let (who, id) = (show::identity(&identity.member), show::digits(&identity.member.id));
     let next = format!("wattle verify @{id}");
     match asked {
@@ -149,6 +154,9 @@ fn done(asked: &VerifyMember, identity: &MemberIdentity) -> (String, String) {
         VerifyMember::Unmark => (format!("{who} is no longer verified"), next),
         VerifyMember::Accept if identity.verified => {
             (format!("{who} is verified: there is nothing to accept"), next)
+        }
+        VerifyMember::Accept if !held_up => {
+            (format!("nothing is held up because of {who}: there is nothing to accept"), next)
         }
         VerifyMember::Accept => {
             (format!("seen: {who} is not verified, and holds nothing up any more"), next)

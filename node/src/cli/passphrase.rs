@@ -78,12 +78,12 @@ impl Lock {
         let of_settings = of_settings.filter(|file| !file.as_os_str().is_empty());
         let by_name = env::var_os("WATTLE_PASSPHRASE");
         let text = match (&self.passphrase_file, by_name, of_settings.or_else(credential)) {
-            (Some(file), ..) => of_file(file, QUESTION, Asked::Once).await?,
+            (Some(file), ..) => of_lock(file).await?,
             (None, Some(text), _) => {
                 let text = text.into_string().map_err(|_| no_text("WATTLE_PASSPHRASE"))?;
                 checked(Zeroizing::new(text), "WATTLE_PASSPHRASE")?
             }
-            (None, None, Some(file)) => of_file(&file, QUESTION, Asked::Once).await?,
+            (None, None, Some(file)) => of_lock(&file).await?,
             (None, None, None) => return Ok(Unlock::KeyFile),
         };
         Ok(Unlock::Passphrase(text))
@@ -91,6 +91,17 @@ impl Lock {
 }
 
 const QUESTION: &str = "the data directory's passphrase: ";
+
+/// The passphrase in a file. One that others can read is said to be so, and taken: containers are given secrets like that.
+async fn of_lock(file: &Path) -> anyhow::Result<Zeroizing<String>> {
+    if is_open_to_others(file) {
+        let shown = show::word(&file.display().to_string());
+        show::words(format_args!(
+            "others on this machine can read the passphrase: chmod 600 {shown}"
+        ));
+    }
+    of_file(file, QUESTION, Asked::Once).await
+}
 
 /// The credential that a service manager gives, if it does.
 fn credential() -> Option<PathBuf> {

@@ -3,12 +3,12 @@
 use protocol::{
     audit::{AuditError, Fact, Verifier},
     group::ShareError,
-    ids::{GroupId, Timestamp},
+    ids::{GroupId, MemberId, OpId, Timestamp},
     limits,
     membership::Policy,
 };
 
-use super::{Core, VerbError, membership::member_ref, tokens::give_token};
+use super::{Core, VerbError, membership::member_ref, tokens::give_token, words};
 use crate::{
     api::{
         conduct::{
@@ -270,9 +270,15 @@ impl Core {
         GroupRef { id: id.to_string(), name: name.unwrap_or_default() }
     }
 
+    /// Whom an op is about, where that is not its author.
+    fn subject(&self, group: GroupId, op: &OpId, author: &MemberId) -> Option<MemberId> {
+        let op = self.groups.get(&group)?.op(op)?;
+        op.subject().filter(|member| member != author)
+    }
+
     /// What an entry says, in words, with names where they are known.
     fn told(&self, group: GroupId, fact: &Fact) -> String {
-        let name = |member: &protocol::ids::MemberId| {
+        let name = |member: &MemberId| {
             let card = self.groups.get(&group).and_then(|group| group.card(member));
             let id = member.to_string();
             let short = id.get(..8).unwrap_or_default().to_owned();
@@ -293,11 +299,28 @@ impl Core {
             Fact::ChainClosed { chain, count } => format!("{chain} after {count} messages"),
             Fact::SlotFailed { member, chain } => format!("{chain} of {}", name(member)),
             Fact::SlotRefused { member, chain } => format!("{chain} by {}", name(member)),
+            Fact::Sealed { chain, since, with, without } => {
+                let of = match since {
+                    Some(since) if since == chain => "and".into(),
+                    Some(since) => format!("as {since}"),
+                    None => "all of".into(),
+                };
+                let with = with.iter().map(|member| format!(" +{}", name(member)));
+                let without = without.iter().map(|member| format!(" -{}", name(member)));
+                format!("{chain} to {of}{}", with.chain(without).collect::<String>())
+            }
             Fact::OpAccepted { op, kind, author } => {
-                format!("{} by {}, kind {kind}", short(&op.to_string()), name(author))
+                let (what, of) = (words::op(*kind), self.subject(group, op, author));
+                let of =
+                    of.as_ref().map_or_else(String::new, |member| format!(" {}", name(member)));
+                format!("{what}{of}, by {} ({})", name(author), short(&op.to_string()))
             }
             Fact::OpVoid { op, kind, author, why } => {
-                format!("{} by {}, kind {kind}: {why:?}", short(&op.to_string()), name(author))
+                let (what, of) = (words::op(*kind), self.subject(group, op, author));
+                let of =
+                    of.as_ref().map_or_else(String::new, |member| format!(" {}", name(member)));
+                let (op, why) = (op.to_string(), words::void(*why));
+                format!("{what}{of}, by {} ({}): {why}", name(author), short(&op))
             }
             Fact::RemovalCut { member, cut } => {
                 format!("{}, {} chains", name(member), cut.len())

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use protocol::{
+    audit::VoidReason,
     evidence::Verdict,
     group::{GapCause, GapState, Group},
     ids::{MemberId, Timestamp},
@@ -17,6 +18,36 @@ use crate::{
 pub(super) const COPIED: &str = "Another copy of this identity seems to run: others go on hearing of keys \
     of it that this node did not make. Was a backup restored, or this machine copied? Stop one of the \
     two and start the other one again: what is said to the one can't be read by the other.";
+
+/// What an op does, by the number of its kind.
+pub(super) const fn op(kind: u8) -> &'static str {
+    match kind {
+        0 => "founded",
+        1 => "invite",
+        2 => "invite revoked",
+        3 => "admitted",
+        4 => "removed",
+        5 => "left",
+        6 => "made admin",
+        7 => "admin no more",
+        8 => "new keys asked for",
+        10 => "policy",
+        11 => "moved",
+        12 => "retired",
+        13 => "conduct",
+        _ => "unknown",
+    }
+}
+
+/// Why an op does not count.
+pub(super) const fn void(why: VoidReason) -> &'static str {
+    match why {
+        VoidReason::Revoked => "void, its author was removed or demoted at the same time",
+        VoidReason::Grant => "void, what its author was allowed by is void",
+        VoidReason::Invite => "void, its invite was revoked, used up or void",
+        VoidReason::Other => "void",
+    }
+}
 
 pub(super) fn equivocation(name: &str, me: bool) -> String {
     if me {

@@ -202,7 +202,7 @@ fn changes_of(
              PARTITION BY kind, CASE kind WHEN ?4 THEN sender END
              ORDER BY CASE kind WHEN ?5 THEN NULL ELSE place END DESC, place) AS nth
            FROM messages WHERE grp = ?1 AND changes = ?2 AND class <> 2 AND said IS NOT NULL
-             AND (kind = ?4 OR kind = ?6 AND sender = ?3 OR kind = ?7 AND by_admin <> 0
+             AND (kind = ?4 AND sender NOT IN (SELECT member FROM blocked) OR kind = ?6 AND sender = ?3 OR kind = ?7 AND by_admin <> 0
                OR kind = ?5 AND (sender = ?3 OR by_admin <> 0)))
          WHERE nth <= CASE kind WHEN ?4 THEN ?8 WHEN ?6 THEN ?9 ELSE 1 END",
     )?;
@@ -446,7 +446,7 @@ impl Tx<'_> {
             Said::Delete { .. } => (is_author || by_admin, ChangeKind::Delete),
             Said::Pin { on, .. } => (by_admin, ChangeKind::Pin { on: *on }),
             Said::Reaction { text, on, .. } => {
-                (true, ChangeKind::Reaction { sign: text.clone(), on: *on })
+                (!self.is_blocked(by)?, ChangeKind::Reaction { sign: text.clone(), on: *on })
             }
             Said::Text(_) => return Ok(None),
         };

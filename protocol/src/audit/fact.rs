@@ -196,6 +196,23 @@ pub enum Fact {
         #[n(1)]
         count: u32,
     },
+    /// 21: to whom a chain that this node made is sealed, as what is different from an earlier one. Of a chain without
+    /// this it is the same as of the one that was made before it.
+    #[n(21)]
+    Sealed {
+        /// The chain.
+        #[n(0)]
+        chain: ChainId,
+        /// The earlier one; none where all are named; the chain itself where it goes on from the entry before.
+        #[n(1)]
+        since: Option<ChainId>,
+        /// Who can open this one and could not open that one.
+        #[n(2)]
+        with: Vec<MemberId>,
+        /// Who could open that one and can't open this one.
+        #[n(3)]
+        without: Vec<MemberId>,
+    },
     /// Any other number, with its arguments as they are.
     #[n(255)]
     Other {
@@ -303,6 +320,7 @@ impl Fact {
             Self::Rekey { .. } => "rekey",
             Self::Verified { .. } => "verified",
             Self::HistoryShared { .. } => "history-shared",
+            Self::Sealed { .. } => "sealed",
             Self::Other { .. } => "other",
         }
     }

@@ -75,6 +75,12 @@ fn every_fact_reads_back_and_an_unknown_one_is_kept() {
         Fact::Rekey { member, times: u32::MAX },
         Fact::Verified { member, verified: true },
         Fact::HistoryShared { by: member, count: 9 },
+        Fact::Sealed {
+            chain: ChainId([1; 16]),
+            since: Some(ChainId([2; 16])),
+            with: Vec::from([member; 60]),
+            without: Vec::from([member; 40]),
+        },
         Fact::Other { event: 23, args: Vec::from([0x81, 0x01]) },
         Fact::Other { event: 200, args: Vec::from([0x80]) },
     ];

@@ -11,13 +11,15 @@ use alloc::{
 
 use rand_core::CryptoRng;
 
-use super::{ChainState, Cx, Group, Output, records::Key};
+use super::{ChainState, Cx, Entry, Group, Output, records::Key};
 use crate::{
     audit::{AuditLog, Fact, VoidReason},
     ids::{ChainId, MemberId, OpId, Timestamp},
     membership::{Kind, Op, Resolution},
 };
 
+/// Members in one entry.
+const SEALED: usize = 100;
 /// A channel to one member is noted this often, in milliseconds.
 const HANDSHAKE_MS: u64 = 60_000;
 /// Replaced keys of one member's channels are noted this often at most, in milliseconds: once an hour.
@@ -162,6 +164,40 @@ impl Group {
         }
     }
 
+    /// The own chain that was made last, of those that are known here.
+    pub(super) fn chain_before(&self) -> Option<ChainId> {
+        let own = |(_, entry): &(&ChainId, &Entry)| matches!(entry.state, ChainState::Mine { .. });
+        let newest = self.receiving.chains.iter().filter(own).max_by_key(|(_, entry)| entry.at);
+        newest.map(|(chain, _)| *chain)
+    }
+
+    /// Notes to whom an own chain is sealed, where these are others than of the one before.
+    pub(super) fn note_sealed<R: CryptoRng>(
+        &mut self,
+        cx: &Cx<'_, R>,
+        chain: ChainId,
+        to: &[MemberId],
+        before: Option<ChainId>,
+    ) {
+        let had = before.and_then(|before| {
+            let heads = &self.receiving.chains.get(&before)?.head.head().heads;
+            let mut had: BTreeSet<MemberId> =
+                self.ops.resolve_at(heads).ok()?.members.keys().copied().collect();
+            had.remove(&self.me);
+            Some(had)
+        });
+        let since = had.as_ref().and(before);
+        let (had, to) = (had.unwrap_or_default(), to.iter().copied().collect::<BTreeSet<_>>());
+        let mut changes = to.symmetric_difference(&had).copied().peekable();
+        let mut since = since;
+        while changes.peek().is_some() {
+            let some: Vec<MemberId> = changes.by_ref().take(SEALED).collect();
+            let (with, without) = some.into_iter().partition(|member| to.contains(member));
+            self.note(cx, Fact::Sealed { chain, since, with, without });
+            since = Some(chain);
+        }
+    }
+
     /// Notes what these new ops are and what has changed of the others by them.
     pub(super) fn note_ops<R: CryptoRng>(&mut self, cx: &Cx<'_, R>, new: &[OpId]) {
         let void = self.ops.resolve().void.clone();
@@ -228,5 +264,66 @@ impl Group {
             _ => return,
         };
         self.note(cx, fact);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        audit::Entry,
+        group::Event,
+        sim::world::{Person, World},
+    };
+
+    /// To whom each own chain is sealed, by the log alone.
+    fn by_the_log(person: &Person) -> Vec<(ChainId, BTreeSet<MemberId>)> {
+        let mut made: Vec<(ChainId, BTreeSet<MemberId>)> = Vec::new();
+        for entry in person.audit.iter().filter_map(|entry| Entry::from_bytes(entry)) {
+            match entry.fact {
+                Fact::ChainMade { chain, .. } => {
+                    let same = made.last().map(|(_, to)| to.clone()).unwrap_or_default();
+                    made.push((chain, same));
+                }
+                Fact::Sealed { chain, since, with, without } => {
+                    assert!(with.len() + without.len() <= SEALED);
+                    let since = since.map_or_else(BTreeSet::new, |since| {
+                        made.iter().rev().find(|(id, _)| *id == since).unwrap().1.clone()
+                    });
+                    let (last, to) = made.last_mut().unwrap();
+                    assert_eq!(*last, chain);
+                    *to = since.into_iter().chain(with).collect();
+                    without.iter().for_each(|member| assert!(to.remove(member)));
+                }
+                _ => {}
+            }
+        }
+        made
+    }
+
+    #[test]
+    fn the_log_says_to_whom_each_chain_is_sealed() {
+        let mut world = World::with(4, true);
+        (0..3).for_each(|at| drop(world.say(at, "one")));
+        world.settle();
+        let gone = world.id(3);
+        world.act(0, |group, cx| group.remove(cx, gone)).unwrap();
+        world.settle();
+        world.restart(0);
+        world.settle();
+        (0..3).for_each(|at| drop(world.say(at, "two")));
+        world.settle();
+        for person in &world.people[..3] {
+            let me = person.me.member();
+            let rotated = |event: &Event| match event {
+                Event::Rotated { sender, chain, recipients } if *sender == me => {
+                    Some((*chain, recipients.iter().copied().collect()))
+                }
+                _ => None,
+            };
+            let made: Vec<_> = person.events.iter().filter_map(rotated).collect();
+            assert!(made.len() > 1);
+            assert_eq!(by_the_log(person), made);
+        }
     }
 }

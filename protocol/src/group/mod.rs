@@ -387,6 +387,12 @@ impl Group {
         self.people.cards.get(member)
     }
 
+    /// An op that this node keeps.
+    #[must_use]
+    pub fn op(&self, id: &OpId) -> Option<&crate::membership::Op> {
+        self.ops.op(id)
+    }
+
     /// The invites that the ops know.
     #[must_use]
     pub fn invites(&self) -> Vec<Invite> {

@@ -255,7 +255,7 @@ impl Group {
             self.sending.pairs.insert(*member, pair);
             self.dirty.mark(Key::PairSend(*member));
         }
-        let id = sealed.chain.id();
+        let (id, before) = (sealed.chain.id(), self.chain_before());
         self.sending.closing = self.sending.closing_now();
         self.sending.chain = Some(sealed.chain);
         self.sending.asked = None;
@@ -280,6 +280,7 @@ impl Group {
         }
         let recipients = u32::try_from(others.len()).unwrap_or(u32::MAX);
         self.note(cx, Fact::ChainMade { chain: id, reason, recipients });
+        self.note_sealed(cx, id, &others, before);
         let event = Event::Rotated { sender: self.me, chain: id, recipients: others };
         self.out.push_back(Output::Event(event));
     }

@@ -47,6 +47,8 @@ fn a_removed_member_can_open_nothing_that_follows() {
     ben.until_people("tea", &["ana", "ben"]);
     ana.send("tea", "the secret is kettle");
     ben.hears("tea", "the secret is kettle");
+    let log = ana.cli(&["audit", "tea"]).ok();
+    assert!(log.contains("removed eve (") && log.contains(" -eve ("), "{log}");
     ben.send("tea", "the secret is saucer");
     ana.hears("tea", "the secret is saucer");
     // Neither names nor ops after it: who joins now is nobody that eve hears of.

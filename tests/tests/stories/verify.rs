@@ -91,6 +91,8 @@ fn who_comes_under_a_verified_name_is_told_and_sent_nothing_until_it_is_seen() {
     ana.cli(&["verify", "@ben", "--accept"]).refused(6);
     let seen = ana.cli(&["verify", &id, "--accept"]).ok();
     assert!(seen.starts_with("seen: ben ("), "{seen}");
+    let again = ana.cli(&["verify", &id, "--accept"]).ok();
+    assert!(again.contains("there is nothing to accept"), "{again}");
     ana.cli(&["send", "tea", "to both of you", "--wait", "all"]).ok();
     mallory.hears("tea", "to both of you");
     assert!(!mallory.texts("tea").contains(&"for ben alone".to_owned()));

@@ -15,6 +15,10 @@ pub struct Gathered {
     /// Ids of groups, as many as matter.
     groups: BTreeSet<String>,
     last: Option<Last>,
+    /// How many people wait for a word of this node's person's.
+    asked: u64,
+    /// What the last of them asks.
+    asks: Option<String>,
 }
 
 /// The last of them.
@@ -39,7 +43,7 @@ const SHOWN: usize = 240;
 impl Gathered {
     /// Nothing came.
     pub fn is_empty(&self) -> bool {
-        self.count == 0
+        self.count == 0 && self.asked == 0
     }
 
     /// A message came.
@@ -57,14 +61,27 @@ impl Gathered {
         });
     }
 
+    /// Somebody waits to be let in, or to talk.
+    pub fn ask(&mut self, asks: String) {
+        self.asked += 1;
+        self.asks = Some(asks);
+    }
+
     /// What is said: of whom and what only with `content`.
     pub fn words(&self, content: bool) -> Words {
+        let asked = show::count(self.asked, "question");
+        if self.count == 0 {
+            let body = self.asks.clone().filter(|_| content && self.asked == 1);
+            let body = body.unwrap_or_else(|| format!("{asked} for you"));
+            return Words { title: "Wattle".into(), body };
+        }
         let count = show::count(self.count, "new message");
         let for_you = match self.for_me {
             0 => String::new(),
             n if n == self.count => ", for you".into(),
             n => format!(", {n} for you"),
         };
+        let for_you = if self.asked > 0 { format!("{for_you}, and {asked}") } else { for_you };
         match &self.last {
             Some(last) if content => {
                 let Last { group, from, text } = last;
@@ -183,6 +200,20 @@ pub mod tests {
         let body = |messages: &[Message]| words(messages, false).1;
         assert_eq!(body(&[mention]), "1 new message, for you");
         assert_eq!(body(&[answer, plain()]), "2 new messages, 1 for you");
+    }
+
+    #[test]
+    fn who_waits_for_an_answer_is_told_of() {
+        let mut gathered = Gathered::default();
+        gathered.ask("ben would like to talk".into());
+        assert_eq!(gathered.words(false).body, "1 question for you");
+        assert_eq!(gathered.words(true).body, "ben would like to talk");
+        gathered.add(&message("ben", "hello", ""), "aa");
+        assert_eq!(gathered.words(false).body, "1 new message, and 1 question");
+        gathered.ask("cleo waits to be let in".into());
+        let Words { title, body } = gathered.words(true);
+        assert_eq!(title, "ben in tea\\u{1b}, and 2 questions");
+        assert_eq!(body, "hello");
     }
 
     #[test]

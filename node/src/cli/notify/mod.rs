@@ -21,8 +21,8 @@ use super::{Place, exit, exit::Exit, show};
 /// Have the desktop show what comes, until Ctrl-C
 ///
 /// It says that something came, and how much: no name, no group, no word of it, since who stands beside the screen
-/// reads it too, and many desktops keep a list. With --content it says who wrote what, and where. Messages of before, as after
-/// a time away, are not shown.
+/// reads it too, and many desktops keep a list. With --content it says who wrote what, and where. Who asks to talk with you alone, or to
+/// be let in, is told of, too. What is from before, as after a time away, is not shown.
 #[derive(clap::Args)]
 #[command(after_help = exit::help(&["wattle notify", "wattle notify --content --group ops --for-me"]))]
 pub struct Notify {
@@ -80,6 +80,9 @@ impl Notify {
                     Ok(event) => {
                         if let Some(message) = wanted.of(&event, OffsetDateTime::now_utc()) {
                             gathered.add(message, &wanted.me);
+                        }
+                        if let Some(asks) = wanted.asked(&event, OffsetDateTime::now_utc()) {
+                            gathered.ask(asks);
                         }
                     }
                     Err(ClientError::Ended) => events = again(place, events.after()).await?,
@@ -140,6 +143,25 @@ impl Wanted {
     }
 }
 
+impl Wanted {
+    /// What somebody asks this node's person, if it is to be told of.
+    fn asked(&self, event: &Event, now: OffsetDateTime) -> Option<String> {
+        let name = show::name;
+        let asks = match &event.what {
+            What::TalkAsked { member } => {
+                format!("{} would like to talk with you alone", name(member))
+            }
+            What::JoinRequested { request } => {
+                format!("{} waits to be let in", name(&request.member))
+            }
+            _ => return None,
+        };
+        let is_here = event.group.as_ref().is_some_and(|it| self.groups.contains(&it.id));
+        let is_recent = show::time(&event.at) >= now - RECENT;
+        (is_recent && (self.groups.is_empty() || is_here)).then_some(asks)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,5 +190,20 @@ mod tests {
         let mut mention = message();
         mention.more.mentions.push(gathered::tests::member("aa", "ana"));
         assert!(told(mention, &here));
+    }
+
+    #[test]
+    fn who_asks_to_talk_is_told_of() {
+        let now = OffsetDateTime::UNIX_EPOCH + time::Duration::days(20_000);
+        let member = gathered::tests::member("bb", "ben");
+        let group = Some(node::api::types::GroupRef { id: "tea".into(), name: "tea".into() });
+        let (at, what) = ("2024-10-04T00:00:00Z".into(), What::TalkAsked { member });
+        let event = Event { v: 1, seq: 1, at, group, what };
+        let all = Wanted { me: "aa".into(), groups: Vec::new(), for_me: true };
+        let asks = all.asked(&event, now).unwrap();
+        assert_eq!(asks, "ben would like to talk with you alone");
+        assert_eq!(all.asked(&event, now + time::Duration::hours(1)), None);
+        let elsewhere = Wanted { groups: vec!["other".into()], ..all };
+        assert_eq!(elsewhere.asked(&event, now), None);
     }
 }

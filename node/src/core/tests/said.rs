@@ -313,3 +313,24 @@ fn what_is_edited_and_deleted_while_nothing_can_be_sealed_is_sent_whole_and_then
         assert!(kept.iter().all(|it| !it.windows(6).any(|part| part == b"secret")), "{name}");
     }
 }
+
+#[test]
+fn how_a_blocked_member_reacts_is_shown_to_others_alone() {
+    let (mut world, _) = super::stories::group_of(&["ada", "bob"]);
+    let said = world.send("ada", "reading", "hello").id;
+    world.pass(1_000);
+    let now = world.now;
+    world.core("ada").block("@bob", now).unwrap();
+    let before = world.events("ada").len();
+    let heard = world.last("bob").id;
+    world.core("bob").react("reading", &heard, ("👍", true), now).unwrap();
+    world.pass(1_000);
+    assert_eq!(world.last("bob").more.reactions.len(), 1);
+    assert!(world.last("ada").more.reactions.is_empty());
+    let told = world.events("ada").split_off(before);
+    assert!(!told.iter().any(|event| matches!(event.what, What::Changed { .. })), "{told:?}");
+    world.core("ada").react("reading", &said, ("❤", true), now).unwrap();
+    assert_eq!(world.last("ada").more.reactions.len(), 1, "one's own");
+    world.core("ada").unblock("@bob").unwrap();
+    assert_eq!(world.last("ada").more.reactions.len(), 2);
+}

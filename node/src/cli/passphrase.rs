@@ -94,13 +94,14 @@ const QUESTION: &str = "the data directory's passphrase: ";
 
 /// The passphrase in a file. One that others can read is said to be so, and taken: containers are given secrets like that.
 async fn of_lock(file: &Path) -> anyhow::Result<Zeroizing<String>> {
+    let text = of_file(file, QUESTION, Asked::Once).await?;
     if is_open_to_others(file) {
         let shown = show::word(&file.display().to_string());
         show::words(format_args!(
             "others on this machine can read the passphrase: chmod 600 {shown}"
         ));
     }
-    of_file(file, QUESTION, Asked::Once).await
+    Ok(text)
 }
 
 /// The credential that a service manager gives, if it does.
